@@ -1,0 +1,136 @@
+"""What one trial measured: plain values with their units in the names.
+
+These are the records that flow from a runner's output (``runners``) through the journal
+(``runs``) into the comparison (``analysis``). They hold figures only, never text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from enum import Enum
+from typing import Any
+
+
+class Outcome(str, Enum):
+    """How a trial ended. Every trial ends in exactly one of these."""
+
+    OK = "ok"
+    FAILED = "failed"
+    KILLED = "killed"
+    TIMEOUT = "timeout"
+    INCOMPATIBLE = "incompatible"
+
+
+@dataclass(frozen=True)
+class Invocations:
+    """Statistics over the successive inferences of one phase of one process.
+
+    Times in microseconds, as ``benchmark_model`` defines them: ``std_us`` is the population
+    standard deviation; ``first_us`` is the first inference of the phase. A runner that does not
+    report a figure leaves it ``None``; nothing is filled in for it.
+    """
+
+    count: int
+    first_us: float | None = None
+    min_us: float | None = None
+    max_us: float | None = None
+    mean_us: float | None = None
+    std_us: float | None = None
+    p5_us: float | None = None
+    median_us: float | None = None
+    p95_us: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.count < 0:
+            raise ValueError(f"a phase cannot have {self.count} invocations")
+
+    @property
+    def centre_us(self) -> float | None:
+        """The median where the runner reports one, else the mean, else None."""
+        return self.median_us if self.median_us is not None else self.mean_us
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Memory of the runner's process, in bytes.
+
+    ``init_bytes`` and ``overall_bytes`` are growth of the peak resident set since the tool
+    started, after initialisation and at the end; ``peak_bytes`` is the process's peak resident
+    set. ``None`` where the runner does not say.
+    """
+
+    init_bytes: int | None = None
+    overall_bytes: int | None = None
+    peak_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Delegation:
+    """What a delegate really took: nodes delegated of nodes in all; None where not told."""
+
+    name: str | None = None
+    delegated_nodes: int | None = None
+    total_nodes: int | None = None
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Everything one process of one runner measured on one variant."""
+
+    init_us: float | None
+    first_us: float | None
+    warmup: Invocations | None
+    steady: Invocations
+    memory: Memory | None = None
+    model_size_bytes: int | None = None
+    delegation: Delegation | None = None
+    runtime: str | None = None
+    runtime_version: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As it stands in the journal's ``measurement``."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Measurement:
+        """The inverse of :meth:`to_json`; unknown keys of later versions are ignored."""
+
+        def part(kind: Any, value: Any) -> Any:
+            return None if value is None else kind(**_known(kind, value))
+
+        return cls(
+            init_us=data.get("init_us"),
+            first_us=data.get("first_us"),
+            warmup=part(Invocations, data.get("warmup")),
+            steady=Invocations(**_known(Invocations, data["steady"])),
+            memory=part(Memory, data.get("memory")),
+            model_size_bytes=data.get("model_size_bytes"),
+            delegation=part(Delegation, data.get("delegation")),
+            runtime=data.get("runtime"),
+            runtime_version=data.get("runtime_version"),
+        )
+
+
+def _known(kind: Any, data: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: data[name] for name in kind.__dataclass_fields__ if name in data}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something the audit saw in a trial or a comparison: a code, a sentence and a remedy.
+
+    ``forbids`` is true where the finding makes a comparison ``invalid``.
+    """
+
+    code: str
+    message: str
+    remedy: str
+    forbids: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Finding:
+        return cls(**_known(cls, data))

@@ -1,0 +1,105 @@
+"""The seam every runner stands behind: settings in, command out; evidence in, reading out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from orchestrator.measurement import Finding, Measurement, Outcome
+from orchestrator.plan import Trial
+
+
+@dataclass(frozen=True)
+class PhaseSettings:
+    """A phase ends when it has run at least ``runs`` inferences and at least ``seconds``."""
+
+    runs: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """What the suite's protocol asks of every trial. ``timeout_s`` bounds the whole process."""
+
+    warmup: PhaseSettings
+    steady: PhaseSettings
+    timeout_s: float
+
+
+@dataclass(frozen=True)
+class Files:
+    """What a trial needs on the device, by SHA-256, and the interpreter for Python runners."""
+
+    model_sha256: str
+    model_size_bytes: int
+    python: str
+    benchmark_model_sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class Command:
+    """What the agent runs. The agent replaces, anywhere inside an argument:
+
+    ``{blob:SHA256}`` the path of a pushed blob; ``{exe:SHA256}`` the same, made executable;
+    ``{agent}`` the path of the agent's own zipapp.
+    """
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str] = field(default_factory=dict)
+    blobs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """How the process ended and all it said; nothing is interpreted yet.
+
+    ``exit_code`` is None when a signal ended it (then ``signal`` is its number). ``stdout`` and
+    ``stderr`` are capped by the agent (``stdout_bytes``/``stderr_bytes`` tell how long they were).
+    ``wall_s`` is the whole process's duration in seconds.
+    """
+
+    exit_code: int | None
+    signal: int | None
+    timed_out: bool
+    oom_killed: bool
+    wall_s: float
+    stdout: str
+    stderr: str
+    stdout_bytes: int
+    stderr_bytes: int
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the evidence means. ``reason`` says in one sentence why an outcome is not ``ok``.
+
+    ``measurement`` is present exactly when the outcome is ``ok``.
+    """
+
+    outcome: Outcome
+    measurement: Measurement | None = None
+    reason: str | None = None
+    findings: tuple[Finding, ...] = ()
+
+    def __post_init__(self) -> None:
+        if (self.outcome is Outcome.OK) != (self.measurement is not None):
+            raise ValueError("a measurement goes with the outcome ok, and only with it")
+        if self.outcome is not Outcome.OK and not self.reason:
+            raise ValueError(f"outcome {self.outcome.value} needs a reason")
+
+
+class Runner(Protocol):
+    """One way to execute a variant and measure it."""
+
+    name: str
+
+    def command(self, trial: Trial, settings: RunSettings, files: Files) -> Command:
+        """The command line that measures ``trial``."""
+        ...
+
+    def read(
+        self, trial: Trial, settings: RunSettings, files: Files, evidence: Evidence
+    ) -> Reading:
+        """What the evidence means. Never raises on a runner's output, however odd it is."""
+        ...

@@ -1,0 +1,1 @@
+"""``results/<run-id>/`` on disk: the manifest, the journal and the raw logs."""

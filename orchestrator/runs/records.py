@@ -1,0 +1,64 @@
+"""A finished trial as the journal tells it: the only input of the analysis."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.measurement import Finding, Measurement, Outcome
+from orchestrator.plan import Factors, Trial, TrialKind, Variant
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """One ``finished`` line. ``measurement`` is present exactly when ``outcome`` is ``ok``.
+
+    ``artifact_sha256`` names the bytes that ran; ``binary_sha256`` the benchmark_model binary,
+    where one ran.
+    """
+
+    trial: Trial
+    outcome: Outcome
+    measurement: Measurement | None
+    reason: str | None = None
+    findings: tuple[Finding, ...] = ()
+    artifact_sha256: str | None = None
+    binary_sha256: str | None = None
+    health_before: Mapping[str, Any] | None = None
+    health_after: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class ArtifactRecord:
+    """What the manifest knows of a variant's file. ``weights`` is ``imagenet`` or
+    ``random(seed=N)``."""
+
+    variant: Variant
+    sha256: str
+    size_bytes: int
+    weights: str
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A run as read from disk: what the analysis works on.
+
+    ``facts`` maps a device's name to what its agent reported (see ``agents.facts``); a device
+    that was never reached has no entry, and ``lost`` maps it to the reason.
+    """
+
+    run_id: str
+    baseline: str
+    devices: tuple[str, ...]
+    trials: tuple[TrialRecord, ...]
+    artifacts: Mapping[Variant, ArtifactRecord]
+    facts: Mapping[str, Mapping[str, Any]]
+    lost: Mapping[str, str]
+    stopped: Mapping[str, str]
+    precision: float
+    min_blocks: int
+    max_blocks: int
+
+
+__all__ = ["ArtifactRecord", "Factors", "RunRecord", "Trial", "TrialKind", "TrialRecord"]
