@@ -1,0 +1,180 @@
+"""One machine of the inventory, as the user describes it."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
+
+from orchestrator.config.problems import Strict
+from orchestrator.config.text import shown
+from orchestrator.config.values import (
+    Command,
+    Gateway,
+    Host,
+    LocalPath,
+    Name,
+    PositiveDuration,
+    RemoteFolder,
+    Sha256,
+    Text,
+    Url,
+    User,
+    check_list,
+    check_text,
+)
+
+#: What only a device reached over SSH has.
+SSH_KEYS = frozenset(
+    (
+        "host",
+        "port",
+        "user",
+        "key_file",
+        "gateway",
+        "ssh_config",
+        "known_hosts",
+        "connect_timeout",
+    )
+)
+NOT_OVER_SSH = ("local", "bundle")
+_FACT = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,62}")
+
+
+class BenchmarkModel(Strict):
+    """Where the ``benchmark_model`` binary for a device comes from.
+
+    A file on this machine, an address, or, with neither, the official one for its platform.
+    """
+
+    path: LocalPath | None = Field(default=None, examples=["path: bin/benchmark_model"])
+    url: Url | None = Field(default=None, examples=["url: https://example.org/benchmark_model"])
+    sha256: Sha256 | None = Field(default=None)
+
+    @model_validator(mode="after")
+    def _one_source(self) -> BenchmarkModel:
+        if self.path is not None and self.url is not None:
+            raise ValueError("`path` and `url` are both given; keep one of them")
+        if self.sha256 is not None and self.official:
+            raise ValueError("`sha256` alone names no file; add `path` or `url`")
+        return self
+
+    @property
+    def official(self) -> bool:
+        """Whether the official binary is meant."""
+        return self.path is None and self.url is None
+
+    @model_serializer
+    def _as_written(self) -> str | dict[str, str]:
+        if self.official:
+            return "official"
+        fields = {"path": self.path, "url": self.url, "sha256": self.sha256}
+        return {key: str(value) for key, value in fields.items() if value is not None}
+
+
+def _benchmark_model(value: object) -> object:
+    """``official``, an address or a path stand for the mapping they mean."""
+    if isinstance(value, str):
+        if value == "official":
+            return BenchmarkModel()
+        return {"url": value} if "://" in value else {"path": value}
+    if value == {}:
+        raise ValueError("is empty; write `official`, a path, or `url:` and `sha256:`")
+    return value
+
+
+def _check_expect(facts: Mapping[str, Any]) -> Mapping[str, Any]:
+    for fact, value in facts.items():
+        if _FACT.fullmatch(fact) is None:
+            raise ValueError(f"{shown(fact)} is no fact; write for example `microarchitecture`")
+        if not isinstance(value, str | bool | int | float):
+            raise ValueError(f"{shown(fact)} expects one value, for example `{fact}: cascadelake`")  # noqa: TRY004  # pydantic lets a TypeError through
+        if isinstance(value, str):
+            check_text(value)
+    return facts
+
+
+Cpu = Annotated[int, Field(ge=0, le=65535)]
+
+
+class Device(Strict):
+    """A machine: its name, how it is reached, what it is expected to be.
+
+    A ``local`` device is this machine; ``ssh`` is another; ``bundle`` is one SSH cannot reach.
+    """
+
+    name: Name = Field(examples=["name: cascadelake-1"])
+    transport: Literal["local", "ssh", "bundle"] = Field(examples=["transport: ssh"])
+    #: Over SSH: an address, a host name, or an alias of the SSH configuration; if it is not
+    #: given, the device's name. None for every other transport.
+    host: Host | None = Field(default=None, validate_default=True, examples=["host: 192.0.2.10"])
+    port: int | None = Field(default=None, ge=1, le=65535, examples=["port: 22"])
+    user: User | None = Field(default=None, examples=["user: cc"])
+    key_file: LocalPath | None = Field(default=None, examples=["key_file: ~/.ssh/id_ed25519"])
+    #: Another device's name, or ``user@host[:port]``; see ``Inventory.gateway_of``.
+    gateway: Gateway | None = Field(default=None, examples=["gateway: cc@198.51.100.7"])
+    #: Read in the place of ``~/.ssh/config``.
+    ssh_config: LocalPath | None = Field(default=None, examples=["ssh_config: ~/.ssh/config"])
+    #: Read in the place of ``~/.ssh/known_hosts``.
+    known_hosts: LocalPath | None = Field(default=None, examples=["known_hosts: known_hosts"])
+    #: Seconds.
+    connect_timeout_s: PositiveDuration = Field(
+        default=20.0, alias="connect_timeout", examples=["connect_timeout: 30s"]
+    )
+    #: The Python that runs the agent and the Python runners, as written; see `python_command`.
+    python: Command | None = Field(default=None, examples=["python: python3"])
+    #: The agent's folder on the device; ``~`` is expanded there.
+    workdir: RemoteFolder = Field(default="~/.orchestrate", examples=["workdir: ~/.orchestrate"])
+    benchmark_model: Annotated[BenchmarkModel | None, BeforeValidator(_benchmark_model)] = Field(
+        default=None, examples=["benchmark_model: official"]
+    )
+    #: Facts the device must report, to be the machine that is meant.
+    expect: Annotated[Mapping[str, Any], AfterValidator(_check_expect)] = Field(
+        default_factory=dict, max_length=64, examples=["expect: {microarchitecture: cascadelake}"]
+    )
+    site: Text | None = Field(default=None, examples=["site: uc"])
+    #: Whether a trial holds the machine-wide lock.
+    exclusive: bool = Field(default=True, examples=["exclusive: true"])
+    #: The logical CPUs that trials may use; None: all that the node allows.
+    cpus: tuple[Cpu, ...] | None = Field(default=None, strict=False, examples=["cpus: [0, 1]"])
+
+    @field_validator("cpus")
+    @classmethod
+    def _distinct(cls, value: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        return None if value is None else check_list(value)
+
+    @field_validator("host")
+    @classmethod
+    def _host_or_name(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is None and info.data.get("transport") == "ssh":
+            return info.data.get("name")
+        return value
+
+    @field_validator(*sorted(SSH_KEYS - {"connect_timeout"}), "connect_timeout_s")
+    @classmethod
+    def _only_over_ssh(cls, value: Any, info: ValidationInfo) -> Any:
+        transport = info.data.get("transport")
+        if value is not None and transport in NOT_OVER_SSH:
+            raise ValueError(
+                f"a device with `transport: {transport}` is not reached over SSH;"
+                " delete this line, or write `transport: ssh`"
+            )
+        return value
+
+    @property
+    def python_command(self) -> str:
+        """The Python to call there: as written, else our own on this machine, else ``python3``."""
+        if self.python is not None:
+            return self.python
+        return sys.executable if self.transport == "local" else "python3"

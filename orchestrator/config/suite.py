@@ -1,0 +1,230 @@
+"""What is to be measured: ``suites/*.yaml``."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    Field,
+    ValidationInfo,
+    field_serializer,
+    field_validator,
+)
+
+from orchestrator.config.problems import Strict, revived
+from orchestrator.config.text import hint, listed, shown
+from orchestrator.config.values import (
+    Blocks,
+    Duration,
+    PositiveDuration,
+    Precision,
+    Text,
+    check_list,
+)
+
+_MOST = 64  # values of one list; more is a mistake, the number of trials is their product
+
+
+def _known(value: str, info: ValidationInfo, which: str) -> str:
+    """``value`` if the context's names for ``which`` hold it, or if there is no such context."""
+    known: Collection[str] | None = (info.context or {}).get(which)
+    if known is not None and value not in known:
+        raise ValueError(f"{shown(value)} is unknown; {hint(value, sorted(known), 'there are')}")
+    return value
+
+
+def _known_model(value: str, info: ValidationInfo) -> str:
+    return _known(value, info, "models")
+
+
+def _known_scheme(value: str, info: ValidationInfo) -> str:
+    return _known(value, info, "schemes")
+
+
+def _native(value: str) -> str:
+    if value != "native":
+        raise ValueError(f"{shown(value)} is not available in this version; write `native`")
+    return value
+
+
+Model = Annotated[Text, AfterValidator(_known_model)]
+Scheme = Annotated[Text, AfterValidator(_known_scheme)]
+Isa = Annotated[Text, AfterValidator(_native)]
+Count = Annotated[int, Field(ge=1, le=4096)]
+
+
+class Factors(Strict):
+    """What varies beside model and scheme: every combination is measured."""
+
+    threads: tuple[Count, ...] = Field(
+        default=(1,), strict=False, max_length=_MOST, examples=["threads: [1, 4]"]
+    )
+    delegate: tuple[Literal["xnnpack", "none"], ...] = Field(
+        default=("xnnpack",),
+        strict=False,
+        max_length=_MOST,
+        examples=["delegate: [xnnpack]"],
+    )
+    isa: tuple[Isa, ...] = Field(
+        default=("native",),
+        strict=False,
+        max_length=_MOST,
+        examples=["isa: [native]"],
+    )
+    batch: tuple[Count, ...] = Field(
+        default=(1,), strict=False, max_length=_MOST, examples=["batch: [1]"]
+    )
+
+    @field_validator("threads", "delegate", "isa", "batch")
+    @classmethod
+    def _distinct(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
+        return check_list(value)
+
+
+class Warmup(Strict):
+    """Warm-up ends when it has run at least ``runs`` inferences and at least ``seconds``."""
+
+    runs: int = Field(default=5, ge=0, le=1_000_000, examples=["runs: 5"])
+    seconds: Duration = Field(default=0.5, examples=["seconds: 0.5"])
+
+
+class Steady(Strict):
+    """The steady phase ends when it has run at least ``runs`` and at least ``seconds``."""
+
+    runs: int = Field(default=30, ge=1, le=1_000_000, examples=["runs: 30"])
+    seconds: Duration = Field(default=1.0, examples=["seconds: 1"])
+
+
+class MemoryTrials(Strict):
+    """How many trials of each variant watch memory; they never measure time."""
+
+    trials: int = Field(default=1, ge=0, le=1000, examples=["trials: 1"])
+
+
+class Protocol(Strict):
+    """How long and how often."""
+
+    #: The fewest and the most blocks.
+    blocks: Blocks = Field(default=(6, 20), examples=['blocks: "6:20"'])
+    #: Half-width of the interval, as a share of the speed-up, at which a comparison is done.
+    precision: Precision = Field(default=0.02, examples=["precision: 0.02"])
+    #: Seconds a device may measure; None: until precision or the most blocks is reached.
+    budget_s: PositiveDuration | None = Field(
+        default=None, alias="budget", examples=["budget: 10m"]
+    )
+    warmup: Warmup = Field(default=Warmup(), examples=["warmup: {runs: 5, seconds: 0.5}"])
+    steady: Steady = Field(default=Steady(), examples=["steady: {runs: 30, seconds: 1}"])
+    memory: MemoryTrials = Field(default=MemoryTrials(), examples=["memory: {trials: 1}"])
+    #: Seconds after which a trial is stopped.
+    timeout_s: PositiveDuration = Field(
+        default=300.0, alias="timeout", validate_default=True, examples=["timeout: 5m"]
+    )
+
+    @field_validator("timeout_s")
+    @classmethod
+    def _leaves_time(cls, value: float, info: ValidationInfo) -> float:
+        if "warmup" in info.data and "steady" in info.data:
+            least = info.data["warmup"].seconds + info.data["steady"].seconds
+            if value <= least:
+                raise ValueError(
+                    f"{value:g} s would stop every trial: warm-up and steady phase alone take"
+                    f" {least:g} s; write more"
+                )
+        return value
+
+    @field_serializer("blocks")
+    def _as_written(self, blocks: tuple[int, int]) -> str:
+        return f"{blocks[0]}:{blocks[1]}"
+
+    @property
+    def min_blocks(self) -> int:
+        return self.blocks[0]
+
+    @property
+    def max_blocks(self) -> int:
+        return self.blocks[1]
+
+    @property
+    def memory_trials(self) -> int:
+        return self.memory.trials
+
+
+class Suite(Strict):
+    """Models × schemes, under which factors, by which protocol. Called as its file."""
+
+    name: Text
+    models: tuple[Model, ...] = Field(
+        strict=False, max_length=_MOST, examples=["models: [mobilenet_v1, resnet50]"]
+    )
+    schemes: tuple[Scheme, ...] = Field(
+        strict=False,
+        max_length=_MOST,
+        examples=["schemes: [float32, dynamic_range]"],
+    )
+    baseline: Text = Field(default="float32", validate_default=True, examples=["baseline: float32"])
+    #: ``auto``: the official binary where there is one for the device, else ``litert``.
+    runner: Literal["auto", "benchmark_model", "litert"] = Field(
+        default="auto", examples=["runner: auto"]
+    )
+    #: Which of the device's Python packages ``litert`` uses.
+    runtime: Literal["any", "ai-edge-litert", "tflite-runtime", "tensorflow"] = Field(
+        default="any", examples=["runtime: any"]
+    )
+    factors: Factors = Field(default=Factors(), examples=["factors: {threads: [1]}"])
+    protocol: Protocol = Field(default=Protocol(), examples=['protocol: {blocks: "6:20"}'])
+
+    @field_validator("models", "schemes")
+    @classmethod
+    def _distinct(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return check_list(value)
+
+    @field_validator("baseline")
+    @classmethod
+    def _measured(cls, value: str, info: ValidationInfo) -> str:
+        schemes = info.data.get("schemes")
+        if schemes is not None and value not in schemes:
+            raise ValueError(
+                f"{shown(value)} is none of the schemes ({listed(schemes)});"
+                f" add it to `schemes`, or set `baseline` to one of them"
+            )
+        return value
+
+    @field_validator("runtime")
+    @classmethod
+    def _of_use(cls, value: str, info: ValidationInfo) -> str:
+        if value != "any" and info.data.get("runner") == "benchmark_model":
+            raise ValueError(
+                "`runner: benchmark_model` has its runtime built in; delete this line,"
+                " or write `runner: litert`"
+            )
+        return value
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON, with the keys a suite's file has, and its name."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Suite:
+        """The inverse of :meth:`to_json`; UsageError if this version cannot read it."""
+        return revived(cls, dict(data), "the suite of the run")
+
+
+def with_overrides(
+    suite: Suite,
+    *,
+    blocks: tuple[int, int] | None = None,
+    precision: float | None = None,
+    budget: float | None = None,
+) -> Suite:
+    """``suite`` with what the command line says instead; ``budget`` in seconds.
+
+    Raises UsageError where a value is impossible.
+    """
+    given: dict[str, Any] = {"precision": precision, "budget": budget}
+    if blocks is not None:
+        given["blocks"] = f"{blocks[0]}:{blocks[1]}"
+    data = suite.to_json()
+    data["protocol"].update({key: value for key, value in given.items() if value is not None})
+    return revived(Suite, data, "the command line")

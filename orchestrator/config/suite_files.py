@@ -1,0 +1,84 @@
+"""Where suites are found by name, and how one is read."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+from orchestrator.config.problems import Problems, unknown_key
+from orchestrator.config.suite import Suite
+from orchestrator.config.text import hint, shown
+from orchestrator.config.tree import read_mapping
+from orchestrator.config.values import is_path
+from orchestrator.errors import ConfigError, UsageError
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+
+
+def shipped_suites() -> dict[str, Path]:
+    """The suites that come with the product, by name.
+
+    In an installed wheel they lie in the package, in a source checkout beside it.
+    """
+    installed = _PACKAGE / "suites"
+    checkout = _PACKAGE.parent
+    if not installed.is_dir() and (checkout / "pyproject.toml").is_file():
+        return _suites_in(checkout / "suites")
+    return _suites_in(installed)
+
+
+def available_suites(relative_to: Path | None = None) -> dict[str, Path]:
+    """Every suite that a name can mean, by name.
+
+    Those in ``suites/`` beside ``relative_to`` (an inventory, or its folder) come before those in
+    ``./suites``, and these before the shipped ones.
+    """
+    found = shipped_suites() | _suites_in(Path("suites"))
+    if relative_to is not None:
+        folder = relative_to if relative_to.is_dir() else relative_to.parent
+        found |= _suites_in(folder / "suites")
+    return found
+
+
+def _suites_in(folder: Path) -> dict[str, Path]:
+    return {path.stem: path for path in sorted(folder.glob("*.yaml")) if path.is_file()}
+
+
+def load_suite(
+    name_or_path: str,
+    *,
+    relative_to: Path | None = None,
+    known_models: Collection[str],
+    known_schemes: Collection[str],
+) -> Suite:
+    """The suite of a name, or in a file.
+
+    ``relative_to`` is the inventory beside which a name is looked for first; a path is relative to
+    the working directory. Raises UsageError where no suite has that name, ConfigError with
+    everything that is wrong with the file.
+    """
+    path = Path(name_or_path) if is_path(name_or_path) else _find(name_or_path, relative_to)
+    return _read(path, {"models": known_models, "schemes": known_schemes})
+
+
+def _find(name: str, relative_to: Path | None) -> Path:
+    available = available_suites(relative_to)
+    if name in available:
+        return available[name]
+    raise UsageError(
+        f"no suite is called {shown(name)}; {hint(name, sorted(available), 'there are')}"
+        " (a path ends in .yaml or holds a `/`)"
+    )
+
+
+def _read(path: Path, known: dict[str, Collection[str]]) -> Suite:
+    root = read_mapping(path, "a suite holds `models:` and `schemes:` (see suites/quick.yaml)")
+    problems = Problems(path)
+    if "name" in root.entries:
+        keys = [key for key in Suite.model_fields if key != "name"]
+        problems.add(root.entries["name"].key_mark, unknown_key("name", keys))
+    suite = problems.validate(Suite, root, {**root.data, "name": path.stem}, **known)
+    problems.raise_if_any()
+    if suite is None:  # only for the type checker: a suite that is None left a problem behind
+        raise ConfigError("is no suite", path=path)
+    return suite

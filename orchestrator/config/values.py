@@ -1,0 +1,261 @@
+"""Values the user writes, as text on the command line or in YAML, and what they must look like.
+
+The parsers raise ``ValueError`` with what to write instead, as argparse and pydantic expect.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
+
+from orchestrator.config.text import shown
+
+#: 6 pairs are the fewest whose range is a distribution-free 95 % interval for a median.
+MIN_BLOCKS = 6
+MAX_BLOCKS = 10_000
+_MAX_SECONDS = 365 * 24 * 3600.0
+_MAX_TEXT = 1024
+
+_SECONDS_PER = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?|\.[0-9]+)([a-z]*)", re.ASCII)
+_BLOCKS = re.compile(r"([0-9]{1,9})(?::([0-9]{1,9}))?", re.ASCII)
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_HOST = re.compile(r"[\w.:%-]+")
+_USER = re.compile(r"[\w.+@\\-]+")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+def parse_duration(text: str) -> float:
+    """Seconds in ``30s``, ``5m``, ``1.5h`` or a plain number of seconds."""
+    match = _DURATION.fullmatch(text.strip())
+    if match is None or match[2] not in _SECONDS_PER:
+        raise ValueError(f"{shown(text)} is no duration; write for example 30s, 5m or 1.5h")
+    return _in_range(float(match[1]) * _SECONDS_PER[match[2]])
+
+
+def _in_range(seconds: float) -> float:
+    if not math.isfinite(seconds) or not 0 <= seconds <= _MAX_SECONDS:
+        raise ValueError(
+            f"`{seconds:g}` s is out of range: a duration lies between 0 and a year;"
+            " write for example 30s, 5m or 1.5h"
+        )
+    return seconds
+
+
+def parse_blocks(text: str) -> tuple[int, int]:
+    """The fewest and the most blocks in ``MIN:MAX``, or ``N`` for exactly so many."""
+    match = _BLOCKS.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"{shown(text)} is no number of blocks; write MIN:MAX, for example 6:20")
+    fewest, most = int(match[1]), int(match[2] or match[1])
+    if fewest < MIN_BLOCKS:
+        raise ValueError(
+            f"{fewest} blocks are too few: {MIN_BLOCKS} pairs are the fewest that give a"
+            f" distribution-free 95 % interval for a median; write {MIN_BLOCKS} or more"
+        )
+    if most < fewest:
+        raise ValueError(f"{fewest} blocks are more than {most}; write MIN:MAX, for example 6:20")
+    if most > MAX_BLOCKS:
+        raise ValueError(f"{most} blocks are too many; write at most {MAX_BLOCKS}")
+    return fewest, most
+
+
+def parse_precision(text: str) -> float:
+    """The half-width asked of the interval, as a share of the speed-up: ``0.02`` is 2 %."""
+    try:
+        return check_precision(float(text))
+    except ValueError:
+        raise ValueError(
+            f"{shown(text)} is no precision; write a share between 0 and 1, for example 0.02"
+        ) from None
+
+
+def check_precision(value: float) -> float:
+    """``value`` if it is a share between 0 and 1, both excluded."""
+    if not 0 < value < 1:
+        raise ValueError("a precision is a share between 0 and 1; write 0.02 for 2 %")
+    return value
+
+
+def check_text(text: str) -> str:
+    """``text`` if a person can read all of it."""
+    if not text.strip():
+        raise ValueError("is empty; write a value, or delete the line")
+    if len(text) > _MAX_TEXT:
+        raise ValueError(f"longer than {_MAX_TEXT} characters")
+    if not text.isprintable():
+        raise ValueError(f"{shown(text)} holds a line break or another invisible character")
+    return text
+
+
+def check_name(text: str) -> str:
+    """``text`` if it can name a device: it becomes part of file names."""
+    if _NAME.fullmatch(check_text(text)) is None:
+        raise ValueError(
+            f"{shown(text)} could not be a file name; use letters, digits, `.`, `_` and `-`,"
+            " a letter or digit first, at most 63 characters"
+        )
+    return text
+
+
+def check_host(text: str) -> str:
+    """``text`` if it is a host name, an address or an alias of the SSH configuration."""
+    if "@" in text:
+        raise ValueError(f"{shown(text)}: write the part before the `@` as `user`")
+    name, colon, port = text.partition(":")
+    if colon and port.isdigit():
+        raise ValueError(f"{shown(text)}: write `host: {name}` and `port: {port}`")
+    if text.startswith("-") or _HOST.fullmatch(text) is None:
+        raise ValueError(
+            f"{shown(text)} is no host name or address; write for example `host: 192.0.2.10`"
+        )
+    return text
+
+
+def check_user(text: str) -> str:
+    """``text`` if it can be a login name and never an option of a command."""
+    if text.startswith("-") or _USER.fullmatch(text) is None:
+        raise ValueError(f"{shown(text)} is no login name; write for example `user: cc`")
+    return text
+
+
+@dataclass(frozen=True)
+class Hop:
+    """A jump host that is not itself a device."""
+
+    user: str
+    host: str
+    port: int | None = None
+
+
+_HOP = re.compile(r"(?P<user>.+)@(?P<host>\[[^\]]+\]|[^:\[\]]+)(:(?P<port>[0-9]{1,5}))?", re.ASCII)
+
+
+def parse_hop(text: str) -> Hop:
+    """``user@host`` or ``user@host:port``; an IPv6 address stands in brackets."""
+    match = _HOP.fullmatch(text)
+    if match is None or not _is_login(match["user"], match["host"].strip("[]")):
+        raise ValueError(f"{shown(text)} is no jump host; write user@host or user@host:port")
+    port = None if match["port"] is None else int(match["port"])
+    if port is not None and not 1 <= port <= 65535:
+        raise ValueError(f"{shown(text)}: a port lies between 1 and 65535")
+    return Hop(match["user"], match["host"].strip("[]"), port)
+
+
+def _is_login(user: str, host: str) -> bool:
+    return all(
+        not part.startswith("-") and pattern.fullmatch(part) is not None
+        for part, pattern in ((user, _USER), (host, _HOST))
+    )
+
+
+def check_gateway(text: str) -> str:
+    """``text`` if it is ``user@host[:port]`` or could be a device's name."""
+    if "@" in text:
+        parse_hop(text)
+        return text
+    return check_name(text)
+
+
+def check_command(text: str) -> str:
+    """``text`` if it can be a program's name or path, and never an option."""
+    if check_text(text).startswith("-"):
+        raise ValueError(f"{shown(text)} is no program; write for example `python: python3`")
+    return text
+
+
+def check_remote_folder(text: str) -> str:
+    """``text`` if it means the same folder wherever the device's programs start."""
+    if not check_text(text).startswith(("/", "~/")):
+        raise ValueError(f"{shown(text)} does not begin with `/` or `~/`; write it in full")
+    return text
+
+
+def check_url(text: str) -> str:
+    """``text`` if it is an http(s) address that carries no login."""
+    try:
+        parts = urlsplit(text)
+        host, login = parts.hostname, parts.username is not None or parts.password is not None
+    except ValueError as exc:  # an unclosed bracket, an impossible port
+        raise ValueError(f"{shown(text)} is no address: {exc}") from exc
+    if login:
+        raise ValueError("the address holds a login; no secret has a place in this file")
+    if parts.scheme not in ("http", "https") or not host or any(c.isspace() for c in text):
+        raise ValueError(f"{shown(text)} is no address; write http:// or https:// and a host")
+    return text
+
+
+def check_sha256(text: str) -> str:
+    """``text`` if it is a SHA-256 in lower-case hexadecimal."""
+    if _SHA256.fullmatch(text) is None:
+        raise ValueError(f"{shown(text)} is no SHA-256; write the 64 hex digits sha256sum prints")
+    return text
+
+
+def check_list(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """``values`` if there is one at least, and none is repeated."""
+    if not values:
+        raise ValueError("is empty; list at least one")
+    seen: set[Any] = set()
+    for value in values:
+        if value in seen:
+            raise ValueError(f"{shown(str(value))} is listed twice")
+        seen.add(value)
+    return values
+
+
+def _duration(value: object) -> float:
+    if isinstance(value, str):
+        return parse_duration(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError("expected a duration, for example 30s, 5m or 1.5h")  # noqa: TRY004  # pydantic reports ValueError, and lets TypeError through
+    return _in_range(float(value))
+
+
+def _blocks(value: object) -> tuple[int, int]:
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise ValueError('expected a number of blocks, for example "6:20"')  # noqa: TRY004  # as above
+    return parse_blocks(str(value))
+
+
+def local_path(text: str, folder: Path) -> Path:
+    """A path on this machine: ``~`` expanded, relative to ``folder``."""
+    try:
+        return folder / Path(check_text(text)).expanduser()
+    except RuntimeError as exc:
+        raise ValueError(f"{shown(text)}: there is no such user's home here") from exc
+
+
+def _local_path(value: object, info: ValidationInfo) -> object:
+    if not isinstance(value, str):
+        return value
+    return local_path(value, (info.context or {}).get("folder", Path()))
+
+
+Text = Annotated[str, AfterValidator(check_text)]
+Name = Annotated[str, AfterValidator(check_name)]
+Host = Annotated[str, AfterValidator(check_host)]
+User = Annotated[str, AfterValidator(check_user)]
+Gateway = Annotated[str, AfterValidator(check_gateway)]
+Url = Annotated[str, AfterValidator(check_url)]
+Command = Annotated[str, AfterValidator(check_command)]
+RemoteFolder = Annotated[str, AfterValidator(check_remote_folder)]
+Sha256 = Annotated[str, AfterValidator(check_sha256)]
+LocalPath = Annotated[Path, BeforeValidator(_local_path)]
+#: Seconds.
+Duration = Annotated[float, BeforeValidator(_duration)]
+PositiveDuration = Annotated[float, BeforeValidator(_duration), Field(gt=0)]
+Blocks = Annotated[tuple[int, int], BeforeValidator(_blocks)]
+Precision = Annotated[float, AfterValidator(check_precision)]
+
+
+def is_path(suite: str) -> bool:
+    """Whether a suite is written as a path rather than as a name."""
+    return "/" in suite or os.sep in suite or suite.endswith((".yaml", ".yml"))
