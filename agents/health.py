@@ -1,0 +1,221 @@
+"""How a node fares around a trial: a snapshot before, one after, and what lies between.
+
+Only files are read, a few milliseconds in all. What cannot be told is None.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import time
+from typing import Any, Dict, List, Mapping, Optional, Tuple
+
+from agents import sensors
+from agents.facts import meminfo_bytes
+from agents.sysfs import Tree, to_float, to_int
+
+#: The first columns of ``/proc/stat``'s ``cpu`` line; what follows is contained in them.
+_CPU_STATES = ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal")
+_BUSY_STATES = ("user", "nice", "system", "irq", "softirq")
+
+#: Bits of the Raspberry Pi firmware's ``get_throttled``: now, and 16 bits up since boot.
+_FIRMWARE_BITS = ("under_voltage", "frequency_capped", "throttled", "soft_temperature_limit")
+_SINCE_BOOT_SHIFT = 16
+_PLATFORM = "/sys/devices/platform"
+_POWERCAP = "/sys/class/powercap"
+
+Json = Dict[str, Any]
+
+
+def snapshot(root: str = "/") -> Json:
+    """The machine's state now; plain JSON values. Never raises.
+
+    ``cpu_s`` are seconds since boot summed over all CPUs, ``mhz`` the frequencies of ``count``
+    clock domains, ``energy_uj`` microjoules by RAPL package (its counter wraps), ``pressure`` the
+    share of the last ten seconds, in percent, in which some task waited.
+    """
+    tree = Tree(root)
+    stat = (tree.read("/proc/stat") or "").splitlines()
+    return {
+        "time": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds"),
+        "wall_clock_s": time.time(),
+        "monotonic_s": time.monotonic(),
+        "boot_id": tree.read("/proc/sys/kernel/random/boot_id"),
+        "mhz": _spread(sensors.frequencies_mhz(tree)),
+        "governor": sensors.governor(tree),
+        "temperature_c": sensors.temperature_c(tree),
+        "throttle": _throttle(tree),
+        "load1": to_float((tree.read("/proc/loadavg") or "").partition(" ")[0]),
+        "running_processes": _stat_number(stat, "procs_running"),
+        "context_switches": _stat_number(stat, "ctxt"),
+        "cpu_s": _cpu_seconds(stat),
+        "memory_available_bytes": meminfo_bytes(tree.read("/proc/meminfo"), "MemAvailable"),
+        "energy_uj": _energy(tree),
+        "pressure": {name: _pressure(tree, name) for name in ("cpu", "memory")},
+    }
+
+
+def _spread(values: List[float]) -> Optional[Json]:
+    if not values:
+        return None
+    mean = sum(values) / len(values)
+    return {"min": min(values), "mean": round(mean, 3), "max": max(values), "count": len(values)}
+
+
+def _stat_number(stat: List[str], key: str) -> Optional[int]:
+    for line in stat:
+        name, _, value = line.partition(" ")
+        if name == key:
+            return to_int(value)
+    return None
+
+
+def _cpu_seconds(stat: List[str]) -> Optional[Dict[str, float]]:
+    columns = stat[0].split() if stat else []
+    ticks = [to_int(column) for column in columns[1 : 1 + len(_CPU_STATES)]]
+    hertz = os.sysconf("SC_CLK_TCK")
+    told = [n / hertz for n in ticks if n is not None]
+    if columns[:1] != ["cpu"] or len(told) < len(_CPU_STATES):
+        return None
+    return dict(zip(_CPU_STATES, told))  # noqa: B905 - strict= is of Python 3.10
+
+
+def _throttle(tree: Tree) -> Json:
+    """Counters and bits of every mechanism known to slow a CPU down behind one's back."""
+    return {
+        "core_events": _thermal_events(tree, "core_throttle_count"),
+        "package_events": _thermal_events(tree, "package_throttle_count"),
+        "firmware_bits": _firmware_bits(tree),
+        "under_voltage": _under_voltage(tree),
+    }
+
+
+def _thermal_events(tree: Tree, name: str) -> Optional[int]:
+    """Summed over the CPUs; each CPU of a core or package may count the same event."""
+    folders = sensors.cpu_folders(tree)
+    counts = [tree.integer(f"{folder}/thermal_throttle/{name}") for folder in folders]
+    told = [count for count in counts if count is not None]
+    return sum(told) if told else None
+
+
+def _firmware_bits(tree: Tree) -> Optional[int]:
+    for soc in tree.entries(_PLATFORM, "soc*"):
+        for firmware in tree.entries(soc, "*firmware"):
+            bits = to_int(tree.read(firmware + "/get_throttled"), 16)
+            if bits is not None:
+                return bits
+    return None
+
+
+def _under_voltage(tree: Tree) -> Optional[bool]:
+    for chip in tree.entries("/sys/class/hwmon", "hwmon*"):
+        if tree.read(chip + "/name") == "rpi_volt":
+            return tree.flag(chip + "/in0_lcrit_alarm")
+    return None
+
+
+def _energy(tree: Tree) -> Optional[Dict[str, int]]:
+    """By package; only root may read it since 2020 (CVE-2020-8694)."""
+    found = {}
+    for domain in tree.entries(_POWERCAP, "intel-rapl:*"):
+        name = tree.read(domain + "/name") or ""
+        energy = tree.integer(domain + "/energy_uj") if name.startswith("package") else None
+        if energy is not None:
+            found[name] = energy
+    return found or None
+
+
+def _pressure(tree: Tree, name: str) -> Optional[float]:
+    for line in (tree.read(f"/proc/pressure/{name}") or "").splitlines():
+        words = line.split()
+        if words[:1] == ["some"]:
+            fields = dict(word.partition("=")[::2] for word in words[1:])
+            return to_float(fields.get("avg10"))
+    return None
+
+
+def difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> Json:
+    """What happened between two snapshots of one machine.
+
+    ``clock_jump_s`` is how far the wall clock moved beyond the time that passed (NTP steps,
+    suspended guests). ``throttle_events`` is how far the thermal counters grew;
+    ``throttle_reasons`` names each mechanism that acted, and is None, not empty, where the machine
+    tells of none. Across a reboot only the wall clock counts.
+    """
+    if before.get("boot_id") != after.get("boot_id"):
+        return {**dict.fromkeys(_DIFFERENCES), "rebooted": True}
+    elapsed = _growth(before, after, "monotonic_s")
+    wall = _delta(before.get("wall_clock_s"), after.get("wall_clock_s"))
+    events, reasons = _throttling(before.get("throttle") or {}, after.get("throttle") or {})
+    cpu_before, cpu_after = before.get("cpu_s") or {}, after.get("cpu_s") or {}
+    busy = [_growth(cpu_before, cpu_after, state) for state in _BUSY_STATES]
+    return {
+        "rebooted": False,
+        "elapsed_s": elapsed,
+        "clock_jump_s": _delta(elapsed, wall),
+        "busy_s": None if None in busy else round(sum(part or 0.0 for part in busy), 6),
+        "steal_s": _growth(cpu_before, cpu_after, "steal"),
+        "context_switches": _growth(before, after, "context_switches"),
+        "throttle_events": events,
+        "throttle_reasons": reasons,
+        "energy_j": _energy_joules(before.get("energy_uj"), after.get("energy_uj")),
+    }
+
+
+_DIFFERENCES = (
+    "elapsed_s",
+    "clock_jump_s",
+    "busy_s",
+    "steal_s",
+    "context_switches",
+    "throttle_events",
+    "throttle_reasons",
+    "energy_j",
+)
+
+
+def _delta(before: Any, after: Any) -> Any:
+    return None if before is None or after is None else round(after - before, 6)
+
+
+def _growth(before: Mapping[str, Any], after: Mapping[str, Any], key: str) -> Any:
+    """How much a counter grew; None where one that went backwards was reset or wrapped."""
+    grown = _delta(before.get(key), after.get(key))
+    return None if grown is None or grown < 0 else grown
+
+
+def _throttling(
+    before: Mapping[str, Any], after: Mapping[str, Any]
+) -> Tuple[Optional[int], Optional[List[str]]]:
+    core = _growth(before, after, "core_events")
+    package = _growth(before, after, "package_events")
+    events = None if core is None and package is None else (core or 0) + (package or 0)
+    firmware = _firmware_reasons(before.get("firmware_bits"), after.get("firmware_bits"))
+    alarms = (before.get("under_voltage"), after.get("under_voltage"))
+    if events is None and firmware is None and alarms == (None, None):
+        return None, None
+    acted = {
+        "core_temperature": core,
+        "package_temperature": package,
+        "under_voltage": True in alarms,
+        **dict.fromkeys(firmware or (), True),
+    }
+    return events, [name for name, acts in acted.items() if acts]
+
+
+def _firmware_reasons(before: Optional[int], after: Optional[int]) -> Optional[List[str]]:
+    """The conditions that held at either end, or were first noted in between."""
+    if before is None or after is None:
+        return None
+    first_noted = (after & ~before) >> _SINCE_BOOT_SHIFT
+    held = before | after | first_noted
+    return [name for bit, name in enumerate(_FIRMWARE_BITS) if held >> bit & 1]
+
+
+def _energy_joules(
+    before: Optional[Mapping[str, int]], after: Optional[Mapping[str, int]]
+) -> Optional[float]:
+    if not before or not after or set(before) != set(after):
+        return None
+    parts = [_growth(before, after, name) for name in before]
+    return None if None in parts else round(sum(parts) / 1e6, 6)
