@@ -9,6 +9,7 @@
     ├── ModelBuildError         a model could not be built, inspected or found
     ├── ArtifactError           bytes are not what their hash says, or cannot be had
     ├── JournalError            a run on disk cannot be read or is in use
+    ├── NoDeviceReachedError    not one device answered; nothing was measured          (exit 3)
     └── DeviceError             one device; the others go on
         ├── TransientDeviceError    the way there broke; worth another try
         └── PermanentDeviceError    trying again cannot help
@@ -68,6 +69,10 @@ class ArtifactError(OrchestrateError):
 
 class JournalError(OrchestrateError):
     """A run on disk cannot be read, or another process is writing it."""
+
+
+class NoDeviceReachedError(OrchestrateError):
+    """Not one device could be reached; nothing was measured."""
 
 
 class DeviceError(OrchestrateError):

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import itertools
+import random
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, TypeVar
+
+from orchestrator.config import Device, Protocol, Suite
+from orchestrator.errors import UsageError
+
+T = TypeVar("T")
+
+#: Memory trials belong to no block.
+MEMORY_BLOCK = -1
 
 
 class TrialKind(str, Enum):
@@ -42,6 +54,23 @@ class Factors:
 
 
 @dataclass(frozen=True)
+class PhaseSettings:
+    """A phase ends when it has run at least ``runs`` inferences and at least ``seconds``."""
+
+    runs: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """What the suite's protocol asks of every trial. ``timeout_s`` bounds the whole process."""
+
+    warmup: PhaseSettings
+    steady: PhaseSettings
+    timeout_s: float
+
+
+@dataclass(frozen=True)
 class Trial:
     """One process of one runner on one variant: the unit of evidence.
 
@@ -70,3 +99,199 @@ class Trial:
             "replicate": self.replicate,
             **asdict(self.factors),
         }
+
+
+@dataclass(frozen=True)
+class Group:
+    """What is compared with each other: one model's schemes on one device, all factors equal."""
+
+    device: str
+    model: str
+    factors: Factors
+    schemes: tuple[str, ...]
+    baseline: str
+
+    @property
+    def key(self) -> str:
+        """A stable name of the group, unique within a run."""
+        f = self.factors
+        condition = (f.runner, f.runtime, f.delegate, f"t{f.threads}", f"b{f.batch}", f.isa)
+        return "/".join((self.device, self.model, *condition))
+
+
+@dataclass(frozen=True)
+class Block:
+    """One randomised pass over a group: every scheme once, the baseline twice."""
+
+    group: Group
+    index: int
+    trials: tuple[Trial, ...]
+
+
+@dataclass(frozen=True)
+class DevicePlan:
+    """Everything one device may be asked to run, in order.
+
+    ``memory`` comes first: it is short, and a variant that the runtime cannot load shows there.
+    ``blocks`` holds every block up to the maximum; a run stops early where the precision asked
+    for is reached. Round *i* holds block *i* of every group, in an order drawn from the seed.
+    """
+
+    device: str
+    groups: tuple[Group, ...]
+    memory: tuple[Trial, ...]
+    blocks: tuple[Block, ...]
+
+    @property
+    def trials(self) -> tuple[Trial, ...]:
+        return self.memory + tuple(trial for block in self.blocks for trial in block.trials)
+
+    @property
+    def needs_binary(self) -> bool:
+        """Whether some group runs the official ``benchmark_model``."""
+        return any(group.factors.runner == "benchmark_model" for group in self.groups)
+
+    @property
+    def runtimes(self) -> frozenset[str]:
+        """What is asked of the device's Python: ``any`` or distributions; empty for the binary."""
+        return frozenset(g.factors.runtime for g in self.groups if g.factors.runtime)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Every trial of a run, in order, and the seed that reproduces it."""
+
+    seed: int
+    baseline: str
+    min_blocks: int
+    max_blocks: int
+    precision: float
+    budget_s: float | None
+    settings: RunSettings
+    devices: tuple[DevicePlan, ...]
+
+    @property
+    def variants(self) -> tuple[Variant, ...]:
+        """Every variant that some trial needs, sorted."""
+        return tuple(sorted({t.variant for d in self.devices for t in d.trials}))
+
+    def device(self, name: str) -> DevicePlan:
+        """The plan of the device called ``name``; raises KeyError where there is none."""
+        for plan in self.devices:
+            if plan.device == name:
+                return plan
+        raise KeyError(name)
+
+
+def make_plan(devices: Sequence[Device], suite: Suite, *, seed: int) -> Plan:
+    """Every trial of a run of ``suite`` on ``devices``; the same arguments give the same plan.
+
+    Raises UsageError where the suite asks a runner for what it cannot do.
+    """
+    return Plan(
+        seed=seed,
+        baseline=suite.baseline,
+        min_blocks=suite.protocol.min_blocks,
+        max_blocks=suite.protocol.max_blocks,
+        precision=suite.protocol.precision,
+        budget_s=suite.protocol.budget_s,
+        settings=_settings(suite.protocol),
+        devices=tuple(_plan_device(device, suite, seed) for device in devices),
+    )
+
+
+def _settings(protocol: Protocol) -> RunSettings:
+    return RunSettings(
+        warmup=PhaseSettings(protocol.warmup.runs, protocol.warmup.seconds),
+        steady=PhaseSettings(protocol.steady.runs, protocol.steady.seconds),
+        timeout_s=protocol.timeout_s,
+    )
+
+
+def resolve_runner(suite: Suite, device: Device) -> str:
+    """``auto`` takes the official binary where the device has one.
+
+    Unless the suite names a runtime, or batches, which the binary cannot be given without knowing
+    each model's input names.
+    """
+    if suite.runner != "auto":
+        return suite.runner
+    binary_can = suite.runtime == "any" and suite.factors.batch == (1,)
+    return "benchmark_model" if device.benchmark_model is not None and binary_can else "litert"
+
+
+def _plan_device(device: Device, suite: Suite, seed: int) -> DevicePlan:
+    groups = _groups(device, suite)
+    memory = tuple(
+        _trial(seed, group, scheme, TrialKind.MEMORY, block=MEMORY_BLOCK, replicate=number)
+        for group in groups
+        for scheme in group.schemes
+        for number in range(suite.protocol.memory_trials)
+    )
+    blocks = []
+    for index in range(suite.protocol.max_blocks):
+        for group in _shuffled(groups, seed, device.name, "round", index):
+            blocks.append(_block(seed, group, index))
+    return DevicePlan(device.name, groups, memory, tuple(blocks))
+
+
+def _groups(device: Device, suite: Suite) -> tuple[Group, ...]:
+    runner = resolve_runner(suite, device)
+    if runner == "benchmark_model" and device.benchmark_model is None:
+        raise UsageError(
+            f"suite {suite.name}: runner benchmark_model, but device {device.name} has no "
+            f"`benchmark_model:` in the inventory; give a path, a URL or `official`, or let the "
+            f"suite's runner be `litert`"
+        )
+    if runner == "benchmark_model" and suite.factors.batch != (1,):
+        raise UsageError(
+            f"suite {suite.name}: runner benchmark_model measures batch 1 only; write "
+            f"`batch: [1]`, or let the suite's runner be `litert`"
+        )
+    runtime = suite.runtime if runner == "litert" else ""
+    f = suite.factors
+    return tuple(
+        Group(
+            device=device.name,
+            model=model,
+            factors=Factors(runner, runtime, delegate, threads, batch, isa),
+            schemes=tuple(suite.schemes),
+            baseline=suite.baseline,
+        )
+        for model, delegate, threads, batch, isa in itertools.product(
+            suite.models, f.delegate, f.threads, f.batch, f.isa
+        )
+    )
+
+
+def _block(seed: int, group: Group, index: int) -> Block:
+    trials = [
+        _trial(seed, group, scheme, TrialKind.TIMING, block=index) for scheme in group.schemes
+    ]
+    trials.append(_trial(seed, group, group.baseline, TrialKind.TIMING, block=index, replicate=1))
+    return Block(group, index, _shuffled(trials, seed, group.key, "block", index))
+
+
+def _trial(
+    seed: int, group: Group, scheme: str, kind: TrialKind, *, block: int, replicate: int = 0
+) -> Trial:
+    place = "memory" if kind is TrialKind.MEMORY else f"b{block:03d}"
+    identity = f"{seed}|{group.key}|{scheme}|{kind.value}|{block}|{replicate}"
+    digest = hashlib.sha256(identity.encode()).hexdigest()[:10]
+    return Trial(
+        trial_id=f"{group.device}.{group.model}.{scheme}.{place}.{digest}",
+        device=group.device,
+        kind=kind,
+        variant=Variant(group.model, scheme),
+        factors=group.factors,
+        block=block,
+        replicate=replicate,
+    )
+
+
+def _shuffled(items: Sequence[T], seed: int, *salt: object) -> tuple[T, ...]:
+    # Seeding by text is stable across processes and Python versions (it hashes with SHA-512),
+    # so a resumed run draws the order that the first one drew.
+    order = list(items)
+    random.Random("|".join(map(str, (seed, *salt)))).shuffle(order)  # noqa: S311 (no secret)
+    return tuple(order)

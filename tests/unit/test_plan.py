@@ -1,0 +1,124 @@
+"""The plan: pure, reproducible, balanced."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from orchestrator.config import Device, Suite
+from orchestrator.errors import UsageError
+from orchestrator.plan import PhaseSettings, Plan, RunSettings, TrialKind, make_plan
+
+SCHEMES = ["float32", "float16", "dynamic_range", "full_int8"]
+
+
+def suite(**changes: Any) -> Suite:
+    data = {
+        "name": "test",
+        "models": ["mobilenet_v1", "resnet50"],
+        "schemes": SCHEMES,
+        "protocol": {"blocks": "6:9"},
+        **changes,
+    }
+    return Suite.from_json(data)
+
+
+def device(name: str = "here", **changes: Any) -> Device:
+    return Device.model_validate({"name": name, "transport": "local", **changes})
+
+
+def ids(plan: Plan) -> list[str]:
+    return [trial.trial_id for part in plan.devices for trial in part.trials]
+
+
+def test_the_same_seed_gives_the_same_plan_and_another_one_another_order() -> None:
+    first = make_plan([device()], suite(), seed=7)
+    assert first == make_plan([device()], suite(), seed=7)
+    other = make_plan([device()], suite(), seed=8)
+    order = [(t.variant, t.block, t.replicate) for t in first.devices[0].trials]
+    assert order != [(t.variant, t.block, t.replicate) for t in other.devices[0].trials]
+    assert Counter(order) == Counter(
+        (t.variant, t.block, t.replicate) for t in other.devices[0].trials
+    )
+
+
+def test_a_plan_does_not_depend_on_which_other_devices_there_are() -> None:
+    alone = make_plan([device("a")], suite(), seed=7).device("a")
+    assert alone == make_plan([device("b"), device("a")], suite(), seed=7).device("a")
+
+
+def test_a_block_holds_every_scheme_once_and_the_baseline_twice() -> None:
+    plan = make_plan([device()], suite(), seed=1).devices[0]
+    assert len(plan.blocks) == 2 * 9
+    for block in plan.blocks:
+        schemes = Counter(trial.variant.scheme for trial in block.trials)
+        assert schemes == {"float32": 2, "float16": 1, "dynamic_range": 1, "full_int8": 1}
+        assert {t.replicate for t in block.trials if t.variant.scheme == "float32"} == {0, 1}
+        assert {t.variant.model for t in block.trials} == {block.group.model}
+
+
+def test_blocks_come_round_by_round_so_that_no_model_waits_for_another() -> None:
+    plan = make_plan([device()], suite(), seed=1).devices[0]
+    for number in range(9):
+        in_round = plan.blocks[2 * number : 2 * number + 2]
+        assert {block.index for block in in_round} == {number}
+        assert {block.group.model for block in in_round} == {"mobilenet_v1", "resnet50"}
+
+
+def test_the_baseline_takes_every_place_in_a_block() -> None:
+    plan = make_plan([device()], suite(protocol={"blocks": "40:40"}), seed=3).devices[0]
+    places = Counter(
+        place
+        for block in plan.blocks
+        for place, trial in enumerate(block.trials)
+        if trial.variant.scheme == "float32" and trial.replicate == 0
+    )
+    assert set(places) == {0, 1, 2, 3, 4}
+
+
+def test_memory_is_measured_in_trials_of_its_own_before_the_blocks() -> None:
+    plan = make_plan([device()], suite(), seed=1).devices[0]
+    assert len(plan.memory) == 8
+    assert all(t.kind is TrialKind.MEMORY and t.block == -1 for t in plan.memory)
+    assert plan.trials[:8] == plan.memory
+
+
+def test_trial_ids_are_unique_file_names() -> None:
+    factors = {"threads": [1, 2], "delegate": ["xnnpack", "none"]}
+    found = ids(make_plan([device("a"), device("b")], suite(factors=factors), seed=1))
+    assert len(set(found)) == len(found) == 2 * (2 * 4 * (4 + 9 * 5))
+    assert all("/" not in i and len(i) < 200 for i in found)
+
+
+def test_auto_takes_the_official_binary_where_the_device_has_one() -> None:
+    plan = make_plan([device("a"), device("b", benchmark_model="/opt/bm")], suite(), seed=1)
+    runners = {p.device: {g.factors.runner for g in p.groups} for p in plan.devices}
+    assert runners == {"a": {"litert"}, "b": {"benchmark_model"}}
+    assert [p.needs_binary for p in plan.devices] == [False, True]
+    named = make_plan([device(benchmark_model="/opt/bm")], suite(runtime="tensorflow"), seed=1)
+    assert named.devices[0].groups[0].factors.runner == "litert"
+
+
+def test_a_suite_that_needs_the_binary_on_a_device_without_one_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"device here has no `benchmark_model:`"):
+        make_plan([device()], suite(runner="benchmark_model"), seed=1)
+
+
+def test_batches_are_not_for_the_official_binary() -> None:
+    batched = {"factors": {"batch": [1, 4]}}
+    plan = make_plan([device(benchmark_model="/opt/bm")], suite(**batched), seed=1)
+    assert {g.factors.runner for g in plan.devices[0].groups} == {"litert"}
+    with pytest.raises(UsageError, match="batch 1 only"):
+        make_plan(
+            [device(benchmark_model="/opt/bm")],
+            suite(runner="benchmark_model", **batched),
+            seed=1,
+        )
+
+
+def test_the_protocol_becomes_the_settings_of_every_trial() -> None:
+    protocol = {"blocks": 6, "warmup": {"runs": 7}, "steady": {"seconds": "2s"}, "timeout": 90}
+    settings = make_plan([device()], suite(protocol=protocol), seed=1).settings
+    assert settings == RunSettings(PhaseSettings(7, 0.5), PhaseSettings(30, 2.0), 90.0)
