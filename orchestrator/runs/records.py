@@ -15,7 +15,7 @@ class TrialRecord:
     """One ``finished`` line. ``measurement`` is present exactly when ``outcome`` is ``ok``.
 
     ``artifact_sha256`` names the bytes that ran; ``binary_sha256`` the benchmark_model binary,
-    where one ran.
+    where one ran. ``wall_s`` is how long the whole process took, in seconds.
     """
 
     trial: Trial
@@ -27,6 +27,7 @@ class TrialRecord:
     binary_sha256: str | None = None
     health_before: Mapping[str, Any] | None = None
     health_after: Mapping[str, Any] | None = None
+    wall_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,9 @@ class RunRecord:
     """A run as read from disk: what the analysis works on.
 
     ``facts`` maps a device's name to what its agent reported (see ``agents.facts``); a device
-    that was never reached has no entry, and ``lost`` maps it to the reason.
+    that was never reached has no entry, and ``lost`` maps it to the reason. ``stopped`` maps a
+    comparison group's key (see ``plan.Group.key``) to the reason why it got no more blocks.
+    ``planned`` holds every trial that was released to a device, finished or not.
     """
 
     run_id: str
@@ -59,6 +62,8 @@ class RunRecord:
     precision: float
     min_blocks: int
     max_blocks: int
+    planned: tuple[Trial, ...] = ()
+    suite: str = ""
 
 
 __all__ = ["ArtifactRecord", "Factors", "RunRecord", "Trial", "TrialKind", "TrialRecord"]

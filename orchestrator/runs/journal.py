@@ -1,0 +1,196 @@
+"""``journal.jsonl``: append-only, one JSON object a line, synced before anything else happens.
+
+Each line has ``seq`` (per device, from 1), ``time`` (UTC, ISO 8601), ``device`` and ``event``;
+trial events have ``trial_id``, and those that came from an agent ``agent_seq``, the number under
+which its spool holds them: asking from the highest one on misses and repeats nothing.
+
+Format history: 1, the first.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from orchestrator.errors import JournalError
+
+FORMAT = 1
+FILE_NAME = "journal.jsonl"
+
+Event = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class JournalContents:
+    """The events read, and the torn last line where a writer died in the middle of one."""
+
+    events: tuple[Event, ...]
+    torn: bytes | None
+
+
+def utc_now() -> str:
+    """UTC, ISO 8601, microseconds, with ``Z``."""
+    return datetime.now(timezone.utc).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def read_journal(path: Path) -> JournalContents:
+    """Every event in ``path``; a torn last line is returned apart.
+
+    Raises JournalError where the file cannot be read or a line in its middle is damaged: what
+    came after such a line cannot be trusted to be in order.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as exc:
+        raise JournalError(f"{path}: cannot be read ({exc.strerror}); is this a run?") from exc
+    body, newline, tail = data.rpartition(b"\n")
+    lines = body.split(b"\n") if newline else []
+    events = tuple(_parse(path, number, line) for number, line in enumerate(lines, 1))
+    return JournalContents(events, tail or None)
+
+
+def _parse(path: Path, number: int, line: bytes) -> Event:
+    try:
+        event = json.loads(line)
+    except ValueError as exc:
+        raise JournalError(
+            f"{path}:{number}: not a JSON object ({exc}); the journal was changed by something "
+            f"else. The raw logs beside it are whole; restore the journal from a copy"
+        ) from exc
+    if not isinstance(event, dict) or not {"seq", "device", "event"} <= event.keys():
+        raise JournalError(f"{path}:{number}: an event needs seq, device and event")
+    if event.get("format", FORMAT) > FORMAT:
+        raise JournalError(
+            f"{path}:{number}: written by a later version (format {event['format']}, this one "
+            f"reads up to {FORMAT}); upgrade orchestrate"
+        )
+    return event
+
+
+class Journal:
+    """The one writer of a run. Safe to use from several threads; a second process is refused."""
+
+    def __init__(self, run_dir: Path) -> None:
+        """Open or create the journal of ``run_dir``, repairing a torn last line.
+
+        Raises JournalError where another process is writing it.
+        """
+        self.path = run_dir / FILE_NAME
+        self._guard = threading.Lock()
+        self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as exc:
+            os.close(self._fd)
+            raise JournalError(
+                f"{run_dir}: another orchestrate process is working on this run; wait for it, or "
+                f"stop it first"
+            ) from exc
+        contents = read_journal(self.path)
+        self.torn = contents.torn
+        if contents.torn is not None:
+            self._set_torn_line_aside(contents.torn)
+        self._events = list(contents.events)
+        self._seq = _highest_seq(self._events)
+        if not self._events:
+            _sync_directory(run_dir)
+
+    @property
+    def events(self) -> tuple[Event, ...]:
+        """Every event so far, in order."""
+        with self._guard:
+            return tuple(self._events)
+
+    def append(self, device: str, event: str, **fields: Any) -> Event:
+        """Write one event and sync it to disk; returns it as written."""
+        return self.append_all(device, event, [fields])[0]
+
+    def append_all(
+        self, device: str, event: str, rows: Iterable[Mapping[str, Any]]
+    ) -> tuple[Event, ...]:
+        """Write several events of one kind with a single sync."""
+        with self._guard:
+            seq = self._seq.get(device, 0)
+            lines: list[dict[str, Any]] = [
+                {
+                    "format": FORMAT,
+                    "seq": number,
+                    "time": utc_now(),
+                    "device": device,
+                    "event": event,
+                    **row,
+                }
+                for number, row in enumerate(rows, seq + 1)
+            ]
+            self._write("".join(_line(line) for line in lines).encode())
+            self._seq[device] = seq + len(lines)
+            self._events.extend(lines)
+            return tuple(lines)
+
+    def close(self) -> None:
+        """Close the file and give the run free for another process."""
+        os.close(self._fd)
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _write(self, data: bytes) -> None:
+        size = os.fstat(self._fd).st_size
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[os.write(self._fd, view) :]
+            os.fdatasync(self._fd)
+        except OSError as exc:
+            # Half a line in the middle of the file would spoil every later one.
+            os.ftruncate(self._fd, size)
+            raise JournalError(
+                f"{self.path}: cannot be written ({exc.strerror}); what was measured is still in "
+                f"the agents' spools. Make room, then `orchestrate run --resume` this run"
+            ) from exc
+
+    def _set_torn_line_aside(self, torn: bytes) -> None:
+        # The event the line was to hold is in the agent's spool still and comes again; the bytes
+        # are kept all the same, because nothing that was written is thrown away.
+        aside = self.path.with_suffix(".torn")
+        with aside.open("ab") as file:
+            file.write(torn + b"\n")
+        size = os.fstat(self._fd).st_size
+        os.ftruncate(self._fd, size - len(torn))
+        os.fsync(self._fd)
+
+
+def _line(event: Event) -> str:
+    return json.dumps(event, allow_nan=False, separators=(",", ":")) + "\n"
+
+
+def _highest_seq(events: Iterable[Event]) -> dict[str, int]:
+    highest: dict[str, int] = {}
+    for event in events:
+        device = str(event["device"])
+        highest[device] = max(highest.get(device, 0), int(event["seq"]))
+    return highest
+
+
+def _sync_directory(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

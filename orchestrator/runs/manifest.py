@@ -1,0 +1,113 @@
+"""``run.json``: what a run is made of. Written before anything is measured, atomically.
+
+Format history: 1, the first.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from orchestrator.errors import JournalError
+from orchestrator.plan import Variant
+from orchestrator.runs.records import ArtifactRecord
+
+FORMAT = 1
+FILE_NAME = "run.json"
+
+
+@dataclass(frozen=True)
+class BinaryRecord:
+    """The ``benchmark_model`` binary a device ran: its hash, where it came from, whether pinned."""
+
+    device: str
+    sha256: str
+    size_bytes: int
+    source: str
+    pinned: bool
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Everything that fixes a run, and the facts of its devices as they became known.
+
+    ``inventory`` and ``suite`` are as the configuration prints them, without secrets; ``versions``
+    maps software to its version on the controller; ``facts`` maps a device to what it reported.
+    """
+
+    run_id: str
+    created: str
+    seed: int
+    inventory: Mapping[str, Any]
+    suite: Mapping[str, Any]
+    devices: tuple[str, ...]
+    versions: Mapping[str, str]
+    artifacts: tuple[ArtifactRecord, ...] = ()
+    binaries: tuple[BinaryRecord, ...] = ()
+    facts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def with_facts(self, device: str, facts: Mapping[str, Any]) -> Manifest:
+        """The same manifest, with what ``device`` reported."""
+        return replace(self, facts={**self.facts, device: facts})
+
+    def to_json(self) -> dict[str, Any]:
+        data = asdict(self)
+        data["artifacts"] = [
+            {**asdict(a.variant), "sha256": a.sha256, "size_bytes": a.size_bytes}
+            | {"weights": a.weights}
+            for a in self.artifacts
+        ]
+        return {"format": FORMAT, **data}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Manifest:
+        """The inverse of :meth:`to_json`. Raises KeyError or TypeError on another shape."""
+        return cls(
+            run_id=data["run_id"],
+            created=data["created"],
+            seed=data["seed"],
+            inventory=data["inventory"],
+            suite=data["suite"],
+            devices=tuple(data["devices"]),
+            versions=data["versions"],
+            artifacts=tuple(
+                ArtifactRecord(
+                    Variant(a["model"], a["scheme"]), a["sha256"], a["size_bytes"], a["weights"]
+                )
+                for a in data["artifacts"]
+            ),
+            binaries=tuple(BinaryRecord(**b) for b in data["binaries"]),
+            facts=data["facts"],
+        )
+
+
+def write_manifest(run_dir: Path, manifest: Manifest) -> None:
+    """Replace ``run.json`` in one step; a reader sees the old one or the new one."""
+    text = json.dumps(manifest.to_json(), indent=1, sort_keys=False) + "\n"
+    temporary = run_dir / f".{FILE_NAME}.tmp"
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(run_dir / FILE_NAME)
+
+
+def read_manifest(run_dir: Path) -> Manifest:
+    """Read ``run.json``. Raises JournalError naming the file where it cannot be understood."""
+    path = run_dir / FILE_NAME
+    try:
+        data = json.loads(path.read_bytes())
+        if data["format"] > FORMAT:
+            raise JournalError(
+                f"{path}: written by a later version (format {data['format']}, this one reads up "
+                f"to {FORMAT}); upgrade orchestrate"
+            )
+        return Manifest.from_json(data)
+    except OSError as exc:
+        raise JournalError(f"{path}: cannot be read ({exc.strerror}); is this a run?") from exc
+    except (ValueError, KeyError, TypeError) as exc:
+        raise JournalError(f"{path}: not a run manifest ({exc!r}); restore it from a copy") from exc

@@ -1,0 +1,30 @@
+"""``logs/<trial-id>.txt``: a trial's raw output with what is needed to read it again.
+
+A few ``# name: value`` lines (JSON values), then each stream after a line that says how many
+characters it has, so that whatever a runner prints cannot be mistaken for our own lines.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from orchestrator.runners.base import Evidence
+
+
+def render(argv: Sequence[str], evidence: Evidence) -> str:
+    """The log's text. ``argv`` is the command as submitted, blobs by hash."""
+    head = {
+        "argv": list(argv),
+        "exit_code": evidence.exit_code,
+        "signal": evidence.signal,
+        "timed_out": evidence.timed_out,
+        "oom_killed": evidence.oom_killed,
+        "wall_s": evidence.wall_s,
+        "stdout_bytes": evidence.stdout_bytes,
+        "stderr_bytes": evidence.stderr_bytes,
+    }
+    lines = [f"# {name}: {json.dumps(value)}" for name, value in head.items()]
+    for name, text in (("stdout", evidence.stdout), ("stderr", evidence.stderr)):
+        lines += [f"# {name}, {len(text)} characters:", text]
+    return "\n".join(lines) + "\n"

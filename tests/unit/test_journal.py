@@ -1,0 +1,105 @@
+"""The journal: nothing written is lost, nothing torn is read."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.errors import JournalError
+from orchestrator.runs.journal import FILE_NAME, Journal, read_journal
+
+
+def test_events_come_back_in_order_with_a_sequence_per_device(tmp_path: Path) -> None:
+    with Journal(tmp_path) as journal:
+        journal.append("a", "planned", trial_id="t1")
+        journal.append("b", "planned", trial_id="t2")
+        journal.append_all("a", "planned", [{"trial_id": "t3"}, {"trial_id": "t4"}])
+    events = read_journal(tmp_path / FILE_NAME).events
+    assert [(e["device"], e["seq"], e["trial_id"]) for e in events] == [
+        ("a", 1, "t1"),
+        ("b", 1, "t2"),
+        ("a", 2, "t3"),
+        ("a", 3, "t4"),
+    ]
+    assert all(e["format"] == 1 and e["time"].endswith("Z") for e in events)
+
+
+def test_a_reopened_journal_counts_on(tmp_path: Path) -> None:
+    for expected in (1, 2, 3):
+        with Journal(tmp_path) as journal:
+            assert journal.append("a", "planned")["seq"] == expected
+
+
+@pytest.mark.parametrize("cut", range(1, 60, 7))
+def test_a_torn_last_line_is_set_aside_and_the_rest_stands(tmp_path: Path, cut: int) -> None:
+    with Journal(tmp_path) as journal:
+        journal.append("a", "planned", trial_id="t1")
+        journal.append("a", "planned", trial_id="t2")
+    path = tmp_path / FILE_NAME
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-cut])
+    torn = whole.splitlines()[1][: len(whole.splitlines()[1]) + 1 - cut]
+    assert read_journal(path).torn == torn
+    with Journal(tmp_path) as journal:
+        assert journal.torn == torn
+        assert journal.append("a", "planned", trial_id="t3")["seq"] == 2
+    contents = read_journal(path)
+    assert [e["trial_id"] for e in contents.events] == ["t1", "t3"]
+    assert contents.torn is None
+    assert path.with_suffix(".torn").read_bytes() == torn + b"\n"
+
+
+def test_a_second_writer_is_refused_while_the_first_is_at_work(tmp_path: Path) -> None:
+    with Journal(tmp_path), pytest.raises(JournalError, match="another orchestrate process"):
+        Journal(tmp_path)
+    Journal(tmp_path).close()
+
+
+def test_damage_in_the_middle_is_named_not_skipped(tmp_path: Path) -> None:
+    with Journal(tmp_path) as journal:
+        for number in range(3):
+            journal.append("a", "planned", trial_id=str(number))
+    path = tmp_path / FILE_NAME
+    lines = path.read_bytes().splitlines()
+    path.write_bytes(b"\n".join([lines[0], b'{"seq": 2, "dev', lines[2]]) + b"\n")
+    with pytest.raises(JournalError, match=rf"{FILE_NAME}:2: not a JSON object"):
+        read_journal(path)
+
+
+def test_a_later_format_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / FILE_NAME
+    path.write_text(json.dumps({"format": 2, "seq": 1, "device": "a", "event": "x"}) + "\n")
+    with pytest.raises(JournalError, match="later version"):
+        read_journal(path)
+
+
+def test_threads_do_not_tear_each_others_lines(tmp_path: Path) -> None:
+    with Journal(tmp_path) as journal:
+
+        def write(device: str) -> None:
+            for number in range(50):
+                journal.append(device, "planned", number=number)
+
+        threads = [threading.Thread(target=write, args=(f"d{n}",)) for n in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    events = read_journal(tmp_path / FILE_NAME).events
+    for name in ("d0", "d1", "d2", "d3"):
+        mine = [e for e in events if e["device"] == name]
+        assert [e["seq"] for e in mine] == list(range(1, 51))
+        assert [e["number"] for e in mine] == list(range(50))
+
+
+@given(st.text())
+def test_any_text_survives(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    folder = tmp_path_factory.mktemp("journal")
+    with Journal(folder) as journal:
+        journal.append("a", "planned", reason=text)
+    assert read_journal(folder / FILE_NAME).events[0]["reason"] == text
