@@ -7,24 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from orchestrator.measurement import Finding, Measurement, Outcome
-from orchestrator.plan import Trial
-
-
-@dataclass(frozen=True)
-class PhaseSettings:
-    """A phase ends when it has run at least ``runs`` inferences and at least ``seconds``."""
-
-    runs: int
-    seconds: float
-
-
-@dataclass(frozen=True)
-class RunSettings:
-    """What the suite's protocol asks of every trial. ``timeout_s`` bounds the whole process."""
-
-    warmup: PhaseSettings
-    steady: PhaseSettings
-    timeout_s: float
+from orchestrator.plan import RunSettings, Trial
 
 
 @dataclass(frozen=True)

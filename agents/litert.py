@@ -1,0 +1,452 @@
+"""The child that measures one ``.tflite`` file in the device's own Python.
+
+``python <agent>.pyz litert --model PATH --threads N ...`` runs the model in ai-edge-litert,
+tflite-runtime or TensorFlow and measures what ``benchmark_model`` measures, by its definitions:
+
+* initialisation: building the interpreter, applying the delegate, allocating the tensors;
+* first inference: the first of the warm-up;
+* warm-up, then steady phase: at least so many inferences *and* at least so many seconds, but no
+  new inference once the phase has lasted the maximum;
+* an inference: ``invoke()`` alone; the inputs are copied in before each, outside the time.
+
+On stdout: ``@orchestrate-stage NAME`` when a stage begins, and at the end one line
+``@orchestrate-result {json}``, or ``@orchestrate-error {json}`` with exit code 3. Whatever the
+libraries print goes to stderr. Standard library only, but for numpy and the runtime.
+
+No faulthandler here: a handler for SIGSEGV that is installed later would replace one that a
+preloaded library needs for itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import array
+import gc
+import importlib
+import json
+import os
+import platform
+import resource
+import sys
+import time
+from importlib import metadata
+from typing import Any, Callable, NamedTuple, Sequence, TextIO
+
+RESULT_SCHEMA = 1
+EXIT_ERROR = 3
+
+#: A phase ends here whatever was asked: every time is reported, in a line of bounded length.
+MAX_INVOCATIONS = 40_000
+
+_INPUT_SEED = 20180
+
+#: Where each runtime keeps its interpreter, in the order of preference.
+RUNTIMES = {
+    "ai-edge-litert": "ai_edge_litert.interpreter",
+    "tflite-runtime": "tflite_runtime.interpreter",
+    "tensorflow": "tensorflow.lite.python.interpreter",
+}
+#: One import package, several distributions: other builds have names of their own.
+_OTHER_DISTRIBUTIONS = {
+    "ai-edge-litert": ("ai-edge-litert-nightly",),
+    "tflite-runtime": ("tflite-runtime-nightly",),
+    "tensorflow": ("tensorflow-cpu", "tensorflow-aarch64", "tf-nightly"),
+}
+
+# The runtimes have no exception type for it, only these words.
+_INCOMPATIBLE = (
+    "unresolved custom op",
+    "Didn't find op for builtin opcode",
+    "builtin_code out of range",
+    "Registration failed",
+    "ops are not supported by this interpreter",
+    "Model provided is schema version",
+)
+_NO_MODEL = ("not a valid Flatbuffer", "Could not open", "Mmap of", "model identifier")
+
+
+class ChildError(Exception):
+    """Why there is no measurement; ``kind`` is a word of the error line."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class Runtime(NamedTuple):
+    """``version`` is None where neither a distribution nor the package says it."""
+
+    name: str
+    version: str | None
+    module: Any
+    numpy: Any
+
+
+class Loaded(NamedTuple):
+    interpreter: Any
+    init_us: float
+
+
+def main(argv: Sequence[str]) -> int:
+    """Measure, print the result line, return the exit code."""
+    args = _parser().parse_args(argv)
+    wire = _take_stdout()
+    try:
+        result = measure(args, lambda stage: _say(wire, "stage " + stage))
+    except ChildError as error:
+        _say(wire, "error " + json.dumps({"kind": error.kind, "message": str(error)}))
+        return EXIT_ERROR
+    except MemoryError as error:
+        message = "the interpreter could not allocate memory: %s" % error
+        _say(wire, "error " + json.dumps({"kind": "out_of_memory", "message": message}))
+        return EXIT_ERROR
+    _say(wire, "result " + json.dumps(result, separators=(",", ":"), allow_nan=False))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="litert", description="Measure one .tflite file.")
+    parser.add_argument("--model", required=True, metavar="PATH")
+    parser.add_argument("--threads", type=int, required=True)
+    parser.add_argument("--warmup-runs", type=int, required=True)
+    parser.add_argument("--warmup-seconds", type=float, required=True)
+    parser.add_argument("--steady-runs", type=int, required=True)
+    parser.add_argument("--steady-seconds", type=float, required=True)
+    parser.add_argument("--max-seconds", type=float, required=True)
+    parser.add_argument("--delegate", choices=("xnnpack", "none"), required=True)
+    parser.add_argument("--runtime", choices=("any", *RUNTIMES), default="any")
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--memory", action="store_true", help="measure memory from a reset peak")
+    return parser
+
+
+def _take_stdout() -> TextIO:
+    """Keep stdout for the wire; from here on file descriptor 1 is stderr, for C code as well."""
+    wire = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    return wire
+
+
+def _say(wire: TextIO, line: str) -> None:
+    wire.write("@orchestrate-" + line + "\n")
+    wire.flush()
+
+
+def measure(args: argparse.Namespace, begin: Callable[[str], None]) -> dict[str, Any]:
+    """Everything the result line holds. Raises ChildError or MemoryError."""
+    begin("import")
+    size_bytes = _model_size(args.model)
+    runtime = find_runtime(args.runtime)
+    # before memory is looked at for the first time, so that they are not taken for the model's
+    warmup = Phase(args.warmup_runs, args.warmup_seconds, args.max_seconds)
+    steady = Phase(args.steady_runs, args.steady_seconds, args.max_seconds)
+    if args.memory:
+        _reset_peak()
+    memory = {"start": memory_now()}
+    begin("load")
+    loaded = load(runtime, args)
+    memory["init"] = memory_now()
+    details = loaded.interpreter.get_input_details()
+    fill = _input_filler(runtime.numpy, loaded.interpreter, details)
+    _run(loaded.interpreter.invoke, fill, (("warmup", warmup), ("steady", steady)), begin)
+    memory["end"] = memory_now()
+    begin("report")
+    delegated, total = delegated_nodes(loaded.interpreter)
+    return {
+        "schema": RESULT_SCHEMA,
+        "runtime": runtime.name,
+        "runtime_version": runtime.version,
+        "python": platform.python_version(),
+        "threads": args.threads,
+        "batch": args.batch,
+        "delegate": args.delegate,
+        "delegated_nodes": delegated,
+        "total_nodes": total,
+        "model_size_bytes": size_bytes,
+        "inputs": [_described(runtime.numpy, detail) for detail in details],
+        "init_us": loaded.init_us,
+        "warmup_us": warmup.times_us(),
+        "steady_us": steady.times_us(),
+        "memory": memory,
+    }
+
+
+def _described(numpy: Any, detail: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "name": str(detail["name"]),
+        "shape": [int(size) for size in detail["shape"]],
+        "dtype": str(numpy.dtype(detail["dtype"]).name),
+    }
+
+
+# --- the runtime -------------------------------------------------------------------------------
+
+
+def find_runtime(wanted: str) -> Runtime:
+    """The runtime named, or the first that this Python can import."""
+    names = list(RUNTIMES) if wanted == "any" else [wanted]
+    excuses = []
+    for name in names:
+        try:
+            return _import_runtime(name)
+        except (ImportError, AttributeError) as error:
+            # AttributeError: a runtime built for numpy 1 under numpy 2 dies so while importing
+            excuses.append("%s: %s" % (name, error))
+    raise ChildError(
+        "no_runtime",
+        "%s has no runtime (%s); install one there: pip install ai-edge-litert"
+        % (sys.executable, "; ".join(excuses)),
+    )
+
+
+def _import_runtime(name: str) -> Runtime:
+    module = importlib.import_module(RUNTIMES[name])
+    numpy = importlib.import_module("numpy")
+    importlib.import_module("numpy.random")  # newer ones import it late, at first use
+    if not hasattr(module, "Interpreter"):
+        raise ImportError("%s has no Interpreter" % RUNTIMES[name])
+    return Runtime(name, _version(name), module, numpy)
+
+
+def _version(name: str) -> str | None:
+    for distribution in (name, *_OTHER_DISTRIBUTIONS[name]):
+        try:
+            return metadata.version(distribution)
+        except metadata.PackageNotFoundError:
+            continue
+    package = importlib.import_module(RUNTIMES[name].split(".")[0])
+    return getattr(package, "__version__", None)
+
+
+def load(runtime: Runtime, args: argparse.Namespace) -> Loaded:
+    """Build the interpreter from the file, memory-mapped, and allocate; timed as one."""
+    resolver = _resolver(runtime, args.delegate)
+    try:
+        start = time.perf_counter_ns()
+        interpreter = runtime.module.Interpreter(
+            model_path=args.model, num_threads=args.threads, **resolver
+        )
+        if args.batch != 1:
+            _resize(interpreter, args.batch)
+        interpreter.allocate_tensors()
+        end = time.perf_counter_ns()
+    except (ValueError, RuntimeError) as error:
+        raise ChildError(_kind(str(error)), "cannot load the model: %s" % error) from error
+    return Loaded(interpreter, _microseconds(end - start))
+
+
+def _resolver(runtime: Runtime, delegate: str) -> dict[str, Any]:
+    """The keyword that switches XNNPACK, which every runtime applies unless told not to."""
+    if delegate == "xnnpack":
+        return {}
+    types = getattr(runtime.module, "OpResolverType", None)
+    plain = getattr(types, "BUILTIN_WITHOUT_DEFAULT_DELEGATES", None)
+    if plain is None:
+        raise ChildError(
+            "failed",
+            "%s %s cannot run without its default delegates; use delegate: [xnnpack]"
+            % (runtime.name, runtime.version),
+        )
+    return {"experimental_op_resolver_type": plain}
+
+
+def _resize(interpreter: Any, batch: int) -> None:
+    for detail in interpreter.get_input_details():
+        shape = [int(size) for size in detail["shape"]]
+        if not shape:
+            raise ValueError("input %s is a scalar and has no batch" % detail["name"])
+        interpreter.resize_tensor_input(detail["index"], [batch, *shape[1:]])
+
+
+def _kind(message: str) -> str:
+    if any(words in message for words in _INCOMPATIBLE):
+        return "incompatible"
+    return "invalid_model" if any(words in message for words in _NO_MODEL) else "failed"
+
+
+def _model_size(path: str) -> int:
+    """The file's size in bytes. Some runtimes die by SIGSEGV on what is no model at all."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(8)
+            size = os.fstat(file.fileno()).st_size
+    except OSError as error:
+        raise ChildError("invalid_model", "cannot read the model: %s" % error) from error
+    if head[4:8] != b"TFL3":
+        raise ChildError("invalid_model", "%s is no .tflite file: it has no TFL3 mark" % path)
+    return size
+
+
+def delegated_nodes(interpreter: Any) -> tuple[int | None, int | None]:
+    """(nodes a delegate took, nodes of the model), or (None, None) if this runtime cannot tell."""
+    describe = getattr(interpreter, "_get_ops_details", None)
+    if describe is None:
+        return None, None
+    operators = describe()
+    model = [op for op in operators if op["op_name"] != "DELEGATE"]
+    taken = set()
+    for delegate in operators:
+        if delegate["op_name"] == "DELEGATE":
+            taken |= _partition(delegate, model)
+    return len(taken), len(model)
+
+
+def _partition(delegate: dict[str, Any], model: Sequence[dict[str, Any]]) -> set[int]:
+    """The nodes a delegate's node stands for: all those between its inputs and its outputs."""
+    producers = {int(tensor): op for op in model for tensor in op["outputs"]}
+    inputs = {int(tensor) for tensor in delegate["inputs"]}
+    waiting = [int(tensor) for tensor in delegate["outputs"]]
+    nodes = set()
+    while waiting:
+        tensor = waiting.pop()
+        op = producers.get(tensor)
+        if op is None or tensor in inputs or op["index"] in nodes:
+            continue
+        nodes.add(op["index"])
+        waiting.extend(int(tensor) for tensor in op["inputs"])
+    return nodes
+
+
+# --- the inputs --------------------------------------------------------------------------------
+
+
+def _input_filler(
+    numpy: Any, interpreter: Any, details: Sequence[dict[str, Any]]
+) -> Callable[[], None]:
+    """Copies the same random values into every input; the runtime may overwrite its inputs."""
+    random = numpy.random.RandomState(_INPUT_SEED)
+    values = [(detail["index"], _random_input(numpy, random, detail)) for detail in details]
+
+    def fill() -> None:
+        for index, value in values:
+            interpreter.set_tensor(index, value)
+
+    return fill
+
+
+def _random_input(numpy: Any, random: Any, detail: dict[str, Any]) -> Any:
+    """Uniform values in the range that ``benchmark_model`` draws from for this type."""
+    dtype = numpy.dtype(detail["dtype"])
+    shape = [int(size) for size in detail["shape"]]
+    if dtype.kind in "fc":
+        return random.uniform(-0.5, 0.5, shape).astype(dtype)
+    bounds = _INTEGER_BOUNDS.get(dtype.name)
+    if bounds is None:
+        raise ChildError(
+            "failed", "input %s has type %s, which is not fed here" % (detail["name"], dtype)
+        )
+    return random.randint(bounds[0], bounds[1] + 1, shape).astype(dtype)
+
+
+#: Smallest and largest value. ``benchmark_model`` draws nothing for int16: zeros.
+_INTEGER_BOUNDS = {
+    "uint8": (0, 254),
+    "int8": (-127, 127),
+    "int16": (0, 0),
+    "int32": (0, 99),
+    "uint32": (0, 99),
+    "int64": (0, 99),
+    "uint64": (0, 99),
+    "bool": (0, 1),
+}
+
+
+# --- the phases --------------------------------------------------------------------------------
+
+
+class Phase:
+    """At least ``runs`` inferences and ``seconds``; none begins after ``max_seconds``."""
+
+    def __init__(self, runs: int, seconds: float, max_seconds: float) -> None:
+        self.runs = min(runs, MAX_INVOCATIONS)
+        self.seconds = seconds
+        self.max_seconds = max_seconds
+        self.count = 0
+        self._times_ns = array.array("q", bytes(8 * MAX_INVOCATIONS))
+
+    def run(self, invoke: Callable[[], None], fill: Callable[[], None]) -> None:
+        """Time each inference. Nothing is printed or allocated until the phase is over."""
+        clock = time.perf_counter_ns
+        times, runs, count = self._times_ns, self.runs, 0
+        now = clock()
+        enough = now + int(self.seconds * 1e9)
+        too_long = now + int(self.max_seconds * 1e9)
+        while (count < runs or now < enough) and now <= too_long and count < MAX_INVOCATIONS:
+            fill()
+            start = clock()
+            invoke()
+            now = clock()
+            times[count] = now - start
+            count += 1
+        self.count = count
+
+    def times_us(self) -> list[float]:
+        return [_microseconds(time_ns) for time_ns in self._times_ns[: self.count]]
+
+
+def _run(
+    invoke: Callable[[], None],
+    fill: Callable[[], None],
+    phases: Sequence[tuple[str, Phase]],
+    begin: Callable[[str], None],
+) -> None:
+    """All phases, with the garbage collector out of the way."""
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    try:
+        for name, phase in phases:
+            begin(name)
+            phase.run(invoke, fill)
+    except (ValueError, RuntimeError) as error:
+        raise ChildError("failed", "an inference failed: %s" % error) from error
+    finally:
+        gc.enable()
+
+
+def _microseconds(nanoseconds: int) -> float:
+    return round(nanoseconds / 1000, 3)
+
+
+# --- memory ------------------------------------------------------------------------------------
+
+
+def _reset_peak() -> None:
+    """Forget the peak that importing the runtime left behind; Linux only, else it stays."""
+    try:
+        with open("/proc/self/clear_refs", "w") as file:
+            file.write("5")
+    except OSError as error:
+        print("litert: the peak could not be reset: %s" % error, file=sys.stderr)
+
+
+def memory_now() -> dict[str, Any]:
+    """Resident set and its peak, in bytes, and where the peak is from.
+
+    ``VmHWM`` belongs to this program alone. ``ru_maxrss`` is inherited across exec from whoever
+    started it, and serves only where the kernel has no ``VmHWM``.
+    """
+    status = _status()
+    rss, peak = status.get("VmRSS"), status.get("VmHWM")
+    if peak is not None:
+        return {"rss_bytes": rss, "peak_bytes": peak, "source": "VmHWM"}
+    maxrss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return {"rss_bytes": rss, "peak_bytes": maxrss, "source": "ru_maxrss"}
+
+
+def _status() -> dict[str, int]:
+    """The kB lines of /proc/self/status, in bytes; empty where there is none."""
+    try:
+        with open("/proc/self/status") as file:
+            lines = [line.split() for line in file]
+    except OSError:
+        return {}
+    return {
+        words[0].rstrip(":"): int(words[1]) * 1024
+        for words in lines
+        if len(words) == 3 and words[2] == "kB"
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
