@@ -1,0 +1,21 @@
+"""Pure: a run's trials → speed-ups with intervals, noise floors, verdicts and findings.
+
+``pairing`` finds what is compared with what, ``statistics`` how sure one may be of it,
+``conditions`` and ``audit`` whether it may be compared at all, ``analyse`` makes the table.
+"""
+
+from orchestrator.analysis.analyse import analyse
+from orchestrator.analysis.pairing import comparison_precision
+from orchestrator.analysis.statistics import MIN_PAIRS
+from orchestrator.analysis.table import NoiseFloor, Problem, Speedup, SpeedupTable, Verdict
+
+__all__ = [
+    "MIN_PAIRS",
+    "NoiseFloor",
+    "Problem",
+    "Speedup",
+    "SpeedupTable",
+    "Verdict",
+    "analyse",
+    "comparison_precision",
+]

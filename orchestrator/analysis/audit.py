@@ -1,0 +1,223 @@
+"""What is wrong with a comparison: the findings of its trials, and those only pairs can show."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+from orchestrator.analysis.conditions import conditions, differences, to_finding
+from orchestrator.analysis.pairing import Pairs, centre_us, half_width
+from orchestrator.analysis.statistics import MIN_PAIRS
+from orchestrator.measurement import Finding, Outcome
+from orchestrator.plan import TrialKind
+from orchestrator.runs.records import ArtifactRecord, RunRecord, TrialRecord
+
+
+@dataclass(frozen=True)
+class Side:
+    """One scheme of a group: all its trials, both replicates and memory trials included."""
+
+    scheme: str
+    records: tuple[TrialRecord, ...]
+    artifact: ArtifactRecord | None
+
+    @cached_property
+    def failures(self) -> Counter[str]:
+        """How many trials did not end ok, by outcome."""
+        return Counter(r.outcome.value for r in self.records if r.outcome is not Outcome.OK)
+
+    @cached_property
+    def timed(self) -> tuple[TrialRecord, ...]:
+        """The ok timing trials."""
+        return tuple(
+            r for r in self.records if r.outcome is Outcome.OK and r.trial.kind is TrialKind.TIMING
+        )
+
+    @cached_property
+    def contents(self) -> frozenset[str]:
+        """The SHA-256 of every file that ran, or would have run, under this scheme's name."""
+        ran = {r.artifact_sha256 for r in self.records if r.artifact_sha256}
+        return frozenset(ran | ({self.artifact.sha256} if self.artifact else set()))
+
+
+def audit(
+    run: RunRecord, baseline: Side, treatment: Side, pairs: Pairs, *, device: str
+) -> tuple[Finding, ...]:
+    """Every finding on one comparison; those that forbid it first."""
+    found = [
+        *_no_pairs(run, baseline, treatment, pairs, device),
+        *_unlike(baseline, treatment),
+        *_contents(baseline, treatment),
+        *_on_trials(baseline, treatment),
+        *_failures(baseline, treatment, pairs),
+        *_no_time(baseline, treatment),
+        *_blocks(run, pairs),
+        *_noisy(run, pairs),
+    ]
+    return tuple(sorted(found, key=lambda finding: not finding.forbids))
+
+
+def no_noise_floor(aa_pairs: int) -> Finding:
+    return Finding(
+        "no_noise_floor",
+        f"both baselines ended ok in only {aa_pairs} blocks, and {MIN_PAIRS} are needed to say "
+        "what the baseline against itself yields",
+        "see why baseline trials fail, and run again",
+    )
+
+
+def _no_pairs(
+    run: RunRecord, baseline: Side, treatment: Side, pairs: Pairs, device: str
+) -> Iterable[Finding]:
+    """Why there is nothing to compare, named by how the treatment ended where it did."""
+    if len(pairs):
+        return
+    for side, code in ((treatment, None), (baseline, "no_baseline")):
+        if not side.timed and side.failures:
+            yield _never_ok(side, code)
+    if any(not side.timed and not side.failures for side in (baseline, treatment)):
+        yield _not_measured(run, device)
+    elif baseline.timed and treatment.timed:
+        yield Finding(
+            "unpaired",
+            f"{baseline.scheme} and {treatment.scheme} were never both ok in one block",
+            "see why trials fail, and run again with more blocks",
+            forbids=True,
+        )
+
+
+def _never_ok(side: Side, code: str | None) -> Finding:
+    outcome, _ = min(side.failures.items(), key=lambda item: (-item[1], item[0]))
+    reason = most_common(r.reason or "" for r in side.records if r.outcome.value == outcome)
+    return Finding(
+        code or outcome,
+        f"no timing trial of {side.scheme} ended ok ({_counts(side.failures)}): {reason}",
+        "the raw output is in the run's logs/",
+        forbids=True,
+    )
+
+
+def _not_measured(run: RunRecord, device: str) -> Finding:
+    if device in run.lost:
+        return Finding(
+            "device_lost",
+            f"the device was lost before this was measured: {run.lost[device]}",
+            "make the device reachable, then go on with `orchestrate run --resume`",
+            forbids=True,
+        )
+    return Finding(
+        "not_measured",
+        "planned, but the run ended before this was measured",
+        "go on with `orchestrate run --resume`, or give it a larger budget",
+        forbids=True,
+    )
+
+
+def _unlike(baseline: Side, treatment: Side) -> Iterable[Finding]:
+    for difference in differences(
+        conditions(baseline.timed, baseline.artifact),
+        conditions(treatment.timed, treatment.artifact),
+    ):
+        yield to_finding(difference, baseline.scheme, treatment.scheme)
+
+
+def _contents(baseline: Side, treatment: Side) -> Iterable[Finding]:
+    for side in (baseline, treatment):
+        if len(side.contents) > 1:
+            yield Finding(
+                "artifact_changed",
+                f"{side.scheme} was {len(side.contents)} different files in this run: "
+                + ", ".join(sorted(sha[:12] for sha in side.contents)),
+                "run again from one set of built models",
+                forbids=True,
+            )
+    if baseline.contents & treatment.contents:
+        yield Finding(
+            "same_content",
+            f"{baseline.scheme} and {treatment.scheme} are the same file under two names",
+            "build the artifacts again: `orchestrate models build`",
+            forbids=True,
+        )
+
+
+def _on_trials(baseline: Side, treatment: Side) -> Iterable[Finding]:
+    """What the runners saw, one finding a code, with how many trials it concerns."""
+    by_code: dict[str, list[tuple[Finding, str]]] = {}
+    for side in (baseline, treatment):
+        for record in side.records:
+            for finding in record.findings:
+                by_code.setdefault(finding.code, []).append((finding, side.scheme))
+    for code in sorted(by_code):
+        seen = by_code[code]
+        where = _counts(Counter(scheme for _, scheme in seen))
+        yield Finding(
+            code,
+            f"{most_common(finding.message for finding, _ in seen)} (in trials: {where})",
+            most_common(finding.remedy for finding, _ in seen),
+            forbids=any(finding.forbids for finding, _ in seen),
+        )
+
+
+def _failures(baseline: Side, treatment: Side, pairs: Pairs) -> Iterable[Finding]:
+    if not len(pairs):
+        return
+    bad = [
+        f"{side.scheme} {_counts(side.failures)} of {len(side.records)}"
+        for side in (baseline, treatment)
+        if side.failures
+    ]
+    if bad:
+        yield Finding(
+            "failures",
+            f"some trials did not end ok ({'; '.join(bad)})",
+            "see the problems below and the run's logs/",
+        )
+
+
+def _no_time(baseline: Side, treatment: Side) -> Iterable[Finding]:
+    silent = Counter(
+        side.scheme
+        for side in (baseline, treatment)
+        for record in side.timed
+        if centre_us(record) is None
+    )
+    if silent:
+        yield Finding(
+            "no_time",
+            f"trials ended ok but report no usable time ({_counts(silent)})",
+            "the raw output is in the run's logs/; use a runner that reports a mean or median",
+        )
+
+
+def _blocks(run: RunRecord, pairs: Pairs) -> Iterable[Finding]:
+    needed = max(run.min_blocks, MIN_PAIRS)
+    if 0 < len(pairs) < needed:
+        yield Finding(
+            "too_few_blocks",
+            f"{len(pairs)} blocks of at least {needed} have both sides"
+            + ("; no 95 % interval can be given" if len(pairs) < MIN_PAIRS else ""),
+            f"run at least {needed} blocks (`--blocks {needed}`)",
+        )
+
+
+def _noisy(run: RunRecord, pairs: Pairs) -> Iterable[Finding]:
+    achieved = half_width(pairs)
+    if achieved is not None and achieved > run.precision:
+        yield Finding(
+            "noisy",
+            f"the interval is ±{achieved:.1%} wide; ±{run.precision:.1%} was asked for",
+            "run more blocks, or quieten the machine (no other load, fixed clock)",
+        )
+
+
+def most_common(texts: Iterable[str]) -> str:
+    """The most frequent text (the first by alphabet among equals), saying if there are others."""
+    counts = Counter(texts)
+    text, _ = min(counts.items(), key=lambda item: (-item[1], item[0]))
+    return text if len(counts) == 1 else f"{text} (and {len(counts) - 1} other messages)"
+
+
+def _counts(counter: Counter[str]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in sorted(counter.items()))

@@ -1,0 +1,66 @@
+"""The columns beside the speed-up: sizes, memory, versions, microarchitecture. Pure."""
+
+from __future__ import annotations
+
+from statistics import median
+
+from orchestrator.analysis.audit import Side
+from orchestrator.plan import TrialKind
+from orchestrator.runs.records import RunRecord, TrialRecord
+
+_MB = 1e6
+
+#: The peak resident set is the figure; growth since the start stands in where that is all there is.
+_MEMORY_KINDS = ("peak", "overall")
+
+
+def microarchitecture(run: RunRecord, device: str) -> str:
+    """What the device's agent says it is; empty where it cannot tell or was never reached."""
+    cpu = run.facts.get(device, {}).get("cpu")
+    name = cpu.get("microarchitecture") if isinstance(cpu, dict) else None
+    return name if isinstance(name, str) else ""
+
+
+def runtime_versions(*sides: Side) -> str:
+    """The version of the runtime; several joined by ``/`` (then a finding says so)."""
+    seen = {r.measurement.runtime_version for s in sides for r in s.timed if r.measurement}
+    return "/".join(sorted(version for version in seen if version))
+
+
+def runtimes(*sides: Side) -> str:
+    """The name the runtime gives itself, joined the same way."""
+    seen = {r.measurement.runtime for s in sides for r in s.timed if r.measurement}
+    return "/".join(sorted(name for name in seen if name))
+
+
+def size_mb(side: Side) -> float | None:
+    return side.artifact.size_bytes / _MB if side.artifact else None
+
+
+def memory_mb(baseline: Side, treatment: Side) -> tuple[float | None, float | None, str | None]:
+    """Median memory of either side, both of one kind, and the kind. Unlike kinds are not mixed."""
+    best: tuple[float | None, float | None, str | None] = (None, None, None)
+    for kind in _MEMORY_KINDS:
+        one, other = (_median_mb(_of_kind(side, kind)) for side in (baseline, treatment))
+        if one is not None and other is not None:
+            return one, other, kind
+        if best[2] is None and (one is not None or other is not None):
+            best = (one, other, kind)
+    return best
+
+
+def _median_mb(values: list[int]) -> float | None:
+    return median(values) / _MB if values else None
+
+
+def _of_kind(side: Side, kind: str) -> list[int]:
+    return [value for r in side.records if (value := _memory_bytes(r, kind)) is not None]
+
+
+def _memory_bytes(record: TrialRecord, kind: str) -> int | None:
+    if record.trial.kind is not TrialKind.MEMORY or record.measurement is None:
+        return None
+    memory = record.measurement.memory
+    if memory is None:
+        return None
+    return memory.peak_bytes if kind == "peak" else memory.overall_bytes

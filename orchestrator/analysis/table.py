@@ -1,0 +1,134 @@
+"""What the analysis says: rows of speed-ups and what stands beside them. Plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from orchestrator.measurement import Finding, Outcome
+from orchestrator.plan import Factors, TrialKind
+
+
+class Verdict(str, Enum):
+    FASTER = "faster"
+    SLOWER = "slower"
+    INDISTINGUISHABLE = "indistinguishable"
+    INVALID = "invalid"
+
+
+@dataclass(frozen=True)
+class Speedup:
+    """One comparison: baseline ÷ treatment on one device under the same factors.
+
+    Times are in milliseconds: the median, over the blocks compared, of each process's centre.
+    Sizes and memory are in MB (10⁶ bytes). ``speedup``, its interval and ``noise_floor`` are
+    plain ratios; ``noise_floor`` is at least 1. A figure that was not measured is ``None``; an
+    invalid comparison has no speed-up. Factors are empty where no trial of the model was sent to
+    the device.
+
+    ``achieved_precision`` is the half-width of the interval of the log ratio. ``p_adjusted`` is
+    after Holm's correction over the whole table. ``aa_*`` is the baseline against itself.
+    ``reason`` says in one sentence why the verdict is what it is, ``stopped`` why no further
+    block was run. ``runtime`` is what the suite asked for, ``runtime_reported`` what ran.
+    ``memory_kind`` is ``peak``, ``overall`` (growth since the start) or None.
+    """
+
+    run_id: str
+    device: str
+    microarchitecture: str
+    isa: str
+    runner: str
+    runtime_version: str
+    delegate: str
+    threads: int | None
+    batch: int | None
+    model: str
+    scheme: str
+    baseline_scheme: str
+    blocks: int
+    baseline_ms: float | None
+    treatment_ms: float | None
+    speedup: float | None
+    ci_low: float | None
+    ci_high: float | None
+    noise_floor: float | None
+    verdict: Verdict
+    baseline_size_mb: float | None
+    treatment_size_mb: float | None
+    baseline_memory_mb: float | None
+    treatment_memory_mb: float | None
+    findings: tuple[Finding, ...]
+    reason: str
+    runtime: str = ""
+    runtime_reported: str = ""
+    memory_kind: str | None = None
+    achieved_precision: float | None = None
+    p_value: float | None = None
+    p_adjusted: float | None = None
+    aa_ratio: float | None = None
+    aa_low: float | None = None
+    aa_high: float | None = None
+    aa_blocks: int = 0
+    baseline_weights: str = ""
+    treatment_weights: str = ""
+    stopped: str = ""
+    failures: Mapping[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.verdict is Verdict.INVALID and self.speedup is not None:
+            raise ValueError(f"{self.device} {self.model} {self.scheme}: invalid, yet a speed-up")
+
+
+@dataclass(frozen=True)
+class NoiseFloor:
+    """What comparing the baseline against itself yields in one group, as ratios.
+
+    ``floor`` is the bound of the interval that lies farther from 1, as a ratio of at least 1. It
+    is None, as the interval is, with fewer than six blocks in which both baselines ended ok.
+    """
+
+    device: str
+    model: str
+    factors: Factors
+    blocks: int
+    ratio: float | None
+    low: float | None
+    high: float | None
+    floor: float | None
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Trials of one variant that did not end ok, for one reason."""
+
+    device: str
+    model: str
+    scheme: str
+    kind: TrialKind
+    outcome: Outcome
+    reason: str
+    count: int
+
+
+@dataclass(frozen=True)
+class SpeedupTable:
+    """Everything a report shows. ``lost`` maps a device to why it was lost.
+
+    ``outcomes`` counts the finished trials by how they ended, ``unfinished`` those that were
+    released to a device and never ended. ``stopped`` maps a group's key to why it stopped.
+    """
+
+    run_id: str
+    baseline: str
+    devices: tuple[str, ...]
+    rows: tuple[Speedup, ...]
+    noise_floors: tuple[NoiseFloor, ...]
+    problems: tuple[Problem, ...]
+    lost: Mapping[str, str]
+    stopped: Mapping[str, str]
+    outcomes: Mapping[Outcome, int]
+    unfinished: int
+    precision: float
+    min_blocks: int
+    max_blocks: int

@@ -1,0 +1,164 @@
+"""What stands below a table, whatever the format: findings, problems, lost devices, totals."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from orchestrator.analysis.table import NoiseFloor, Problem, Speedup, SpeedupTable
+from orchestrator.measurement import Finding, Outcome
+from orchestrator.report.clean import clean
+from orchestrator.report.figures import counted, noise_floor
+
+METHOD = (
+    "n: blocks in which both sides ended ok. Speed-up: baseline time ÷ treatment time, one process "
+    "a sample, paired within randomised blocks; Hodges-Lehmann estimate and exact signed-rank 95 % "
+    "interval of the log ratio. Noise floor: the same for the baseline against itself (A/A). "
+    "Faster or slower: the interval excludes 1, the effect is beyond the noise floor, and it "
+    "passes Holm's correction over the table at 5 %."
+)
+
+
+@dataclass(frozen=True)
+class SectionKey:
+    """A device under one setting of the factors: rows that may be read beside each other."""
+
+    device: str
+    runner: str
+    runtime: str
+    delegate: str
+    threads: int | None
+    batch: int | None
+    isa: str
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """A finding's code once: how many comparisons have it, one of its sentences, its remedy."""
+
+    code: str
+    comparisons: int
+    message: str
+    remedy: str
+
+
+def section_of(row: Speedup) -> SectionKey:
+    return SectionKey(
+        row.device, row.runner, row.runtime, row.delegate, row.threads, row.batch, row.isa
+    )
+
+
+def sections(rows: Iterable[Speedup]) -> dict[SectionKey, list[Speedup]]:
+    found: dict[SectionKey, list[Speedup]] = {}
+    for row in rows:
+        found.setdefault(section_of(row), []).append(row)
+    return found
+
+
+def by_model(rows: Iterable[Speedup]) -> dict[str, list[Speedup]]:
+    found: dict[str, list[Speedup]] = {}
+    for row in rows:
+        found.setdefault(row.model, []).append(row)
+    return found
+
+
+def device_title(rows: list[Speedup]) -> str:
+    """``here (cascadelake)``."""
+    first = rows[0]
+    return f"{first.device} ({first.microarchitecture or 'microarchitecture unknown'})"
+
+
+def setting(rows: list[Speedup]) -> str:
+    """``litert (ai-edge-litert 2.3.0), delegate xnnpack, 1 thread, batch 1, isa native``."""
+    first = rows[0]
+    if first.threads is None:
+        return "not measured"
+    names = _distinct(row.runtime_reported for row in rows) or first.runtime
+    ran = " ".join(part for part in (names, _distinct(row.runtime_version for row in rows)) if part)
+    return ", ".join(
+        (
+            f"{first.runner} ({ran or 'version unknown'})",
+            f"delegate {first.delegate}",
+            counted(first.threads, "thread"),
+            f"batch {first.batch}",
+            f"isa {first.isa}",
+        )
+    )
+
+
+def _distinct(values: Iterable[str]) -> str:
+    return "/".join(sorted({value for value in values if value}))
+
+
+def codes(row: Speedup) -> list[str]:
+    """The row's finding codes, each once, those that forbid first; words that need no quoting."""
+    return list(dict.fromkeys(_code(finding) for finding in row.findings))
+
+
+def _code(finding: Finding) -> str:
+    # codes come back from the journal, and ``;`` would split one in two in speedup.csv
+    return re.sub(r"[^A-Za-z0-9_-]+", "_", finding.code)
+
+
+def floors_of(table: SpeedupTable, section: SectionKey) -> list[str]:
+    """A line a model: its noise floor, and why it got no more blocks."""
+
+    def matches(floor: NoiseFloor) -> bool:
+        f = floor.factors
+        own = (floor.device, f.runner, f.runtime, f.delegate, f.threads, f.batch, f.isa)
+        return SectionKey(*own) == section
+
+    why = {row.model: row.stopped for row in table.rows if section_of(row) == section}
+    return [
+        f"{floor.model}: noise floor {noise_floor(floor)}"
+        + (f"; stopped: {why[floor.model]}" if why.get(floor.model) else "")
+        for floor in table.noise_floors
+        if matches(floor)
+    ]
+
+
+def explanations(table: SpeedupTable) -> list[Explanation]:
+    """Every finding code of the table once, those that forbid a comparison first."""
+    seen: dict[str, list[Finding]] = {}
+    for row in table.rows:
+        for finding in row.findings:
+            seen.setdefault(_code(finding), []).append(finding)
+    comparisons = Counter(code for row in table.rows for code in codes(row))
+    return [
+        Explanation(code, comparisons[code], clean(_sample(findings)), clean(findings[0].remedy))
+        for code, findings in sorted(seen.items(), key=_forbidding_first)
+    ]
+
+
+def _forbidding_first(item: tuple[str, list[Finding]]) -> tuple[bool, str]:
+    code, findings = item
+    return (not any(finding.forbids for finding in findings), code)
+
+
+def _sample(findings: list[Finding]) -> str:
+    """Their message, or the first of several as an example."""
+    messages = [finding.message for finding in findings]
+    return messages[0] if len(set(messages)) == 1 else f"for example, {messages[0]}"
+
+
+def totals(table: SpeedupTable) -> str:
+    """``120 trials: 118 ok, 2 timeout; 4 not finished``."""
+    said = [
+        f"{table.outcomes[outcome]} {outcome.value}"
+        for outcome in Outcome
+        if table.outcomes.get(outcome)
+    ]
+    line = counted(sum(table.outcomes.values()), "trial")
+    if said:
+        line += f": {', '.join(said)}"
+    if table.unfinished:
+        line += f"; {table.unfinished} not finished"
+    return line
+
+
+def problem(each: Problem) -> str:
+    """``cc1 resnet50 full_int8: 6 timing trials ended timeout: did not finish …``."""
+    ended = f"{counted(each.count, f'{each.kind.value} trial')} ended {each.outcome.value}"
+    return f"{each.device} {each.model} {each.scheme}: {ended}: {clean(each.reason)}"

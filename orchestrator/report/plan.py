@@ -1,0 +1,46 @@
+"""A plan as a person reads it: what would run, at least how long, how much to push."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from orchestrator.plan import DevicePlan, Plan, TrialKind, Variant
+from orchestrator.report.grid import render_grid
+
+_HEADER = ("device", "runner", "comparisons", "trials", "at least", "to push at most")
+
+
+def describe_plan(plan: Plan, sizes: Mapping[Variant, int], *, width: int, color: bool) -> str:
+    """One row a device, then what must be built. ``sizes`` in bytes, of variants that are there.
+
+    The time is the warm-up and steady phases alone, which end no sooner than their seconds: slow
+    models, starting processes and building models come on top.
+    """
+    rows = [_row(plan, device, sizes) for device in plan.devices]
+    missing = [str(v) for v in plan.variants if v not in sizes]
+    notes = [
+        f"seed {plan.seed}; {plan.min_blocks} to {plan.max_blocks} blocks, each with the baseline "
+        f"{plan.baseline} twice; a comparison stops at a precision of {plan.precision:g}"
+    ]
+    if plan.budget_s is not None:
+        notes.append(f"after {plan.budget_s:g} s of measuring no block beyond the minimum begins")
+    if missing:
+        notes.append(f"to be built first: {', '.join(missing)}")
+    return render_grid(_HEADER, rows, width=width, color=color) + "\n".join(notes) + "\n"
+
+
+def _row(plan: Plan, device: DevicePlan, sizes: Mapping[Variant, int]) -> tuple[str, ...]:
+    timing = [t for t in device.trials if t.kind is TrialKind.TIMING]
+    fewest = len(device.memory) + sum(t.block < plan.min_blocks for t in timing)
+    seconds = plan.settings.warmup.seconds + plan.settings.steady.seconds
+    variants = {trial.variant for trial in device.trials}
+    known = sum(sizes.get(variant, 0) for variant in variants)
+    unknown = " + what is to be built" if variants - sizes.keys() else ""
+    return (
+        device.device,
+        ", ".join(sorted({group.factors.runner for group in device.groups})),
+        str(sum(len(group.schemes) - 1 for group in device.groups)),
+        f"{fewest} to {len(device.trials)}",
+        f"{fewest * seconds / 60:.1f} min",
+        f"{known / 1e6:.0f} MB{unknown}",
+    )

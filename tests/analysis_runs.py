@@ -1,0 +1,138 @@
+"""Runs made by hand or by a seeded generator, for the tests of the analysis and the reports."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from orchestrator.measurement import Finding, Invocations, Measurement, Memory, Outcome
+from orchestrator.plan import Factors, Trial, TrialKind, Variant
+from orchestrator.runs.records import ArtifactRecord, RunRecord, TrialRecord
+
+FACTORS = Factors("litert", "any", "xnnpack", 1, 1, "native")
+BASELINE = "float32"
+SIZES = {"float32": 16_900_000, "float16": 8_500_000, "full_int8": 4_400_000}
+
+
+def sha(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def measurement(
+    median_us: float | None, *, version: str | None = "2.3.0", memory: Memory | None = None
+) -> Measurement:
+    steady = Invocations(count=30, mean_us=median_us, median_us=median_us)
+    return Measurement(
+        init_us=None,
+        first_us=None,
+        warmup=None,
+        steady=steady,
+        memory=memory,
+        runtime="ai-edge-litert",
+        runtime_version=version,
+    )
+
+
+def trial(
+    scheme: str,
+    block: int,
+    *,
+    replicate: int = 0,
+    device: str = "here",
+    model: str = "mobilenet_v1",
+    kind: TrialKind = TrialKind.TIMING,
+    factors: Factors = FACTORS,
+) -> Trial:
+    name = f"{device}.{model}.{scheme}.{kind.value}.{block}.{replicate}"
+    trial_id = f"{name}.{sha(str(factors))[:8]}"
+    return Trial(trial_id, device, kind, Variant(model, scheme), factors, block, replicate)
+
+
+def ok(
+    scheme: str, block: int, us: float | None, *, version: str | None = "2.3.0", **which: Any
+) -> TrialRecord:
+    """A trial that ended ok with ``us`` as its median; ``which`` goes to :func:`trial`."""
+    made = trial(scheme, block, **which)
+    return TrialRecord(
+        made,
+        Outcome.OK,
+        measurement(us, version=version),
+        artifact_sha256=sha(str(made.variant)),
+    )
+
+
+def bad(
+    scheme: str,
+    block: int,
+    outcome: Outcome = Outcome.FAILED,
+    reason: str = "it broke",
+    **which: Any,
+) -> TrialRecord:
+    made = trial(scheme, block, **which)
+    return TrialRecord(made, outcome, None, reason, artifact_sha256=sha(str(made.variant)))
+
+
+def memory_trial(scheme: str, memory: Memory, number: int = 0, **which: Any) -> TrialRecord:
+    made = trial(scheme, -1, replicate=number, kind=TrialKind.MEMORY, **which)
+    return TrialRecord(made, Outcome.OK, measurement(1.0, memory=memory))
+
+
+def artifacts(
+    schemes: Sequence[str] = (BASELINE, "full_int8"), models: Sequence[str] = ("mobilenet_v1",)
+) -> dict[Variant, ArtifactRecord]:
+    variants = [Variant(model, scheme) for model in models for scheme in schemes]
+    return {
+        v: ArtifactRecord(v, sha(str(v)), SIZES.get(v.scheme, 10**6), "random(seed=0)")
+        for v in variants
+    }
+
+
+def run_of(trials: Sequence[TrialRecord], **changes: Any) -> RunRecord:
+    settings: dict[str, Any] = {
+        "run_id": "20260101T000000Z-abcdef",
+        "baseline": BASELINE,
+        "devices": tuple(dict.fromkeys(r.trial.device for r in trials)) or ("here",),
+        "trials": tuple(trials),
+        "artifacts": artifacts(),
+        "facts": {"here": {"cpu": {"microarchitecture": "cascadelake"}}},
+        "lost": {},
+        "stopped": {},
+        "precision": 0.02,
+        "min_blocks": 6,
+        "max_blocks": 20,
+        "planned": tuple(r.trial for r in trials),
+    }
+    return RunRecord(**settings | changes)
+
+
+def blocks_of(
+    times: Mapping[str, float],
+    count: int,
+    *,
+    noise: Callable[[random.Random], float] = lambda rng: rng.gauss(0, 0.005),
+    seed: int = 1,
+    **which: Any,
+) -> list[TrialRecord]:
+    """``count`` blocks of every scheme at its true time in µs, under multiplicative noise;
+    the baseline twice."""
+    rng = random.Random(seed)
+    sides = [*((scheme, 0) for scheme in times), (BASELINE, 1)]
+    return [
+        ok(scheme, block, times[scheme] * 2.718281828 ** noise(rng), replicate=replicate, **which)
+        for block in range(count)
+        for scheme, replicate in sides
+    ]
+
+
+def with_finding(record: TrialRecord, finding: Finding) -> TrialRecord:
+    return TrialRecord(
+        record.trial,
+        record.outcome,
+        record.measurement,
+        record.reason,
+        (*record.findings, finding),
+        record.artifact_sha256,
+        record.binary_sha256,
+    )
