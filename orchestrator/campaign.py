@@ -1,0 +1,373 @@
+"""One ``orchestrate run`` from inventory to report: reach, build, push, measure, write down.
+
+Devices are reached first, because that fails fast and costs nothing; models are built next, while
+no device measures; then every device runs its part in a thread of its own.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from orchestrator import __version__
+from orchestrator.analysis import comparison_precision
+from orchestrator.artifacts.binaries import (
+    BinaryArtifact,
+    platform_of,
+    resolve_binary,
+    stored_binary,
+)
+from orchestrator.config import Device, Inventory, Suite
+from orchestrator.console import Console
+from orchestrator.errors import (
+    ArtifactError,
+    DeviceError,
+    NoDeviceReachedError,
+    PermanentDeviceError,
+)
+from orchestrator.fleet.agent_archive import AgentArchive, build_agent_archive
+from orchestrator.fleet.execution import Campaign, DeviceRun, Materials, Target
+from orchestrator.fleet.progress import DeviceProgress, State, StopLevel, StopRequest
+from orchestrator.fleet.provision import Blob, Node
+from orchestrator.fleet.reach import reach_device
+from orchestrator.measurement import Outcome
+from orchestrator.plan import Plan, Variant, make_plan
+from orchestrator.runs.directory import RunDirectory, new_run_id
+from orchestrator.runs.journal import Journal, utc_now
+from orchestrator.runs.manifest import BinaryRecord, Manifest, read_manifest, write_manifest
+from orchestrator.runs.records import ArtifactRecord
+from orchestrator.zoo import ModelArtifact, ensure_artifacts, find_artifacts
+
+_PACKAGES = ("fabric", "paramiko", "numpy", "scipy", "pandas", "pydantic")
+
+
+@dataclass(frozen=True)
+class Places:
+    """The folders a run reads and writes."""
+
+    results: Path
+    models: Path
+
+
+@dataclass(frozen=True)
+class Conclusion:
+    """How a run ended: where it is, and whether everything in it went well.
+
+    ``complete`` means that nothing is left that ``--resume`` could do.
+    """
+
+    directory: RunDirectory
+    complete: bool
+    failed_trials: int
+    lost_devices: tuple[str, ...]
+    interrupted: bool
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """The devices of a run and how to reach them."""
+
+    inventory: Inventory
+    devices: tuple[Device, ...]
+    archive: AgentArchive
+    run_id: str
+
+    def reach(self, device: Device) -> Node:
+        """Connect to one device and its agent. Raises DeviceError."""
+        return reach_device(device, self.inventory, self.archive, run_id=self.run_id)
+
+
+@dataclass(frozen=True)
+class Reached:
+    """Who answered, and why the others did not."""
+
+    nodes: Mapping[str, Node]
+    errors: tuple[DeviceError, ...]
+
+
+def start(
+    inventory: Inventory,
+    devices: Sequence[Device],
+    suite: Suite,
+    places: Places,
+    *,
+    seed: int,
+    console: Console,
+    stop: StopRequest,
+) -> Conclusion:
+    """Run ``suite`` on ``devices`` from the beginning. Raises OrchestrateError."""
+    plan = make_plan(devices, suite, seed=seed)
+    fleet = Fleet(inventory, tuple(devices), build_agent_archive(), new_run_id())
+    reached = reach_all(fleet, console)
+    with _closing(reached):
+        models = ensure_artifacts(
+            plan.variants,
+            places.models,
+            on_progress=lambda p: console.say(f"models {p.done}/{p.total}: {p.step}"),
+        )
+        reached, binaries = _fetch_binaries(fleet, reached, plan, places.models, console)
+        directory = RunDirectory.create(places.results, fleet.run_id)
+        manifest = Manifest(
+            run_id=fleet.run_id,
+            created=utc_now(),
+            seed=seed,
+            inventory=inventory.to_json(),
+            suite=suite.to_json(),
+            devices=tuple(device.name for device in devices),
+            versions=_versions(),
+            artifacts=tuple(_artifact_record(models[variant]) for variant in plan.variants),
+            binaries=tuple(_binary_record(name, b) for name, b in binaries.items()),
+            facts={name: node.facts for name, node in reached.nodes.items()},
+        )
+        write_manifest(directory.path, manifest)
+        console.say(f"run {fleet.run_id} in {directory.path}")
+        materials = _materials(manifest, models, binaries)
+        with Journal(directory.path) as journal:
+            for error in reached.errors:
+                journal.append(error.device, "device_lost", reason=str(error))
+            campaign = _campaign(plan, materials, directory, journal, console=console, stop=stop)
+            return _conduct(campaign, _device_runs(campaign, fleet), reached)
+
+
+def resume(
+    directory: RunDirectory,
+    inventory: Inventory | None,
+    places: Places,
+    *,
+    console: Console,
+    stop: StopRequest,
+) -> Conclusion:
+    """Go on with a run from where its journal ends. Raises OrchestrateError.
+
+    ``inventory`` says how the run's devices are reached now (a node may have a new address); None
+    takes the inventory that the run was started with.
+    """
+    manifest = read_manifest(directory.path)
+    inventory = inventory or Inventory.from_json(manifest.inventory)
+    suite = Suite.from_json(manifest.suite)
+    devices = inventory.select(manifest.devices)
+    plan = make_plan(devices, suite, seed=manifest.seed)
+    fleet = Fleet(inventory, devices, build_agent_archive(), manifest.run_id)
+    materials = _stored_materials(manifest, places.models)
+    with Journal(directory.path) as journal:
+        if journal.torn is not None:
+            console.say(f"{journal.path}: the last line was torn; what it held is fetched again")
+        campaign = _campaign(plan, materials, directory, journal, console=console, stop=stop)
+        runs = _device_runs(campaign, fleet)
+        left = tuple(device for device in devices if not runs[device.name].complete)
+        if not left:
+            console.say(f"run {manifest.run_id} is complete; nothing is left to do")
+            return _conclude(campaign, runs, lost=frozenset())
+        reached = reach_all(replace(fleet, devices=left), console)
+        with _closing(reached):
+            for error in reached.errors:
+                journal.append(error.device, "device_lost", reason=str(error))
+            return _conduct(campaign, runs, reached)
+
+
+def reach_all(fleet: Fleet, console: Console) -> Reached:
+    """Reach every device at once. Raises NoDeviceReachedError where none answers."""
+    with ThreadPoolExecutor(max_workers=max(1, len(fleet.devices))) as pool:
+        results = list(
+            pool.map(lambda device: _try_to_reach(fleet, device, console), fleet.devices)
+        )
+    nodes = {result.device: result for result in results if isinstance(result, Node)}
+    errors = tuple(result for result in results if isinstance(result, DeviceError))
+    if not nodes:
+        raise NoDeviceReachedError("\n".join(["no device could be reached", *map(str, errors)]))
+    return Reached(nodes, errors)
+
+
+def _try_to_reach(fleet: Fleet, device: Device, console: Console) -> Node | DeviceError:
+    console.observe(DeviceProgress(device.name, State.CONNECTING))
+    try:
+        node = fleet.reach(device)
+    except DeviceError as exc:
+        console.observe(DeviceProgress(device.name, State.LOST, str(exc)))
+        return exc
+    console.observe(DeviceProgress(device.name, State.READY))
+    return node
+
+
+@contextmanager
+def _closing(reached: Reached) -> Iterator[None]:
+    """Let go of every device at the end, also of those whose turn never came."""
+    try:
+        yield
+    finally:
+        for node in reached.nodes.values():
+            node.close()
+
+
+# -- the bytes ------------------------------------------------------------------------------------
+
+
+def _fetch_binaries(
+    fleet: Fleet, reached: Reached, plan: Plan, models_dir: Path, console: Console
+) -> tuple[Reached, dict[str, BinaryArtifact]]:
+    """Each reached device's ``benchmark_model``, where its part of the plan needs one.
+
+    A device whose binary cannot be had is lost; the others go on.
+    """
+    binaries: dict[str, BinaryArtifact] = {}
+    nodes, errors = dict(reached.nodes), list(reached.errors)
+    for device in fleet.devices:
+        if device.name not in nodes or not plan.device(device.name).needs_binary:
+            continue
+        try:
+            binaries[device.name] = _fetch_binary(device, nodes[device.name], models_dir, console)
+        except ArtifactError as exc:
+            console.observe(DeviceProgress(device.name, State.LOST, str(exc)))
+            errors.append(PermanentDeviceError(str(exc), device=device.name))
+            nodes.pop(device.name).close()
+    if not nodes:
+        raise ArtifactError("\n".join(["no device can run anything", *map(str, errors)]))
+    return Reached(nodes, tuple(errors)), binaries
+
+
+def _fetch_binary(device: Device, node: Node, models_dir: Path, console: Console) -> BinaryArtifact:
+    if device.benchmark_model is None:
+        raise ArtifactError("the inventory names no `benchmark_model:` for it")
+    system = node.facts.get("system")
+    machine = system.get("architecture") if isinstance(system, dict) else None
+    return resolve_binary(
+        device.benchmark_model, platform_of(str(machine)), models_dir, on_progress=console.say
+    )
+
+
+def _stored_materials(manifest: Manifest, models_dir: Path) -> Materials:
+    """The bytes of an earlier run, exactly those: another build of a model is another model."""
+    variants = [record.variant for record in manifest.artifacts]
+    models = find_artifacts(variants, models_dir, verify=True)
+    for record in manifest.artifacts:
+        model = models.get(record.variant)
+        if model is None or model.sha256 != record.sha256:
+            raise ArtifactError(
+                f"{models_dir}: holds no {record.variant} with SHA-256 {record.sha256}, which run "
+                f"{manifest.run_id} measures; name the folder that does with --models"
+            )
+    binaries = {b.device: stored_binary(b.sha256, models_dir) for b in manifest.binaries}
+    return _materials(manifest, models, binaries)
+
+
+def _materials(
+    manifest: Manifest,
+    models: Mapping[Variant, ModelArtifact],
+    binaries: Mapping[str, BinaryArtifact],
+) -> Materials:
+    return Materials(
+        artifacts={record.variant: record for record in manifest.artifacts},
+        blobs={v: Blob(m.sha256, m.path, m.size_bytes) for v, m in models.items()},
+        binaries={d: Blob(b.sha256, b.path, b.size_bytes) for d, b in binaries.items()},
+    )
+
+
+def _artifact_record(model: ModelArtifact) -> ArtifactRecord:
+    return ArtifactRecord(model.variant, model.sha256, model.size_bytes, model.weights)
+
+
+def _binary_record(device: str, binary: BinaryArtifact) -> BinaryRecord:
+    return BinaryRecord(device, binary.sha256, binary.size_bytes, binary.source, binary.pinned)
+
+
+def _versions() -> dict[str, str]:
+    packages = {name: importlib.metadata.version(name) for name in _PACKAGES}
+    return {"orchestrate": __version__, "python": platform.python_version(), **packages}
+
+
+# -- running --------------------------------------------------------------------------------------
+
+
+def _device_runs(campaign: Campaign, fleet: Fleet) -> dict[str, DeviceRun]:
+    return {
+        device.name: DeviceRun(campaign, _target(fleet, device), campaign.plan.device(device.name))
+        for device in fleet.devices
+    }
+
+
+def _target(fleet: Fleet, device: Device) -> Target:
+    return Target(
+        device=device.name,
+        reach=lambda: fleet.reach(device),
+        python=device.python_command,
+        expect=device.expect,
+        exclusive=device.exclusive,
+        cpus=device.cpus,
+    )
+
+
+def _campaign(
+    plan: Plan,
+    materials: Materials,
+    directory: RunDirectory,
+    journal: Journal,
+    *,
+    console: Console,
+    stop: StopRequest,
+) -> Campaign:
+    return Campaign(
+        plan=plan,
+        materials=materials,
+        directory=directory,
+        journal=journal,
+        precision_of=lambda records: comparison_precision(records, plan.baseline),
+        observer=console.observe,
+        stop=stop,
+    )
+
+
+def _conduct(campaign: Campaign, runs: Mapping[str, DeviceRun], reached: Reached) -> Conclusion:
+    """Run every reached device in a thread of its own and wait for all of them."""
+    lost = {error.device for error in reached.errors}
+    failures: list[BaseException] = []
+    threads = [
+        threading.Thread(
+            target=_run_one, args=(campaign, runs[name], node, lost, failures), name=name
+        )
+        for name, node in reached.nodes.items()
+    ]
+    campaign.stop.armed = True
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    campaign.stop.armed = False
+    if failures:
+        raise failures[0]
+    return _conclude(campaign, runs, lost=frozenset(lost))
+
+
+def _run_one(
+    campaign: Campaign,
+    run: DeviceRun,
+    node: Node,
+    lost: set[str],
+    failures: list[BaseException],
+) -> None:
+    try:
+        run.run(node)
+    except DeviceError as exc:
+        lost.add(node.device)
+        campaign.journal.append(node.device, "device_lost", reason=str(exc))
+        campaign.observer(DeviceProgress(node.device, State.LOST, str(exc)))
+    except BaseException as exc:  # noqa: BLE001 (handed to the main thread, which raises it)
+        failures.append(exc)
+
+
+def _conclude(
+    campaign: Campaign, runs: Mapping[str, DeviceRun], *, lost: frozenset[str]
+) -> Conclusion:
+    finished = [e for e in campaign.journal.events if e["event"] == "finished"]
+    return Conclusion(
+        directory=campaign.directory,
+        complete=all(run.complete for run in runs.values()),
+        failed_trials=sum(e["outcome"] != Outcome.OK.value for e in finished),
+        lost_devices=tuple(sorted(lost)),
+        interrupted=campaign.stop.level is not StopLevel.GO_ON,
+    )

@@ -1,0 +1,244 @@
+"""The command line: the only place that prints an answer or sets an exit code.
+
+stdout carries the answer alone; progress and messages go to stderr. Exit codes: 0 all well,
+1 something failed and the results are saved, 2 the command line, inventory or suite is wrong,
+3 no device could be reached, 130 interrupted and resumable.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from orchestrator import __version__
+from orchestrator.answer import Answer, ExitCode
+from orchestrator.errors import NoDeviceReachedError, OrchestrateError, UsageError
+from orchestrator.printable import printable
+
+_DESCRIPTION = (
+    "Measures what quantization does to inference speed on every machine of an inventory, and "
+    "how sure one may be of it."
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse, do, print the answer; what went wrong becomes a message and an exit code."""
+    arguments = _parser().parse_args(argv)
+    try:
+        answer: Answer = arguments.command(arguments)
+        sys.stdout.write(answer.text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader of our stdout (`| head`) has gone. Python would complain once more at exit,
+        # when it flushes what cannot be delivered.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.OK
+    except KeyboardInterrupt:
+        return _refuse("interrupted", ExitCode.INTERRUPTED)
+    except UsageError as exc:
+        return _refuse(exc, ExitCode.USAGE)
+    except NoDeviceReachedError as exc:
+        return _refuse(exc, ExitCode.UNREACHED)
+    except OrchestrateError as exc:
+        return _refuse(exc, ExitCode.FAILED)
+    return answer.code
+
+
+def _refuse(message: object, code: ExitCode) -> ExitCode:
+    for line in str(message).splitlines():
+        sys.stderr.write(f"orchestrate: {printable(line)}\n")
+    return code
+
+
+# -- the parser -----------------------------------------------------------------------------------
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="orchestrate", description=_DESCRIPTION)
+    parser.add_argument("--version", action="version", version=f"orchestrate {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for name, add in _COMMANDS.items():
+        add(commands.add_parser(name, help=_HELP[name], description=_HELP[name]))
+    return parser
+
+
+_HELP = {
+    "run": "Measure a suite on the devices of an inventory and print the speed-up table.",
+    "plan": "What `run` would do: trials, time, bytes to push. Touches no device.",
+    "devices": "Reach, identify and check every device.",
+    "models": "List, build and inspect model files.",
+    "report": "Make a run's table again from its journal.",
+    "runs": "List what is in the results folder.",
+    "agents": "Ask, read or stop the agents on the devices.",
+}
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    _add_run_arguments(parser)
+    parser.add_argument("--resume", metavar="RUN", help="go on with this run (`last`: the newest)")
+    parser.add_argument("--json", action="store_true", help="print the table as JSON")
+    parser.set_defaults(command=_later("measure", "run"))
+
+
+def _add_plan(parser: argparse.ArgumentParser) -> None:
+    _add_run_arguments(parser)
+    parser.add_argument("--json", action="store_true", help="print the plan as JSON")
+    parser.set_defaults(command=_later("measure", "plan"))
+
+
+def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    _add_inventory(parser)
+    parser.add_argument(
+        "--suite", metavar="NAME|FILE", help="what to measure; default: the one the inventory names"
+    )
+    _add_folders(parser)
+    parser.add_argument(
+        "--blocks",
+        metavar="MIN[:MAX]",
+        type=_parsed_by("parse_blocks"),
+        help="fewest and most blocks of each comparison",
+    )
+    parser.add_argument(
+        "--precision",
+        metavar="SHARE",
+        type=_parsed_by("parse_precision"),
+        help="half-width of the interval at which to stop, 0.02 for 2 %%",
+    )
+    parser.add_argument(
+        "--budget",
+        metavar="TIME",
+        type=_parsed_by("parse_duration"),
+        help="measuring time of a device after which no block beyond the minimum "
+        "is begun, for example 10m",
+    )
+    parser.add_argument(
+        "--seed",
+        metavar="N",
+        type=int,
+        help="draws the order of trials; default: a fresh one, recorded",
+    )
+
+
+def _add_inventory(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--inventory", metavar="FILE", type=Path, help="which machines")
+    parser.add_argument(
+        "--device",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="only this device (may be repeated)",
+    )
+
+
+def _add_folders(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--results",
+        metavar="DIR",
+        type=Path,
+        default=Path("results"),
+        help="where runs are kept (default: results)",
+    )
+    parser.add_argument(
+        "--models",
+        metavar="DIR",
+        type=Path,
+        default=Path("models"),
+        help="where model files are kept (default: models)",
+    )
+
+
+def _add_devices(parser: argparse.ArgumentParser) -> None:
+    _add_inventory(parser)
+    parser.add_argument("--json", action="store_true", help="print all facts as JSON")
+    parser.set_defaults(command=_later("fleet", "devices"))
+
+
+def _add_models(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+    listing = actions.add_parser("list", help="the models that can be built, and those that are")
+    listing.set_defaults(command=_later("models", "list_models"))
+    build = actions.add_parser("build", help="build models now")
+    build.add_argument("names", metavar="MODEL", nargs="*", help="default: all of the quick suite")
+    build.add_argument(
+        "--scheme",
+        metavar="SCHEME",
+        action="append",
+        default=[],
+        help="only this scheme (may be repeated)",
+    )
+    build.set_defaults(command=_later("models", "build"))
+    inspect = actions.add_parser("inspect", help="what a model file really holds")
+    inspect.add_argument("file", metavar="FILE", type=Path)
+    inspect.set_defaults(command=_later("models", "inspect"))
+    for action in (listing, inspect):
+        action.add_argument("--json", action="store_true", help="print as JSON")
+    for action in (listing, build):
+        action.add_argument(
+            "--models",
+            metavar="DIR",
+            type=Path,
+            default=Path("models"),
+            help="where model files are kept (default: models)",
+        )
+
+
+def _add_report(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", metavar="RUN", help="a run id, the beginning of one, or `last`")
+    parser.add_argument("--format", choices=("text", "csv", "json", "markdown"), default="text")
+    parser.add_argument("--output", metavar="FILE", type=Path, help="write there, not to stdout")
+    parser.add_argument("--results", metavar="DIR", type=Path, default=Path("results"))
+    parser.set_defaults(command=_later("runs", "report"))
+
+
+def _add_runs(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--results", metavar="DIR", type=Path, default=Path("results"))
+    parser.add_argument("--json", action="store_true", help="print as JSON")
+    parser.set_defaults(command=_later("runs", "list_runs"))
+
+
+def _add_agents(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", choices=("status", "logs", "stop"))
+    _add_inventory(parser)
+    parser.add_argument(
+        "--force", action="store_true", help="stop even an agent that has trials to run"
+    )
+    parser.set_defaults(command=_later("fleet", "agents"))
+
+
+def _later(module: str, function: str) -> Callable[[argparse.Namespace], Answer]:
+    """A command whose module is imported when it runs: `orchestrate --help` answers at once."""
+
+    def command(arguments: argparse.Namespace) -> Answer:
+        found = importlib.import_module(f"orchestrator.commands.{module}")
+        answer: Answer = getattr(found, function)(arguments)
+        return answer
+
+    return command
+
+
+def _parsed_by(parser: str) -> Callable[[str], Any]:
+    """A type for argparse out of one of the configuration's parsers, imported when it is used."""
+
+    def parse(text: str) -> Any:
+        try:
+            return getattr(importlib.import_module("orchestrator.config.values"), parser)(text)
+        except ValueError as exc:
+            raise argparse.ArgumentTypeError(str(exc)) from exc
+
+    return parse
+
+
+_COMMANDS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
+    "run": _add_run,
+    "plan": _add_plan,
+    "devices": _add_devices,
+    "models": _add_models,
+    "report": _add_report,
+    "runs": _add_runs,
+    "agents": _add_agents,
+}

@@ -1,0 +1,163 @@
+"""``devices`` and ``agents``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.answer import Answer, ExitCode
+from orchestrator.commands.selection import inventory_of, reachable
+from orchestrator.commands.terminal import answer_width, colour_wanted
+from orchestrator.config import Device, Inventory
+from orchestrator.console import duration
+from orchestrator.errors import DeviceError, NoDeviceReachedError
+from orchestrator.fleet.agent_archive import build_agent_archive
+from orchestrator.fleet.provision import check_expectations, installed_runtimes
+from orchestrator.fleet.reach import reach_device
+from orchestrator.report.grid import render_grid
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """One device and its answer, or why there is none."""
+
+    device: str
+    answer: Mapping[str, Any] | None
+    error: str | None
+
+
+def devices(arguments: argparse.Namespace) -> Answer:
+    """Reach, identify and check every device."""
+    asked = _ask_all(arguments, _identify)
+    if arguments.json:
+        document = [{"device": a.device, "error": a.error, **(a.answer or {})} for a in asked]
+        return Answer(json.dumps({"format": 1, "devices": document}, indent=1) + "\n", _code(asked))
+    rows = [_device_row(a.device, a.answer, a.error) for a in asked]
+    return Answer(_grid(_DEVICE_HEADER, rows), _code(asked))
+
+
+_DEVICE_HEADER = (
+    "device",
+    "microarchitecture",
+    "CPU",
+    "CPUs",
+    "memory",
+    "governor",
+    "where",
+    "runtimes",
+)
+
+
+def _identify(device: Device, inventory: Inventory) -> Mapping[str, Any]:
+    node = reach_device(device, inventory, build_agent_archive())
+    try:
+        unverified = check_expectations(node, device.expect)
+        return {
+            "facts": node.facts,
+            "runtimes": installed_runtimes(node),
+            "unverified_expectations": list(unverified),
+        }
+    finally:
+        node.close()
+
+
+def _device_row(name: str, answer: Mapping[str, Any] | None, error: str | None) -> tuple[str, ...]:
+    if answer is None:
+        return (name, f"not reached: {error}", *[""] * (len(_DEVICE_HEADER) - 2))
+    facts = answer["facts"]
+    cpu = facts.get("cpu") or {}
+    memory = (facts.get("memory") or {}).get("total_bytes")
+    where = [facts.get("container"), facts.get("virtualization")]
+    return (
+        name,
+        str(cpu.get("microarchitecture") or "unknown"),
+        str(cpu.get("model_name") or "unknown"),
+        str(len(cpu.get("cpus_allowed") or []) or "unknown"),
+        f"{memory / 1e9:.1f} GB" if memory else "unknown",
+        str(cpu.get("governor") or "unknown"),
+        ", ".join(str(w) for w in where if w) or "unknown",
+        ", ".join(f"{k} {v}" for k, v in answer["runtimes"].items()) or "none",
+    )
+
+
+def agents(arguments: argparse.Namespace) -> Answer:
+    """Ask, read or stop the agents."""
+    action = {"status": _status, "logs": _logs, "stop": _stop(arguments.force)}[arguments.action]
+    asked = _ask_all(arguments, action)
+    if arguments.action == "logs":
+        parts = [f"== {a.device}\n{(a.answer or {}).get('log', a.error)}" for a in asked]
+        return Answer("\n".join(parts).rstrip("\n") + "\n", _code(asked))
+    rows = [
+        (a.device, *(a.answer.values() if a.answer else (f"not reached: {a.error}", "", "")))
+        for a in asked
+    ]
+    return Answer(_grid(("device", "agent", "running", "waiting"), rows), _code(asked))
+
+
+def _status(device: Device, inventory: Inventory) -> Mapping[str, Any]:
+    node = reach_device(device, inventory, build_agent_archive())
+    try:
+        status = node.link.request("status")
+        idle = status.get("idle_s")
+        return {
+            "agent": f"pid {node.hello.get('pid')}, since {node.hello.get('started')}"
+            + (f", idle for {duration(idle)}" if isinstance(idle, int | float) else ""),
+            "running": str(status.get("running") or "nothing"),
+            "waiting": str(status.get("queued")),
+        }
+    finally:
+        node.close()
+
+
+def _stop(force: bool) -> Callable[[Device, Inventory], Mapping[str, Any]]:
+    def stop(device: Device, inventory: Inventory) -> Mapping[str, Any]:
+        node = reach_device(device, inventory, build_agent_archive())
+        try:
+            node.link.request("shutdown", force=force)
+        finally:
+            node.close()
+        return {"agent": "stopped", "running": "", "waiting": ""}
+
+    return stop
+
+
+def _logs(device: Device, inventory: Inventory) -> Mapping[str, Any]:
+    node = reach_device(device, inventory, build_agent_archive())
+    try:
+        return {"log": node.log()}
+    finally:
+        node.close()
+
+
+def _ask_all(
+    arguments: argparse.Namespace,
+    question: Callable[[Device, Inventory], Mapping[str, Any]],
+) -> Sequence[_Asked]:
+    """Every device at once. Raises NoDeviceReachedError where none answers."""
+    inventory = inventory_of(arguments)
+    chosen = reachable(inventory, arguments.device)
+
+    def ask(device: Device) -> _Asked:
+        try:
+            return _Asked(device.name, question(device, inventory), None)
+        except DeviceError as exc:
+            return _Asked(device.name, None, str(exc).removeprefix(f"{device.name}: "))
+
+    with ThreadPoolExecutor(max_workers=len(chosen)) as pool:
+        asked = list(pool.map(ask, chosen))
+    if all(a.answer is None for a in asked):
+        errors = [f"{a.device}: {a.error}" for a in asked]
+        raise NoDeviceReachedError("\n".join(["no device could be reached", *errors]))
+    return asked
+
+
+def _code(asked: Sequence[_Asked]) -> ExitCode:
+    return ExitCode.FAILED if any(a.answer is None for a in asked) else ExitCode.OK
+
+
+def _grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return render_grid(header, rows, width=answer_width(), color=colour_wanted())

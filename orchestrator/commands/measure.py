@@ -1,0 +1,136 @@
+"""``run`` and ``plan``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import secrets
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from orchestrator import campaign
+from orchestrator.analysis import analyse
+from orchestrator.answer import Answer, ExitCode
+from orchestrator.commands.selection import inventory_of, reachable, suite_of
+from orchestrator.commands.terminal import answer_width, colour_wanted
+from orchestrator.console import Console
+from orchestrator.errors import UsageError
+from orchestrator.fleet.progress import StopLevel, StopRequest
+from orchestrator.plan import make_plan
+from orchestrator.report import render, write_reports
+from orchestrator.report.plan import describe_plan
+from orchestrator.runs.directory import RunDirectory
+from orchestrator.zoo import find_artifacts
+
+_OVERRIDES = ("suite", "blocks", "precision", "budget", "seed")
+
+
+def run(arguments: argparse.Namespace) -> Answer:
+    """Measure, write the reports beside the journal, and answer with the table."""
+    stop = StopRequest()
+    with Console() as console, _signals(stop, console):
+        conclusion = _measure(arguments, console, stop)
+    table = analyse(conclusion.directory.read())
+    write_reports(table, conclusion.directory.path)
+    shape = "json" if arguments.json else "text"
+    text = render(table, shape, width=answer_width(), color=colour_wanted())
+    console.say(_closing_words(conclusion))
+    return Answer(text, _exit_code(conclusion))
+
+
+def _measure(
+    arguments: argparse.Namespace, console: Console, stop: StopRequest
+) -> campaign.Conclusion:
+    places = campaign.Places(arguments.results, arguments.models)
+    if arguments.resume is not None:
+        _refuse_overrides(arguments)
+        directory = RunDirectory.find(arguments.results, arguments.resume)
+        inventory = None if arguments.inventory is None else inventory_of(arguments)
+        return campaign.resume(directory, inventory, places, console=console, stop=stop)
+    inventory = inventory_of(arguments)
+    suite = suite_of(arguments, inventory)
+    devices = reachable(inventory, arguments.device)
+    for device in inventory.select(arguments.device):
+        if device not in devices:
+            console.say(f"{device.name}: left out, nothing reaches `transport: bundle` from here")
+    return campaign.start(
+        inventory, devices, suite, places, seed=_seed(arguments), console=console, stop=stop
+    )
+
+
+def _refuse_overrides(arguments: argparse.Namespace) -> None:
+    given = [name for name in _OVERRIDES if getattr(arguments, name) is not None]
+    given += ["device"] if arguments.device else []
+    if given:
+        raise UsageError(
+            f"--{given[0]} does not go with --resume: a run keeps the plan it began with; "
+            f"leave it out, or begin a new run"
+        )
+
+
+def _seed(arguments: argparse.Namespace) -> int:
+    seed: int | None = arguments.seed
+    return secrets.randbits(32) if seed is None else seed
+
+
+def _exit_code(conclusion: campaign.Conclusion) -> ExitCode:
+    if conclusion.interrupted and not conclusion.complete:
+        return ExitCode.INTERRUPTED
+    if conclusion.failed_trials or conclusion.lost_devices:
+        return ExitCode.FAILED
+    return ExitCode.OK
+
+
+def _closing_words(conclusion: campaign.Conclusion) -> str:
+    directory = conclusion.directory
+    if conclusion.complete:
+        return f"everything is in {directory.path}"
+    return (
+        f"what was measured is in {directory.path}; go on with "
+        f"`orchestrate run --resume {directory.run_id}`"
+    )
+
+
+@contextmanager
+def _signals(stop: StopRequest, console: Console) -> Iterator[None]:
+    """Turn Ctrl-C, a hang-up and a termination into a stop, while devices measure.
+
+    Before that there is nothing to save, so KeyboardInterrupt ends the command at once.
+    """
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        if not stop.armed:
+            raise KeyboardInterrupt
+        level = stop.raise_level()
+        if level is StopLevel.FINISH_TRIAL:
+            console.say("stopping after the trials in hand; once more stops them now")
+        else:
+            console.say("stopping now")
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before: dict[int, Callable[[int, FrameType | None], object] | int | None] = {
+        number: signal.signal(number, on_signal) for number in numbers
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def plan(arguments: argparse.Namespace) -> Answer:
+    """What would run, from the files alone."""
+    inventory = inventory_of(arguments)
+    suite = suite_of(arguments, inventory)
+    devices = reachable(inventory, arguments.device)
+    seed = _seed(arguments)
+    made = make_plan(devices, suite, seed=seed)
+    known = find_artifacts(made.variants, arguments.models)
+    sizes = {variant: artifact.size_bytes for variant, artifact in known.items()}
+    if arguments.json:
+        trials = [trial.to_json() for device in made.devices for trial in device.trials]
+        document = {"format": 1, "seed": seed, "suite": suite.to_json(), "trials": trials}
+        return Answer(json.dumps(document, indent=1) + "\n")
+    return Answer(describe_plan(made, sizes, width=answer_width(), color=colour_wanted()))

@@ -1,0 +1,48 @@
+"""From the command line's arguments to inventory, devices and suite."""
+
+from __future__ import annotations
+
+import argparse
+
+from orchestrator.config import Device, Inventory, Suite, load_inventory, load_suite, with_overrides
+from orchestrator.errors import UsageError
+from orchestrator.zoo import known_models, known_schemes
+
+
+def inventory_of(arguments: argparse.Namespace) -> Inventory:
+    """The inventory named. Raises UsageError."""
+    if arguments.inventory is None:
+        raise UsageError("which machines? name an inventory: --inventory inventory.yaml")
+    return load_inventory(arguments.inventory)
+
+
+def reachable(inventory: Inventory, names: list[str]) -> tuple[Device, ...]:
+    """The devices named, or all that can be reached from here. Raises UsageError."""
+    devices = inventory.select(names)
+    for device in devices:
+        if names and device.transport == "bundle":
+            raise UsageError(
+                f"device {device.name} has `transport: bundle`: nothing reaches it from here"
+            )
+    found = tuple(device for device in devices if device.transport != "bundle")
+    if not found:
+        raise UsageError(f"{inventory.path}: none of its devices can be reached from here")
+    return found
+
+
+def suite_of(arguments: argparse.Namespace, inventory: Inventory) -> Suite:
+    """The suite named on the command line or in the inventory, with what overrides it."""
+    name = arguments.suite or inventory.suite
+    if name is None:
+        raise UsageError(
+            f"what to measure? give --suite quick, or write `suite: quick` in {inventory.path}"
+        )
+    suite = load_suite(
+        name,
+        relative_to=inventory.path,
+        known_models=known_models(),
+        known_schemes=known_schemes(),
+    )
+    return with_overrides(
+        suite, blocks=arguments.blocks, precision=arguments.precision, budget=arguments.budget
+    )

@@ -1,0 +1,136 @@
+"""Progress and log lines on stderr; stdout is for answers alone.
+
+A live line per device on a terminal, plain lines elsewhere. Everything shown comes from devices
+and files that we do not trust, so control characters are taken out first.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from types import TracebackType
+from typing import TextIO
+
+from rich.console import Console as RichConsole
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.fleet.progress import DeviceProgress, State
+from orchestrator.printable import printable
+
+#: A push reports every chunk; it is shown this often at most, in seconds. Everything else is rare
+#: by itself, two events a trial, and is drawn at once: nothing redraws while a trial runs, because
+#: this may be the machine that is measured.
+PUSH_REDRAW_S = 0.5
+
+_QUIET = frozenset({State.PUSHING, State.RUNNING})
+
+
+def duration(seconds: float) -> str:
+    """``90`` → ``1 min 30 s``; whole seconds, two units."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def progress_line(progress: DeviceProgress) -> str:
+    """One device on one line, for a place that is no terminal."""
+    counts = f" {progress.done}/{progress.expected}" if progress.expected else ""
+    eta = f" (about {duration(progress.eta_s)} to go)" if progress.eta_s else ""
+    detail = f": {printable(progress.detail)}" if progress.detail else ""
+    return f"[{progress.device}] {progress.state.value}{counts}{detail}{eta}"
+
+
+class Console:
+    """Shows what happens, on stderr. Its methods may be called from any thread."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stderr
+        self._guard = threading.Lock()
+        self._devices: dict[str, DeviceProgress] = {}
+        self._live: _LiveTable | None = None
+
+    def say(self, text: str) -> None:
+        """One line for the log."""
+        with self._guard:
+            if self._live is not None:
+                self._live.say(printable(text))
+            else:
+                self._stream.write(printable(text) + "\n")
+
+    def observe(self, progress: DeviceProgress) -> None:
+        """A device's news; see ``fleet.progress.Observer``."""
+        with self._guard:
+            before = self._devices.get(progress.device)
+            self._devices[progress.device] = progress
+            if self._live is not None:
+                self._live.show(self._devices, often=progress.state is State.PUSHING)
+            elif _is_news(before, progress):
+                self._stream.write(progress_line(progress) + "\n")
+
+    def __enter__(self) -> Console:
+        if self._stream.isatty():
+            self._live = _LiveTable(self._stream)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        with self._guard:
+            if self._live is not None:
+                self._live.close(self._devices)
+                self._live = None
+
+
+def _is_news(before: DeviceProgress | None, now: DeviceProgress) -> bool:
+    """Whether a plain line is worth it: a new state, or one more trial done."""
+    if before is None or before.state is not now.state:
+        return True
+    return now.done != before.done or now.state not in _QUIET
+
+
+class _LiveTable:
+    """A table of devices that redraws itself in place."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._console = RichConsole(file=stream)
+        self._live = Live(console=self._console, auto_refresh=False, transient=False)
+        self._live.start()
+        self._drawn = 0.0
+
+    def say(self, text: str) -> None:
+        self._console.print(text, markup=False, highlight=False)
+
+    def show(self, devices: dict[str, DeviceProgress], *, often: bool) -> None:
+        now = time.monotonic()
+        if not often or now - self._drawn >= PUSH_REDRAW_S:
+            self._drawn = now
+            self._draw(devices)
+
+    def close(self, devices: dict[str, DeviceProgress]) -> None:
+        self._draw(devices)
+        self._live.stop()
+
+    def _draw(self, devices: dict[str, DeviceProgress]) -> None:
+        table = Table.grid(padding=(0, 2), expand=False)
+        for progress in devices.values():
+            counts = f"{progress.done}/{progress.expected}" if progress.expected else ""
+            eta = f"~{duration(progress.eta_s)}" if progress.eta_s else ""
+            table.add_row(
+                Text(progress.device, style="bold"),
+                Text(progress.state.value, style=_STYLES.get(progress.state, "")),
+                Text(counts, justify="right"),
+                Text(eta, justify="right"),
+                Text(printable(progress.detail), style="dim", overflow="ellipsis", no_wrap=True),
+            )
+        self._live.update(table, refresh=True)
+
+
+_STYLES = {State.DONE: "green", State.LOST: "red", State.RETRYING: "yellow"}

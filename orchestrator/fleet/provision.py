@@ -1,0 +1,283 @@
+"""Brings a device to where it can run trials: agent there, blobs there, what it is known."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from agents import protocol
+from orchestrator.errors import AgentError, PermanentDeviceError, TransientDeviceError
+from orchestrator.fleet.agent_archive import AgentArchive
+from orchestrator.fleet.link import AgentLink
+from orchestrator.fleet.transport import Completed, Transport
+
+#: Placing the agent and asking for versions are small things; a slow Pi may still take a while.
+SHORT_TIMEOUT_S = 60.0
+#: A push may take long on a thin line; this is the slowest rate that is not a dead link.
+SLOWEST_BYTES_PER_S = 50_000
+
+# Runs on whatever `python` the device has, so it must parse on old ones to say that they are old.
+_BOOTSTRAP = """
+import sys
+if sys.version_info < (3, 8):
+    print("python %d.%d" % sys.version_info[:2]); sys.exit(0)
+import hashlib, os
+home, name, digest, size = sys.argv[1:5]
+home = os.path.expanduser(home)
+os.umask(0o077)
+os.makedirs(os.path.join(home, "agents"), exist_ok=True)
+if os.path.islink(home) or os.stat(home).st_uid != os.geteuid():
+    print("unsafe %s is a link or belongs to somebody else" % home); sys.exit(0)
+path = os.path.join(home, "agents", name)
+def right(data): return hashlib.sha256(data).hexdigest() == digest
+try:
+    with open(path, "rb") as file: found = file.read()
+except OSError: found = b""
+if right(found):
+    print("present"); sys.exit(0)
+data = sys.stdin.buffer.read(int(size))
+if not data:
+    print("missing"); sys.exit(0)
+if not right(data):
+    print("torn"); sys.exit(0)
+temporary = "%s.%d" % (path, os.getpid())
+with open(temporary, "xb") as file:
+    file.write(data); file.flush(); os.fsync(file.fileno())
+os.replace(temporary, path)
+print("stored")
+"""
+
+
+@dataclass(frozen=True)
+class AgentPlace:
+    """Where on a device the agent lives, and which interpreter runs it."""
+
+    python: str
+    workdir: str
+
+    def argv(self, archive: AgentArchive, *command: str) -> tuple[str, ...]:
+        """The command line of one of the agent's commands on this device."""
+        path = f"{self.workdir.rstrip('/')}/agents/{archive.sha256}.pyz"
+        return (self.python, "-I", path, command[0], "--home", self.workdir, *command[1:])
+
+
+@dataclass(frozen=True)
+class Blob:
+    """Bytes to push: named by hash, read from a file of ours."""
+
+    sha256: str
+    path: Path
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class Node:
+    """A device that was reached: its agent answers and has said what the device is."""
+
+    device: str
+    place: AgentPlace
+    transport: Transport
+    archive: AgentArchive
+    link: AgentLink
+    hello: Mapping[str, Any]
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        facts = self.hello.get("facts")
+        return facts if isinstance(facts, dict) else {}
+
+    def log(self) -> str:
+        """The end of the agent's own log. Raises DeviceError."""
+        argv = self.place.argv(self.archive, "logs")
+        done = self.transport.run(argv, timeout_s=SHORT_TIMEOUT_S)
+        return (done.stdout or done.stderr).decode(errors="replace")
+
+    def close(self) -> None:
+        """Let go of the device; its daemon goes on."""
+        self.link.close()
+        self.transport.close()
+
+
+def reach(
+    transport: Transport, place: AgentPlace, archive: AgentArchive, *, run_id: str | None = None
+) -> Node:
+    """Connect, put the agent there if it is not, attach, and check that we understand each other.
+
+    A daemon of another version is replaced when it has nothing to do, and used when it is busy
+    with ``run_id`` itself; otherwise AgentError says what it is busy with. Raises DeviceError.
+    """
+    transport.connect()
+    try:
+        place_agent(transport, place, archive)
+        link, hello = _attach_to_our_version(transport, place, archive, run_id)
+    except BaseException:
+        transport.close()
+        raise
+    return Node(transport.device, place, transport, archive, link, hello)
+
+
+def place_agent(transport: Transport, place: AgentPlace, archive: AgentArchive) -> bool:
+    """Make sure the agent's file is on the device; True if it had to be pushed."""
+    answer = _bootstrap(transport, place, archive, b"")
+    if answer == "missing":
+        answer = _bootstrap(transport, place, archive, archive.data)
+        if answer != "stored":
+            raise TransientDeviceError(
+                f"the agent arrived damaged ({answer})", device=transport.device
+            )
+        return True
+    return False
+
+
+def _bootstrap(transport: Transport, place: AgentPlace, archive: AgentArchive, data: bytes) -> str:
+    name, digest = f"{archive.sha256}.pyz", hashlib.sha256(archive.data).hexdigest()
+    argv = (place.python, "-I", "-c", _BOOTSTRAP, place.workdir, name, digest)
+    done = transport.run((*argv, str(len(archive.data))), stdin=data, timeout_s=SHORT_TIMEOUT_S)
+    words = done.stdout.decode(errors="replace").split("\n")
+    # A login shell may print a greeting before; ours is the last line.
+    answer = next((w.strip() for w in reversed(words) if w.strip()), "")
+    if answer in ("present", "missing", "torn", "stored"):
+        return answer
+    raise PermanentDeviceError(_why_not_placed(done, answer, place), device=transport.device)
+
+
+def _why_not_placed(done: Completed, answer: str, place: AgentPlace) -> str:
+    if answer.startswith("python "):
+        return (
+            f"`{place.python}` there is {answer}; the agent needs 3.8 or later. "
+            f"Name a newer one in the inventory: `python: /path/to/python3`"
+        )
+    if answer.startswith("unsafe "):
+        return f"{answer.removeprefix('unsafe ')}; name another `workdir:` in the inventory"
+    if done.exit_code == 127:
+        return (
+            f"there is no `{place.python}`; install Python 3.8 or later there, or name the "
+            f"interpreter in the inventory: `python: /path/to/python3`"
+        )
+    said = done.stderr.decode(errors="replace").strip()[-800:]
+    return (
+        f"the agent could not be placed in {place.workdir} (exit code {done.exit_code}): "
+        f"{said or answer or 'no word why'}. Is there room, and may this user write there?"
+    )
+
+
+def _attach_to_our_version(
+    transport: Transport, place: AgentPlace, archive: AgentArchive, run_id: str | None
+) -> tuple[AgentLink, Mapping[str, Any]]:
+    argv = place.argv(archive, "attach")
+    link = AgentLink(transport, argv)
+    hello = link.request("hello", protocol=protocol.PROTOCOL)
+    if hello.get("agent_hash") == archive.sha256:
+        return link, hello
+    status = link.request("status")
+    if _busy_with(status, run_id):
+        return link, hello
+    if status.get("running") or status.get("queued"):
+        link.close()
+        raise AgentError(
+            "an agent of another version is busy there; wait until it is done, or end it with "
+            "`orchestrate agents stop`",
+            device=transport.device,
+        )
+    link.request("shutdown", force=False)
+    link.close()
+    link = AgentLink(transport, argv)
+    hello = link.request("hello", protocol=protocol.PROTOCOL)
+    if hello.get("agent_hash") != archive.sha256:
+        link.close()
+        raise AgentError("an agent of another version keeps coming back", device=transport.device)
+    return link, hello
+
+
+def _busy_with(status: Mapping[str, Any], run_id: str | None) -> bool:
+    sessions = status.get("sessions")
+    sessions = sessions if isinstance(sessions, list) else []
+    busy = [s for s in sessions if isinstance(s, dict) and (s.get("queued") or s.get("running"))]
+    return bool(busy) and all(s.get("run_id") == run_id for s in busy)
+
+
+def push(node: Node, blobs: Sequence[Blob], on_sent: Callable[[Blob, int], None]) -> int:
+    """Push the blobs that the device lacks; returns the bytes pushed.
+
+    Raises TransientDeviceError where a transfer was torn: nothing of it lands, so it is simply
+    tried again; PermanentDeviceError where the device has no room.
+    """
+    present = node.link.request("have", blobs=[blob.sha256 for blob in blobs]).get("present")
+    there = set(present) if isinstance(present, list) else set()
+    missing = [blob for blob in blobs if blob.sha256 not in there]
+    for blob in missing:
+        _push_one(node, blob, on_sent)
+    return sum(blob.size_bytes for blob in missing)
+
+
+def _push_one(node: Node, blob: Blob, on_sent: Callable[[Blob, int], None]) -> None:
+    argv = node.place.argv(node.archive, "put", blob.sha256, str(blob.size_bytes))
+    timeout_s = SHORT_TIMEOUT_S + blob.size_bytes / SLOWEST_BYTES_PER_S
+    with blob.path.open("rb") as file:
+        done = node.transport.run(
+            argv, stdin=file, timeout_s=timeout_s, on_sent=lambda sent: on_sent(blob, sent)
+        )
+    if done.exit_code == 0:
+        return
+    said = done.stderr.decode(errors="replace").strip()[-800:] or f"exit code {done.exit_code}"
+    message = f"{blob.path.name} could not be pushed: {said}"
+    if done.exit_code == 5:
+        raise PermanentDeviceError(f"{message}; make room there", device=node.device)
+    raise TransientDeviceError(message, device=node.device)
+
+
+def choose_runtime(node: Node, runtime: str) -> Mapping[str, str]:
+    """The Python runtimes the device's interpreter has, checked against what the suite asks.
+
+    Returns distribution → version. Raises PermanentDeviceError where the one needed is missing.
+    """
+    runtimes = installed_runtimes(node)
+    usable = {"ai-edge-litert", "tflite-runtime", "tensorflow"} & runtimes.keys()
+    if (runtime == "any" and usable) or runtime in usable:
+        return runtimes
+    wanted = "ai-edge-litert" if runtime == "any" else runtime
+    has = ", ".join(sorted(runtimes)) or "none of them"
+    raise PermanentDeviceError(
+        f"`{node.place.python}` there has no {'TFLite runtime' if runtime == 'any' else runtime} "
+        f"(it has {has}); `{node.place.python} -m pip install {wanted}` there, name another "
+        f"interpreter with `python:`, or give a `benchmark_model:` in the inventory",
+        device=node.device,
+    )
+
+
+def installed_runtimes(node: Node) -> dict[str, str]:
+    """The runtimes that the device's Python has: distribution → version. Raises DeviceError."""
+    found = node.link.request("probe", python=node.place.python).get("runtimes")
+    return {str(k): str(v) for k, v in found.items()} if isinstance(found, dict) else {}
+
+
+def check_expectations(node: Node, expect: Mapping[str, Any]) -> tuple[str, ...]:
+    """Refuse a device that is not what the inventory says it is.
+
+    A key is a fact by its name, wherever in the facts it stands. Returns the names that the
+    device cannot tell, so that nobody takes them for checked. Raises PermanentDeviceError.
+    """
+    unverified = []
+    for name, wanted in expect.items():
+        actual = _fact(node.facts, name)
+        if actual is None:
+            unverified.append(name)
+        elif str(actual).lower() != str(wanted).lower():
+            raise PermanentDeviceError(
+                f"the inventory expects {name} {wanted}, the device reports {actual}; correct "
+                f"`expect:` or `host:`",
+                device=node.device,
+            )
+    return tuple(unverified)
+
+
+def _fact(facts: Mapping[str, Any], name: str) -> object:
+    if name in facts:
+        return facts[name]
+    for section in facts.values():
+        if isinstance(section, dict) and name in section:
+            return section[name]
+    return None

@@ -1,0 +1,70 @@
+"""From an inventory's device to the way there: which transport, through which hosts."""
+
+from __future__ import annotations
+
+from orchestrator.config import Device, Inventory
+from orchestrator.config.values import Hop
+from orchestrator.errors import UsageError
+from orchestrator.fleet.agent_archive import AgentArchive
+from orchestrator.fleet.local import LocalTransport
+from orchestrator.fleet.provision import AgentPlace, Node, reach
+from orchestrator.fleet.ssh import SshEndpoint, SshTransport
+from orchestrator.fleet.transport import Transport
+
+
+def transport_to(device: Device, inventory: Inventory) -> Transport:
+    """The transport that the inventory asks for; nothing is connected yet.
+
+    Raises UsageError for a device that no transport reaches.
+    """
+    if device.transport == "local":
+        return LocalTransport(device.name)
+    if device.transport == "ssh":
+        return SshTransport(endpoint_of(device, inventory))
+    raise UsageError(
+        f"device {device.name} has `transport: {device.transport}`: it cannot be reached from "
+        f"here; leave it out with --device"
+    )
+
+
+def endpoint_of(device: Device, inventory: Inventory) -> SshEndpoint:
+    """Where and as whom to log in, its jump hosts included. What is None is OpenSSH's to say."""
+    gateway = inventory.gateway_of(device)
+    through: SshEndpoint | None
+    if isinstance(gateway, Hop):
+        through = SshEndpoint(
+            device=device.name,
+            host=gateway.host,
+            port=gateway.port,
+            user=gateway.user,
+            key_file=device.key_file,
+            ssh_config=device.ssh_config,
+            known_hosts=device.known_hosts,
+            connect_timeout_s=device.connect_timeout_s,
+        )
+    else:
+        through = None if gateway is None else endpoint_of(gateway, inventory)
+    return SshEndpoint(
+        device=device.name,
+        host=device.host or device.name,
+        port=device.port,
+        user=device.user,
+        key_file=device.key_file,
+        ssh_config=device.ssh_config,
+        known_hosts=device.known_hosts,
+        gateway=through,
+        connect_timeout_s=device.connect_timeout_s,
+    )
+
+
+def place_on(device: Device) -> AgentPlace:
+    """Where the agent lives on ``device``."""
+    return AgentPlace(device.python_command, device.workdir)
+
+
+def reach_device(
+    device: Device, inventory: Inventory, archive: AgentArchive, *, run_id: str | None = None
+) -> Node:
+    """Connect to ``device`` and its agent. Raises DeviceError."""
+    transport = transport_to(device, inventory)
+    return reach(transport, place_on(device), archive, run_id=run_id)
