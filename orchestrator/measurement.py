@@ -85,16 +85,16 @@ class Measurement:
     memory: Memory | None = None
     model_size_bytes: int | None = None
     delegation: Delegation | None = None
-    runtime: str | None = None
+    runtime_name: str | None = None
     runtime_version: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """As it stands in the journal's ``measurement``."""
+        """As it stands in a ``finished`` line of the journal."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Measurement:
-        """The inverse of :meth:`to_json`; unknown keys of later versions are ignored."""
+        """The inverse of :meth:`to_json`; keys that are not a measurement's are ignored."""
 
         def part(kind: Any, value: Any) -> Any:
             return None if value is None else kind(**_known(kind, value))
@@ -107,7 +107,7 @@ class Measurement:
             memory=part(Memory, data.get("memory")),
             model_size_bytes=data.get("model_size_bytes"),
             delegation=part(Delegation, data.get("delegation")),
-            runtime=data.get("runtime"),
+            runtime_name=data.get("runtime_name"),
             runtime_version=data.get("runtime_version"),
         )
 

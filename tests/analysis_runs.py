@@ -30,7 +30,7 @@ def measurement(
         warmup=None,
         steady=steady,
         memory=memory,
-        runtime="ai-edge-litert",
+        runtime_name="ai-edge-litert",
         runtime_version=version,
     )
 

@@ -14,7 +14,6 @@ from orchestrator.analysis.summaries import (
     memory_mb,
     microarchitecture,
     runtime_versions,
-    runtimes,
     size_mb,
 )
 from orchestrator.analysis.table import NoiseFloor, Problem, Speedup, SpeedupTable, Verdict
@@ -183,7 +182,6 @@ def _compare(
         isa=factors.isa if factors else "",
         runner=factors.runner if factors else "",
         runtime=factors.runtime if factors else "",
-        runtime_reported=runtimes(baseline, treatment),
         runtime_version=runtime_versions(baseline, treatment),
         delegate=factors.delegate if factors else "",
         threads=factors.threads if factors else None,

@@ -43,7 +43,7 @@ def conditions(records: Iterable[TrialRecord], artifact: ArtifactRecord | None) 
     """What ``records``, the ok trials of one side, ran under."""
     measured = [(r, r.measurement) for r in records if r.measurement is not None]
     return Conditions(
-        runtime=frozenset(m.runtime or _NOT_TOLD for _, m in measured),
+        runtime=frozenset(m.runtime_name or _NOT_TOLD for _, m in measured),
         runtime_version=frozenset(m.runtime_version or _NOT_TOLD for _, m in measured),
         binary=frozenset(r.binary_sha256 or _NOT_TOLD for r, _ in measured),
         statistic=frozenset(_statistic(m) for _, m in measured),

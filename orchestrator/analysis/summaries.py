@@ -22,15 +22,10 @@ def microarchitecture(run: RunRecord, device: str) -> str:
 
 
 def runtime_versions(*sides: Side) -> str:
-    """The version of the runtime; several joined by ``/`` (then a finding says so)."""
-    seen = {r.measurement.runtime_version for s in sides for r in s.timed if r.measurement}
-    return "/".join(sorted(version for version in seen if version))
-
-
-def runtimes(*sides: Side) -> str:
-    """The name the runtime gives itself, joined the same way."""
-    seen = {r.measurement.runtime for s in sides for r in s.timed if r.measurement}
-    return "/".join(sorted(name for name in seen if name))
+    """What ran, by name and version; several joined by ``/`` (then a finding says so)."""
+    ran = [r.measurement for s in sides for r in s.timed if r.measurement]
+    seen = {" ".join(filter(None, (m.runtime_name, m.runtime_version))) for m in ran}
+    return "/".join(sorted(filter(None, seen)))
 
 
 def size_mb(side: Side) -> float | None:

@@ -30,7 +30,8 @@ class Speedup:
     ``achieved_precision`` is the half-width of the interval of the log ratio. ``p_adjusted`` is
     after Holm's correction over the whole table. ``aa_*`` is the baseline against itself.
     ``reason`` says in one sentence why the verdict is what it is, ``stopped`` why no further
-    block was run. ``runtime`` is what the suite asked for, ``runtime_reported`` what ran.
+    block was run. ``runtime`` is what the suite asked for, ``runtime_version``
+    what ran, by name and version.
     ``memory_kind`` is ``peak``, ``overall`` (growth since the start) or None.
     """
 
@@ -61,7 +62,6 @@ class Speedup:
     findings: tuple[Finding, ...]
     reason: str
     runtime: str = ""
-    runtime_reported: str = ""
     memory_kind: str | None = None
     achieved_precision: float | None = None
     p_value: float | None = None

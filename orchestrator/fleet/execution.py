@@ -320,7 +320,7 @@ class DeviceRun:
             **{k: v for k, v in trial.to_json().items() if k != "device"},
             outcome=reading.outcome.value,
             reason=reading.reason,
-            measurement=None if measurement is None else measurement.to_json(),
+            **({} if measurement is None else measurement.to_json()),
             findings=[finding.to_json() for finding in reading.findings],
             artifact_sha256=files.model_sha256,
             binary_sha256=files.benchmark_model_sha256,

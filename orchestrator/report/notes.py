@@ -75,8 +75,7 @@ def setting(rows: list[Speedup]) -> str:
     first = rows[0]
     if first.threads is None:
         return "not measured"
-    names = _distinct(row.runtime_reported for row in rows) or first.runtime
-    ran = " ".join(part for part in (names, _distinct(row.runtime_version for row in rows)) if part)
+    ran = _distinct(row.runtime_version for row in rows)
     return ", ".join(
         (
             f"{first.runner} ({ran or 'version unknown'})",

@@ -183,7 +183,7 @@ def _measurement(log: BenchmarkLog, files: Files) -> tuple[Measurement, tuple[Fi
         memory=memory,
         model_size_bytes=log.model_size_bytes,
         delegation=_delegation(log),
-        runtime="benchmark_model",
+        runtime_name="benchmark_model",
         # the tool has no version: its bytes are the only name it has
         runtime_version=(files.benchmark_model_sha256 or "")[:12] or None,
     )

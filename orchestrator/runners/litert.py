@@ -227,7 +227,7 @@ def _ok(
         memory=memory,
         model_size_bytes=result.model_size_bytes,
         delegation=result.delegation,
-        runtime=result.runtime,
+        runtime_name=result.runtime,
         runtime_version=result.runtime_version,
     )
     applied = judgement.Applied(

@@ -161,11 +161,11 @@ def trial_from_event(event: Mapping[str, Any]) -> Trial:
 
 def trial_record(event: Mapping[str, Any]) -> TrialRecord:
     """A ``finished`` line as a value."""
-    measurement = event.get("measurement")
+    outcome = Outcome(event["outcome"])
     return TrialRecord(
         trial=trial_from_event(event),
-        outcome=Outcome(event["outcome"]),
-        measurement=None if measurement is None else Measurement.from_json(measurement),
+        outcome=outcome,
+        measurement=Measurement.from_json(event) if outcome is Outcome.OK else None,
         reason=event.get("reason"),
         findings=tuple(Finding.from_json(f) for f in event.get("findings", ())),
         artifact_sha256=event.get("artifact_sha256"),

@@ -140,7 +140,7 @@ def test_each_scheme_is_measured_in_each_runtime(
     model = models / f"{scheme}.tflite"
     reading, evidence = run(a_trial(runtime=runtime), model, python=python)
     got = measured(reading, evidence)
-    assert (got.runtime, got.steady.count) == (runtime, 12)
+    assert (got.runtime_name, got.steady.count) == (runtime, 12)
     assert got.warmup is not None and got.warmup.count == 5
     assert got.first_us == got.warmup.first_us
     assert got.model_size_bytes == model.stat().st_size

@@ -80,7 +80,9 @@ def hostile() -> SpeedupTable:
     trials = [
         dataclasses.replace(
             t,
-            measurement=dataclasses.replace(t.measurement, runtime_version=f"=cmd {evil}"),
+            measurement=dataclasses.replace(
+                t.measurement, runtime_name=f"=cmd {evil}", runtime_version="1"
+            ),
         )
         if t.measurement
         else t

@@ -108,7 +108,7 @@ def test_a_good_log_is_a_measurement_in_our_units() -> None:
     assert (got.steady.count, got.steady.median_us, got.steady.mean_us) == (98, 9998, 10143.7)
     assert got.memory is not None and got.memory.init_bytes == round(42.7695 * 2**20)
     assert got.model_size_bytes == 16_862_700
-    assert (got.runtime, got.runtime_version) == ("benchmark_model", "b" * 12)
+    assert (got.runtime_name, got.runtime_version) == ("benchmark_model", "b" * 12)
     assert reading.findings == ()
 
 

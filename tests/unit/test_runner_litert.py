@@ -113,7 +113,7 @@ def test_a_good_result_is_a_measurement() -> None:
     assert got.memory.peak_bytes == 44_500_000
     assert got.delegation is not None
     assert (got.delegation.delegated_nodes, got.delegation.total_nodes) == (5, 5)
-    assert (got.runtime, got.runtime_version) == ("ai-edge-litert", "2.3.0")
+    assert (got.runtime_name, got.runtime_version) == ("ai-edge-litert", "2.3.0")
     assert reading.findings == ()
 
 
