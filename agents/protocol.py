@@ -5,7 +5,8 @@ Whatever a login shell prints before the line ``READY`` is noise and is skipped.
 
 * controller → agent: a request ``{"id": 7, "op": "submit", ...}``
 * agent → controller: a reply ``{"id": 7, "ok": true, "result": {...}}`` or
-  ``{"id": 7, "ok": false, "error": {"kind": "bad_request", "message": "..."}}``
+  ``{"id": 7, "ok": false, "error": {"kind": "bad_request", "message": "..."}}``; ``id`` is null
+  where the request was too broken to have one
 * agent → controller, after the request ``events``: ``{"event": {...}}``, one line each, in the
   order of ``seq``, first those in the spool, then each new one as it is written.
 
@@ -24,19 +25,43 @@ Operations
 
 A *session* is one (run_id, device) pair: it has a spool and a ``seq`` of its own, so that several
 runs, and several inventory names for one machine, share a daemon without seeing each other.
+``submit`` and ``events`` begin it where there is none. ``status``: ``running`` is null or
+{run_id, device, trial_id, state: "waiting" | "running"} ("waiting" for the machine-wide lock),
+``queued`` how many trials wait, ``sessions`` [{run_id, device, queued, running, ended, last_seq}],
+``idle_s`` seconds since the last trial ended, null while one runs.
+
+Kinds of error: ``bad_json``, ``bad_request``, ``too_long`` (the connection is closed after it),
+``protocol`` (another version), ``missing_blobs`` (with ``missing: [sha256]``), ``conflict`` (a
+trial id known with other content), ``unknown_seq``, ``busy``, ``no_python``, ``probe_failed``,
+``spool`` (the disk), ``stopping``, ``internal``.
 
 Events, each with ``seq`` (per session, from 1), ``time`` (UTC, ISO 8601), ``event``, ``trial_id``:
 
 ``queued``    written when a trial is accepted
-``started``   attempt, health
+``started``   attempt, health, process {pid, pgid, start_ticks, boot_id, mark}
 ``finished``  attempt, exit_code, signal, timed_out, oom_killed, wall_s, stdout, stderr,
-              stdout_bytes, stderr_bytes (before capping), health_before, health
-``interrupted`` attempt, reason: the agent or the node died under the trial; it runs again
+              stdout_bytes, stderr_bytes (before capping), health_before, health, rusage,
+              machine_lock, lost, reason
+``interrupted`` attempt, reason, orderly: the agent or the node died under the trial, or (orderly)
+              the agent was stopped; it runs again
 ``cancelled`` reason
+
+A trial ends in exactly one ``finished`` or ``cancelled``. In ``finished`` the ``reason`` is null
+when the process ran to its end: then exactly one of ``exit_code`` and ``signal`` is a number.
+Otherwise both are null and ``reason`` says in a sentence why there is no process to speak of: it
+could not be started (``lost`` false, no ``started`` before), or the agent died under it
+MAX_ATTEMPTS times (``lost`` true). ``oom_killed`` is null where the node cannot tell; ``wall_s``,
+``rusage`` and the healths are null where nothing ran. ``machine_lock`` is ``"held"``,
+``"unavailable: why"``, or null for a trial that did not ask for the machine to itself.
 """
 
+from __future__ import annotations
+
 import json
+import math
 import re
+from dataclasses import dataclass, field
+from typing import Any, Callable, Dict, List, Mapping, NoReturn, Optional, Tuple, Union
 
 PROTOCOL = 1
 READY = "orchestrate-agent-ready 1"
@@ -48,9 +73,20 @@ CAPTURE_BYTES = 1024 * 1024
 #: A trial the agent (or node) died under this many times is finished as it is, not tried again.
 MAX_ATTEMPTS = 3
 
+#: Bounds of a request; beyond them it is a mistake or an attack, not a measurement.
+MAX_TRIALS = 10_000
+MAX_BLOBS = 10_000
+MAX_ARGUMENTS = 1000
+MAX_TEXT_BYTES = 128 * 1024 - 1  # the kernel's limit for one argument
+MAX_TIMEOUT_S = 7 * 24 * 3600.0
+MAX_CPUS = 8192
+MAX_INTEGER = 2**53
+
 _SHA256 = re.compile(r"\A[0-9a-f]{64}\Z")
 #: Run ids, device names and trial ids become folder and file names on the node.
 _NAME = re.compile(r"\A[A-Za-z0-9][A-Za-z0-9._+@-]{0,199}\Z")
+_ENV_NAME = re.compile(r"\A[A-Za-z_][A-Za-z0-9_]{0,199}\Z")
+_PLACEHOLDER = re.compile(r"\{(?:(blob|exe):([0-9a-f]{64})|agent)\}")
 
 OPS = (
     "hello",
@@ -64,11 +100,456 @@ OPS = (
     "shutdown",
 )
 
+Json = Dict[str, Any]
+
 
 class ProtocolError(Exception):
     """A line that is not what this protocol says. ``kind`` is a stable short word."""
 
-    def __init__(self, message, kind="bad_request"):
-        # type: (str, str) -> None
+    def __init__(self, message: str, kind: str = "bad_request", **details: Any) -> None:
         super().__init__(message)
         self.kind = kind
+        self.details = details
+
+
+# --- lines ---------------------------------------------------------------------------------
+
+
+def encode(message: Mapping[str, Any]) -> bytes:
+    """``message`` as one line, newline included. Raises ProtocolError where it cannot travel."""
+    try:
+        # ASCII on the wire: no login shell's locale can damage it.
+        line = json.dumps(message, separators=(",", ":"), allow_nan=False).encode("ascii") + b"\n"
+    except (TypeError, ValueError, RecursionError) as exc:
+        raise ProtocolError(f"not JSON: {exc}", kind="bad_json") from exc
+    if len(line) > MAX_LINE_BYTES:
+        raise ProtocolError(
+            f"a line of {len(line)} bytes, the limit is {MAX_LINE_BYTES}", kind="too_long"
+        )
+    return line
+
+
+def decode(line: bytes) -> Json:
+    """The JSON object in ``line``. Raises ProtocolError for anything else, however hostile."""
+    if len(line) > MAX_LINE_BYTES:
+        raise ProtocolError(
+            f"a line of {len(line)} bytes, the limit is {MAX_LINE_BYTES}", kind="too_long"
+        )
+    try:
+        message = json.loads(line.decode("utf-8"), parse_constant=_no_constant, parse_int=_integer)
+    except (ValueError, RecursionError) as exc:
+        raise ProtocolError(f"a line that is not JSON: {_brief(exc)}", kind="bad_json") from exc
+    if not isinstance(message, dict):
+        raise ProtocolError(f"a line that is no JSON object but {_kind(message)}", kind="bad_json")
+    return message
+
+
+class LineBuffer:
+    """Cuts a byte stream into lines, never holding much more than one line of the legal length."""
+
+    def __init__(self, limit: int = MAX_LINE_BYTES) -> None:
+        self._limit = limit
+        self._rest = bytearray()
+
+    def feed(self, data: bytes) -> List[bytes]:
+        """The lines that ``data`` completes, without their newlines.
+
+        Raises ProtocolError (``too_long``) when a line outgrows the limit; the stream is then
+        of no more use.
+        """
+        head, newline, tail = data.rpartition(b"\n")
+        lines: List[bytes] = []
+        if newline:
+            lines = (bytes(self._rest) + head).split(b"\n")
+            self._rest = bytearray(tail)
+        else:
+            self._rest += data
+        if len(self._rest) > self._limit or any(len(line) > self._limit for line in lines):
+            self._rest = bytearray()
+            raise ProtocolError(f"a line of more than {self._limit} bytes", kind="too_long")
+        return lines
+
+
+def _no_constant(text: str) -> NoReturn:
+    raise ValueError(f"{text} is no JSON")
+
+
+def _integer(text: str) -> int:
+    # int() takes quadratic time, and before Python 3.11 it has no limit of its own
+    if len(text) > 1000:
+        raise ValueError(f"an integer of {len(text)} digits")
+    return int(text)
+
+
+def _brief(exc: Exception) -> str:
+    return str(exc)[:200]
+
+
+# --- requests ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class TrialRequest:
+    """One process to run. ``timeout_s`` bounds it; ``cpus`` None leaves the CPUs as they are.
+
+    In ``argv``, and nowhere else, ``{blob:SHA256}``, ``{exe:SHA256}`` and ``{agent}`` are
+    replaced (see :func:`substitute`). ``exclusive`` asks for the machine-wide lock.
+    """
+
+    trial_id: str
+    argv: Tuple[str, ...]
+    timeout_s: float
+    env: Mapping[str, str] = field(default_factory=dict)
+    blobs: Tuple[str, ...] = ()
+    cpus: Optional[Tuple[int, ...]] = None
+    exclusive: bool = True
+
+    def to_json(self) -> Json:
+        """As it stands in a ``submit`` request and in the spool."""
+        return {
+            "trial_id": self.trial_id,
+            "argv": list(self.argv),
+            "env": dict(self.env),
+            "timeout_s": self.timeout_s,
+            "blobs": list(self.blobs),
+            "cpus": None if self.cpus is None else list(self.cpus),
+            "exclusive": self.exclusive,
+        }
+
+    @classmethod
+    def from_json(cls, data: Any) -> TrialRequest:
+        """The inverse; unknown fields are ignored. Raises ProtocolError."""
+        fields = _object(data, "a trial")
+        request = cls(
+            trial_id=_name(fields, "trial_id"),
+            argv=_argv(fields),
+            timeout_s=_timeout(fields),
+            env=_env(fields),
+            blobs=_sha_list(fields, "blobs", default=()),
+            cpus=_cpus(fields),
+            exclusive=_bool(fields, "exclusive", default=True),
+        )
+        unlisted = sorted(named_blobs(request.argv) - set(request.blobs))
+        if unlisted:
+            raise ProtocolError(
+                f"trial {request.trial_id}: argv names blob {unlisted[0]}, "
+                f"which is not listed in its blobs"
+            )
+        return request
+
+
+def named_blobs(argv: Tuple[str, ...]) -> frozenset[str]:
+    """The SHA-256 of every ``{blob:…}`` and ``{exe:…}`` in ``argv``."""
+    return frozenset(
+        match.group(2) for arg in argv for match in _PLACEHOLDER.finditer(arg) if match.group(2)
+    )
+
+
+def substitute(
+    argv: Tuple[str, ...], *, blob: Callable[[str], str], exe: Callable[[str], str], agent: str
+) -> Tuple[str, ...]:
+    """``argv`` with its placeholders replaced by paths; every other brace is left as it is."""
+
+    def path(match: re.Match[str]) -> str:
+        if match.group(1) is None:
+            return agent
+        return blob(match.group(2)) if match.group(1) == "blob" else exe(match.group(2))
+
+    return tuple(_PLACEHOLDER.sub(path, arg) for arg in argv)
+
+
+@dataclass(frozen=True)
+class Hello:
+    protocol: int
+
+
+@dataclass(frozen=True)
+class Have:
+    blobs: Tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Probe:
+    python: str
+
+
+@dataclass(frozen=True)
+class Submit:
+    run_id: str
+    device: str
+    trials: Tuple[TrialRequest, ...]
+
+
+@dataclass(frozen=True)
+class Events:
+    run_id: str
+    device: str
+    from_seq: int
+
+
+@dataclass(frozen=True)
+class Cancel:
+    run_id: str
+    device: str
+    running: bool
+
+
+@dataclass(frozen=True)
+class Release:
+    run_id: str
+    device: str
+
+
+@dataclass(frozen=True)
+class Status:
+    pass
+
+
+@dataclass(frozen=True)
+class Shutdown:
+    force: bool
+
+
+Body = Union[Hello, Have, Probe, Submit, Events, Cancel, Release, Status, Shutdown]
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request that passed every check. ``id`` is the caller's, given back with the reply."""
+
+    id: int
+    body: Body
+
+
+def request(id: int, op: str, **arguments: Any) -> Json:  # noqa: A002 (the wire's word)
+    """A request as it travels. Raises ProtocolError where the agent would refuse it."""
+    message = {"id": id, "op": op, **arguments}
+    parse_request(message)
+    return message
+
+
+def request_id(message: Mapping[str, Any]) -> Optional[int]:
+    """The request's id where it has a usable one, so that even an error reply can name it."""
+    value = message.get("id")
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_INTEGER:
+        return None
+    return value
+
+
+def parse_request(message: Mapping[str, Any]) -> Request:
+    """Check a decoded line. Raises ProtocolError naming the field that is wrong."""
+    number = request_id(message)
+    if number is None:
+        raise ProtocolError("a request needs an id: an integer from 0")
+    op = message.get("op")
+    if not isinstance(op, str) or op not in _PARSERS:
+        raise ProtocolError(f"unknown op {str(op)[:40]!r}; this agent knows {', '.join(OPS)}")
+    return Request(number, _PARSERS[op](message))
+
+
+def _submit(fields: Mapping[str, Any]) -> Submit:
+    items = _list(fields, "trials", MAX_TRIALS)
+    trials = tuple(TrialRequest.from_json(item) for item in items)
+    if len({trial.trial_id for trial in trials}) != len(trials):
+        raise ProtocolError("trials: a trial_id stands there twice")
+    return Submit(_name(fields, "run_id"), _name(fields, "device"), trials)
+
+
+def _python(fields: Mapping[str, Any]) -> str:
+    return _checked_text(fields.get("python"), "python", empty=False)
+
+
+_PARSERS: Dict[str, Callable[[Mapping[str, Any]], Body]] = {
+    "hello": lambda f: Hello(_int(f, "protocol", 0, MAX_INTEGER)),
+    "have": lambda f: Have(_sha_list(f, "blobs")),
+    "probe": lambda f: Probe(_python(f)),
+    "submit": _submit,
+    "events": lambda f: Events(
+        _name(f, "run_id"), _name(f, "device"), _int(f, "from_seq", 1, MAX_INTEGER)
+    ),
+    "cancel": lambda f: Cancel(
+        _name(f, "run_id"), _name(f, "device"), _bool(f, "running", default=False)
+    ),
+    "release": lambda f: Release(_name(f, "run_id"), _name(f, "device")),
+    "status": lambda _: Status(),
+    "shutdown": lambda f: Shutdown(_bool(f, "force", default=False)),
+}
+
+
+# --- replies and events --------------------------------------------------------------------
+
+
+def reply(id: int, result: Mapping[str, Any]) -> Json:  # noqa: A002 (the wire's word)
+    """The answer to a request that went well."""
+    return {"id": id, "ok": True, "result": dict(result)}
+
+
+def error_reply(id: Optional[int], error: ProtocolError) -> Json:  # noqa: A002 (the wire's word)
+    """The answer to a request that did not; ``id`` None where it had none."""
+    details = {"kind": error.kind, "message": str(error), **error.details}
+    return {"id": id, "ok": False, "error": details}
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What the agent answered to request ``id``; raise ``error`` unless it is None."""
+
+    id: Optional[int]
+    result: Mapping[str, Any]
+    error: Optional[ProtocolError]
+
+
+@dataclass(frozen=True)
+class Event:
+    """One line of a session's spool. ``fields`` is the whole of it, these five included."""
+
+    seq: int
+    time: str
+    event: str
+    trial_id: str
+    fields: Mapping[str, Any]
+
+
+def parse_answer(message: Mapping[str, Any]) -> Union[Reply, Event]:
+    """What a line from the agent says. Raises ProtocolError."""
+    if "event" in message:
+        return parse_event(message["event"])
+    number = request_id(message)
+    if message.get("ok") is True and number is not None:
+        return Reply(number, _object(message.get("result"), "result"), None)
+    if message.get("ok") is False:
+        details = dict(_object(message.get("error"), "error"))
+        text, kind = str(details.pop("message", "")), str(details.pop("kind", "unknown"))
+        error = ProtocolError(text, kind)
+        error.details = details
+        return Reply(number, {}, error)
+    raise ProtocolError("neither a reply nor an event")
+
+
+def parse_event(data: Any) -> Event:
+    """Check one event of a session. Raises ProtocolError."""
+    fields = _object(data, "event")
+    kind, time = fields.get("event"), fields.get("time")
+    if not isinstance(kind, str) or not isinstance(time, str):
+        raise ProtocolError("an event needs `event` and `time`, both text")
+    seq = _int(fields, "seq", 1, MAX_INTEGER)
+    return Event(seq, time, kind, _name(fields, "trial_id"), fields)
+
+
+# --- fields --------------------------------------------------------------------------------
+
+
+def is_name(text: str) -> bool:
+    """Whether ``text`` may be a run id, device name or trial id."""
+    return _NAME.match(text) is not None
+
+
+def is_sha256(text: str) -> bool:
+    """Whether ``text`` is 64 lower-case hexadecimal digits."""
+    return _SHA256.match(text) is not None
+
+
+def _kind(value: Any) -> str:
+    return "null" if value is None else type(value).__name__
+
+
+def _object(value: Any, what: str) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise ProtocolError(f"{what} must be an object, not {_kind(value)}")
+    return value
+
+
+def _list(fields: Mapping[str, Any], key: str, most: int) -> List[Any]:
+    value = fields.get(key)
+    if not isinstance(value, list):
+        raise ProtocolError(f"{key} must be a list, not {_kind(value)}")
+    if len(value) > most:
+        raise ProtocolError(f"{key} has {len(value)} entries, the limit is {most}")
+    return value
+
+
+def _checked_text(value: Any, what: str, *, empty: bool = True) -> str:
+    if not isinstance(value, str):
+        raise ProtocolError(f"{what} must be text, not {_kind(value)}")
+    try:
+        size = len(value.encode("utf-8"))
+    except UnicodeEncodeError as exc:
+        raise ProtocolError(f"{what} holds half a surrogate pair") from exc
+    if "\0" in value or size > MAX_TEXT_BYTES or (not value and not empty):
+        raise ProtocolError(f"{what} is empty, too long, or holds a NUL")
+    return value
+
+
+def _name(fields: Mapping[str, Any], key: str) -> str:
+    value = fields.get(key)
+    if not isinstance(value, str) or not is_name(value):
+        raise ProtocolError(
+            f"{key} must be a name: a letter or digit, then up to 199 of A-Z a-z 0-9 . _ + @ -"
+        )
+    return value
+
+
+def _int(fields: Mapping[str, Any], key: str, low: int, high: int) -> int:
+    value = fields.get(key)
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise ProtocolError(f"{key} must be an integer from {low} to {high}")
+    return value
+
+
+def _bool(fields: Mapping[str, Any], key: str, *, default: bool) -> bool:
+    value = fields.get(key, default)
+    if not isinstance(value, bool):
+        raise ProtocolError(f"{key} must be true or false, not {_kind(value)}")
+    return value
+
+
+def _sha_list(
+    fields: Mapping[str, Any], key: str, default: Optional[Tuple[str, ...]] = None
+) -> Tuple[str, ...]:
+    if key not in fields and default is not None:
+        return default
+    values = _list(fields, key, MAX_BLOBS)
+    if not all(isinstance(value, str) and is_sha256(value) for value in values):
+        raise ProtocolError(f"{key} must hold SHA-256 digests in lower-case hexadecimal")
+    return tuple(values)
+
+
+def _argv(fields: Mapping[str, Any]) -> Tuple[str, ...]:
+    values = _list(fields, "argv", MAX_ARGUMENTS)
+    if not values:
+        raise ProtocolError("argv is empty")
+    first = _checked_text(values[0], "argv[0]", empty=False)
+    return (first, *(_checked_text(value, "an argument of argv") for value in values[1:]))
+
+
+def _env(fields: Mapping[str, Any]) -> Dict[str, str]:
+    values = _object(fields.get("env", {}), "env")
+    if len(values) > MAX_ARGUMENTS:
+        raise ProtocolError(f"env has {len(values)} entries, the limit is {MAX_ARGUMENTS}")
+    for name, value in values.items():
+        if not _ENV_NAME.match(name):
+            raise ProtocolError(f"env: {name[:40]!r} is no name of an environment variable")
+        _checked_text(value, f"env: {name}")
+    return dict(values)
+
+
+def _timeout(fields: Mapping[str, Any]) -> float:
+    value = fields.get("timeout_s")
+    # an integer can be too large for a float: compare it before converting it
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ProtocolError(f"timeout_s must be a number, not {_kind(value)}")
+    if not 0 < value <= MAX_TIMEOUT_S or not math.isfinite(value):
+        raise ProtocolError(f"timeout_s must be above 0 and at most {MAX_TIMEOUT_S:g}")
+    return float(value)
+
+
+def _cpus(fields: Mapping[str, Any]) -> Optional[Tuple[int, ...]]:
+    if fields.get("cpus") is None:
+        return None
+    values = _list(fields, "cpus", MAX_CPUS)
+    for value in values:
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < MAX_CPUS:
+            raise ProtocolError(f"cpus must hold CPU numbers from 0 to {MAX_CPUS - 1}")
+    if not values or len(set(values)) != len(values):
+        raise ProtocolError("cpus is empty or names one twice; leave it out to use them all")
+    return tuple(values)

@@ -1,0 +1,133 @@
+"""The agent's command line: ``python3 -I AGENT.pyz COMMAND``. Errors go to stderr, exit code 2;
+3 another agent runs, 4 the bytes are not those promised, 5 no space."""
+
+# ruff: noqa: PLC0415 (each command loads what it needs: the measuring child, not the daemon)
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Callable, Dict, List, Optional
+
+from agents import home
+from agents.errors import AgentError
+
+LOG_TAIL_BYTES = 256 * 1024
+
+
+def main(argv: Optional[List[str]] = None) -> int:
+    """Run one command; returns the exit code."""
+    arguments = sys.argv[1:] if argv is None else argv
+    if arguments[:1] == ["litert"]:
+        # The measuring child: it runs in the device's own Python and has options of its own.
+        from agents import litert
+
+        return litert.main(arguments[1:])
+    options = _parser().parse_args(arguments)
+    try:
+        return _COMMANDS[options.command](options)
+    except AgentError as exc:
+        home.print_error(str(exc))
+        return exc.exit_code
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from agents import daemon
+
+    return daemon.serve(options.home, options.idle_s)
+
+
+def _attach(options: argparse.Namespace) -> int:
+    from agents import relay
+
+    return relay.attach(options.home, options.idle_s)
+
+
+def _put(options: argparse.Namespace) -> int:
+    from agents import blobs
+
+    home.enter(options.home)
+    print(blobs.put(options.sha256, options.size, sys.stdin.buffer))
+    return 0
+
+
+def _facts(_: argparse.Namespace) -> int:
+    import json
+
+    from agents import facts
+
+    print(json.dumps(facts.collect()))
+    return 0
+
+
+def _logs(options: argparse.Namespace) -> int:
+    home.enter(options.home)
+    sys.stdout.write(home.read_log(LOG_TAIL_BYTES))
+    return 0
+
+
+_COMMANDS: Dict[str, Callable[[argparse.Namespace], int]] = {
+    "serve": _serve,
+    "attach": _attach,
+    "put": _put,
+    "facts": _facts,
+    "logs": _logs,
+}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="agent", description="The per-node agent of orchestrate.")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    serve = _command(commands, "serve", "start the daemon in the background")
+    attach = _command(commands, "attach", "relay stdio to the daemon, starting it where needed")
+    for command in (serve, attach):
+        command.add_argument(
+            "--idle-s",
+            type=_positive,
+            default=30 * 60.0,
+            metavar="SECONDS",
+            help="the daemon ends after so long without trials and connections (default 1800)",
+        )
+    put = _command(commands, "put", "store a file that comes in on stdin")
+    put.add_argument("sha256", metavar="SHA256", type=_sha256)
+    put.add_argument("size", metavar="SIZE", type=_size, help="in bytes")
+    _command(commands, "facts", "say what this node is, as JSON")
+    _command(commands, "logs", "the end of what the daemon logged")
+    commands.add_parser("litert", help="measure a model in this Python (see litert --help)")
+    return parser
+
+
+def _command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, text: str
+) -> argparse.ArgumentParser:
+    command = commands.add_parser(name, help=text, description=text)
+    command.add_argument(
+        "--home", default=home.DEFAULT, metavar="DIR", help=f"default {home.DEFAULT}"
+    )
+    return command
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 10**9:
+        raise argparse.ArgumentTypeError("must be above 0")
+    return value
+
+
+def _size(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError("must be 0 or more")
+    return value
+
+
+def _sha256(text: str) -> str:
+    from agents.protocol import is_sha256
+
+    if not is_sha256(text):
+        raise argparse.ArgumentTypeError("must be 64 lower-case hexadecimal digits")
+    return text
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,16 @@
+"""What the agent says when it cannot go on, and the exit code that goes with it."""
+
+from __future__ import annotations
+
+EXIT_FAILED = 2
+EXIT_HELD = 3
+EXIT_WRONG_BYTES = 4
+EXIT_NO_SPACE = 5
+
+
+class AgentError(Exception):
+    """The command ends: ``message`` goes to stderr, ``exit_code`` to the caller."""
+
+    def __init__(self, message: str, exit_code: int = EXIT_FAILED) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code

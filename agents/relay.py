@@ -1,0 +1,123 @@
+"""``attach``: carries bytes between stdio and the daemon's socket, having started the daemon."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from typing import Optional
+
+from agents import home
+from agents.errors import EXIT_HELD, AgentError
+
+#: How long a daemon may take to come up: a slow disk, and leftovers to be killed first.
+START_S = 30.0
+POLL_S = 0.2
+#: How long one that accepted us may take to say so.
+ANSWER_S = 10.0
+COPY_BYTES = 64 * 1024
+_LOG_TAIL_BYTES = 4096
+
+
+def attach(home_path: str, idle_s: float) -> int:
+    """Relay until either side closes. Raises AgentError where no daemon answers."""
+    wire = _keep_stdout()
+    _, archive = home.identity()
+    path = home.enter(home_path)
+    connection = _connect_or_start(path, archive, idle_s)
+    threading.Thread(target=_send_stdin, args=(connection,), daemon=True).start()
+    _copy_answers(connection, wire)
+    return 0
+
+
+def _keep_stdout() -> int:
+    """The real stdout; what anything prints from now on goes to stderr."""
+    wire = os.dup(1)
+    os.dup2(2, 1)
+    sys.stdout = sys.stderr
+    return wire
+
+
+def _connect_or_start(path: str, archive: str, idle_s: float) -> socket.socket:
+    deadline = time.monotonic() + START_S
+    problem = ""
+    while True:
+        connection = _connect()
+        if connection is not None:
+            return connection
+        if time.monotonic() > deadline:
+            raise AgentError(
+                f"no agent answers in {path} after {START_S:g} s. {problem}\n{home.LOG} ends "
+                f"with:\n{home.read_log(_LOG_TAIL_BYTES)}"
+            )
+        problem = _start(path, archive, idle_s)
+        if problem:
+            time.sleep(POLL_S)  # another attach is starting one, or one is on its way out
+
+
+def _connect() -> Optional[socket.socket]:
+    """A connection that a daemon has accepted, its first words unread; None where there is none.
+
+    A daemon that is on its way out may still have us in its backlog: it counts once it speaks.
+    """
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connection.settimeout(ANSWER_S)
+        connection.connect(home.SOCKET)
+        if connection.recv(1, socket.MSG_PEEK):
+            connection.settimeout(None)
+            return connection
+    except OSError:
+        pass  # none there, or it ended just now
+    connection.close()
+    return None
+
+
+def _start(path: str, archive: str, idle_s: float) -> str:
+    """Start a daemon; returns what is in the way where another one has the lock.
+
+    Raises AgentError where it cannot start.
+    """
+    argv = [sys.executable, "-I", archive, "serve", "--home", path, "--idle-s", repr(idle_s)]
+    done = subprocess.run(
+        argv,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    message = done.stderr.decode("utf-8", "replace").strip()
+    if done.returncode not in (0, EXIT_HELD):
+        raise AgentError(f"the agent does not start: {message}")
+    return message if done.returncode == EXIT_HELD else ""
+
+
+def _send_stdin(connection: socket.socket) -> None:
+    try:
+        while True:
+            data = os.read(0, COPY_BYTES)
+            if not data:
+                break
+            connection.sendall(data)
+        connection.shutdown(socket.SHUT_WR)
+    except OSError:
+        return  # the daemon is gone; the other direction sees it and ends us
+
+
+def _copy_answers(connection: socket.socket, wire: int) -> None:
+    while True:
+        try:
+            data = connection.recv(COPY_BYTES)
+        except ConnectionError:
+            return
+        if not data:
+            return
+        view = memoryview(data)
+        while view:
+            try:
+                view = view[os.write(wire, view) :]
+            except BrokenPipeError:
+                return  # nobody listens any more; every event is in the spool

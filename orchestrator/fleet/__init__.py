@@ -1,0 +1,1 @@
+"""Reaches devices and drives them: transports, the link to the agent, provisioning, execution."""
