@@ -1,0 +1,152 @@
+"""The rules of ARCHITECTURE.md, held against the imports in the code."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+#: Parts of the controller and what each may import of the others. One direction: no cycle.
+MAY_IMPORT: dict[str, set[str]] = {
+    "errors": set(),
+    "printable": set(),
+    "answer": set(),
+    "measurement": set(),
+    "config": {"errors"},
+    "plan": {"config", "errors"},
+    "runners": {"plan", "measurement", "errors"},
+    "runs": {"runners", "plan", "measurement", "errors"},
+    "analysis": {"runs", "plan", "measurement", "errors"},
+    "schedule": {"runs", "plan", "measurement"},
+    "report": {"analysis", "plan", "measurement", "errors", "printable"},
+    "artifacts": {"errors"},
+    "zoo": {"artifacts", "plan", "errors"},
+    "fleet": {
+        "config", "schedule", "runs", "runners", "plan", "measurement", "errors", "agents",
+    },
+    "console": {"fleet", "printable"},
+    "campaign": {
+        "analysis", "artifacts", "config", "console", "errors", "fleet", "measurement", "plan",
+        "runs", "zoo",
+    },
+    "commands": {
+        "analysis", "answer", "campaign", "config", "console", "errors", "fleet", "plan",
+        "report", "runs", "zoo",
+    },
+    "cli": {"answer", "commands", "config", "errors", "printable"},
+    "__main__": {"cli"},
+    "__init__": set(),
+}  # fmt: skip
+
+#: Each third-party library stands behind one fence.
+FENCES: dict[str, tuple[str, ...]] = {
+    "pydantic": ("orchestrator/config",),
+    "pydantic_core": ("orchestrator/config",),
+    "yaml": ("orchestrator/config",),
+    "fabric": ("orchestrator/fleet/ssh",),
+    "paramiko": ("orchestrator/fleet/ssh",),
+    "invoke": ("orchestrator/fleet/ssh",),
+    "cryptography": ("orchestrator/fleet/ssh",),  # paramiko raises its exceptions
+    "tensorflow": ("orchestrator/zoo", "agents/litert.py"),
+    "keras": ("orchestrator/zoo",),
+    "ai_edge_litert": ("agents/litert.py",),
+    "tflite_runtime": ("agents/litert.py",),
+    "numpy": ("orchestrator/zoo", "agents/litert.py"),
+    "scipy": ("orchestrator/analysis",),
+    "pandas": ("orchestrator/analysis", "orchestrator/report"),
+    "rich": ("orchestrator/console.py", "orchestrator/report"),
+}
+
+#: Nothing here may reach the world outside its arguments.
+PURE = (
+    "orchestrator/plan.py",
+    "orchestrator/schedule.py",
+    "orchestrator/measurement.py",
+    "orchestrator/analysis",
+    "orchestrator/runners",
+    "agents/protocol.py",
+)
+WORLD = {"os", "io", "socket", "subprocess", "shutil", "pathlib", "time", "threading", "tempfile"}
+
+
+@lru_cache
+def modules() -> tuple[Path, ...]:
+    found = [p for top in ("orchestrator", "agents") for p in (ROOT / top).rglob("*.py")]
+    return tuple(sorted(path.relative_to(ROOT) for path in found))
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Every module that a file imports, at its top or inside a function."""
+    for node in ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield node.module or ""
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def part_of(module: str) -> str | None:
+    words = module.split(".")
+    if words[0] == "agents":
+        return "agents"
+    return words[1] if words[0] == "orchestrator" and len(words) > 1 else None
+
+
+def within(path: Path, places: tuple[str, ...]) -> bool:
+    return any(str(path) == place or str(path).startswith(f"{place}/") for place in places)
+
+
+@pytest.mark.parametrize("path", modules(), ids=str)
+def test_a_module_imports_only_what_its_part_may(path: Path) -> None:
+    used = {part for name in imports(path) if (part := part_of(name)) in MAY_IMPORT | {"agents": 0}}
+    if path.parts[0] == "agents":
+        assert used <= {"agents"}
+        return
+    own = path.parts[1].removesuffix(".py")
+    assert used - {own} <= MAY_IMPORT[own]
+
+
+@pytest.mark.parametrize("path", modules(), ids=str)
+def test_a_library_is_used_only_behind_its_fence(path: Path) -> None:
+    for name in imports(path):
+        top = name.split(".")[0]
+        if top in sys.stdlib_module_names or top in ("orchestrator", "agents"):
+            continue
+        assert top in FENCES, f"{path} imports {top}, which has no fence"
+        assert within(path, FENCES[top]), f"{path} imports {top}"
+
+
+@pytest.mark.parametrize("path", [p for p in modules() if within(p, PURE)], ids=str)
+def test_what_is_pure_cannot_reach_out(path: Path) -> None:
+    assert not {name.split(".")[0] for name in imports(path)} & WORLD
+
+
+def test_the_parts_form_no_cycle() -> None:
+    order: list[str] = []
+    while len(order) < len(MAY_IMPORT):
+        free = [
+            p for p in MAY_IMPORT if p not in order and MAY_IMPORT[p] - {"agents"} <= set(order)
+        ]
+        assert free, f"a cycle among {set(MAY_IMPORT) - set(order)}"
+        order += free
+
+
+#: ``zoo/build.py`` is the child process: its stdout is a wire to the controller.
+_SPEAKS = ("orchestrator/cli.py", "orchestrator/zoo/build.py")
+
+
+@pytest.mark.parametrize("path", [p for p in modules() if p.parts[0] == "orchestrator"], ids=str)
+def test_only_the_command_line_writes_to_stdout_or_exits(path: Path) -> None:
+    for node in ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8"))):
+        text = ast.unparse(node) if isinstance(node, ast.Call) else ""
+        if text.startswith("sys.exit("):
+            assert path.name in ("__main__.py", "build.py")
+        if text.startswith(("print(", "sys.stdout.write(")):
+            assert within(path, _SPEAKS), f"{path}: {text}"
