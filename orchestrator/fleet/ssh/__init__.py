@@ -1,0 +1,123 @@
+"""Devices behind SSH: fabric, one connection a device, its jump hosts as fabric gateways.
+
+``config`` and ``route`` settle what ~/.ssh/config and the inventory say, ``host_keys`` and
+``verify`` check who answers, ``auth`` offers keys, ``connection`` opens and watches the hops.
+This package is the only place that imports fabric and paramiko.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import BinaryIO
+
+from paramiko.ssh_exception import ChannelException, SSHException
+
+from agents import protocol
+from orchestrator.errors import DeviceError, PermanentDeviceError, TransientDeviceError
+from orchestrator.fleet.exchange import Deadline, LineChannel, complete
+from orchestrator.fleet.ssh.connection import Liveness, SshConnection
+from orchestrator.fleet.ssh.process import SshProcess
+from orchestrator.fleet.ssh.route import Hop, SshEndpoint, route
+from orchestrator.fleet.transport import Completed, shell_command
+
+__all__ = ["Liveness", "SshEndpoint", "SshTransport"]
+
+#: How long the server may take to open a session and to start a command, in seconds.
+_START_TIMEOUT_S = 30.0
+
+
+class SshTransport:
+    """One device over SSH. See ``Transport`` for what may be called from which thread."""
+
+    def __init__(self, endpoint: SshEndpoint, *, liveness: Liveness | None = None) -> None:
+        self.device = endpoint.device
+        self._endpoint = endpoint
+        self._liveness = liveness or Liveness()
+        self._connection: SshConnection | None = None
+        self._hops: tuple[Hop, ...] = ()
+        self._channels: list[LineChannel] = []
+
+    def connect(self) -> None:
+        if self._connection is not None and self._connection.why_lost() is None:
+            return
+        self.close()
+        self._hops = route(self._endpoint)
+        self._connection = SshConnection(self._hops, self._liveness)
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: BinaryIO | bytes | None = None,
+        timeout_s: float,
+        on_sent: Callable[[int], None] | None = None,
+    ) -> Completed:
+        return complete(
+            self._start(argv),
+            self._name(argv),
+            device=self.device,
+            stdin=stdin,
+            timeout_s=timeout_s,
+            on_sent=on_sent,
+        )
+
+    def open(
+        self, argv: Sequence[str], *, max_line_bytes: int = protocol.MAX_LINE_BYTES
+    ) -> LineChannel:
+        channel = LineChannel(
+            self._start(argv), self._name(argv), device=self.device, max_line_bytes=max_line_bytes
+        )
+        self._channels = [c for c in self._channels if not c.closed] + [channel]
+        return channel
+
+    def close(self) -> None:
+        while self._channels:
+            self._channels.pop().close()
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def describe(self) -> str:
+        """Before the first ``connect`` as the inventory says it, then with all that is settled."""
+        if not self._hops:
+            return f"ssh {self._endpoint.host}"
+        return "ssh " + " via ".join(hop.address for hop in reversed(self._hops))
+
+    def _name(self, argv: Sequence[str]) -> str:
+        return f"`{argv[0]}` on {self._hops[-1].address}"
+
+    def _start(self, argv: Sequence[str]) -> SshProcess:
+        command = os.fsencode(shell_command(argv))
+        connection = self._connection
+        if connection is None:
+            raise TransientDeviceError("not connected; connect first", device=self.device)
+        try:
+            session = connection.transport.open_session(timeout=_START_TIMEOUT_S)
+            with Deadline(_START_TIMEOUT_S, session.close):
+                # bytes, which paramiko takes as they are, because a path need not be UTF-8
+                session.exec_command(command)
+        except (SSHException, OSError, EOFError) as exc:
+            raise self._not_started(exc, connection) from exc
+        return SshProcess(session, connection.why_lost)
+
+    def _not_started(self, exc: Exception, connection: SshConnection) -> DeviceError:
+        where = self._hops[-1].address
+        lost = connection.why_lost()
+        if lost is not None:
+            return TransientDeviceError(lost, device=self.device)
+        if isinstance(exc, ChannelException):
+            return TransientDeviceError(
+                f"{where} opens no further session ({exc.text}); is MaxSessions in its "
+                "sshd_config below 10?",
+                device=self.device,
+            )
+        if "timeout" in str(exc).lower():
+            return TransientDeviceError(
+                f"{where} did not start a command within {_START_TIMEOUT_S:g} s", device=self.device
+            )
+        return PermanentDeviceError(
+            f"{where} does not run commands for us ({exc}); try "
+            f"`{self._hops[-1].ssh_command} true`",
+            device=self.device,
+        )

@@ -1,0 +1,75 @@
+"""What socket, fabric and paramiko raise while connecting, in our words."""
+
+from __future__ import annotations
+
+import socket
+
+from paramiko.ssh_exception import ChannelException, IncompatiblePeer
+
+from orchestrator.errors import DeviceError, PermanentDeviceError, TransientDeviceError
+from orchestrator.fleet.ssh.route import Hop
+
+_Explanation = tuple[type[DeviceError], str, str]
+
+_PROHIBITED = 1  # RFC 4254, 5.1: SSH_OPEN_ADMINISTRATIVELY_PROHIBITED
+_BANNER = "Error reading SSH protocol banner"
+
+
+def translated(exc: Exception, hop: Hop, via: Hop | None, proxy_said: str) -> DeviceError:
+    """The error of ours for ``exc``, raised while reaching ``hop`` (through ``via``)."""
+    kind, reason, remedy = _explained(exc, hop, via)
+    where = f"{hop.address}, via {via.address}" if via else hop.address
+    if proxy_said:
+        reason += f"; its ProxyCommand said: {proxy_said}"
+    return kind(f"cannot reach {where}: {reason}; {remedy}", device=hop.endpoint.device)
+
+
+def _explained(exc: Exception, hop: Hop, via: Hop | None) -> _Explanation:
+    """The kind of error, the reason, and what to do about it."""
+    if isinstance(exc, ChannelException):
+        return _refused_forward(exc, hop, via)
+    if isinstance(exc, (socket.gaierror, TimeoutError, ConnectionRefusedError, UnicodeError)):
+        return _in_the_network(exc, hop)
+    return _in_the_protocol(exc, hop)
+
+
+def _in_the_network(exc: Exception, hop: Hop) -> _Explanation:
+    if isinstance(exc, UnicodeError):
+        return PermanentDeviceError, f"`{hop.host}` is no host name", "correct it"
+    if isinstance(exc, socket.gaierror):
+        reason = f"the name does not resolve ({exc.strerror})"
+        return TransientDeviceError, reason, "check the spelling, the DNS and the network"
+    if isinstance(exc, TimeoutError):
+        reason = f"no answer within {hop.connect_timeout_s:g} s"
+        return TransientDeviceError, reason, "check that it is up and that no firewall drops us"
+    reason = "the connection is refused"
+    return TransientDeviceError, reason, "check the port and that an SSH server runs there"
+
+
+def _in_the_protocol(exc: Exception, hop: Hop) -> _Explanation:
+    if isinstance(exc, IncompatiblePeer):
+        remedy = "the SSH server there is too old or too strict; update it or widen its algorithms"
+        return PermanentDeviceError, f"no algorithm in common ({exc})", remedy
+    text = str(exc).strip()
+    try_it = f"try `{hop.ssh_command}`"
+    if text.startswith(_BANNER):
+        detail = text.removeprefix(_BANNER).strip() or "it hung up"
+        reason = f"no SSH greeting came ({detail})"
+        return TransientDeviceError, reason, f"is this an SSH server, is it overloaded? {try_it}"
+    if text.startswith("Indecipherable protocol version"):
+        return PermanentDeviceError, "what answers is no SSH server", "check the port"
+    if isinstance(exc, OSError):
+        return TransientDeviceError, exc.strerror or text or repr(exc), "check the network"
+    if isinstance(exc, EOFError) or not text:
+        return TransientDeviceError, "it hung up during the handshake", try_it
+    return TransientDeviceError, text, try_it
+
+
+def _refused_forward(exc: ChannelException, hop: Hop, via: Hop | None) -> _Explanation:
+    """A jump host that would not open the way to the next hop."""
+    jump = via.address if via else "the jump host"
+    if exc.code == _PROHIBITED:
+        reason = f"{jump} does not forward connections ({exc.text})"
+        return PermanentDeviceError, reason, "AllowTcpForwarding has to be set in its sshd_config"
+    reason = f"{jump} cannot connect to {hop.host} port {hop.port} ({exc.text})"
+    return TransientDeviceError, reason, "check that it is up and reachable from there"

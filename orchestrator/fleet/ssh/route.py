@@ -1,0 +1,286 @@
+"""From what the inventory and ~/.ssh/config say to the hops of one connection.
+
+What the device's inventory entry gives wins over the configuration, as a command-line option of
+``ssh`` does. A jump host is resolved through the configuration like any other host.
+"""
+
+from __future__ import annotations
+
+import getpass
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.errors import PermanentDeviceError
+from orchestrator.fleet.ssh import config
+from orchestrator.fleet.ssh.host_keys import host_names
+
+_DEFAULT_CONNECT_TIMEOUT_S = 20.0
+_MAX_HOPS = 8
+_DEFAULT_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")
+_DEFAULT_KNOWN_HOSTS = "~/.ssh/known_hosts ~/.ssh/known_hosts2"
+_GLOBAL_KNOWN_HOSTS = "/etc/ssh/ssh_known_hosts /etc/ssh/ssh_known_hosts2"
+
+_Options = Mapping[str, str | list[str]]
+
+
+@dataclass(frozen=True)
+class SshEndpoint:
+    """One host as the inventory names it; None leaves it to ~/.ssh/config and ssh's defaults.
+
+    ``host`` may be an alias. ``ssh_config`` is read instead of the user's and the system's file,
+    ``known_hosts`` instead of the user's. ``gateway`` is the jump host and wins over ProxyJump
+    and ProxyCommand.
+    """
+
+    device: str
+    host: str
+    port: int | None = None
+    user: str | None = None
+    key_file: Path | None = None
+    ssh_config: Path | None = None
+    known_hosts: Path | None = None
+    gateway: SshEndpoint | None = None
+    connect_timeout_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Hop:
+    """One host on the way, everything about it settled.
+
+    ``keys`` are identity files in the order to try; ``keys_given`` is false where they are only
+    ssh's defaults. ``known_hosts`` are the user's files, the first of which new keys go into.
+    ``checking`` is StrictHostKeyChecking as written. ``behind_gateway`` tells that ssh-keyscan
+    cannot reach it from here.
+    """
+
+    endpoint: SshEndpoint
+    host: str
+    port: int
+    user: str
+    keys: tuple[Path, ...]
+    keys_given: bool
+    only_given_keys: bool
+    use_agent: bool
+    known_hosts: tuple[Path, ...]
+    global_known_hosts: tuple[Path, ...]
+    host_key_alias: str | None
+    hash_names: bool
+    checking: str
+    connect_timeout_s: float
+    address_family: str
+    proxy_command: str | None
+    behind_gateway: bool
+
+    @property
+    def address(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.user}@{host}:{self.port}"
+
+    @property
+    def key_names(self) -> tuple[str, ...]:
+        """The names its host key is looked up by, the one that counts first."""
+        return host_names(self.host, self.port, self.host_key_alias)
+
+    @property
+    def ssh_command(self) -> str:
+        """An ``ssh`` command that takes the same way, to try by hand."""
+        return " ".join(["ssh", *_ssh_options(self.endpoint), shlex.quote(self.endpoint.host)])
+
+
+def route(endpoint: SshEndpoint) -> tuple[Hop, ...]:
+    """The hops to ``endpoint``, nearest first, itself last.
+
+    Raises PermanentDeviceError where the configuration is wrong or leads in a circle.
+    """
+    hops: tuple[Hop, ...] = ()
+    at: SshEndpoint | None = endpoint
+    while at is not None:
+        if len(hops) >= _MAX_HOPS:
+            way = " via ".join(hop.endpoint.host for hop in reversed(hops))
+            raise PermanentDeviceError(
+                f"its jump hosts go in a circle, or are more than {_MAX_HOPS}: {way}; "
+                "look at `gateway` in the inventory and at ProxyJump in the ssh configuration",
+                device=endpoint.device,
+            )
+        hop, at = _hop(at)
+        hops = (hop, *hops)
+    return hops
+
+
+def _hop(endpoint: SshEndpoint) -> tuple[Hop, SshEndpoint | None]:
+    """``endpoint`` settled, and the jump host before it."""
+    try:
+        options = config.lookup(
+            endpoint.host, file=endpoint.ssh_config, user=endpoint.user, port=endpoint.port
+        )
+        return _settled(endpoint, options)
+    except config.SshConfigError as exc:
+        raise PermanentDeviceError(str(exc), device=endpoint.device) from exc
+
+
+def _settled(endpoint: SshEndpoint, options: _Options) -> tuple[Hop, SshEndpoint | None]:
+    _refuse_unsupported(options)
+    host = _text(options, "hostname", endpoint.host)
+    port = _number(options, "port", 22)
+    user = _text(options, "user", "") or getpass.getuser()
+    tokens = _tokens(endpoint, host, port, user)
+    gateway, proxy_command = _proxy(endpoint, options, host)
+    given = _identity_files(endpoint, options)
+    user_files = _file_list(_text(options, "userknownhostsfile", _DEFAULT_KNOWN_HOSTS), tokens)
+    if endpoint.known_hosts is not None:
+        user_files = (endpoint.known_hosts.expanduser(),)
+    timeout_s = endpoint.connect_timeout_s
+    if timeout_s is None:
+        timeout_s = float(_number(options, "connecttimeout", 0)) or _DEFAULT_CONNECT_TIMEOUT_S
+    hop = Hop(
+        endpoint=endpoint,
+        host=host,
+        port=port,
+        user=user,
+        keys=given or tuple(Path("~/.ssh", name).expanduser() for name in _DEFAULT_KEYS),
+        keys_given=bool(given),
+        only_given_keys=_text(options, "identitiesonly", "no").lower() == "yes",
+        use_agent=_text(options, "identityagent", "").lower() != "none",
+        known_hosts=user_files,
+        global_known_hosts=_file_list(
+            _text(options, "globalknownhostsfile", _GLOBAL_KNOWN_HOSTS), tokens
+        ),
+        host_key_alias=_text(options, "hostkeyalias", "") or None,
+        hash_names=_text(options, "hashknownhosts", "no").lower() == "yes",
+        checking=_text(options, "stricthostkeychecking", "ask").lower(),
+        connect_timeout_s=timeout_s,
+        address_family=_text(options, "addressfamily", "any").lower(),
+        proxy_command=proxy_command,
+        behind_gateway=gateway is not None or proxy_command is not None,
+    )
+    return hop, gateway
+
+
+def _proxy(
+    endpoint: SshEndpoint, options: _Options, host: str
+) -> tuple[SshEndpoint | None, str | None]:
+    """The jump host, or the ProxyCommand; whichever the configuration names first."""
+    if endpoint.gateway is not None:
+        return endpoint.gateway, None
+    first = next((key for key in options if key in ("proxyjump", "proxycommand")), None)
+    jumps = _text(options, "proxyjump", "none")
+    if first == "proxyjump" and jumps.lower() != "none":
+        return _jump(endpoint, jumps, host), None
+    return None, _text(options, "proxycommand", "") or None
+
+
+def _jump(endpoint: SshEndpoint, jumps: str, host: str) -> SshEndpoint | None:
+    """``user@a:port,b`` as endpoints: b reached through a, a as its own configuration says."""
+    gateway: SshEndpoint | None = None
+    for jump in jumps.split(","):
+        user, _, place = jump.strip().removeprefix("ssh://").rpartition("@")
+        name, port = _host_and_port(place)
+        if name in (host, endpoint.host):
+            return gateway  # `Host *` with a ProxyJump also matches the jump host itself
+        gateway = SshEndpoint(
+            device=endpoint.device,
+            host=name,
+            port=port,
+            user=user or None,
+            ssh_config=endpoint.ssh_config,
+            gateway=gateway,
+            connect_timeout_s=endpoint.connect_timeout_s,
+        )
+    return gateway
+
+
+def _host_and_port(place: str) -> tuple[str, int | None]:
+    if place.startswith("["):
+        name, _, rest = place[1:].partition("]")
+        port = rest.removeprefix(":")
+    elif place.count(":") == 1:
+        name, _, port = place.partition(":")
+    else:
+        name, port = place, ""
+    if not name or (port and not port.isdigit()):
+        raise config.SshConfigError(f"ProxyJump `{place}` is not [user@]host[:port]")
+    return name, int(port) if port else None
+
+
+def _identity_files(endpoint: SshEndpoint, options: _Options) -> tuple[Path, ...]:
+    named = options.get("identityfile", [])
+    paths = [Path(str(name)).expanduser() for name in named if str(name).lower() != "none"]
+    if endpoint.key_file is not None:
+        paths.insert(0, endpoint.key_file.expanduser())
+    return tuple(dict.fromkeys(paths))
+
+
+def _refuse_unsupported(options: _Options) -> None:
+    if _text(options, "revokedhostkeys", "none").lower() != "none":
+        raise config.SshConfigError(
+            "RevokedHostKeys is not supported; put @revoked lines into a known_hosts file"
+        )
+    agent = _text(options, "identityagent", "none")
+    if agent.lower() not in ("none", "ssh_auth_sock", "$ssh_auth_sock"):
+        raise config.SshConfigError(
+            f"IdentityAgent {agent} is not supported; run with SSH_AUTH_SOCK={shlex.quote(agent)}"
+        )
+
+
+def _tokens(endpoint: SshEndpoint, host: str, port: int, user: str) -> dict[str, str]:
+    return {
+        "%%": "%",
+        "%d": str(Path.home()),
+        "%h": host,
+        "%k": host,
+        "%n": endpoint.host,
+        "%p": str(port),
+        "%r": user,
+        "%u": getpass.getuser(),
+    }
+
+
+def _file_list(value: str, tokens: Mapping[str, str]) -> tuple[Path, ...]:
+    files = []
+    for word in shlex.split(value):
+        if word.lower() == "none":
+            continue
+        for token, meaning in tokens.items():
+            word = word.replace(token, meaning)  # noqa: PLW2901  (one token after the other)
+        files.append(Path(word).expanduser())
+    return tuple(files)
+
+
+def _text(options: _Options, key: str, default: str) -> str:
+    value = options.get(key)
+    return value if isinstance(value, str) else default
+
+
+def _number(options: _Options, key: str, default: int) -> int:
+    value = _text(options, key, str(default))
+    if value.lower() == "none":
+        return default
+    if not value.isdigit():
+        raise config.SshConfigError(f"{key} `{value}` in the ssh configuration is not a number")
+    return int(value)
+
+
+def _ssh_options(endpoint: SshEndpoint) -> list[str]:
+    options = []
+    if endpoint.ssh_config is not None:
+        options += ["-F", shlex.quote(str(endpoint.ssh_config))]
+    if endpoint.known_hosts is not None:
+        options += ["-o", shlex.quote(f"UserKnownHostsFile={endpoint.known_hosts}")]
+    if endpoint.key_file is not None:
+        options += ["-i", shlex.quote(str(endpoint.key_file))]
+    if endpoint.gateway is not None:
+        options += ["-J", shlex.quote(",".join(_jump_list(endpoint.gateway)))]
+    if endpoint.port is not None:
+        options += ["-p", str(endpoint.port)]
+    if endpoint.user is not None:
+        options += ["-l", shlex.quote(endpoint.user)]
+    return options
+
+
+def _jump_list(gateway: SshEndpoint) -> list[str]:
+    before = [] if gateway.gateway is None else _jump_list(gateway.gateway)
+    user = f"{gateway.user}@" if gateway.user else ""
+    port = f":{gateway.port}" if gateway.port else ""
+    return [*before, f"{user}{gateway.host}{port}"]
