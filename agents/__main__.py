@@ -43,6 +43,12 @@ def _attach(options: argparse.Namespace) -> int:
     return relay.attach(options.home, options.idle_s)
 
 
+def _ask(options: argparse.Namespace) -> int:
+    from agents import relay
+
+    return relay.ask(options.home)
+
+
 def _put(options: argparse.Namespace) -> int:
     from agents import blobs
 
@@ -69,6 +75,7 @@ def _logs(options: argparse.Namespace) -> int:
 _COMMANDS: Dict[str, Callable[[argparse.Namespace], int]] = {
     "serve": _serve,
     "attach": _attach,
+    "ask": _ask,
     "put": _put,
     "facts": _facts,
     "logs": _logs,
@@ -88,6 +95,7 @@ def _parser() -> argparse.ArgumentParser:
             metavar="SECONDS",
             help="the daemon ends after so long without trials and connections (default 1800)",
         )
+    _command(commands, "ask", "pass one request on stdin to the daemon, if one runs")
     put = _command(commands, "put", "store a file that comes in on stdin")
     put.add_argument("sha256", metavar="SHA256", type=_sha256)
     put.add_argument("size", metavar="SIZE", type=_size, help="in bytes")

@@ -46,7 +46,8 @@ Events, each with ``seq`` (per session, from 1), ``time`` (UTC, ISO 8601), ``eve
               the agent was stopped; it runs again
 ``cancelled`` reason
 
-A trial ends in exactly one ``finished`` or ``cancelled``. In ``finished`` the ``reason`` is null
+A trial ends in exactly one ``finished`` or ``cancelled``; one that was cancelled is queued again
+when it is submitted again. In ``finished`` the ``reason`` is null
 when the process ran to its end: then exactly one of ``exit_code`` and ``signal`` is a number.
 Otherwise both are null and ``reason`` says in a sentence why there is no process to speak of: it
 could not be started (``lost`` false, no ``started`` before), or the agent died under it

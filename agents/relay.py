@@ -1,4 +1,7 @@
-"""``attach``: carries bytes between stdio and the daemon's socket, having started the daemon."""
+"""``attach``: carries bytes between stdio and the daemon's socket, having started the daemon.
+
+``ask``: one request to a daemon that runs already.
+"""
 
 from __future__ import annotations
 
@@ -30,6 +33,22 @@ def attach(home_path: str, idle_s: float) -> int:
     connection = _connect_or_start(path, archive, idle_s)
     threading.Thread(target=_send_stdin, args=(connection,), daemon=True).start()
     _copy_answers(connection, wire)
+    return 0
+
+
+def ask(home_path: str) -> int:
+    """Pass the one request on stdin to the daemon and print its reply; ``null`` if none runs."""
+    wire = _keep_stdout()
+    home.enter(home_path)
+    connection = _connect()
+    if connection is None:
+        os.write(wire, b"null\n")
+        return 0
+    connection.settimeout(ANSWER_S)
+    connection.sendall(sys.stdin.buffer.readline())
+    with connection.makefile("rb") as answers:
+        answers.readline()  # READY
+        os.write(wire, answers.readline())
     return 0
 
 

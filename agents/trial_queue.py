@@ -3,9 +3,10 @@ and each is on disk before it counts.
 
 ::
 
-    queued ──► taken ──► started ──► ended     (finished or cancelled)
+    queued ──► taken ──► started ──► ended        (finished)
       ▲          │          │
-      └──────────┴──────────┘                  (interrupted, or the agent is stopping)
+      ├──────────┴──────────┘                     (interrupted, or the agent is stopping)
+      └──── cancelled ◄── any that has not ended  (submitted again, it is queued again)
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ class Phase(Enum):
     TAKEN = "taken"
     STARTED = "started"
     ENDED = "ended"
+    CANCELLED = "cancelled"
 
 
 @dataclass(eq=False)
@@ -98,7 +100,7 @@ class Session:
             "device": device,
             "queued": self.count(Phase.QUEUED, Phase.TAKEN),
             "running": self.count(Phase.STARTED),
-            "ended": self.count(Phase.ENDED),
+            "ended": self.count(Phase.ENDED, Phase.CANCELLED),
             "last_seq": self.spool.last_seq,
         }
 
@@ -107,6 +109,8 @@ def _replay(entry: Entry, event: Event) -> None:
     """The one place that says what an event means, for events just written and for old ones."""
     if event.event == "queued":
         entry.queued_at = event.time
+        entry.phase = Phase.QUEUED
+        entry.cancelled = False
     elif event.event == "started":
         entry.phase = Phase.STARTED
         entry.attempts += 1
@@ -114,7 +118,9 @@ def _replay(entry: Entry, event: Event) -> None:
     elif event.event == "interrupted":
         entry.phase = Phase.QUEUED
         entry.deaths += not event.fields.get("orderly")
-    elif event.event in ("finished", "cancelled"):
+    elif event.event == "cancelled":
+        entry.phase = Phase.CANCELLED
+    elif event.event == "finished":
         entry.phase = Phase.ENDED
 
 
@@ -182,7 +188,10 @@ class TrialQueue:
     def submit(
         self, run_id: str, device: str, trials: Sequence[TrialRequest]
     ) -> Tuple[List[str], List[str]]:
-        """Queue what is new; returns (accepted, known) ids. Raises ProtocolError, SpoolError."""
+        """Queue what is new or was cancelled; returns (accepted, known) ids.
+
+        Raises ProtocolError, SpoolError.
+        """
         with self.changed:
             session = self.session(run_id, device)
             known = [t for t in trials if t.trial_id in session.entries]
@@ -194,21 +203,29 @@ class TrialQueue:
                         kind="conflict",
                     )
             new = [t for t in trials if t.trial_id not in session.entries]
-            if new:
-                self._queue(session, new)
-            return [t.trial_id for t in new], [t.trial_id for t in known]
+            again = [t for t in known if session.entries[t.trial_id].phase is Phase.CANCELLED]
+            if new or again:
+                self._queue(session, new, again)
+            accepted = {trial.trial_id for trial in new + again}
+            return (
+                [t.trial_id for t in trials if t.trial_id in accepted],
+                [t.trial_id for t in trials if t.trial_id not in accepted],
+            )
 
-    def _queue(self, session: Session, trials: Sequence[TrialRequest]) -> None:
-        session.spool.add_trials(trials)
-        entries = [Entry(session, trial) for trial in trials]
-        session.entries.update((entry.request.trial_id, entry) for entry in entries)
+    def _queue(
+        self, session: Session, new: Sequence[TrialRequest], again: Sequence[TrialRequest]
+    ) -> None:
+        if new:
+            session.spool.add_trials(new)
+        session.entries.update((trial.trial_id, Entry(session, trial)) for trial in new)
+        trials = [*new, *again]
         try:
             session.add(*(("queued", trial.trial_id, {}) for trial in trials))
         except SpoolError:
-            for trial in trials:  # refused as a whole: it may be submitted again
+            for trial in new:  # refused as a whole: it may be submitted again
                 del session.entries[trial.trial_id]
             raise
-        self._waiting += entries
+        self._waiting += [session.entries[trial.trial_id] for trial in trials]
         self.changed.notify_all()
 
     def cancel(self, run_id: str, device: str, *, running: bool) -> List[str]:
@@ -241,7 +258,7 @@ class TrialQueue:
             session = self._sessions.get((run_id, device))
             if session is None:
                 return
-            left = len(session.entries) - session.count(Phase.ENDED)
+            left = len(session.entries) - session.count(Phase.ENDED, Phase.CANCELLED)
             if left:
                 raise ProtocolError(
                     f"{left} trials of {run_id}/{device} wait or run; cancel them first",

@@ -9,15 +9,23 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+from agents import protocol
 from orchestrator.answer import Answer, ExitCode
 from orchestrator.commands.selection import inventory_of, reachable
 from orchestrator.commands.terminal import answer_width, colour_wanted
 from orchestrator.config import Device, Inventory
 from orchestrator.console import duration
 from orchestrator.errors import DeviceError, NoDeviceReachedError
-from orchestrator.fleet.agent_archive import build_agent_archive
-from orchestrator.fleet.provision import check_expectations, installed_runtimes
-from orchestrator.fleet.reach import reach_device
+from orchestrator.fleet.agent_archive import AgentArchive, build_agent_archive
+from orchestrator.fleet.provision import (
+    AgentPlace,
+    agent_log,
+    ask_agent,
+    check_expectations,
+    installed_runtimes,
+)
+from orchestrator.fleet.reach import place_on, reach_device, transport_to
+from orchestrator.fleet.transport import Transport
 from orchestrator.report.grid import render_grid
 
 
@@ -85,12 +93,13 @@ def _device_row(name: str, answer: Mapping[str, Any] | None, error: str | None) 
 
 
 def agents(arguments: argparse.Namespace) -> Answer:
-    """Ask, read or stop the agents."""
-    action = {"status": _status, "logs": _logs, "stop": _stop(arguments.force)}[arguments.action]
-    asked = _ask_all(arguments, action)
+    """Ask, read or stop the agents; none is started for it."""
     if arguments.action == "logs":
+        asked = _ask_all(arguments, _on_device(_log))
         parts = [f"== {a.device}\n{(a.answer or {}).get('log', a.error)}" for a in asked]
         return Answer("\n".join(parts).rstrip("\n") + "\n", _code(asked))
+    action = _status if arguments.action == "status" else _stop(force=arguments.force)
+    asked = _ask_all(arguments, _on_device(action))
     rows = [
         (a.device, *(a.answer.values() if a.answer else (f"not reached: {a.error}", "", "")))
         for a in asked
@@ -98,39 +107,60 @@ def agents(arguments: argparse.Namespace) -> Answer:
     return Answer(_grid(("device", "agent", "running", "waiting"), rows), _code(asked))
 
 
-def _status(device: Device, inventory: Inventory) -> Mapping[str, Any]:
-    node = reach_device(device, inventory, build_agent_archive())
-    try:
-        status = node.link.request("status")
-        idle = status.get("idle_s")
-        return {
-            "agent": f"pid {node.hello.get('pid')}, since {node.hello.get('started')}"
-            + (f", idle for {duration(idle)}" if isinstance(idle, int | float) else ""),
-            "running": str(status.get("running") or "nothing"),
-            "waiting": str(status.get("queued")),
-        }
-    finally:
-        node.close()
+@dataclass(frozen=True)
+class _Site:
+    """A connected device and where its agent lives."""
+
+    transport: Transport
+    place: AgentPlace
+    archive: AgentArchive
+
+    def ask(self, op: str, **params: Any) -> Mapping[str, Any] | None:
+        return ask_agent(self.transport, self.place, self.archive, op, **params)
 
 
-def _stop(force: bool) -> Callable[[Device, Inventory], Mapping[str, Any]]:
-    def stop(device: Device, inventory: Inventory) -> Mapping[str, Any]:
-        node = reach_device(device, inventory, build_agent_archive())
+def _on_device(
+    action: Callable[[_Site], Mapping[str, Any]],
+) -> Callable[[Device, Inventory], Mapping[str, Any]]:
+    def question(device: Device, inventory: Inventory) -> Mapping[str, Any]:
+        transport = transport_to(device, inventory)
+        transport.connect()
         try:
-            node.link.request("shutdown", force=force)
+            return action(_Site(transport, place_on(device), build_agent_archive()))
         finally:
-            node.close()
-        return {"agent": "stopped", "running": "", "waiting": ""}
+            transport.close()
+
+    return question
+
+
+def _status(site: _Site) -> Mapping[str, Any]:
+    status = site.ask("status")
+    if status is None:
+        return {"agent": "not running", "running": "", "waiting": ""}
+    hello = site.ask("hello", protocol=protocol.PROTOCOL) or {}
+    running, idle_s = status.get("running"), status.get("idle_s")
+    idle = f", idle for {duration(idle_s)}" if isinstance(idle_s, int | float) else ""
+    return {
+        "agent": f"pid {hello.get('pid')}, since {hello.get('started')}{idle}",
+        "running": running["trial_id"] if isinstance(running, dict) else "nothing",
+        "waiting": str(status.get("queued")),
+    }
+
+
+def _stop(*, force: bool) -> Callable[[_Site], Mapping[str, Any]]:
+    def stop(site: _Site) -> Mapping[str, Any]:
+        reply = site.ask("shutdown", force=force)
+        return {
+            "agent": "not running" if reply is None else "stopped",
+            "running": "",
+            "waiting": "",
+        }
 
     return stop
 
 
-def _logs(device: Device, inventory: Inventory) -> Mapping[str, Any]:
-    node = reach_device(device, inventory, build_agent_archive())
-    try:
-        return {"log": node.log()}
-    finally:
-        node.close()
+def _log(site: _Site) -> Mapping[str, Any]:
+    return {"log": agent_log(site.transport, site.place, site.archive)}
 
 
 def _ask_all(

@@ -11,7 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from agents.protocol import Event
 from orchestrator.errors import AgentError, DeviceError, TransientDeviceError
+from orchestrator.fleet.link import AgentRefusalError
 from orchestrator.fleet.progress import DeviceProgress, Observer, State, StopLevel, StopRequest
 from orchestrator.fleet.provision import Blob, Node, check_expectations, choose_runtime, push
 from orchestrator.measurement import Outcome
@@ -166,16 +168,19 @@ class DeviceRun:
 
     def _follow(self, node: Node) -> None:
         run_id, device = self._campaign.directory.run_id, self._target.device
-        last_seq = node.link.follow(run_id, device, self._agent_seq + 1)
-        if last_seq >= self._agent_seq:
-            return
-        # The device forgot what it had (a reinstalled node, an emptied home). We hold every
-        # event up to our own number, so only what was under way is lost; it is run again.
-        self._campaign.journal.append(
-            device, "spool_lost", had=self._agent_seq, has=last_seq, agent_seq=last_seq
-        )
-        self._agent_seq = last_seq
-        node.link.follow(run_id, device, last_seq + 1)
+        try:
+            node.link.follow(run_id, device, self._agent_seq + 1)
+        except AgentRefusalError as exc:
+            if exc.error.kind != "unknown_seq":
+                raise
+            # The device forgot what it had (a reinstalled node, an emptied home). We hold every
+            # event up to our own number, so only what was under way is lost; it is run again.
+            last_seq = int(exc.error.details.get("last_seq", 0))
+            self._campaign.journal.append(
+                device, "spool_lost", had=self._agent_seq, agent_seq=last_seq
+            )
+            self._agent_seq = last_seq
+            node.link.follow(run_id, device, last_seq + 1)
 
     def _finished_driving(self, node: Node) -> bool:
         level = self._campaign.stop.level
@@ -278,35 +283,37 @@ class DeviceRun:
 
     # -- events -----------------------------------------------------------------------------
 
-    def _take(self, event: Mapping[str, Any]) -> None:
-        seq, kind = event.get("seq"), event.get("event")
-        trial = self._trials.get(str(event.get("trial_id")))
-        if seq != self._agent_seq + 1:
+    def _take(self, event: Event) -> None:
+        trial = self._trials.get(event.trial_id)
+        if event.seq != self._agent_seq + 1:
             raise AgentError(
-                f"sent event {seq!r} where {self._agent_seq + 1} comes next",
+                f"sent event {event.seq} where {self._agent_seq + 1} comes next",
                 device=self._target.device,
             )
-        if trial is None:
+        if trial is None or trial.trial_id not in self._open:
             raise AgentError(
-                f"sent an event of a trial nobody asked for: {event.get('trial_id')!r:.200}",
+                f"sent an event of a trial that is not under way: {event.trial_id}",
                 device=self._target.device,
             )
-        if kind == "finished":
+        if event.event == "finished":
             self._note_finished(self._write_finished(trial, event))
         else:
-            fields = {k: v for k, v in event.items() if k not in ("seq", "event", "time", "device")}
-            self._campaign.journal.append(
-                self._target.device,
-                str(kind)[:40],
-                agent_seq=seq,
-                device_time=event.get("time"),
-                **fields,
-            )
-            if kind == "cancelled":
-                self._open.discard(trial.trial_id)
-        self._agent_seq = int(seq)
+            self._write(event)
+        if event.event == "cancelled":
+            self._open.discard(trial.trial_id)
+        self._agent_seq = event.seq
 
-    def _write_finished(self, trial: Trial, event: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _write(self, event: Event) -> None:
+        own = ("seq", "event", "time", "device", "format", "agent_seq", "device_time")
+        self._campaign.journal.append(
+            self._target.device,
+            event.event,
+            agent_seq=event.seq,
+            device_time=event.time,
+            **{name: value for name, value in event.fields.items() if name not in own},
+        )
+
+    def _write_finished(self, trial: Trial, event: Event) -> Mapping[str, Any]:
         command = self._command(trial)
         reading, evidence = self._read(trial, event)
         name = self._campaign.directory.write_log(
@@ -325,11 +332,11 @@ class DeviceRun:
             artifact_sha256=files.model_sha256,
             binary_sha256=files.benchmark_model_sha256,
             log=name,
-            agent_seq=event["seq"],
-            device_time=event.get("time"),
+            agent_seq=event.seq,
+            device_time=event.time,
             wall_s=evidence.wall_s,
             **{
-                k: event.get(k)
+                k: event.fields.get(k)
                 for k in ("attempt", "rusage", "machine_lock", "health_before", "health")
             },
             **{
@@ -337,10 +344,10 @@ class DeviceRun:
             },
         )
 
-    def _read(self, trial: Trial, event: Mapping[str, Any]) -> tuple[Reading, Evidence]:
-        evidence = evidence_from(event, device=self._target.device)
-        if event.get("lost") is True or event.get("reason"):
-            why = str(event.get("reason") or "the agent died under it again and again")[:500]
+    def _read(self, trial: Trial, event: Event) -> tuple[Reading, Evidence]:
+        evidence = evidence_from(event.fields, device=self._target.device)
+        why = event.fields.get("reason")
+        if why is not None:  # no process ran to its end
             return Reading(Outcome.FAILED, reason=f"it could not be run: {why}"), evidence
         runner = runner_named(trial.factors.runner)
         reading = runner.read(trial, self._campaign.plan.settings, self._files(trial), evidence)
@@ -379,9 +386,8 @@ class DeviceRun:
         )
 
 
-def _what(event: Mapping[str, Any]) -> str:
-    trial_id = str(event.get("trial_id"))
-    return f"{event.get('event')} {trial_id.rpartition('.')[0] or trial_id}"
+def _what(event: Event) -> str:
+    return f"{event.event} {event.trial_id.rpartition('.')[0] or event.trial_id}"
 
 
 def evidence_from(event: Mapping[str, Any], *, device: str) -> Evidence:

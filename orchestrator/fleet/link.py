@@ -7,11 +7,11 @@ events cannot hold up a request. Both are relays into the same daemon on the dev
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agents import protocol
+from agents.protocol import Event, ProtocolError, Reply
 from orchestrator.errors import AgentError, TransientDeviceError
 from orchestrator.fleet.transport import Channel, ChannelTimeout, Transport
 
@@ -22,10 +22,10 @@ MAX_NOISE_LINES = 1000
 
 
 class AgentRefusalError(AgentError):
-    """The agent answered a request with an error. ``kind`` is the protocol's word for it."""
+    """The agent answered a request with an error: ``error`` has the protocol's word for it."""
 
-    def __init__(self, message: str, *, device: str, kind: str) -> None:
-        self.kind = kind
+    def __init__(self, message: str, *, device: str, error: ProtocolError) -> None:
+        self.error = error
         super().__init__(message, device=device)
 
 
@@ -64,38 +64,34 @@ class AgentLink:
         self._requests = attach(transport, argv)
         self._events: Channel | None = None
 
-    def request(self, op: str, **params: Any) -> dict[str, Any]:
-        """Send one request and wait for its reply.
+    def request(self, op: str, **params: Any) -> Mapping[str, Any]:
+        """Send one request and wait for the result in its reply.
 
         Raises AgentRefusalError where the agent says no, TransientDeviceError where it says
         nothing.
         """
         return self._exchange(self._requests, op, params)
 
-    def follow(self, run_id: str, device: str, from_seq: int) -> int:
+    def follow(self, run_id: str, device: str, from_seq: int) -> None:
         """Ask for the session's events from ``from_seq`` on; read them with :meth:`event`.
 
-        Returns the highest ``seq`` the agent has written for this session, 0 for a new one.
+        Raises AgentRefusalError of kind ``unknown_seq`` where the agent has not come so far.
         """
         self._events = attach(self._transport, self._argv)
         params = {"run_id": run_id, "device": device, "from_seq": from_seq}
-        last_seq = self._exchange(self._events, "events", params).get("last_seq")
-        if not isinstance(last_seq, int):
-            raise AgentError(f"reports last_seq {last_seq!r:.100}", device=self.device)
-        return last_seq
+        self._exchange(self._events, "events", params)
 
-    def event(self, timeout_s: float) -> Mapping[str, Any] | None:
+    def event(self, timeout_s: float) -> Event | None:
         """The next event of the session followed, or None when none came in ``timeout_s``."""
         if self._events is None:
             raise RuntimeError("follow() comes before event()")
         try:
-            message = self._read(self._events, timeout_s)
+            answer = self._read(self._events, timeout_s)
         except ChannelTimeout:
             return None
-        event = message.get("event")
-        if not isinstance(event, dict):
-            raise AgentError(f"sent {_short(message)} among the events", device=self.device)
-        return event
+        if isinstance(answer, Event):
+            return answer
+        raise AgentError("sent a reply among the events", device=self.device)
 
     def close(self) -> None:
         """Close both channels; the daemon goes on."""
@@ -103,49 +99,58 @@ class AgentLink:
         if self._events is not None:
             self._events.close()
 
-    def _exchange(self, channel: Channel, op: str, params: Mapping[str, Any]) -> dict[str, Any]:
+    def _exchange(self, channel: Channel, op: str, params: Mapping[str, Any]) -> Mapping[str, Any]:
         number = next(self._ids)
-        channel.send(json.dumps({"id": number, "op": op, **params}).encode() + b"\n")
+        channel.send(protocol.encode(protocol.request(number, op, **params)))
         try:
-            reply = self._read(channel, REPLY_TIMEOUT_S)
+            answer = self._read(channel, REPLY_TIMEOUT_S)
         except ChannelTimeout as exc:
             raise TransientDeviceError(
                 f"the agent did not answer `{op}` in {REPLY_TIMEOUT_S:g} s", device=self.device
             ) from exc
-        if reply.get("id") != number:
-            raise AgentError(f"answered `{op}` with {_short(reply)}", device=self.device)
-        if reply.get("ok") is not True:
-            raise self._refusal(op, reply)
-        result = reply.get("result")
-        if not isinstance(result, dict):
-            raise AgentError(f"answered `{op}` with {_short(reply)}", device=self.device)
-        return result
+        if isinstance(answer, Event):
+            raise AgentError(f"answered `{op}` with an event", device=self.device)
+        return result_of(answer, number, op, device=self.device)
 
-    def _refusal(self, op: str, reply: Mapping[str, Any]) -> AgentRefusalError:
-        error = reply.get("error")
-        error = error if isinstance(error, dict) else {}
-        message = str(error.get("message", "no reason given"))[:2000]
-        kind = str(error.get("kind", "unknown"))
-        return AgentRefusalError(
-            f"the agent refuses `{op}`: {message}", device=self.device, kind=kind
-        )
-
-    def _read(self, channel: Channel, timeout_s: float) -> dict[str, Any]:
+    def _read(self, channel: Channel, timeout_s: float) -> Reply | Event:
         line = channel.readline(timeout_s)
         try:
-            message = json.loads(line, parse_constant=_refuse_constant)
-        except (ValueError, RecursionError) as exc:
+            return protocol.parse_answer(protocol.decode(line))
+        except ProtocolError as exc:
             raise AgentError(
-                f"sent a line that is not JSON: {line[:200]!r}", device=self.device
+                f"sent a line we do not understand: {exc}", device=self.device
             ) from exc
-        if not isinstance(message, dict):
-            raise AgentError(f"sent {_short(message)}, not an object", device=self.device)
-        return message
 
 
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is not JSON")
+def ask(
+    transport: Transport, argv: Sequence[str], op: str, **params: Any
+) -> Mapping[str, Any] | None:
+    """One request to a daemon that runs already, or None where none runs. Raises DeviceError.
+
+    ``argv`` is the agent's ``ask`` command.
+    """
+    line = protocol.encode(protocol.request(1, op, **params))
+    done = transport.run(argv, stdin=line, timeout_s=REPLY_TIMEOUT_S)
+    said = done.stdout.splitlines()[-1:] if done.exit_code == 0 else []
+    if said == [b"null"]:
+        return None
+    try:
+        answer = protocol.parse_answer(protocol.decode(said[0] if said else b""))
+    except ProtocolError as exc:
+        stderr = done.stderr.decode(errors="replace").strip()[-800:]
+        raise AgentError(
+            f"the agent gave no answer ({stderr or exc})", device=transport.device
+        ) from exc
+    if isinstance(answer, Event):
+        raise AgentError(f"answered `{op}` with an event", device=transport.device)
+    return result_of(answer, 1, op, device=transport.device)
 
 
-def _short(value: object) -> str:
-    return repr(value)[:200]
+def result_of(reply: Reply, number: int, op: str, *, device: str) -> Mapping[str, Any]:
+    """The result of request ``number``. Raises AgentRefusalError where the agent says no."""
+    if reply.error is not None:
+        text = f"the agent refuses `{op}`: {str(reply.error)[:2000]}"
+        raise AgentRefusalError(text, device=device, error=reply.error)
+    if reply.id != number:
+        raise AgentError(f"answered `{op}` out of turn", device=device)
+    return reply.result

@@ -11,7 +11,7 @@ from typing import Any
 from agents import protocol
 from orchestrator.errors import AgentError, PermanentDeviceError, TransientDeviceError
 from orchestrator.fleet.agent_archive import AgentArchive
-from orchestrator.fleet.link import AgentLink
+from orchestrator.fleet.link import AgentLink, AgentRefusalError, ask
 from orchestrator.fleet.transport import Completed, Transport
 
 #: Placing the agent and asking for versions are small things; a slow Pi may still take a while.
@@ -89,12 +89,6 @@ class Node:
         facts = self.hello.get("facts")
         return facts if isinstance(facts, dict) else {}
 
-    def log(self) -> str:
-        """The end of the agent's own log. Raises DeviceError."""
-        argv = self.place.argv(self.archive, "logs")
-        done = self.transport.run(argv, timeout_s=SHORT_TIMEOUT_S)
-        return (done.stdout or done.stderr).decode(errors="replace")
-
     def close(self) -> None:
         """Let go of the device; its daemon goes on."""
         self.link.close()
@@ -169,11 +163,16 @@ def _attach_to_our_version(
 ) -> tuple[AgentLink, Mapping[str, Any]]:
     argv = place.argv(archive, "attach")
     link = AgentLink(transport, argv)
-    hello = link.request("hello", protocol=protocol.PROTOCOL)
+    try:
+        hello = link.request("hello", protocol=protocol.PROTOCOL)
+    except AgentRefusalError as exc:
+        if exc.error.kind != "protocol":
+            raise
+        hello = {}
     if hello.get("agent_hash") == archive.sha256:
         return link, hello
     status = link.request("status")
-    if _busy_with(status, run_id):
+    if hello and _busy_with(status, run_id):
         return link, hello
     if status.get("running") or status.get("queued"):
         link.close()
@@ -197,6 +196,24 @@ def _busy_with(status: Mapping[str, Any], run_id: str | None) -> bool:
     sessions = sessions if isinstance(sessions, list) else []
     busy = [s for s in sessions if isinstance(s, dict) and (s.get("queued") or s.get("running"))]
     return bool(busy) and all(s.get("run_id") == run_id for s in busy)
+
+
+def ask_agent(
+    transport: Transport, place: AgentPlace, archive: AgentArchive, op: str, **params: Any
+) -> Mapping[str, Any] | None:
+    """One request to the daemon on a connected device; None where none runs. Raises DeviceError.
+
+    Unlike :func:`reach` it starts none.
+    """
+    place_agent(transport, place, archive)
+    return ask(transport, place.argv(archive, "ask"), op, **params)
+
+
+def agent_log(transport: Transport, place: AgentPlace, archive: AgentArchive) -> str:
+    """The end of the agent's own log. Raises DeviceError."""
+    place_agent(transport, place, archive)
+    done = transport.run(place.argv(archive, "logs"), timeout_s=SHORT_TIMEOUT_S)
+    return (done.stdout or done.stderr).decode(errors="replace")
 
 
 def push(node: Node, blobs: Sequence[Blob], on_sent: Callable[[Blob, int], None]) -> int:

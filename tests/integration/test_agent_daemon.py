@@ -323,6 +323,30 @@ def test_cancel_spares_the_running_trial_unless_told(agent: AgentClient) -> None
     assert agent.run_trial(shell("t4", "echo on"))["stdout"] == "on\n"
 
 
+def test_a_cancelled_trial_runs_when_it_is_submitted_again(agent: AgentClient) -> None:
+    first, second = shell("t1", "sleep 60"), shell("t2", "echo ran")
+    agent.follow("run")
+    agent.submit("run", first, second)
+    agent.wait_for("started", "t1")
+    agent.ask("cancel", run_id="run", device="here", running=True)
+    agent.wait_for("cancelled", "t1")
+    assert agent.submit("run", second) == {"accepted": ["t2"], "known": []}
+    assert agent.submit("run", second) == {"accepted": [], "known": ["t2"]}
+    assert agent.wait_for("finished", "t2").fields["stdout"] == "ran\n"
+    assert kinds(agent, "t2") == ["queued", "cancelled", "queued", "started", "finished"]
+
+
+def test_ask_speaks_to_a_running_daemon_and_starts_none(site: AgentSite) -> None:
+    request = b'{"id": 1, "op": "status"}\n'
+    assert site.run("ask", stdin=request).stdout == b"null\n"
+    assert not site.daemon_is_alive()
+    site.attach().ask("hello", protocol=protocol.PROTOCOL)
+    assert json.loads(site.run("ask", stdin=request).stdout)["result"]["queued"] == 0
+    shutdown = b'{"id": 2, "op": "shutdown", "force": false}\n'
+    assert json.loads(site.run("ask", stdin=shutdown).stdout)["ok"] is True
+    wait_until(lambda: not site.daemon_is_alive(), "the daemon's end")
+
+
 def test_cancel_touches_no_other_session(agent: AgentClient) -> None:
     agent.submit("mine", shell("t1", "sleep 0.3"))
     agent.submit("yours", shell("t1", "echo yours"))

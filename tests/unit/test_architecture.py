@@ -37,7 +37,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "commands": {
         "analysis", "answer", "campaign", "config", "console", "errors", "fleet", "plan",
-        "report", "runs", "zoo",
+        "report", "runs", "zoo", "agents",
     },
     "cli": {"answer", "commands", "config", "errors", "printable"},
     "__main__": {"cli"},

@@ -1,0 +1,268 @@
+"""The official ``benchmark_model`` binary: fetched once, pinned by its hash, found again.
+
+``models/binaries/`` holds the files, ``models/binaries.lock.json`` what each address gave:
+``{"format": 1, "binaries": {url: {"sha256", "size_bytes", "platform", "fetched"}}}``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Protocol
+
+from orchestrator.artifacts.download import check_reachable, fetch
+from orchestrator.artifacts.elf import HEADER_BYTES, MACHINES, check_executable
+from orchestrator.artifacts.files import (
+    locked,
+    make_folder,
+    put_in_place,
+    remove_partials,
+    sha256_of,
+    translated,
+    write_atomically,
+)
+from orchestrator.errors import ArtifactError
+
+FORMAT = 1
+
+_OFFICIAL = (
+    "https://storage.googleapis.com/tensorflow-nightly-public/prod/tensorflow/release/lite/tools/"
+    "nightly/latest/{platform}_benchmark_model"
+)
+_PLATFORMS: Mapping[str, str] = {
+    "x86_64": "linux_x86-64",
+    "aarch64": "linux_aarch64",
+    "armv7l": "linux_arm",
+    "armv6l": "linux_arm",
+}
+
+
+class BinarySpec(Protocol):
+    """Where a binary comes from: a file, an address, or, with neither, the official one."""
+
+    @property
+    def path(self) -> Path | None: ...
+    @property
+    def url(self) -> str | None: ...
+    @property
+    def sha256(self) -> str | None: ...
+
+
+@dataclass(frozen=True)
+class BinaryArtifact:
+    """A binary in ``models/binaries/``.
+
+    ``pinned``: its hash was known beforehand, from the inventory or from the first time it was
+    fetched. False the first time an address without a hash is used.
+    """
+
+    path: Path
+    sha256: str
+    size_bytes: int
+    source: str
+    pinned: bool
+
+
+def platform_of(machine: str) -> str:
+    """The platform's name in the official addresses, of what ``uname -m`` prints.
+
+    Raises ArtifactError where no official binary exists.
+    """
+    try:
+        return _PLATFORMS[machine]
+    except KeyError:
+        raise ArtifactError(
+            f"there is no benchmark_model for {machine} (there is for {', '.join(_PLATFORMS)}); "
+            f"remove the device's `benchmark_model:` and it is measured by the litert runner"
+        ) from None
+
+
+def official_url(platform: str) -> str:
+    """The address of the (unpinned) official nightly for ``linux_x86-64`` and so on."""
+    return _OFFICIAL.format(platform=platform)
+
+
+def resolve_binary(
+    spec: BinarySpec,
+    platform: str,
+    models_dir: Path,
+    on_progress: Callable[[str], None] = lambda _: None,
+) -> BinaryArtifact:
+    """The binary that ``spec`` names, checked and copied into ``models_dir``.
+
+    An address is fetched once; after that the stored file is used, without network. Raises
+    ArtifactError where it cannot be had, is another than pinned, or is for another machine.
+    """
+    if platform not in MACHINES:
+        raise ArtifactError(f"{platform}: not one of {', '.join(MACHINES)}")
+    folder = models_dir / "binaries"
+    make_folder(folder)
+    with locked(folder / ".lock", lambda: on_progress("waiting: another process fetches here")):
+        if spec.path is not None:
+            return _from_path(spec.path, spec.sha256, platform, folder)
+        url = spec.url or official_url(platform)
+        return _from_url(url, spec.sha256, platform, folder, on_progress)
+
+
+def stored_binary(sha256: str, models_dir: Path) -> BinaryArtifact:
+    """The binary with this hash that an earlier run used. Raises ArtifactError."""
+    for path in (models_dir / "binaries").glob(f"*-{sha256[:16]}"):
+        with translated(path):
+            actual = sha256_of(path)
+            size_bytes = path.stat().st_size
+        if actual == sha256:
+            return BinaryArtifact(path, sha256, size_bytes, source=str(path), pinned=True)
+        raise ArtifactError(
+            f"{path}: its SHA-256 is {actual}, not {sha256}: the file is damaged; delete it and "
+            f"start a new run"
+        )
+    raise ArtifactError(
+        f"{models_dir / 'binaries'}: holds no benchmark_model with SHA-256 {sha256}; name the "
+        f"folder that does with --models"
+    )
+
+
+# -- a file of the user's -------------------------------------------------------------------------
+
+
+def _from_path(path: Path, expected: str | None, platform: str, folder: Path) -> BinaryArtifact:
+    """Copied, so that the same bytes are there when the run is resumed."""
+    try:
+        data = path.read_bytes()
+    except OSError as exc:
+        raise ArtifactError(f"benchmark_model {path}: {exc.strerror or exc}") from exc
+    check_executable(data[:HEADER_BYTES], platform, str(path))
+    sha256 = hashlib.sha256(data).hexdigest()
+    if expected is not None and sha256 != expected:
+        raise _differs(str(path), sha256, expected, "correct `sha256:` in the inventory")
+    final = _final(folder, platform, sha256)
+    with translated(folder):
+        write_atomically(final, data)
+    return BinaryArtifact(final, sha256, len(data), str(path), pinned=expected is not None)
+
+
+# -- an address -----------------------------------------------------------------------------------
+
+
+def _from_url(
+    url: str, expected: str | None, platform: str, folder: Path, on_progress: Callable[[str], None]
+) -> BinaryArtifact:
+    lock = _BinariesLock(folder.parent / "binaries.lock.json")
+    known = lock.sha256(url)
+    if expected is not None and known is not None and known != expected:
+        known = None  # the inventory was moved on to another build; it decides
+    pin = expected or known
+    if pin is not None:
+        stored = _final(folder, platform, pin)
+        if _is(stored, pin):
+            return BinaryArtifact(stored, pin, stored.stat().st_size, url, pinned=True)
+    remedy = (
+        "correct `sha256:` in the inventory"
+        if expected is not None
+        else f"to accept the new build, delete the address from {lock.path}"
+    )
+    path, size_bytes, sha256 = _download(
+        url, pin=pin, remedy=remedy, platform=platform, folder=folder, on_progress=on_progress
+    )
+    lock.record(url, sha256, size_bytes, platform)
+    return BinaryArtifact(path, sha256, size_bytes, url, pinned=pin is not None)
+
+
+def _download(
+    url: str,
+    *,
+    pin: str | None,
+    remedy: str,
+    platform: str,
+    folder: Path,
+    on_progress: Callable[[str], None],
+) -> tuple[Path, int, str]:
+    remove_partials(folder)
+    try:
+        check_reachable(url)
+        fetched = fetch(url, folder / f"benchmark_model-{platform}", on_progress)
+    except ArtifactError as exc:
+        raise ArtifactError(
+            f"benchmark_model: {exc}. Give the device a file you have: "
+            f"`benchmark_model: path/to/benchmark_model` in the inventory"
+        ) from exc
+    try:
+        if pin is not None and fetched.sha256 != pin:
+            raise _differs(url, fetched.sha256, pin, remedy)
+        with translated(fetched.partial):
+            with fetched.partial.open("rb") as file:
+                check_executable(file.read(HEADER_BYTES), platform, url)
+            final = _final(folder, platform, fetched.sha256)
+            put_in_place(fetched.partial, final)
+    finally:
+        fetched.partial.unlink(missing_ok=True)
+    return final, fetched.size_bytes, fetched.sha256
+
+
+def _final(folder: Path, platform: str, sha256: str) -> Path:
+    return folder / f"benchmark_model-{platform}-{sha256[:16]}"
+
+
+def _is(path: Path, sha256: str) -> bool:
+    try:
+        return sha256_of(path) == sha256
+    except FileNotFoundError:
+        return False
+    except OSError as exc:
+        raise ArtifactError(f"{path}: {exc.strerror or exc}") from exc
+
+
+def _differs(source: str, actual: str, expected: str, remedy: str) -> ArtifactError:
+    return ArtifactError(
+        f"{source}: its SHA-256 is {actual}, but {expected} is pinned; figures of two builds "
+        f"cannot be compared. Check where it comes from; {remedy}"
+    )
+
+
+class _BinariesLock:
+    """What each address gave when it was first fetched."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def sha256(self, url: str) -> str | None:
+        entry = self._read().get(url)
+        return None if entry is None else str(entry["sha256"])
+
+    def record(self, url: str, sha256: str, size_bytes: int, platform: str) -> None:
+        fetched = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        entry = {
+            "sha256": sha256,
+            "size_bytes": size_bytes,
+            "platform": platform,
+            "fetched": fetched,
+        }
+        document = {"format": FORMAT, "binaries": {**self._read(), url: entry}}
+        with translated(self.path):
+            write_atomically(self.path, (json.dumps(document, indent=1) + "\n").encode())
+
+    def _read(self) -> dict[str, dict[str, Any]]:
+        try:
+            document = json.loads(self.path.read_bytes())
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as exc:
+            raise self._unreadable(str(exc)) from exc
+        if not isinstance(document, dict) or document.get("format") != FORMAT:
+            raise self._unreadable(f"its format is not {FORMAT}")
+        entries = document.get("binaries")
+        if not isinstance(entries, dict) or not all(
+            isinstance(e, dict) and isinstance(e.get("sha256"), str) for e in entries.values()
+        ):
+            raise self._unreadable("`binaries` is not a mapping from address to hash")
+        return entries
+
+    def _unreadable(self, why: str) -> ArtifactError:
+        return ArtifactError(
+            f"{self.path}: cannot be read: {why}; put a good copy back, or delete it to fetch and "
+            f"pin the binaries anew"
+        )

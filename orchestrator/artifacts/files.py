@@ -1,0 +1,105 @@
+"""Files that are either whole or absent, and a lock between processes that write them."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from orchestrator.errors import ArtifactError
+
+_CHUNK_BYTES = 1024 * 1024
+_PARTIAL_SUFFIX = ".partial"
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hex. Raises OSError."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write ``path`` so that a reader, and a power cut, find the old bytes or the new ones.
+
+    Raises OSError. The folder must exist.
+    """
+    partial = partial_name(path)
+    try:
+        with partial.open("wb") as file:
+            file.write(data)
+            _flush(file.fileno())
+        put_in_place(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def partial_name(path: Path) -> Path:
+    """Where a file is written before it is whole; one process never meets another's."""
+    return path.with_name(f".{path.name}.{os.getpid()}{_PARTIAL_SUFFIX}")
+
+
+def put_in_place(partial: Path, path: Path) -> None:
+    """Rename a complete, flushed file to its name and make the rename durable."""
+    partial.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        _flush(folder)
+    finally:
+        os.close(folder)
+
+
+def _flush(fd: int) -> None:
+    os.fsync(fd)
+
+
+def remove_partials(folder: Path) -> None:
+    """Remove what a killed process left behind. Only for the holder of the folder's lock."""
+    for partial in folder.glob(f".*{_PARTIAL_SUFFIX}"):
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(path: Path, on_wait: Callable[[], None] | None = None) -> Iterator[None]:
+    """Hold an exclusive lock on ``path`` (created; its bytes do not matter).
+
+    The system drops the lock when the holder dies. ``on_wait`` is called once where another
+    process holds it. Raises ArtifactError where the file cannot be made.
+    """
+    with translated(path):
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if on_wait is not None:
+                on_wait()
+            fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+def make_folder(folder: Path) -> None:
+    """Raises ArtifactError where the folder can neither be found nor made."""
+    with translated(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """What the system refuses about ``path``, as an ArtifactError."""
+    try:
+        yield
+    except OSError as exc:
+        place = exc.filename or path
+        raise ArtifactError(
+            f"{place}: {exc.strerror or exc}; check permissions and free space there, or name "
+            f"another folder with --models"
+        ) from exc

@@ -1,0 +1,28 @@
+"""Builds, finds and inspects model files.
+
+``catalog`` lists what there is, ``models`` finds and builds, ``child`` runs ``build`` in a process
+of its own, where ``keras`` makes the model and ``quantize`` converts it; ``inspect`` reads files.
+"""
+
+from orchestrator.zoo.catalog import BuildOptions, known_models, known_schemes
+from orchestrator.zoo.inspect import Inspection, inspect_file
+from orchestrator.zoo.models import (
+    BuildProgress,
+    ModelArtifact,
+    ensure_artifacts,
+    find_artifacts,
+    stored_artifacts,
+)
+
+__all__ = [
+    "BuildOptions",
+    "BuildProgress",
+    "Inspection",
+    "ModelArtifact",
+    "ensure_artifacts",
+    "find_artifacts",
+    "inspect_file",
+    "known_models",
+    "known_schemes",
+    "stored_artifacts",
+]

@@ -1,0 +1,162 @@
+"""The child process that builds one model's schemes: ``python -m orchestrator.zoo.build``.
+
+Takes one JSON object, a line, on stdin (see ``child.BuildRequest``) and lives as long as that pipe
+is open: when the parent dies, it ends too. Writes JSON lines to stdout: ``{"step": …}``,
+``{"stored": scheme}`` and ``{"error": …}``. Everything else that anybody prints goes to stderr,
+which the parent keeps as the build's log.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
+from typing import Any
+
+from orchestrator.artifacts.store import ArtifactStore
+from orchestrator.errors import OrchestrateError
+from orchestrator.plan import Variant
+from orchestrator.zoo.catalog import (
+    MODELS,
+    SCHEMES,
+    BuildOptions,
+    recipe,
+    recipe_key,
+    representative_data,
+    representative_images,
+)
+from orchestrator.zoo.child import BuildRequest
+from orchestrator.zoo.verify import verify_build
+
+_CALIBRATION_STEP = 4  # images between two lines of progress
+
+
+def main() -> int:
+    """Build what stdin asks for. 0, or 1 after an ``error`` line."""
+    tell = _take_stdout()
+    line = sys.stdin.readline()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        _build(BuildRequest.from_json(json.loads(line)), tell)
+    except OrchestrateError as exc:
+        tell({"error": str(exc)})
+        return 1
+    except ImportError as exc:
+        tell({"error": f"TensorFlow cannot be imported ({exc}); install it again"})
+        return 1
+    return 0
+
+
+def _take_stdout() -> Callable[[dict[str, str]], None]:
+    """Keep stdout for our lines and point file descriptor 1 at stderr for everybody else's."""
+    wire = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+
+    def tell(message: dict[str, str]) -> None:
+        wire.write(json.dumps(message) + "\n")
+        wire.flush()
+
+    return tell
+
+
+def _end_with_parent() -> None:
+    while os.read(0, 1):  # not sys.stdin: a thread waiting in it disturbs the interpreter's end
+        pass
+    # Nothing needs tidying up: what is stored is whole, and the store removes partial files.
+    os._exit(1)
+
+
+def _build(request: BuildRequest, tell: Callable[[dict[str, str]], None]) -> None:
+    name, spec, options = request.model, MODELS[request.model], request.options
+
+    def say(step: str) -> None:
+        tell({"step": step})
+
+    say(f"{name}: loading TensorFlow")
+    from orchestrator.zoo.keras import load_model, preprocess  # noqa: PLC0415  # seconds
+    from orchestrator.zoo.quantize import Converter  # noqa: PLC0415
+
+    loaded = load_model(name, spec, request.weights, options.seed, say)
+    facts = {
+        "weights": loaded.weights,
+        "weights_reason": loaded.reason,
+        "weights_sha256": loaded.weights_sha256,
+        **_versions(),
+    }
+    say(f"{name}: tracing")
+    converter = Converter(loaded.model, spec)
+    store = ArtifactStore(request.models_dir)
+    for scheme in request.schemes:
+        variant = Variant(name, scheme)
+        say(f"{name}: converting to {scheme}")
+        calibration = _calibration(variant, options, preprocess(spec), say)
+        data = converter.convert(SCHEMES[scheme], calibration)
+        details = {**facts, **_details(variant, options, data)}
+        key = recipe_key(variant, options)
+        store.add(data, model=name, scheme=scheme, recipe_key=key, details=details)
+        tell({"stored": scheme})
+
+
+def _calibration(
+    variant: Variant,
+    options: BuildOptions,
+    preprocess: Callable[[Any], Any],
+    say: Callable[[str], None],
+) -> Callable[[], Iterator[list[Any]]] | None:
+    if not SCHEMES[variant.scheme].calibrated:
+        return None
+    from orchestrator.zoo.images import (  # noqa: PLC0415  # NumPy: only where it is needed
+        calibration_set,
+        folder_images,
+        random_images,
+    )
+
+    side = MODELS[variant.model].side
+    data = representative_data(options)
+    folder = options.representative
+    count = int(data["count"])
+
+    def images() -> Iterator[Any]:
+        if folder is None:
+            return random_images(count, side, options.seed)
+        return folder_images(representative_images(folder), side)
+
+    def on_image(number: int) -> None:
+        if number % _CALIBRATION_STEP == 0 or number == count:
+            say(f"{variant.model}: converting to {variant.scheme}: calibrated {number} of {count}")
+
+    return calibration_set(images, preprocess, on_image)
+
+
+def _details(variant: Variant, options: BuildOptions, data: bytes) -> dict[str, Any]:
+    """What the manifest says of a file beside its name, its hash and its weights."""
+    found = verify_build(variant, data)
+    made = recipe(variant, options)
+    return {
+        "input_shape": made["input_shape"],
+        "converter": made["converter"],
+        "representative": made["representative"],
+        "recipe": made,
+        "parameters": found.parameters,
+        "min_runtime": found.min_runtime,
+        "built": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+
+
+def _versions() -> dict[str, str]:
+    import keras  # noqa: PLC0415  # loaded by now
+    import tensorflow as tf  # noqa: PLC0415
+
+    return {
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+        "python": platform.python_version(),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,128 @@
+"""Reads FlatBuffers by position, and trusts not one byte of them.
+
+Only what a ``.tflite`` file needs. Every read is checked against the end of the file, and the
+number of tables that may be visited is bounded, so that a file whose references run in circles
+ends in an error as well. Format: https://flatbuffers.dev/internals/
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+
+
+class MalformedError(Exception):
+    """The bytes are not the FlatBuffer they claim to be."""
+
+
+class Buffer:
+    """The bytes of one file."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        # A real file cannot hold more tables than this; one that refers to the same tables over
+        # and over can make a reader visit any number.
+        self._visits_left = len(data)
+
+    def scalar(self, kind: str, position: int) -> int:
+        """An integer at a position; ``kind`` is a struct format character."""
+        try:
+            value = struct.unpack_from("<" + kind, self.data, self._inside(position))[0]
+        except struct.error as exc:
+            raise MalformedError(f"byte {position} lies behind the end") from exc
+        return int(value)
+
+    def slice(self, position: int, length: int) -> bytes:
+        """``length`` bytes from ``position`` on."""
+        self.check_range(position, length)
+        return self.data[position : position + length]
+
+    def check_range(self, position: int, length: int) -> None:
+        """Raise MalformedError unless these bytes are all in the file."""
+        if position < 0 or length < 0 or position + length > len(self.data):
+            raise MalformedError(
+                f"{length} bytes from byte {position} on, of a file of {len(self.data)}"
+            )
+
+    def root(self) -> Table:
+        """The table that everything hangs on."""
+        return Table(self, self.scalar("I", 0))
+
+    def visit(self) -> None:
+        """Count one table."""
+        self._visits_left -= 1
+        if self._visits_left < 0:
+            raise MalformedError("its references run in circles")
+
+    @staticmethod
+    def _inside(position: int) -> int:
+        # struct would count a negative position from the end
+        if position < 0:
+            raise MalformedError("a reference points before the beginning")
+        return position
+
+
+class Table:
+    """One table; fields are named by their number in the schema, from 0."""
+
+    def __init__(self, buffer: Buffer, position: int) -> None:
+        buffer.visit()
+        self._buffer = buffer
+        self._position = position
+        self._vtable = position - buffer.scalar("i", position)
+        self._vtable_bytes = buffer.scalar("H", self._vtable)
+
+    def integer(self, field: int, kind: str, default: int = 0) -> int:
+        """A scalar field; ``kind`` is a struct format character."""
+        position = self._field(field)
+        return default if position is None else self._buffer.scalar(kind, position)
+
+    def integers(self, field: int, kind: str = "i") -> tuple[int, ...]:
+        """A vector of integers, empty where it is absent."""
+        return tuple(int(v) for v in self._numbers(field, kind))
+
+    def floats(self, field: int) -> tuple[float, ...]:
+        """A vector of 32-bit floats, empty where it is absent."""
+        return tuple(float(v) for v in self._numbers(field, "f"))
+
+    def text(self, field: int) -> str:
+        """A string, empty where it is absent; bytes that are not UTF-8 are replaced."""
+        start, length = self._vector(field, 1)
+        return self._buffer.slice(start, length).decode("utf-8", "replace")
+
+    def extent(self, field: int) -> tuple[int, int]:
+        """Position and length of a vector of bytes; (0, 0) where it is absent."""
+        return self._vector(field, 1)
+
+    def tables(self, field: int) -> Iterator[Table]:
+        """The tables of a vector of tables."""
+        start, count = self._vector(field, 4)
+        for position in range(start, start + 4 * count, 4):
+            yield Table(self._buffer, position + self._buffer.scalar("I", position))
+
+    def table(self, field: int) -> Table | None:
+        """A table that a field refers to."""
+        position = self._field(field)
+        if position is None:
+            return None
+        return Table(self._buffer, position + self._buffer.scalar("I", position))
+
+    def _field(self, field: int) -> int | None:
+        slot = 4 + 2 * field
+        if slot + 2 > self._vtable_bytes:
+            return None
+        offset = self._buffer.scalar("H", self._vtable + slot)
+        return self._position + offset if offset else None
+
+    def _vector(self, field: int, item_bytes: int) -> tuple[int, int]:
+        position = self._field(field)
+        if position is None:
+            return 0, 0
+        start = position + self._buffer.scalar("I", position)
+        count = self._buffer.scalar("I", start)
+        self._buffer.check_range(start + 4, count * item_bytes)
+        return start + 4, count
+
+    def _numbers(self, field: int, kind: str) -> tuple[float, ...]:
+        start, count = self._vector(field, struct.calcsize("<" + kind))
+        return struct.unpack_from(f"<{count}{kind}", self._buffer.data, start)

@@ -1,0 +1,244 @@
+"""Finds built models, and builds those that are missing. Never imports TensorFlow itself."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestrator.artifacts.files import locked, make_folder
+from orchestrator.artifacts.store import ArtifactStore, Entry
+from orchestrator.errors import ArtifactError, ModelBuildError
+from orchestrator.plan import Variant
+from orchestrator.zoo.catalog import (
+    DEFAULT_OPTIONS,
+    MODELS,
+    SCHEMES,
+    BuildOptions,
+    check_known,
+    recipe_key,
+)
+from orchestrator.zoo.child import BuildRequest, run_build
+
+
+@dataclass(frozen=True)
+class ModelArtifact:
+    """A variant's file. ``weights`` is ``imagenet`` or ``random(seed=N)``.
+
+    ``entry`` is all that the manifest says of it.
+    """
+
+    variant: Variant
+    path: Path
+    sha256: str
+    size_bytes: int
+    weights: str
+    entry: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class BuildProgress:
+    """What building does now. ``done`` of ``total`` variants are there; ``variant`` is the one
+    that has just been stored, None in between."""
+
+    variant: Variant | None
+    step: str
+    done: int
+    total: int
+
+
+def find_artifacts(
+    variants: Iterable[Variant],
+    models_dir: Path,
+    *,
+    verify: bool = False,
+    options: BuildOptions = DEFAULT_OPTIONS,
+) -> dict[Variant, ModelArtifact]:
+    """Those of the variants that are there, sizes checked, and hashes where ``verify``.
+
+    All schemes of a model in it have the same weights. Raises ArtifactError where a file is
+    damaged, ModelBuildError for a variant that the catalogue lacks.
+    """
+    stock = _Stock(ArtifactStore(models_dir), options)
+    found, damaged = stock.look(_wanted(variants), verify=verify)
+    if damaged:
+        raise ArtifactError(
+            f"{'; '.join(damaged.values())}. `orchestrate models build` builds it again"
+        )
+    return found
+
+
+def stored_artifacts(models_dir: Path) -> tuple[ModelArtifact, ...]:
+    """Everything in the manifest, whether its file is there or not. Raises ArtifactError."""
+    store = ArtifactStore(models_dir)
+    return tuple(_artifact(entry, store) for entry in store.entries())
+
+
+def ensure_artifacts(
+    variants: Iterable[Variant],
+    models_dir: Path,
+    *,
+    on_progress: Callable[[BuildProgress], None] = lambda _: None,
+    options: BuildOptions = DEFAULT_OPTIONS,
+) -> dict[Variant, ModelArtifact]:
+    """All the variants, built where they are missing or damaged; every hash is verified.
+
+    Raises ModelBuildError or ArtifactError. What was built until then stays and is found again.
+    """
+    wanted = _wanted(variants)
+    builder = _Builder(wanted, models_dir, options, on_progress)
+    found, _ = _Stock(builder.store, options).look(wanted, verify=True)
+    if len(found) == len(wanted):
+        return found  # no lock, so a folder that others own and may not be written to works too
+    make_folder(models_dir)
+    with locked(models_dir / ".build.lock", builder.on_wait):
+        return builder.ensure()
+
+
+class _Builder:
+    """One call of ``ensure_artifacts``."""
+
+    def __init__(
+        self,
+        wanted: tuple[Variant, ...],
+        models_dir: Path,
+        options: BuildOptions,
+        on_progress: Callable[[BuildProgress], None],
+    ) -> None:
+        self.store = ArtifactStore(models_dir)
+        self._wanted = wanted
+        self._options = options
+        self._on_progress = on_progress
+        self._done = 0
+
+    def on_wait(self) -> None:
+        self._say(f"waiting: another process builds in {self.store.folder}")
+
+    def ensure(self) -> dict[Variant, ModelArtifact]:
+        """Under the lock: everything, one model after the other."""
+        made: dict[Variant, ModelArtifact] = {}
+        for model in dict.fromkeys(variant.model for variant in self._wanted):
+            made |= self._ensure_model(model, done_before=len(made))
+        return {variant: made[variant] for variant in self._wanted}
+
+    def _ensure_model(self, model: str, done_before: int) -> dict[Variant, ModelArtifact]:
+        wanted = tuple(variant for variant in self._wanted if variant.model == model)
+        # The first build may reveal that this toolchain cannot make the weights of the stored
+        # schemes again; then those no longer count, and a second build makes them too.
+        for attempt in range(3):
+            stock = _Stock(self.store, self._options)
+            found, damaged = stock.look(wanted, verify=True)
+            self._done = done_before + len(found)
+            if len(found) == len(wanted):
+                return found
+            for trouble in damaged.values():
+                self._say(f"{trouble}: building it again")
+            if attempt == 1:
+                self._say(
+                    f"{model}: these are not the weights of the stored files: building those again"
+                )
+            if attempt < 2:
+                missing = tuple(v.scheme for v in wanted if v not in found)
+                self._build(model, missing, stock.weights_policy(model))
+        raise ModelBuildError(
+            f"{model}: built, yet not in {self.store.manifest}; does something else change that "
+            f"folder?"
+        )
+
+    def _build(self, model: str, schemes: tuple[str, ...], weights: str) -> None:
+        _check_tensorflow()
+        request = BuildRequest(model, schemes, weights, self._options, self.store.folder)
+        run_build(request, lambda message: self._on_message(model, message))
+
+    def _on_message(self, model: str, message: Mapping[str, str]) -> None:
+        scheme = message.get("stored")
+        if scheme is None:
+            self._say(message["step"])
+            return
+        self._done += 1
+        self._say(f"{model}: {scheme} is ready", Variant(model, scheme))
+
+    def _say(self, step: str, variant: Variant | None = None) -> None:
+        self._on_progress(BuildProgress(variant, step, self._done, len(self._wanted)))
+
+
+class _Stock:
+    """What the store holds for these options, as of now.
+
+    A model's schemes must share their weights, so those of the file that was built last count, and
+    files with other weights do not exist for us.
+    """
+
+    def __init__(self, store: ArtifactStore, options: BuildOptions) -> None:
+        self._store = store
+        self._options = options
+        self._keys: dict[Variant, str] = {}
+        self._entries = [e for e in store.entries() if self._is_ours(e)]
+        self._newest = {entry.model: entry for entry in self._entries}
+
+    def look(
+        self, wanted: Iterable[Variant], *, verify: bool
+    ) -> tuple[dict[Variant, ModelArtifact], dict[Variant, str]]:
+        """What is there and whole, and what is there but damaged, with the damage."""
+        found: dict[Variant, ModelArtifact] = {}
+        damaged: dict[Variant, str] = {}
+        entries = {Variant(e.model, e.scheme): e for e in self._entries if self._counts(e)}
+        for variant in wanted:
+            if variant not in entries:
+                continue
+            damage = self._store.damage(entries[variant], verify=verify)
+            if damage is None:
+                found[variant] = _artifact(entries[variant], self._store)
+            else:
+                damaged[variant] = damage
+        return found, damaged
+
+    def weights_policy(self, model: str) -> str:
+        """Stored schemes bind the others of their model to the same kind of weights."""
+        newest = self._newest.get(model)
+        if newest is None:
+            return self._options.weights
+        return "imagenet" if newest.details.get("weights") == "imagenet" else "random"
+
+    def _is_ours(self, entry: Entry) -> bool:
+        known = entry.model in MODELS and entry.scheme in SCHEMES
+        return known and self._key(entry) == entry.recipe_key and self._store.path(entry).exists()
+
+    def _key(self, entry: Entry) -> str:
+        # Kept, because for a folder of images it takes reading them.
+        variant = Variant(entry.model, entry.scheme)
+        if variant not in self._keys:
+            self._keys[variant] = recipe_key(variant, self._options)
+        return self._keys[variant]
+
+    def _counts(self, entry: Entry) -> bool:
+        newest = self._newest[entry.model]
+        return entry.details.get("weights_sha256") == newest.details.get("weights_sha256")
+
+
+def _artifact(entry: Entry, store: ArtifactStore) -> ModelArtifact:
+    return ModelArtifact(
+        variant=Variant(entry.model, entry.scheme),
+        path=store.path(entry),
+        sha256=entry.sha256,
+        size_bytes=entry.size_bytes,
+        weights=str(entry.details.get("weights", "unknown")),
+        entry=entry.to_json(),
+    )
+
+
+def _wanted(variants: Iterable[Variant]) -> tuple[Variant, ...]:
+    wanted = tuple(dict.fromkeys(variants))
+    for variant in wanted:
+        check_known(variant)
+    return wanted
+
+
+def _check_tensorflow() -> None:
+    if importlib.util.find_spec("tensorflow") is None:
+        raise ModelBuildError(
+            "building models needs TensorFlow: `pip install 'orchestrate-quantized[models]'`, or "
+            "copy a models folder from a machine that has built them"
+        )
