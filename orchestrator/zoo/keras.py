@@ -79,8 +79,8 @@ class _UnavailableError(Exception):
 def _with_imagenet(spec: ModelSpec) -> Any:
     """Weights that Keras has on disk are used without network; else it may download them."""
     unreachable = _network_trouble()
-    opener = urllib.request.build_opener(*([_Refuse(unreachable)] if unreachable else []))
-    urllib.request.install_opener(opener)
+    if unreachable is not None:
+        urllib.request.install_opener(urllib.request.build_opener(_Refuse(unreachable)))
     # A stalled download must end; one that is merely slow must not.
     socket.setdefaulttimeout(STALL_S)
     try:
@@ -91,6 +91,7 @@ def _with_imagenet(spec: ModelSpec) -> Any:
         raise _UnavailableError(unreachable or " ".join(str(exc).split())[:300]) from exc
     finally:
         socket.setdefaulttimeout(None)
+        urllib.request.install_opener(None)  # the default one again
 
 
 def _network_trouble() -> str | None:
