@@ -118,7 +118,8 @@ def place_agent(transport: Transport, place: AgentPlace, archive: AgentArchive) 
     answer = _bootstrap(transport, place, archive, b"")
     if answer == "missing":
         answer = _bootstrap(transport, place, archive, archive.data)
-        if answer != "stored":
+        # another thread of ours may have placed it meanwhile, for another name of this machine
+        if answer not in ("stored", "present"):
             raise TransientDeviceError(
                 f"the agent arrived damaged ({answer})", device=transport.device
             )
