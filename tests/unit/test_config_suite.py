@@ -40,7 +40,7 @@ def test_quick_is_what_the_design_says() -> None:
     assert (quick.name, quick.models, quick.schemes) == ("quick", MODELS, SCHEMES)
     assert (quick.baseline, quick.runner, quick.runtime) == ("float32", "auto", "any")
     assert (quick.protocol.min_blocks, quick.protocol.max_blocks) == (6, 20)
-    assert (quick.protocol.precision, quick.protocol.budget_s) == (0.02, 300)
+    assert (quick.protocol.precision, quick.protocol.budget_s) == (0.02, 240)
     warmup, steady = quick.protocol.warmup, quick.protocol.steady
     assert (warmup.runs, warmup.seconds, steady.runs, steady.seconds) == (5, 0.5, 30, 1.0)
     assert quick.protocol.timeout_s == 300
@@ -51,7 +51,7 @@ def test_what_quick_says_of_defaults_is_true() -> None:
     quick = load("quick")
     bare = Suite(name="quick", models=quick.models, schemes=quick.schemes)
     assert bare.protocol.budget_s is None
-    assert with_overrides(bare, budget=300) == quick
+    assert with_overrides(bare, budget=240) == quick
 
 
 def test_every_field_is_read(tmp_path: Path) -> None:
