@@ -41,13 +41,13 @@ def main(devices: int, models: Path) -> None:
         suite.write_text(SUITE)
         command = [sys.executable, "-m", "orchestrator"]
         try:
-            run = [*command, "run", "--inventory", inventory, "--suite", suite]
-            folders = ["--results", folder / "results", "--models", models]
+            run = [*command, "run", "--inventory", str(inventory), "--suite", str(suite)]
+            folders = ["--results", str(folder / "results"), "--models", str(models)]
             quiet = subprocess.DEVNULL
             subprocess.run([*run, *folders], check=True, stdout=quiet, stderr=quiet)
         finally:
             subprocess.run(
-                [*command, "agents", "stop", "--force", "--inventory", inventory],
+                [*command, "agents", "stop", "--force", "--inventory", str(inventory)],
                 check=True,
                 stdout=subprocess.DEVNULL,
             )
@@ -64,7 +64,8 @@ def _one_second_python(folder: Path, artifacts: list[ModelArtifact]) -> Path:
         said = folder / f"{artifact.sha256}.out"
         options = "--threads 1 --warmup-runs 5 --warmup-seconds 0 --steady-runs 5 "
         options += "--steady-seconds 0 --max-seconds 60 --delegate xnnpack --runtime any --batch 1"
-        argv = [sys.executable, archive, "litert", "--model", artifact.path, *options.split()]
+        paths = [sys.executable, str(archive), "litert", "--model", str(artifact.path)]
+        argv = [*paths, *options.split()]
         said.write_bytes(subprocess.run(argv, check=True, capture_output=True).stdout)
         cases.append(f"  *litert*{artifact.sha256}*) sleep 0.995; exec cat {said} ;;")
     script = folder / "python"
