@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from orchestrator import __version__
@@ -32,10 +33,11 @@ from orchestrator.errors import (
     PermanentDeviceError,
 )
 from orchestrator.fleet.agent_archive import AgentArchive, build_agent_archive
-from orchestrator.fleet.execution import Campaign, DeviceRun, Materials, Target
+from orchestrator.fleet.execution import Campaign, DeviceRun
 from orchestrator.fleet.progress import DeviceProgress, State, StopLevel, StopRequest
-from orchestrator.fleet.provision import Blob, Node
+from orchestrator.fleet.provision import Blob, Node, check_suitability
 from orchestrator.fleet.reach import reach_device
+from orchestrator.fleet.recording import Materials, Target
 from orchestrator.measurement import Outcome
 from orchestrator.plan import Plan, Variant, make_plan
 from orchestrator.runs.directory import RunDirectory, new_run_id
@@ -71,16 +73,27 @@ class Conclusion:
 
 @dataclass(frozen=True)
 class Fleet:
-    """The devices of a run and how to reach them."""
+    """The devices of a run, what is asked of them, and how to reach them."""
 
     inventory: Inventory
     devices: tuple[Device, ...]
+    plan: Plan
     archive: AgentArchive
     run_id: str
 
     def reach(self, device: Device) -> Node:
         """Connect to one device and its agent. Raises DeviceError."""
         return reach_device(device, self.inventory, self.archive, run_id=self.run_id)
+
+    def reach_fit(self, device: Device) -> Node:
+        """The same, and see at once whether the device is the right one and has what it needs."""
+        node = self.reach(device)
+        try:
+            check_suitability(node, device.expect, self.plan.device(device.name).runtimes)
+        except DeviceError:
+            node.close()
+            raise
+        return node
 
 
 @dataclass(frozen=True)
@@ -103,7 +116,7 @@ def start(
 ) -> Conclusion:
     """Run ``suite`` on ``devices`` from the beginning. Raises OrchestrateError."""
     plan = make_plan(devices, suite, seed=seed)
-    fleet = Fleet(inventory, tuple(devices), build_agent_archive(), new_run_id())
+    fleet = Fleet(inventory, tuple(devices), plan, build_agent_archive(), new_run_id())
     reached = reach_all(fleet, console)
     with _closing(reached):
         models = ensure_artifacts(
@@ -153,7 +166,7 @@ def resume(
     suite = Suite.from_json(manifest.suite)
     devices = inventory.select(manifest.devices)
     plan = make_plan(devices, suite, seed=manifest.seed)
-    fleet = Fleet(inventory, devices, build_agent_archive(), manifest.run_id)
+    fleet = Fleet(inventory, devices, plan, build_agent_archive(), manifest.run_id)
     materials = _stored_materials(manifest, places.models)
     with Journal(directory.path) as journal:
         if journal.torn is not None:
@@ -187,7 +200,7 @@ def reach_all(fleet: Fleet, console: Console) -> Reached:
 def _try_to_reach(fleet: Fleet, device: Device, console: Console) -> Node | DeviceError:
     console.observe(DeviceProgress(device.name, State.CONNECTING))
     try:
-        node = fleet.reach(device)
+        node = fleet.reach_fit(device)
     except DeviceError as exc:
         console.observe(DeviceProgress(device.name, State.LOST, str(exc)))
         return exc
@@ -286,20 +299,14 @@ def _versions() -> dict[str, str]:
 
 def _device_runs(campaign: Campaign, fleet: Fleet) -> dict[str, DeviceRun]:
     return {
-        device.name: DeviceRun(campaign, _target(fleet, device), campaign.plan.device(device.name))
+        device.name: DeviceRun(
+            campaign,
+            Target(device.name, device.python_command, device.exclusive, device.cpus),
+            expect=device.expect,
+            reach=partial(fleet.reach, device),
+        )
         for device in fleet.devices
     }
-
-
-def _target(fleet: Fleet, device: Device) -> Target:
-    return Target(
-        device=device.name,
-        reach=lambda: fleet.reach(device),
-        python=device.python_command,
-        expect=device.expect,
-        exclusive=device.exclusive,
-        cpus=device.cpus,
-    )
 
 
 def _campaign(

@@ -46,6 +46,19 @@ class Schedule:
         return len(self._released - self._finished.keys())
 
     @property
+    def finished(self) -> int:
+        """How many trials have finished."""
+        return len(self._finished)
+
+    def is_under_way(self, trial_id: str) -> bool:
+        """Whether the trial was released and has not finished."""
+        return trial_id in self._released and trial_id not in self._finished
+
+    def mean_wall_s(self) -> float | None:
+        """How long a finished trial took on average, in seconds; None before the first."""
+        return self._spent_s() / len(self._finished) if self._finished else None
+
+    @property
     def complete(self) -> bool:
         """Whether nothing is left to release and everything released has finished."""
         return self.unfinished == 0 and len(self._stopped) == len(self._device.groups)
@@ -64,6 +77,10 @@ class Schedule:
     def release(self, trial_id: str) -> None:
         """Note that a trial was released (on resuming: that the journal says so)."""
         self._released.add(trial_id)
+
+    def stop(self, group: str, reason: str) -> None:
+        """Note that a group was stopped earlier, which is not decided anew on resuming."""
+        self._stopped[group] = reason
 
     def finish(self, record: TrialRecord) -> None:
         """Note a finished trial."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -247,17 +247,39 @@ def _push_one(node: Node, blob: Blob, on_sent: Callable[[Blob, int], None]) -> N
     raise TransientDeviceError(message, device=node.device)
 
 
-def choose_runtime(node: Node, runtime: str) -> Mapping[str, str]:
-    """The Python runtimes the device's interpreter has, checked against what the suite asks.
+@dataclass(frozen=True)
+class Suitability:
+    """What was found when a device was checked against what is asked of it.
 
-    Returns distribution → version. Raises PermanentDeviceError where the one needed is missing.
+    ``unverified`` are the expectations that the device cannot tell, so that nobody takes them for
+    checked; ``runtimes`` the Python runtimes it has, where one is needed: distribution → version.
     """
-    runtimes = installed_runtimes(node)
-    usable = {"ai-edge-litert", "tflite-runtime", "tensorflow"} & runtimes.keys()
+
+    unverified: tuple[str, ...]
+    runtimes: Mapping[str, str]
+
+
+def check_suitability(
+    node: Node, expect: Mapping[str, Any], runtimes: Collection[str]
+) -> Suitability:
+    """Refuse a device that is not what the inventory says, or lacks what the plan runs with.
+
+    ``runtimes`` are those that the plan names, ``any`` among them perhaps; empty where it needs no
+    Python runtime. Raises PermanentDeviceError with the way out.
+    """
+    unverified = check_expectations(node, expect)
+    found = installed_runtimes(node) if runtimes else {}
+    for runtime in sorted(runtimes):
+        _require(node, runtime, found)
+    return Suitability(unverified, found)
+
+
+def _require(node: Node, runtime: str, found: Mapping[str, str]) -> None:
+    usable = {"ai-edge-litert", "tflite-runtime", "tensorflow"} & found.keys()
     if (runtime == "any" and usable) or runtime in usable:
-        return runtimes
+        return
     wanted = "ai-edge-litert" if runtime == "any" else runtime
-    has = ", ".join(sorted(runtimes)) or "none of them"
+    has = ", ".join(sorted(found)) or "none of them"
     raise PermanentDeviceError(
         f"`{node.place.python}` there has no {'TFLite runtime' if runtime == 'any' else runtime} "
         f"(it has {has}); `{node.place.python} -m pip install {wanted}` there, name another "

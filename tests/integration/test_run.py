@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sys
 from collections import Counter
 from pathlib import Path
+
+import pytest
 
 from orchestrator.artifacts.store import ArtifactStore
 from tests.lab import Lab, every_planned_trial_finished_once, wait_until
@@ -100,6 +103,10 @@ def test_a_killed_controller_loses_nothing_and_repeats_nothing(lab: Lab) -> None
     assert Counter(e["trial_id"] for e in after if e["event"] == "started")[in_hand] == 1
     assert len(lab.table()) == 1
     assert "complete" in lab.run("runs").stdout
+    again = lab.run("run", "--resume", "last")
+    assert again.code == 0
+    assert "nothing is left to do" in again.stderr
+    assert lab.journal() == after
 
 
 def test_an_interrupt_finishes_the_trial_in_hand_and_can_be_resumed(lab: Lab) -> None:
@@ -215,6 +222,38 @@ def test_nonsense_is_a_failure_and_spoils_nothing_else(lab: Lab) -> None:
     assert float(rows["dynamic_range"]["speedup"]) > 0
     log = next(e["log"] for e in lab.events("finished") if e["scheme"] == "full_int8")
     assert "count=all of them" in (lab.runs()[-1] / log).read_text()
+
+
+def test_a_second_interrupt_stops_at_once_and_the_trial_runs_again(lab: Lab) -> None:
+    python = broken_python(lab, full_int8="test -e $0.fast || exec sleep 600")
+    suite = lab.suite(["float32", "full_int8"])
+    inventory = lab.inventory(lab.here(python=python))
+    controller = lab.start("run", "--inventory", inventory, "--suite", suite)
+    wait_until(
+        lambda: any(
+            e["trial_id"].startswith("here.mobilenet_v1.full") for e in lab.events("started")
+        ),
+        "the trial that takes for ever",
+    )
+    controller.send_signal(signal.SIGINT)
+    wait_until(lambda: lab.events("cancelled"), "the trials behind it called off")
+    controller.send_signal(signal.SIGINT)
+    _, stderr = controller.communicate(timeout=60)
+    assert controller.returncode == 130, stderr
+    Path(f"{python}.fast").touch()
+    assert lab.run("run", "--resume", "last").code == 0
+    assert every_planned_trial_finished_once(lab.journal())
+
+
+def test_a_device_without_a_runtime_is_refused_before_anything_is_built(lab: Lab) -> None:
+    bare = shutil.which("python3", path="/usr/bin:/usr/local/bin")
+    if bare is None:
+        pytest.skip("there is no system Python beside the one of the tests")
+    inventory = lab.inventory(lab.here(python=bare))
+    done = lab.run("run", "--inventory", inventory, "--suite", lab.suite(["float32", "full_int8"]))
+    assert done.code == 3
+    assert f"{bare} -m pip install ai-edge-litert" in done.stderr
+    assert not lab.runs()
 
 
 def test_a_run_that_something_else_works_on_is_refused(lab: Lab) -> None:

@@ -1,0 +1,169 @@
+"""One device's trials as requests to its agent, and its agent's events as lines of the journal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from agents.protocol import Event, TrialRequest
+from orchestrator.errors import AgentError
+from orchestrator.fleet.provision import Blob
+from orchestrator.measurement import Outcome
+from orchestrator.plan import DevicePlan, RunSettings, Trial, Variant
+from orchestrator.runners.base import Command, Evidence, Files, Reading
+from orchestrator.runners.registry import runner_named
+from orchestrator.runs import rawlog
+from orchestrator.runs.directory import RunDirectory
+from orchestrator.runs.journal import Journal
+from orchestrator.runs.records import ArtifactRecord
+
+
+@dataclass(frozen=True)
+class Materials:
+    """The bytes of a run: every variant's file, and each device's binary where it has one."""
+
+    artifacts: Mapping[Variant, ArtifactRecord]
+    blobs: Mapping[Variant, Blob]
+    binaries: Mapping[str, Blob]
+
+    def needed_by(self, plan: DevicePlan) -> tuple[Blob, ...]:
+        """What ``plan``'s device must hold, each blob once."""
+        blobs = {self.blobs[t.variant].sha256: self.blobs[t.variant] for t in plan.trials}
+        if plan.device in self.binaries and plan.needs_binary:
+            binary = self.binaries[plan.device]
+            blobs[binary.sha256] = binary
+        return tuple(blobs.values())
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a device's trials need to know of it: its interpreter, lock and CPUs."""
+
+    device: str
+    python: str
+    exclusive: bool
+    cpus: tuple[int, ...] | None
+
+
+class Recorder:
+    """Knows a device's trials on both sides of the wire. One thread."""
+
+    def __init__(
+        self,
+        target: Target,
+        settings: RunSettings,
+        materials: Materials,
+        directory: RunDirectory,
+        journal: Journal,
+    ) -> None:
+        self._target = target
+        self._settings = settings
+        self._materials = materials
+        self._directory = directory
+        self._journal = journal
+
+    def request(self, trial: Trial) -> dict[str, Any]:
+        """What the agent is to run for ``trial``, as it travels."""
+        command = self._command(trial)
+        return TrialRequest(
+            trial_id=trial.trial_id,
+            argv=command.argv,
+            timeout_s=self._settings.timeout_s,
+            env=command.env,
+            blobs=command.blobs,
+            cpus=self._target.cpus,
+            exclusive=self._target.exclusive,
+        ).to_json()
+
+    def write(self, event: Event) -> None:
+        """Any event but ``finished``, as the agent tells it."""
+        own = ("seq", "event", "time", "device", "format", "agent_seq", "device_time")
+        self._journal.append(
+            self._target.device,
+            event.event,
+            agent_seq=event.seq,
+            device_time=event.time,
+            **{name: value for name, value in event.fields.items() if name not in own},
+        )
+
+    def write_finished(self, trial: Trial, event: Event) -> Mapping[str, Any]:
+        """Keep the raw log, then write what it means; returns the journal's line.
+
+        Raises AgentError where the event is not what the protocol says.
+        """
+        evidence = evidence_from(event.fields, device=self._target.device)
+        reading = self._read(trial, event, evidence)
+        files = self._files(trial)
+        log = self._directory.write_log(
+            trial.trial_id, rawlog.render(self._command(trial).argv, evidence)
+        )
+        return self._journal.append(
+            self._target.device,
+            "finished",
+            **{name: value for name, value in trial.to_json().items() if name != "device"},
+            outcome=reading.outcome.value,
+            reason=reading.reason,
+            **({} if reading.measurement is None else reading.measurement.to_json()),
+            findings=[finding.to_json() for finding in reading.findings],
+            artifact_sha256=files.model_sha256,
+            binary_sha256=files.benchmark_model_sha256,
+            log=log,
+            agent_seq=event.seq,
+            device_time=event.time,
+            **{name: event.fields.get(name) for name in _AS_TOLD},
+            **{k: v for k, v in asdict(evidence).items() if k not in ("stdout", "stderr")},
+        )
+
+    def _read(self, trial: Trial, event: Event, evidence: Evidence) -> Reading:
+        why = event.fields.get("reason")
+        if why is not None:  # no process ran to its end
+            return Reading(Outcome.FAILED, reason=f"it could not be run: {why}")
+        runner = runner_named(trial.factors.runner)
+        return runner.read(trial, self._settings, self._files(trial), evidence)
+
+    def _command(self, trial: Trial) -> Command:
+        runner = runner_named(trial.factors.runner)
+        return runner.command(trial, self._settings, self._files(trial))
+
+    def _files(self, trial: Trial) -> Files:
+        artifact = self._materials.artifacts[trial.variant]
+        uses_binary = trial.factors.runner == "benchmark_model"
+        binary = self._materials.binaries.get(self._target.device) if uses_binary else None
+        return Files(
+            model_sha256=artifact.sha256,
+            model_size_bytes=artifact.size_bytes,
+            python=self._target.python,
+            benchmark_model_sha256=None if binary is None else binary.sha256,
+        )
+
+
+#: What the agent says of a finished trial beside the evidence.
+_AS_TOLD = ("attempt", "rusage", "machine_lock", "health_before", "health")
+
+
+def evidence_from(event: Mapping[str, Any], *, device: str) -> Evidence:
+    """The evidence in a ``finished`` event. Raises AgentError where the event has another shape.
+
+    A trial that could not be started took no time.
+    """
+    try:
+        return Evidence(
+            exit_code=_optional(int, event["exit_code"]),
+            signal=_optional(int, event["signal"]),
+            timed_out=bool(event["timed_out"]),
+            oom_killed=event["oom_killed"] is True,
+            wall_s=float(event["wall_s"] or 0.0),
+            stdout=str(event["stdout"]),
+            stderr=str(event["stderr"]),
+            stdout_bytes=int(event["stdout_bytes"]),
+            stderr_bytes=int(event["stderr_bytes"]),
+        )
+    except (KeyError, TypeError, ValueError, OverflowError) as exc:
+        raise AgentError(
+            f"sent a finished trial that cannot be read ({exc!r})", device=device
+        ) from exc
+
+
+def _optional(kind: Callable[[Any], int], value: object) -> int | None:
+    return None if value is None else kind(value)
