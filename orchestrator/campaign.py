@@ -143,7 +143,7 @@ def start(
         materials = _materials(manifest, models, binaries)
         with Journal(directory.path) as journal:
             for error in reached.errors:
-                journal.append(error.device, "device_lost", reason=str(error))
+                journal.append(error.device, "device_lost", reason=error.reason)
             campaign = _campaign(plan, materials, directory, journal, console=console, stop=stop)
             return _conduct(campaign, _device_runs(campaign, fleet), reached)
 
@@ -180,7 +180,7 @@ def resume(
         reached = reach_all(replace(fleet, devices=left), console)
         with _closing(reached):
             for error in reached.errors:
-                journal.append(error.device, "device_lost", reason=str(error))
+                journal.append(error.device, "device_lost", reason=error.reason)
             return _conduct(campaign, runs, reached)
 
 
@@ -202,7 +202,7 @@ def _try_to_reach(fleet: Fleet, device: Device, console: Console) -> Node | Devi
     try:
         node = fleet.reach_fit(device)
     except DeviceError as exc:
-        console.observe(DeviceProgress(device.name, State.LOST, str(exc)))
+        console.observe(DeviceProgress(device.name, State.LOST, exc.reason))
         return exc
     console.observe(DeviceProgress(device.name, State.READY))
     return node
@@ -361,8 +361,8 @@ def _run_one(
         run.run(node)
     except DeviceError as exc:
         lost.add(node.device)
-        campaign.journal.append(node.device, "device_lost", reason=str(exc))
-        campaign.observer(DeviceProgress(node.device, State.LOST, str(exc)))
+        campaign.journal.append(node.device, "device_lost", reason=exc.reason)
+        campaign.observer(DeviceProgress(node.device, State.LOST, exc.reason))
     except BaseException as exc:  # noqa: BLE001 (handed to the main thread, which raises it)
         failures.append(exc)
 

@@ -68,6 +68,8 @@ class Console:
             before = self._devices.get(progress.device)
             self._devices[progress.device] = progress
             if self._live is not None:
+                if progress.state is State.LOST:  # its line in the table is cut off at the edge
+                    self._live.say(progress_line(progress))
                 self._live.show(self._devices, often=progress.state is State.PUSHING)
             elif _is_news(before, progress):
                 self._stream.write(progress_line(progress) + "\n")

@@ -76,10 +76,14 @@ class NoDeviceReachedError(OrchestrateError):
 
 
 class DeviceError(OrchestrateError):
-    """One device failed; the others go on. ``device`` is its name in the inventory."""
+    """One device failed; the others go on.
+
+    ``device`` is its name in the inventory, ``reason`` what happened; the text has both.
+    """
 
     def __init__(self, message: str, *, device: str) -> None:
         self.device = device
+        self.reason = message
         super().__init__(f"{device}: {message}")
 
 

@@ -175,7 +175,7 @@ def _ask_all(
         try:
             return _Asked(device.name, question(device, inventory), None)
         except DeviceError as exc:
-            return _Asked(device.name, None, str(exc).removeprefix(f"{device.name}: "))
+            return _Asked(device.name, None, exc.reason)
 
     with ThreadPoolExecutor(max_workers=len(chosen)) as pool:
         asked = list(pool.map(ask, chosen))

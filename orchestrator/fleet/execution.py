@@ -111,7 +111,7 @@ class DeviceRun:
     def _reach_again(self, error: TransientDeviceError, pauses: list[float]) -> Node:
         while pauses:
             pause = pauses.pop(0)
-            self._tell(State.RETRYING, f"{error}; again in {pause:g} s")
+            self._tell(State.RETRYING, f"{error.reason}; again in {pause:g} s")
             if self._campaign.stop.wait(pause):
                 break
             try:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from dataclasses import asdict
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.analysis.table import Speedup, SpeedupTable
 from orchestrator.report.clean import csv_cell
 from orchestrator.report.notes import METHOD, codes
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: The columns of speedup.csv, in their order. A contract: only ever appended to.
 COLUMNS = (
@@ -42,29 +43,52 @@ COLUMNS = (
     "findings",
 )
 
+_COUNTS = ("threads", "batch", "blocks")
+_FIGURES = (
+    "baseline_ms",
+    "treatment_ms",
+    "speedup",
+    "ci_low",
+    "ci_high",
+    "noise_floor",
+    "baseline_size_mb",
+    "treatment_size_mb",
+    "baseline_memory_mb",
+    "treatment_memory_mb",
+)
+
 #: Version of speedup.json's shape. 1: the first.
 JSON_FORMAT = 1
 
 _DIGITS = 6
 
 
+def to_frame(table: SpeedupTable) -> pd.DataFrame:
+    """A row a comparison, the columns of speedup.csv: for notebooks, and what the file is made of.
+
+    A figure that was not measured is NaN, a missing thread count ``<NA>``.
+    """
+    # pandas takes half a second to import, and most reports do without
+    import pandas as pd  # noqa: PLC0415
+
+    rows = [[_flat(row, column) for column in COLUMNS] for row in table.rows]
+    frame: pd.DataFrame = pd.DataFrame(rows, columns=list(COLUMNS))
+    for columns, kind in ((_COUNTS, "Int64"), (_FIGURES, "float64")):
+        for column in columns:
+            frame[column] = frame[column].astype(kind)
+    return frame
+
+
+def _flat(row: Speedup, column: str) -> Any:
+    return ";".join(codes(row)) if column == "findings" else _plain(getattr(row, column))
+
+
 def to_csv(table: SpeedupTable) -> str:
     """A header and a line a comparison; an empty cell is a figure that was not measured."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for row in table.rows:
-        writer.writerow([_csv_value(row, column) for column in COLUMNS])
-    return out.getvalue()
-
-
-def _csv_value(row: Speedup, column: str) -> str:
-    value = ";".join(codes(row)) if column == "findings" else getattr(row, column)
-    if value is None:
-        return ""
-    if isinstance(value, float):
-        return f"{value:.{_DIGITS}g}"
-    return str(value) if isinstance(value, int) else csv_cell(_plain(value))
+    frame = to_frame(table)
+    for column in set(COLUMNS) - {*_COUNTS, *_FIGURES}:
+        frame[column] = frame[column].map(csv_cell)
+    return frame.to_csv(index=False, float_format=f"%.{_DIGITS}g", lineterminator="\n")
 
 
 def to_json(table: SpeedupTable) -> str:

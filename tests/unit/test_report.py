@@ -19,7 +19,7 @@ from orchestrator.measurement import Finding, Memory, Outcome
 from orchestrator.plan import Group
 from orchestrator.report import FORMATS, figures, render, write_reports
 from orchestrator.report.clean import clean, csv_cell, markdown
-from orchestrator.report.flat import COLUMNS
+from orchestrator.report.flat import COLUMNS, to_frame
 from tests.analysis_runs import (
     BASELINE,
     FACTORS,
@@ -368,3 +368,12 @@ def test_an_invalid_row_can_have_no_speed_up(table: SpeedupTable) -> None:
 def test_a_single_block_shows_that_there_is_no_interval() -> None:
     run = run_of([ok(BASELINE, 0, 3000.0), ok(INT8, 0, 2000.0)])
     assert "1.50× [no interval]" in render(analyse(run), "text")
+
+
+def test_a_notebook_gets_the_same_table_typed(table: SpeedupTable) -> None:
+    frame = to_frame(table)
+    assert tuple(frame.columns) == COLUMNS
+    assert frame["blocks"].tolist() == [row.blocks for row in table.rows]
+    measured = [row.speedup for row in table.rows if row.speedup is not None]
+    assert frame["speedup"].dropna().tolist() == measured
+    assert frame["threads"].isna().sum() == sum(row.threads is None for row in table.rows)
