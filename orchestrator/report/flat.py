@@ -73,9 +73,10 @@ def to_frame(table: SpeedupTable) -> pd.DataFrame:
 
     rows = [[_flat(row, column) for column in COLUMNS] for row in table.rows]
     frame: pd.DataFrame = pd.DataFrame(rows, columns=list(COLUMNS))
-    for columns, kind in ((_COUNTS, "Int64"), (_FIGURES, "float64")):
-        for column in columns:
-            frame[column] = frame[column].astype(kind)
+    for column in _COUNTS:
+        frame[column] = frame[column].astype(pd.Int64Dtype())
+    for column in _FIGURES:
+        frame[column] = frame[column].astype(float)
     return frame
 
 
