@@ -2,18 +2,7 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
-
-_ESCAPES = re.compile(
-    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor
-    r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f]).*?(?:\x07|\x1b\\|\x9c|\Z)"  # OSC, DCS and the like
-    r"|\x1b[ -/]*[0-~]",  # every other escape
-    re.DOTALL,
-)
-
-#: Control, format (bidirectional overrides, zero width) and surrogate characters.
-_INVISIBLE = frozenset({"Cc", "Cf", "Cs"})
+from orchestrator.printable import printable
 
 _LONGEST = 400
 
@@ -25,18 +14,8 @@ _MARKDOWN = str.maketrans(
 _FORMULA = ("=", "+", "-", "@")
 
 
-def printable(text: str) -> str:
-    """``text`` on one line, without terminal escapes or invisible characters."""
-    visible = "".join(
-        " " if c.isspace() else c
-        for c in _ESCAPES.sub("", text)
-        if c.isspace() or unicodedata.category(c) not in _INVISIBLE
-    )
-    return " ".join(visible.split())
-
-
 def clean(text: str) -> str:
-    """The same, cut at 400 characters: for what a device says."""
+    """``text`` made printable and cut at 400 characters: for what a device says."""
     line = printable(text)
     return line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…"
 

@@ -12,8 +12,9 @@ from rich.padding import Padding
 from rich.text import Text
 
 from orchestrator.analysis.table import Speedup, SpeedupTable, Verdict
+from orchestrator.printable import printable
 from orchestrator.report import figures
-from orchestrator.report.clean import clean, printable
+from orchestrator.report.clean import clean
 from orchestrator.report.notes import (
     METHOD,
     SectionKey,
