@@ -44,17 +44,18 @@ from orchestrator.runs.directory import RunDirectory, new_run_id
 from orchestrator.runs.journal import Journal, utc_now
 from orchestrator.runs.manifest import BinaryRecord, Manifest, read_manifest, write_manifest
 from orchestrator.runs.records import ArtifactRecord
-from orchestrator.zoo import ModelArtifact, ensure_artifacts, find_artifacts
+from orchestrator.zoo import BuildOptions, ModelArtifact, artifacts_by_hash, ensure_artifacts
 
 _PACKAGES = ("fabric", "paramiko", "numpy", "scipy", "pandas", "pydantic")
 
 
 @dataclass(frozen=True)
 class Places:
-    """The folders a run reads and writes."""
+    """The folders a run reads and writes; ``representative`` holds images to calibrate on."""
 
     results: Path
     models: Path
+    representative: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,14 @@ class Reached:
     errors: tuple[DeviceError, ...]
 
 
+def build_options(suite: Suite, representative: Path | None) -> BuildOptions:
+    """How the models of a suite are built: so that the runtime it names can load them."""
+    old = suite.runtime == "tflite-runtime"
+    return BuildOptions(
+        representative=representative, compatibility="tflite-2.14" if old else "current"
+    )
+
+
 def start(
     inventory: Inventory,
     devices: Sequence[Device],
@@ -119,10 +128,17 @@ def start(
     fleet = Fleet(inventory, tuple(devices), plan, build_agent_archive(), new_run_id())
     reached = reach_all(fleet, console)
     with _closing(reached):
+        options = build_options(suite, places.representative)
+        if options.compatibility != "current":
+            console.say(
+                f"models: built for {options.compatibility}, because suite {suite.name} asks for "
+                f"runtime {suite.runtime}"
+            )
         models = ensure_artifacts(
             plan.variants,
             places.models,
             on_progress=lambda p: console.say(f"models {p.done}/{p.total}: {p.step}"),
+            options=options,
         )
         reached, binaries = _fetch_binaries(fleet, reached, plan, places.models, console)
         directory = RunDirectory.create(places.results, fleet.run_id)
@@ -256,8 +272,8 @@ def _fetch_binary(device: Device, node: Node, models_dir: Path, console: Console
 
 def _stored_materials(manifest: Manifest, models_dir: Path) -> Materials:
     """The bytes of an earlier run, exactly those: another build of a model is another model."""
-    variants = [record.variant for record in manifest.artifacts]
-    models = find_artifacts(variants, models_dir, verify=True)
+    hashes = {record.variant: record.sha256 for record in manifest.artifacts}
+    models = artifacts_by_hash(hashes, models_dir)
     for record in manifest.artifacts:
         model = models.get(record.variant)
         if model is None or model.sha256 != record.sha256:

@@ -24,7 +24,7 @@ from orchestrator.report.plan import describe_plan
 from orchestrator.runs.directory import RunDirectory
 from orchestrator.zoo import find_artifacts
 
-_OVERRIDES = ("suite", "blocks", "precision", "budget", "seed")
+_OVERRIDES = ("suite", "blocks", "precision", "budget", "seed", "representative")
 
 
 def run(arguments: argparse.Namespace) -> Answer:
@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> Answer:
 def _measure(
     arguments: argparse.Namespace, console: Console, stop: StopRequest
 ) -> campaign.Conclusion:
-    places = campaign.Places(arguments.results, arguments.models)
+    places = campaign.Places(arguments.results, arguments.models, arguments.representative)
     if arguments.resume is not None:
         _refuse_overrides(arguments)
         directory = RunDirectory.find(arguments.results, arguments.resume)
@@ -127,7 +127,8 @@ def plan(arguments: argparse.Namespace) -> Answer:
     devices = reachable(inventory, arguments.device)
     seed = _seed(arguments)
     made = make_plan(devices, suite, seed=seed)
-    known = find_artifacts(made.variants, arguments.models)
+    options = campaign.build_options(suite, arguments.representative)
+    known = find_artifacts(made.variants, arguments.models, options=options)
     sizes = {variant: artifact.size_bytes for variant, artifact in known.items()}
     if arguments.json:
         trials = [trial.to_json() for device in made.devices for trial in device.trials]

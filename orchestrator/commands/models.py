@@ -6,14 +6,19 @@ import argparse
 import difflib
 import json
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
 from orchestrator.answer import Answer
+from orchestrator.campaign import build_options
 from orchestrator.commands.terminal import answer_width, colour_wanted
+from orchestrator.config import Suite, load_suite
 from orchestrator.console import Console
 from orchestrator.errors import UsageError
 from orchestrator.plan import Variant
 from orchestrator.report.grid import render_grid
 from orchestrator.zoo import (
+    BuildOptions,
     BuildProgress,
     Inspection,
     ModelArtifact,
@@ -57,15 +62,38 @@ def _artifact_row(artifact: ModelArtifact) -> tuple[str, ...]:
 
 def build(arguments: argparse.Namespace) -> Answer:
     """Build what is missing; what is there is verified and used again."""
-    models = arguments.names or ["mobilenet_v1", "resnet50"]
-    schemes = arguments.scheme or list(known_schemes())
-    _check_known("model", models, known_models())
-    _check_known("scheme", schemes, known_schemes())
-    variants = [Variant(model, scheme) for model in models for scheme in schemes]
+    if arguments.suite is not None and arguments.names:
+        raise UsageError("name models, or a suite with --suite, not both")
+    variants, options = _asked_for(arguments)
     console = Console()
-    built = ensure_artifacts(variants, arguments.models, on_progress=lambda p: _tell(console, p))
+    built = ensure_artifacts(
+        variants, arguments.models, on_progress=lambda p: _tell(console, p), options=options
+    )
     header = ("model", "scheme", "MB", "weights", "SHA-256", "file")
     return Answer(_grid(header, [_artifact_row(built[variant]) for variant in variants]))
+
+
+def _asked_for(arguments: argparse.Namespace) -> tuple[list[Variant], BuildOptions]:
+    """The models named, or those of a suite, in the way the arguments and the suite ask for."""
+    _check_known("model", arguments.names, known_models())
+    _check_known("scheme", arguments.scheme, known_schemes())
+    if arguments.names:
+        models, schemes = arguments.names, list(known_schemes())
+        options = BuildOptions(representative=arguments.representative)
+    else:
+        suite = _suite(arguments.suite or "quick")
+        models, schemes = list(suite.models), list(suite.schemes)
+        options = build_options(suite, arguments.representative)
+    if arguments.compatibility is not None:
+        options = replace(options, compatibility=arguments.compatibility)
+    schemes = arguments.scheme or schemes
+    return [Variant(model, scheme) for model in models for scheme in schemes], options
+
+
+def _suite(name: str) -> Suite:
+    return load_suite(
+        name, relative_to=Path(), known_models=known_models(), known_schemes=known_schemes()
+    )
 
 
 def _tell(console: Console, progress: BuildProgress) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.analysis.table import Speedup, SpeedupTable
 from orchestrator.report.clean import csv_cell
-from orchestrator.report.notes import METHOD, codes
+from orchestrator.report.notes import METHOD, codes, weights
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -94,7 +94,8 @@ def to_csv(table: SpeedupTable) -> str:
 
 def to_json(table: SpeedupTable) -> str:
     """All there is. ASCII only, so that no terminal can be told anything by printing it."""
-    document = {"format": JSON_FORMAT, "method": METHOD, **_jsonable(asdict(table))}
+    head = {"format": JSON_FORMAT, "method": METHOD, "weights": weights(table)}
+    document = {**head, **_jsonable(asdict(table))}
     document["speedups"] = document.pop("rows")
     return json.dumps(document, indent=1, allow_nan=False) + "\n"
 

@@ -19,6 +19,7 @@ from orchestrator.report.notes import (
     sections,
     setting,
     totals,
+    weights,
 )
 
 _HEADER = (
@@ -41,6 +42,8 @@ def to_markdown(table: SpeedupTable) -> str:
         f"# Speed-up over {safe(table.baseline)}",
         f"Run {safe(table.run_id)}, {totals(table)}.",
     ]
+    if sources := weights(table):
+        parts.append(f"Weights: {safe(sources)}.")
     for key, rows in sections(table.rows).items():
         parts += [f"## {safe(device_title(rows))}", f"{safe(setting(rows))}."]
         parts.append(_table(_HEADER, (_cells(row) for row in rows)))

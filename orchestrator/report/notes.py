@@ -157,6 +157,18 @@ def totals(table: SpeedupTable) -> str:
     return line
 
 
+def weights(table: SpeedupTable) -> str:
+    """``random(seed=0) (mobilenet_v1, resnet50), imagenet (vgg16)``; empty where nobody knows."""
+    models: dict[str, list[str]] = {}
+    for row in table.rows:
+        for source in dict.fromkeys((row.baseline_weights, row.treatment_weights)):
+            if source and row.model not in models.setdefault(source, []):
+                models[source].append(row.model)
+    return ", ".join(
+        f"{clean(source)} ({', '.join(map(clean, named))})" for source, named in models.items()
+    )
+
+
 def problem(each: Problem) -> str:
     """``cc1 resnet50 full_int8: 6 timing trials ended timeout: did not finish …``."""
     ended = f"{counted(each.count, f'{each.kind.value} trial')} ended {each.outcome.value}"

@@ -27,6 +27,7 @@ from orchestrator.report.notes import (
     sections,
     setting,
     totals,
+    weights,
 )
 from orchestrator.report.pivot import pivots
 
@@ -99,6 +100,8 @@ def _head(console: Console, table: SpeedupTable) -> None:
         console, Text(f"Speed-up over {clean(table.baseline)}, run {clean(table.run_id)}", "bold")
     )
     _line(console, Text(totals(table)))
+    if sources := weights(table):
+        _paragraph(console, "", f"weights: {sources}")
     if not table.rows:
         _paragraph(console, "", "Nothing was compared: no scheme beside the baseline was planned.")
 

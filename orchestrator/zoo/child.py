@@ -45,6 +45,7 @@ class BuildRequest:
             "policy": self.options.weights,
             "seed": self.options.seed,
             "representative": None if folder is None else str(folder.absolute()),
+            "compatibility": self.options.compatibility,
             "models_dir": str(self.models_dir.absolute()),
         }
 
@@ -56,6 +57,7 @@ class BuildRequest:
             weights=data["policy"],
             seed=data["seed"],
             representative=None if folder is None else Path(folder),
+            compatibility=data["compatibility"],
         )
         return cls(
             model=data["model"],
@@ -70,10 +72,12 @@ def run_build(
     request: BuildRequest,
     on_message: Callable[[Mapping[str, str]], None],
     command: Sequence[str] = _COMMAND,
+    on_start: Callable[[subprocess.Popen[bytes]], None] = lambda _: None,
 ) -> None:
     """Build in a child and return when it is done; it is gone when this returns or raises.
 
-    ``on_message`` gets every ``step`` and ``stored`` line. Raises ModelBuildError.
+    ``on_message`` gets every ``step`` and ``stored`` line, ``on_start`` the process, which another
+    thread may kill. Raises ModelBuildError.
     """
     logs = request.models_dir / "build-logs"
     make_folder(logs)
@@ -93,6 +97,7 @@ def run_build(
             start_new_session=True,
         )
         try:
+            on_start(process)
             error = _follow(process, request, on_message)
         finally:
             _end(process)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +23,7 @@ from orchestrator.zoo.catalog import (
     recipe_key,
 )
 from orchestrator.zoo.child import BuildRequest, run_build
+from orchestrator.zoo.parallel import Job, capacity, run_jobs
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,25 @@ def stored_artifacts(models_dir: Path) -> tuple[ModelArtifact, ...]:
     return tuple(_artifact(entry, store) for entry in store.entries())
 
 
+def artifacts_by_hash(
+    hashes: Mapping[Variant, str], models_dir: Path
+) -> dict[Variant, ModelArtifact]:
+    """Those of the files, each named by its SHA-256, that are there and whole, whatever the options
+    that they were built with. Raises ArtifactError where one is damaged.
+    """
+    store = ArtifactStore(models_dir)
+    found: dict[Variant, ModelArtifact] = {}
+    for entry in store.entries():
+        variant = Variant(entry.model, entry.scheme)
+        if hashes.get(variant) != entry.sha256 or not store.path(entry).exists():
+            continue
+        damage = store.damage(entry, verify=True)
+        if damage is not None:
+            raise ArtifactError(damage)
+        found[variant] = _artifact(entry, store)
+    return found
+
+
 def ensure_artifacts(
     variants: Iterable[Variant],
     models_dir: Path,
@@ -84,6 +106,9 @@ def ensure_artifacts(
     options: BuildOptions = DEFAULT_OPTIONS,
 ) -> dict[Variant, ModelArtifact]:
     """All the variants, built where they are missing or damaged; every hash is verified.
+
+    Models are built side by side where memory and cores allow; ``on_progress`` may be called from
+    any thread, one call at a time.
 
     Raises ModelBuildError or ArtifactError. What was built until then stays and is found again.
     """
@@ -111,30 +136,59 @@ class _Builder:
         self._wanted = wanted
         self._options = options
         self._on_progress = on_progress
-        self._done = 0
+        self._done: dict[str, int] = {}
+        self._children: list[subprocess.Popen[bytes]] = []
+        self._interrupted = False
+        self._guard = threading.RLock()
 
     def on_wait(self) -> None:
         self._say(f"waiting: another process builds in {self.store.folder}")
 
     def ensure(self) -> dict[Variant, ModelArtifact]:
-        """Under the lock: everything, one model after the other."""
+        """Under the lock: everything, as many models at a time as there is room for."""
         made: dict[Variant, ModelArtifact] = {}
+        missing: list[str] = []
         for model in dict.fromkeys(variant.model for variant in self._wanted):
-            made |= self._ensure_model(model, done_before=len(made))
+            wanted = [variant for variant in self._wanted if variant.model == model]
+            found, _ = _Stock(self.store, self._options).look(wanted, verify=True)
+            self._done[model] = len(found)
+            made |= found
+            if len(found) < len(wanted):
+                missing.append(model)
+
+        def job(model: str) -> Job:
+            def build() -> None:
+                made.update(self._ensure_model(model))
+
+            return Job(model, MODELS[model].peak_mb, build)
+
+        run_jobs([job(model) for model in missing], capacity(), self._kill_children)
         return {variant: made[variant] for variant in self._wanted}
 
-    def _ensure_model(self, model: str, done_before: int) -> dict[Variant, ModelArtifact]:
+    def _kill_children(self) -> None:
+        with self._guard:
+            self._interrupted = True
+            for child in self._children:
+                child.kill()
+
+    def _on_start(self, child: subprocess.Popen[bytes]) -> None:
+        with self._guard:
+            self._children.append(child)
+            if self._interrupted:
+                child.kill()
+
+    def _ensure_model(self, model: str) -> dict[Variant, ModelArtifact]:
         wanted = tuple(variant for variant in self._wanted if variant.model == model)
         # The first build may reveal that this toolchain cannot make the weights of the stored
         # schemes again; then those no longer count, and a second build makes them too.
         for attempt in range(3):
             stock = _Stock(self.store, self._options)
             found, damaged = stock.look(wanted, verify=True)
-            self._done = done_before + len(found)
+            self._done[model] = len(found)
             if len(found) == len(wanted):
                 return found
             for trouble in damaged.values():
-                self._say(f"{trouble}: building it again")
+                self._say(f"{model}: {trouble}: building it again")
             if attempt == 1:
                 self._say(
                     f"{model}: these are not the weights of the stored files: building those again"
@@ -150,18 +204,23 @@ class _Builder:
     def _build(self, model: str, schemes: tuple[str, ...], weights: str) -> None:
         _check_tensorflow()
         request = BuildRequest(model, schemes, weights, self._options, self.store.folder)
-        run_build(request, lambda message: self._on_message(model, message))
+        run_build(
+            request, lambda message: self._on_message(model, message), on_start=self._on_start
+        )
 
     def _on_message(self, model: str, message: Mapping[str, str]) -> None:
         scheme = message.get("stored")
         if scheme is None:
-            self._say(message["step"])
+            self._say(f"{model}: {message['step']}")
             return
-        self._done += 1
-        self._say(f"{model}: {scheme} is ready", Variant(model, scheme))
+        with self._guard:
+            self._done[model] += 1
+            self._say(f"{model}: {scheme} is ready", Variant(model, scheme))
 
     def _say(self, step: str, variant: Variant | None = None) -> None:
-        self._on_progress(BuildProgress(variant, step, self._done, len(self._wanted)))
+        with self._guard:
+            done = sum(self._done.values())
+            self._on_progress(BuildProgress(variant, step, done, len(self._wanted)))
 
 
 class _Stock:

@@ -55,6 +55,7 @@ FENCES: dict[str, tuple[str, ...]] = {
     "cryptography": ("orchestrator/fleet/ssh",),  # paramiko raises its exceptions
     "tensorflow": ("orchestrator/zoo", "agents/litert.py"),
     "keras": ("orchestrator/zoo",),
+    "ai_edge_quantizer": ("orchestrator/zoo",),
     "ai_edge_litert": ("agents/litert.py",),
     "tflite_runtime": ("agents/litert.py",),
     "numpy": ("orchestrator/zoo", "agents/litert.py"),
