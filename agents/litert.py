@@ -40,6 +40,9 @@ MAX_INVOCATIONS = 40_000
 
 _INPUT_SEED = 20180
 
+#: Images have no more channels than this, and are larger than this many pixels.
+_MAX_CHANNELS = 4
+
 #: Where each runtime keeps its interpreter, in the order of preference.
 RUNTIMES = {
     "ai-edge-litert": "ai_edge_litert.interpreter",
@@ -62,6 +65,7 @@ _INCOMPATIBLE = (
     "ops are not supported by this interpreter",
     "Model provided is schema version",
 )
+_NO_MEMORY = ("std::bad_alloc", "Cannot allocate memory", "out of memory", "failed to allocate")
 _NO_MODEL = ("not a valid Flatbuffer", "Could not open", "Mmap of", "model identifier")
 
 
@@ -116,6 +120,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--delegate", choices=("xnnpack", "none"), required=True)
     parser.add_argument("--runtime", choices=("any", *RUNTIMES), default="any")
     parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--input-size", type=int, default=0, help="height and width; 0: its own")
     parser.add_argument("--memory", action="store_true", help="measure memory from a reset peak")
     return parser
 
@@ -159,6 +164,7 @@ def measure(args: argparse.Namespace, begin: Callable[[str], None]) -> dict[str,
         "python": platform.python_version(),
         "threads": args.threads,
         "batch": args.batch,
+        "input_size": args.input_size,
         "delegate": args.delegate,
         "delegated_nodes": delegated,
         "total_nodes": total,
@@ -226,9 +232,10 @@ def load(runtime: Runtime, args: argparse.Namespace) -> Loaded:
         interpreter = runtime.module.Interpreter(
             model_path=args.model, num_threads=args.threads, **resolver
         )
-        if args.batch != 1:
-            _resize(interpreter, args.batch)
-        interpreter.allocate_tensors()
+        if args.batch != 1 or args.input_size:
+            _allocate_resized(interpreter, args.batch, args.input_size)
+        else:
+            interpreter.allocate_tensors()
         end = time.perf_counter_ns()
     except (ValueError, RuntimeError) as error:
         raise ChildError(_kind(str(error)), "cannot load the model: %s" % error) from error
@@ -250,12 +257,42 @@ def _resolver(runtime: Runtime, delegate: str) -> dict[str, Any]:
     return {"experimental_op_resolver_type": plain}
 
 
-def _resize(interpreter: Any, batch: int) -> None:
-    for detail in interpreter.get_input_details():
-        shape = [int(size) for size in detail["shape"]]
-        if not shape:
-            raise ValueError("input %s is a scalar and has no batch" % detail["name"])
-        interpreter.resize_tensor_input(detail["index"], [batch, *shape[1:]])
+def _allocate_resized(interpreter: Any, batch: int, size: int) -> None:
+    """Resize every input, allocate, and see that the graph went along."""
+    asked = "batch %d" % batch + (", inputs of %d x %d" % (size, size) if size else "")
+    rows = [_rows(detail) for detail in interpreter.get_output_details()]
+    try:
+        for detail in interpreter.get_input_details():
+            shape = _resized([int(side) for side in detail["shape"]], batch, size)
+            interpreter.resize_tensor_input(detail["index"], shape)
+        interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        if any(words in str(error) for words in _NO_MEMORY):
+            raise MemoryError("%s: %s" % (asked, error)) from error
+        raise ChildError("incompatible", "the graph cannot take %s: %s" % (asked, error)) from error
+    # A reshape to a fixed width can swallow items: 49 small ones become 16 large ones.
+    for before, detail in zip(rows, interpreter.get_output_details()):
+        if before == 1 and _rows(detail) != batch:
+            message = "the graph cannot take %s: output %s has %s rows" % (
+                asked, detail["name"], _rows(detail)
+            )
+            raise ChildError("incompatible", message)
+
+
+def _rows(detail: dict[str, Any]) -> int | None:
+    return int(detail["shape"][0]) if len(detail["shape"]) else None
+
+
+def _resized(shape: list[int], batch: int, size: int) -> list[int]:
+    if not shape:
+        raise ValueError("an input is a scalar and has no batch")
+    if not size:
+        return [batch, *shape[1:]]
+    if len(shape) != 4:
+        raise ValueError("an input has shape %s, not that of images" % shape)
+    if shape[1] <= _MAX_CHANNELS < shape[3]:  # channels first
+        return [batch, shape[1], size, size]
+    return [batch, size, size, shape[3]]
 
 
 def _kind(message: str) -> str:
