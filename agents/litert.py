@@ -66,6 +66,7 @@ _INCOMPATIBLE = (
     "Model provided is schema version",
 )
 _NO_MEMORY = ("std::bad_alloc", "Cannot allocate memory", "out of memory", "failed to allocate")
+_CANNOT_RESHAPE = "XNNPack delegate failed to reshape"
 _NO_MODEL = ("not a valid Flatbuffer", "Could not open", "Mmap of", "model identifier")
 
 
@@ -87,8 +88,11 @@ class Runtime(NamedTuple):
 
 
 class Loaded(NamedTuple):
+    """``rows``: the first dimension of every output, as the file has it."""
+
     interpreter: Any
     init_us: float
+    rows: Sequence[int | None]
 
 
 def main(argv: Sequence[str]) -> int:
@@ -156,6 +160,8 @@ def measure(args: argparse.Namespace, begin: Callable[[str], None]) -> dict[str,
     _run(loaded.interpreter.invoke, fill, (("warmup", warmup), ("steady", steady)), begin)
     memory["end"] = memory_now()
     begin("report")
+    if args.batch != 1 or args.input_size:
+        _check_rows(loaded.rows, loaded.interpreter, args.batch)
     delegated, total = delegated_nodes(loaded.interpreter)
     return {
         "schema": RESULT_SCHEMA,
@@ -232,14 +238,15 @@ def load(runtime: Runtime, args: argparse.Namespace) -> Loaded:
         interpreter = runtime.module.Interpreter(
             model_path=args.model, num_threads=args.threads, **resolver
         )
+        rows = [_rows(detail) for detail in interpreter.get_output_details()]
         if args.batch != 1 or args.input_size:
-            _allocate_resized(interpreter, args.batch, args.input_size)
+            _allocate_resized(runtime, interpreter, args)
         else:
             interpreter.allocate_tensors()
         end = time.perf_counter_ns()
     except (ValueError, RuntimeError) as error:
         raise ChildError(_kind(str(error)), "cannot load the model: %s" % error) from error
-    return Loaded(interpreter, _microseconds(end - start))
+    return Loaded(interpreter, _microseconds(end - start), rows)
 
 
 def _resolver(runtime: Runtime, delegate: str) -> dict[str, Any]:
@@ -257,26 +264,55 @@ def _resolver(runtime: Runtime, delegate: str) -> dict[str, Any]:
     return {"experimental_op_resolver_type": plain}
 
 
-def _allocate_resized(interpreter: Any, batch: int, size: int) -> None:
-    """Resize every input, allocate, and see that the graph went along."""
-    asked = "batch %d" % batch + (", inputs of %d x %d" % (size, size) if size else "")
-    rows = [_rows(detail) for detail in interpreter.get_output_details()]
+def _allocate_resized(runtime: Runtime, interpreter: Any, args: argparse.Namespace) -> None:
+    """Resize every input and allocate. Raises ChildError or MemoryError."""
+    asked = "batch %d" % args.batch
+    if args.input_size:
+        asked += ", inputs of %d x %d" % (args.input_size, args.input_size)
     try:
-        for detail in interpreter.get_input_details():
-            shape = _resized([int(side) for side in detail["shape"]], batch, size)
-            interpreter.resize_tensor_input(detail["index"], shape)
-        interpreter.allocate_tensors()
+        _resize(interpreter, args.batch, args.input_size)
     except (ValueError, RuntimeError) as error:
-        if any(words in str(error) for words in _NO_MEMORY):
+        if _is_out_of_memory(runtime, args, str(error)):
             raise MemoryError("%s: %s" % (asked, error)) from error
         raise ChildError("incompatible", "the graph cannot take %s: %s" % (asked, error)) from error
-    # A reshape to a fixed width can swallow items: 49 small ones become 16 large ones.
-    for before, detail in zip(rows, interpreter.get_output_details()):
+
+
+def _resize(interpreter: Any, batch: int, size: int) -> None:
+    for detail in interpreter.get_input_details():
+        shape = _resized([int(side) for side in detail["shape"]], batch, size)
+        interpreter.resize_tensor_input(detail["index"], shape)
+    interpreter.allocate_tensors()
+
+
+def _is_out_of_memory(runtime: Runtime, args: argparse.Namespace, message: str) -> bool:
+    """XNNPACK has one message for a shape it cannot take and for memory it cannot get.
+
+    A graph that takes two items takes any number of them, memory permitting.
+    """
+    if any(words in message for words in _NO_MEMORY):
+        return True
+    if _CANNOT_RESHAPE not in message or args.batch <= 2:
+        return False
+    try:
+        another = runtime.module.Interpreter(model_path=args.model, num_threads=1)
+        _resize(another, 2, args.input_size)
+    except (ValueError, RuntimeError):
+        return False
+    return True
+
+
+def _check_rows(rows: Sequence[int | None], interpreter: Any, batch: int) -> None:
+    """Whether every item came out: a reshape to a fixed width can make 16 large ones of 49.
+
+    After an inference, because until then the shape of an output may be open.
+    """
+    for before, detail in zip(rows, interpreter.get_output_details()):  # noqa: B905 (Python 3.8)
         if before == 1 and _rows(detail) != batch:
-            message = "the graph cannot take %s: output %s has %s rows" % (
-                asked, detail["name"], _rows(detail)
+            raise ChildError(
+                "incompatible",
+                "the graph makes %s of %d items in output %s"
+                % (_rows(detail), batch, detail["name"]),
             )
-            raise ChildError("incompatible", message)
 
 
 def _rows(detail: dict[str, Any]) -> int | None:

@@ -118,7 +118,14 @@ class Group:
     def key(self) -> str:
         """A stable name of the group, unique within a run."""
         f = self.factors
-        condition = (f.runner, f.runtime, f.delegate, f"t{f.threads}", f"b{f.batch}", f.isa)
+        condition: tuple[str, ...] = (
+            f.runner,
+            f.runtime,
+            f.delegate,
+            f"t{f.threads}",
+            f"b{f.batch}",
+            f.isa,
+        )
         # a factor at its default is left out, so that keys and trial ids of earlier runs stay
         condition += (f"i{f.input_size}",) if f.input_size else ()
         return "/".join((self.device, self.model, *condition))

@@ -21,8 +21,10 @@ from orchestrator.config.values import LocalPath, Name, Sha256, Text, check_name
 SUFFIXES = (".tflite", ".pt", ".pth")
 
 _INTEGER = frozenset(
-    ("dynamic_range", "full_int8", "weight_only_int8", "mixed")
-    + ("dynamic_int8", "static_int8", "qat_int8")
+    (
+        *("dynamic_range", "full_int8", "weight_only_int8", "mixed"),
+        *("dynamic_int8", "static_int8", "qat_int8"),
+    )
 )
 #: How people name a quantized file, and the schemes that such a name can truly stand for.
 ENDINGS: Mapping[str, frozenset[str]] = {
@@ -154,9 +156,7 @@ def _read_one(problems: Problems, path: Path, node: MappingNode) -> UserModel | 
     return None
 
 
-def _explicit(
-    problems: Problems, place: str, node: MappingNode, folder: Path
-) -> UserModel | None:
+def _explicit(problems: Problems, place: str, node: MappingNode, folder: Path) -> UserModel | None:
     found = problems.validate(_Variants, node, folder=folder)
     if found is None:
         return None
@@ -166,14 +166,13 @@ def _explicit(
         return None
     marks = {label: _mark_in(written, label) for label in found.variants}
     files = [UserFile(path=path, label=label) for label, path in found.variants.items()]
-    if not all([_check_file(problems, marks[str(f.label)], f.path) for f in files]):
+    whole = [_check_file(problems, marks[str(f.label)], f.path) for f in files]
+    if not all(whole):
         return None
     return UserModel(name=found.name, files=tuple(files), input=found.input, place=place)
 
 
-def _by_name(
-    problems: Problems, place: str, node: MappingNode, folder: Path
-) -> UserModel | None:
+def _by_name(problems: Problems, place: str, node: MappingNode, folder: Path) -> UserModel | None:
     found = problems.validate(_OneFile, node, folder=folder)
     if found is None:
         return None

@@ -272,7 +272,7 @@ def _quantized_operators(model: ModelFile) -> float:
 
 
 def _is_quantized(op: Operator, graph: Graph) -> bool:
-    """Whether it has integer weights, also ones dequantized just before it, or works on integers."""
+    """Whether it has integer weights, also ones dequantized before it, or works on integers."""
     tensors = [graph.tensors[i] for i in (*op.inputs, *op.outputs)]
     if any(t.scales and t.dtype in _INTEGER_WEIGHTS for t in tensors):
         return True

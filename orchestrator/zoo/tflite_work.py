@@ -8,6 +8,7 @@ not known from the file.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 
 from orchestrator.zoo.tflite_file import Graph, Operator, Tensor
 
@@ -26,25 +27,44 @@ def multiply_accumulates(operator: Operator, graph: Graph) -> int | None:
     """Of one operator; None where the file does not tell."""
     inputs = [graph.tensors[index] for index in operator.inputs]
     outputs = [graph.tensors[index] for index in operator.outputs]
-    if len(inputs) < 2 or not outputs:
+    count = _COUNTS.get(operator.name)
+    if count is None or len(inputs) < 2 or not outputs:
         return None
-    first, second, output = inputs[0], inputs[1], outputs[0]
-    if operator.name == "CONV_2D" and _known(output, 4) and _known(second, 4):
-        return _elements(output) * math.prod(second.shape[1:])
-    if operator.name == "DEPTHWISE_CONV_2D" and _known(output, 4) and _known(second, 4):
-        return _elements(output) * math.prod(second.shape[1:3])
-    if operator.name == "FULLY_CONNECTED" and _known(second, 2) and _known(output):
-        return _elements(output) * second.shape[1]
-    if operator.name == "TRANSPOSE_CONV" and len(inputs) > 2 and _known(second, 4):
-        return _elements(inputs[2]) * math.prod(second.shape[:3]) if _known(inputs[2], 4) else None
-    if operator.name == "BATCH_MATMUL" and all(map(_known, (first, second, output))):
-        return _matmul(first, output)
-    return None
+    return count(inputs, outputs[0])
 
 
-def _matmul(first: Tensor, output: Tensor) -> int | None:
+def _convolution(inputs: list[Tensor], output: Tensor) -> int | None:
+    """Weights are [out, height, width, in (of a group)]."""
+    if not (_known(output, 4) and _known(inputs[1], 4)):
+        return None
+    return _elements(output) * math.prod(inputs[1].shape[1:])
+
+
+def _depthwise(inputs: list[Tensor], output: Tensor) -> int | None:
+    """Weights are [1, height, width, out]."""
+    if not (_known(output, 4) and _known(inputs[1], 4)):
+        return None
+    return _elements(output) * math.prod(inputs[1].shape[1:3])
+
+
+def _transposed(inputs: list[Tensor], _: Tensor) -> int | None:
+    """Inputs are the output's shape, weights [out, height, width, in], and the image."""
+    if len(inputs) < 3 or not (_known(inputs[2], 4) and _known(inputs[1], 4)):
+        return None
+    return _elements(inputs[2]) * math.prod(inputs[1].shape[:3])
+
+
+def _dense(inputs: list[Tensor], output: Tensor) -> int | None:
+    """Weights are [out, in]."""
+    if not (_known(output) and _known(inputs[1], 2)):
+        return None
+    return _elements(output) * inputs[1].shape[1]
+
+
+def _matmul(inputs: list[Tensor], output: Tensor) -> int | None:
     """Rows × inner × columns: of the first factor's two sides, one is the rows, in either order."""
-    if len(first.shape) < 2 or len(output.shape) < 2:
+    first = inputs[0]
+    if not all(len(t.shape) >= 2 and _known(t) for t in (first, output)):
         return None
     rows = output.shape[-2]
     sides = first.shape[-2] * first.shape[-1]
@@ -59,3 +79,12 @@ def _known(tensor: Tensor, rank: int | None = None) -> bool:
 
 def _elements(tensor: Tensor) -> int:
     return math.prod(1 if side < 0 else side for side in tensor.shape)
+
+
+_COUNTS: Mapping[str, Callable[[list[Tensor], Tensor], int | None]] = {
+    "CONV_2D": _convolution,
+    "DEPTHWISE_CONV_2D": _depthwise,
+    "TRANSPOSE_CONV": _transposed,
+    "FULLY_CONNECTED": _dense,
+    "BATCH_MATMUL": _matmul,
+}
