@@ -40,6 +40,9 @@ MAX_INVOCATIONS = 40_000
 
 _INPUT_SEED = 20180
 
+#: Images have no more channels than this, and are larger than this many pixels.
+_MAX_CHANNELS = 4
+
 #: Where each runtime keeps its interpreter, in the order of preference.
 RUNTIMES = {
     "ai-edge-litert": "ai_edge_litert.interpreter",
@@ -62,6 +65,8 @@ _INCOMPATIBLE = (
     "ops are not supported by this interpreter",
     "Model provided is schema version",
 )
+_NO_MEMORY = ("std::bad_alloc", "Cannot allocate memory", "out of memory", "failed to allocate")
+_CANNOT_RESHAPE = "XNNPack delegate failed to reshape"
 _NO_MODEL = ("not a valid Flatbuffer", "Could not open", "Mmap of", "model identifier")
 
 
@@ -83,8 +88,11 @@ class Runtime(NamedTuple):
 
 
 class Loaded(NamedTuple):
+    """``rows``: the first dimension of every output, as the file has it."""
+
     interpreter: Any
     init_us: float
+    rows: Sequence[int | None]
 
 
 def main(argv: Sequence[str]) -> int:
@@ -116,6 +124,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--delegate", choices=("xnnpack", "none"), required=True)
     parser.add_argument("--runtime", choices=("any", *RUNTIMES), default="any")
     parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--input-size", type=int, default=0, help="height and width; 0: its own")
     parser.add_argument("--memory", action="store_true", help="measure memory from a reset peak")
     return parser
 
@@ -151,6 +160,8 @@ def measure(args: argparse.Namespace, begin: Callable[[str], None]) -> dict[str,
     _run(loaded.interpreter.invoke, fill, (("warmup", warmup), ("steady", steady)), begin)
     memory["end"] = memory_now()
     begin("report")
+    if args.batch != 1 or args.input_size:
+        _check_rows(loaded.rows, loaded.interpreter, args.batch)
     delegated, total = delegated_nodes(loaded.interpreter)
     return {
         "schema": RESULT_SCHEMA,
@@ -159,6 +170,7 @@ def measure(args: argparse.Namespace, begin: Callable[[str], None]) -> dict[str,
         "python": platform.python_version(),
         "threads": args.threads,
         "batch": args.batch,
+        "input_size": args.input_size,
         "delegate": args.delegate,
         "delegated_nodes": delegated,
         "total_nodes": total,
@@ -226,13 +238,15 @@ def load(runtime: Runtime, args: argparse.Namespace) -> Loaded:
         interpreter = runtime.module.Interpreter(
             model_path=args.model, num_threads=args.threads, **resolver
         )
-        if args.batch != 1:
-            _resize(interpreter, args.batch)
-        interpreter.allocate_tensors()
+        rows = [_rows(detail) for detail in interpreter.get_output_details()]
+        if args.batch != 1 or args.input_size:
+            _allocate_resized(runtime, interpreter, args)
+        else:
+            interpreter.allocate_tensors()
         end = time.perf_counter_ns()
     except (ValueError, RuntimeError) as error:
         raise ChildError(_kind(str(error)), "cannot load the model: %s" % error) from error
-    return Loaded(interpreter, _microseconds(end - start))
+    return Loaded(interpreter, _microseconds(end - start), rows)
 
 
 def _resolver(runtime: Runtime, delegate: str) -> dict[str, Any]:
@@ -250,12 +264,71 @@ def _resolver(runtime: Runtime, delegate: str) -> dict[str, Any]:
     return {"experimental_op_resolver_type": plain}
 
 
-def _resize(interpreter: Any, batch: int) -> None:
+def _allocate_resized(runtime: Runtime, interpreter: Any, args: argparse.Namespace) -> None:
+    """Resize every input and allocate. Raises ChildError or MemoryError."""
+    asked = "batch %d" % args.batch
+    if args.input_size:
+        asked += ", inputs of %d x %d" % (args.input_size, args.input_size)
+    try:
+        _resize(interpreter, args.batch, args.input_size)
+    except (ValueError, RuntimeError) as error:
+        if _is_out_of_memory(runtime, args, str(error)):
+            raise MemoryError("%s: %s" % (asked, error)) from error
+        raise ChildError("incompatible", "the graph cannot take %s: %s" % (asked, error)) from error
+
+
+def _resize(interpreter: Any, batch: int, size: int) -> None:
     for detail in interpreter.get_input_details():
-        shape = [int(size) for size in detail["shape"]]
-        if not shape:
-            raise ValueError("input %s is a scalar and has no batch" % detail["name"])
-        interpreter.resize_tensor_input(detail["index"], [batch, *shape[1:]])
+        shape = _resized([int(side) for side in detail["shape"]], batch, size)
+        interpreter.resize_tensor_input(detail["index"], shape)
+    interpreter.allocate_tensors()
+
+
+def _is_out_of_memory(runtime: Runtime, args: argparse.Namespace, message: str) -> bool:
+    """XNNPACK has one message for a shape it cannot take and for memory it cannot get.
+
+    A graph that takes two items takes any number of them, memory permitting.
+    """
+    if any(words in message for words in _NO_MEMORY):
+        return True
+    if _CANNOT_RESHAPE not in message or args.batch <= 2:
+        return False
+    try:
+        another = runtime.module.Interpreter(model_path=args.model, num_threads=1)
+        _resize(another, 2, args.input_size)
+    except (ValueError, RuntimeError):
+        return False
+    return True
+
+
+def _check_rows(rows: Sequence[int | None], interpreter: Any, batch: int) -> None:
+    """Whether every item came out: a reshape to a fixed width can make 16 large ones of 49.
+
+    After an inference, because until then the shape of an output may be open.
+    """
+    for before, detail in zip(rows, interpreter.get_output_details()):  # noqa: B905 (Python 3.8)
+        if before == 1 and _rows(detail) != batch:
+            raise ChildError(
+                "incompatible",
+                "the graph makes %s of %d items in output %s"
+                % (_rows(detail), batch, detail["name"]),
+            )
+
+
+def _rows(detail: dict[str, Any]) -> int | None:
+    return int(detail["shape"][0]) if len(detail["shape"]) else None
+
+
+def _resized(shape: list[int], batch: int, size: int) -> list[int]:
+    if not shape:
+        raise ValueError("an input is a scalar and has no batch")
+    if not size:
+        return [batch, *shape[1:]]
+    if len(shape) != 4:
+        raise ValueError("an input has shape %s, not that of images" % shape)
+    if shape[1] <= _MAX_CHANNELS < shape[3]:  # channels first
+        return [batch, shape[1], size, size]
+    return [batch, size, size, shape[3]]
 
 
 def _kind(message: str) -> str:

@@ -44,7 +44,18 @@ from orchestrator.runs.directory import RunDirectory, new_run_id
 from orchestrator.runs.journal import Journal, utc_now
 from orchestrator.runs.manifest import BinaryRecord, Manifest, read_manifest, write_manifest
 from orchestrator.runs.records import ArtifactRecord
-from orchestrator.zoo import BuildOptions, ModelArtifact, artifacts_by_hash, ensure_artifacts
+from orchestrator.zoo import (
+    BuildOptions,
+    ModelArtifact,
+    OwnFiles,
+    artifacts_by_hash,
+    check_variants,
+    ensure_artifacts,
+    find_artifacts,
+    find_kept,
+    keep,
+    resolve,
+)
 
 _PACKAGES = ("fabric", "paramiko", "numpy", "scipy", "pandas", "pydantic")
 
@@ -98,6 +109,24 @@ class Fleet:
 
 
 @dataclass(frozen=True)
+class Prepared:
+    """A plan, and what of its variants is there: the user's own files, and what the zoo has built.
+
+    ``suite`` is the suite with the schemes of the user's own models in it.
+    """
+
+    suite: Suite
+    plan: Plan
+    own: OwnFiles
+    built: Mapping[Variant, ModelArtifact]
+    options: BuildOptions
+
+    @property
+    def zoo_variants(self) -> tuple[Variant, ...]:
+        return tuple(v for v in self.plan.variants if v not in self.own.artifacts)
+
+
+@dataclass(frozen=True)
 class Reached:
     """Who answered, and why the others did not."""
 
@@ -113,6 +142,21 @@ def build_options(suite: Suite, representative: Path | None) -> BuildOptions:
     )
 
 
+def prepare(devices: Sequence[Device], suite: Suite, places: Places, *, seed: int) -> Prepared:
+    """The plan, and the files that are there, read and compared. Raises OrchestrateError.
+
+    Touches no device and changes nothing.
+    """
+    own = resolve(suite)
+    plan = make_plan(devices, own.suite, seed=seed)
+    zoo = [variant for variant in plan.variants if variant not in own.artifacts]
+    options = build_options(own.suite, places.representative)
+    built = find_artifacts(zoo, places.models, damaged_ok=True, options=options)
+    prepared = Prepared(own.suite, plan, own, built, options)
+    check_variants(own, prepared.built)
+    return prepared
+
+
 def start(
     inventory: Inventory,
     devices: Sequence[Device],
@@ -124,22 +168,24 @@ def start(
     stop: StopRequest,
 ) -> Conclusion:
     """Run ``suite`` on ``devices`` from the beginning. Raises OrchestrateError."""
-    plan = make_plan(devices, suite, seed=seed)
+    prepared = prepare(devices, suite, places, seed=seed)
+    plan = prepared.plan
     fleet = Fleet(inventory, tuple(devices), plan, build_agent_archive(), new_run_id())
     reached = reach_all(fleet, console)
     with _closing(reached):
-        options = build_options(suite, places.representative)
+        options = prepared.options
         if options.compatibility != "current":
             console.say(
                 f"models: built for {options.compatibility}, because suite {suite.name} asks for "
                 f"runtime {suite.runtime}"
             )
         models = ensure_artifacts(
-            plan.variants,
+            prepared.zoo_variants,
             places.models,
             on_progress=lambda p: console.say(f"models {p.done}/{p.total}: {p.step}"),
             options=options,
         )
+        models |= keep(prepared.own, places.models)
         reached, binaries = _fetch_binaries(fleet, reached, plan, places.models, console)
         directory = RunDirectory.create(places.results, fleet.run_id)
         manifest = Manifest(
@@ -147,7 +193,7 @@ def start(
             created=utc_now(),
             seed=seed,
             inventory=inventory.to_json(),
-            suite=suite.to_json(),
+            suite=prepared.suite.to_json(),
             devices=tuple(device.name for device in devices),
             versions=_versions(),
             artifacts=tuple(_artifact_record(models[variant]) for variant in plan.variants),
@@ -272,8 +318,11 @@ def _fetch_binary(device: Device, node: Node, models_dir: Path, console: Console
 
 def _stored_materials(manifest: Manifest, models_dir: Path) -> Materials:
     """The bytes of an earlier run, exactly those: another build of a model is another model."""
-    hashes = {record.variant: record.sha256 for record in manifest.artifacts}
-    models = artifacts_by_hash(hashes, models_dir)
+    own = {each["name"] for each in manifest.suite.get("user_models", ())}
+    records = [record for record in manifest.artifacts if record.variant.model in own]
+    zoo = {r.variant: r.sha256 for r in manifest.artifacts if r.variant.model not in own}
+    models = artifacts_by_hash(zoo, models_dir)
+    models |= find_kept([(r.variant, r.sha256, r.weights) for r in records], models_dir)
     for record in manifest.artifacts:
         model = models.get(record.variant)
         if model is None or model.sha256 != record.sha256:

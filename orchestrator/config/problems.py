@@ -36,6 +36,7 @@ _WANTED = {
     "tuple_type": "a list",
     "dict_type": "keys and values",
     "model_type": "keys and values",
+    "is_instance_of": "text",
 }
 
 

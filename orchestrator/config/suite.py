@@ -15,6 +15,7 @@ from pydantic import (
 
 from orchestrator.config.problems import Strict, revived
 from orchestrator.config.text import hint, listed, shown
+from orchestrator.config.user_models import UserModel
 from orchestrator.config.values import (
     Blocks,
     Duration,
@@ -53,6 +54,7 @@ Model = Annotated[Text, AfterValidator(_known_model)]
 Scheme = Annotated[Text, AfterValidator(_known_scheme)]
 Isa = Annotated[Text, AfterValidator(_native)]
 Count = Annotated[int, Field(ge=1, le=4096)]
+InputSize = Annotated[int, Field(ge=0, le=16384)]
 
 
 class Factors(Strict):
@@ -77,7 +79,12 @@ class Factors(Strict):
         default=(1,), strict=False, max_length=_MOST, examples=["batch: [1]"]
     )
 
-    @field_validator("threads", "delegate", "isa", "batch")
+    #: Height and width that inputs are resized to; 0 is the model's own.
+    input_size: tuple[InputSize, ...] = Field(
+        default=(0,), strict=False, max_length=_MOST, examples=["input_size: [128, 224]"]
+    )
+
+    @field_validator("threads", "delegate", "isa", "batch", "input_size")
     @classmethod
     def _distinct(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
         return check_list(value)
@@ -158,7 +165,12 @@ class Suite(Strict):
     models: tuple[Model, ...] = Field(
         strict=False, max_length=_MOST, examples=["models: [mobilenet_v1, resnet50]"]
     )
+    #: The models among ``models`` whose files are the user's own.
+    user_models: tuple[UserModel, ...] = Field(default=(), strict=False)
+    #: Of the catalogue's models; the user's own have what their files hold.
     schemes: tuple[Scheme, ...] = Field(
+        default=(),
+        validate_default=True,
         strict=False,
         max_length=_MOST,
         examples=["schemes: [float32, dynamic_range]"],
@@ -175,16 +187,24 @@ class Suite(Strict):
     factors: Factors = Field(default=Factors(), examples=["factors: {threads: [1]}"])
     protocol: Protocol = Field(default=Protocol(), examples=['protocol: {blocks: "6:20"}'])
 
-    @field_validator("models", "schemes")
+    @field_validator("models")
     @classmethod
     def _distinct(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return check_list(value)
+
+    @field_validator("schemes")
+    @classmethod
+    def _needed(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        own = {model.name for model in info.data.get("user_models", ())}
+        if not value and "models" in info.data and own.issuperset(info.data["models"]):
+            return value
         return check_list(value)
 
     @field_validator("baseline")
     @classmethod
     def _measured(cls, value: str, info: ValidationInfo) -> str:
         schemes = info.data.get("schemes")
-        if schemes is not None and value not in schemes:
+        if schemes and value not in schemes:
             raise ValueError(
                 f"{shown(value)} is none of the schemes ({listed(schemes)});"
                 f" add it to `schemes`, or set `baseline` to one of them"
@@ -201,9 +221,17 @@ class Suite(Strict):
             )
         return value
 
+    def schemes_of(self, model: str) -> tuple[str, ...]:
+        """The schemes that ``model`` is measured in."""
+        own = {each.name: each.schemes for each in self.user_models}
+        return own.get(model, self.schemes)
+
     def to_json(self) -> dict[str, Any]:
         """As plain JSON, with the keys a suite's file has, and its name."""
-        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        data = self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        if not self.user_models:
+            del data["user_models"]
+        return data
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Suite:

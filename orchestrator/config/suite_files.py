@@ -9,9 +9,12 @@ from orchestrator.config.problems import Problems, unknown_key
 from orchestrator.config.suite import Suite
 from orchestrator.config.text import hint, shown
 from orchestrator.config.tree import read_mapping
+from orchestrator.config.user_models import split_models
 from orchestrator.config.values import is_path
 from orchestrator.errors import ConfigError, UsageError
 
+#: Fields of a suite that are no keys of its file.
+_NOT_WRITTEN = {"name", "user_models"}
 _PACKAGE = Path(__file__).resolve().parent.parent
 
 
@@ -74,10 +77,13 @@ def _find(name: str, relative_to: Path | None) -> Path:
 def _read(path: Path, known: dict[str, Collection[str]]) -> Suite:
     root = read_mapping(path, "a suite holds `models:` and `schemes:` (see suites/quick.yaml)")
     problems = Problems(path)
-    if "name" in root.entries:
-        keys = [key for key in Suite.model_fields if key != "name"]
-        problems.add(root.entries["name"].key_mark, unknown_key("name", keys))
-    suite = problems.validate(Suite, root, {**root.data, "name": path.stem}, **known)
+    for key in _NOT_WRITTEN & root.entries.keys():
+        keys = [key for key in Suite.model_fields if key not in _NOT_WRITTEN]
+        problems.add(root.entries[key].key_mark, unknown_key(key, keys))
+    data, tree, own = split_models(problems, path, root)
+    data |= {"name": path.stem, "user_models": own}
+    known = {**known, "models": {*known["models"], *(model.name for model in own)}}
+    suite = problems.validate(Suite, tree, data, **known)
     problems.raise_if_any()
     if suite is None:  # only for the type checker: a suite that is None left a problem behind
         raise ConfigError("is no suite", path=path)

@@ -41,9 +41,10 @@ COLUMNS = (
     "baseline_memory_mb",
     "treatment_memory_mb",
     "findings",
+    "input_size",
 )
 
-_COUNTS = ("threads", "batch", "blocks")
+_COUNTS = ("threads", "batch", "blocks", "input_size")
 _FIGURES = (
     "baseline_ms",
     "treatment_ms",

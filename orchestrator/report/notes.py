@@ -32,6 +32,7 @@ class SectionKey:
     threads: int | None
     batch: int | None
     isa: str
+    input_size: int | None = None
 
 
 @dataclass(frozen=True)
@@ -45,9 +46,8 @@ class Explanation:
 
 
 def section_of(row: Speedup) -> SectionKey:
-    return SectionKey(
-        row.device, row.runner, row.runtime, row.delegate, row.threads, row.batch, row.isa
-    )
+    own = (row.device, row.runner, row.runtime, row.delegate, row.threads, row.batch, row.isa)
+    return SectionKey(*own, input_size=row.input_size or 0)
 
 
 def sections(rows: Iterable[Speedup]) -> dict[SectionKey, list[Speedup]]:
@@ -84,6 +84,7 @@ def setting(rows: list[Speedup]) -> str:
             f"batch {first.batch}",
             f"isa {first.isa}",
         )
+        + ((f"inputs {first.input_size} × {first.input_size}",) if first.input_size else ())
     )
 
 
@@ -107,7 +108,7 @@ def floors_of(table: SpeedupTable, section: SectionKey) -> list[str]:
     def matches(floor: NoiseFloor) -> bool:
         f = floor.factors
         own = (floor.device, f.runner, f.runtime, f.delegate, f.threads, f.batch, f.isa)
-        return SectionKey(*own) == section
+        return SectionKey(*own, input_size=f.input_size) == section
 
     why = {row.model: row.stopped for row in table.rows if section_of(row) == section}
     return [

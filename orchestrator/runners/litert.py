@@ -90,6 +90,8 @@ def _arguments(trial: Trial, settings: RunSettings, files: Files) -> list[str]:
         "--runtime": trial.factors.runtime,
         "--batch": str(trial.factors.batch),
     }
+    if trial.factors.input_size:
+        pairs["--input-size"] = str(trial.factors.input_size)
     flat = [word for pair in pairs.items() for word in pair]
     return [*flat, "--memory"] if trial.kind is TrialKind.MEMORY else flat
 
@@ -141,6 +143,7 @@ class _Result:
     runtime_version: str | None
     threads: int
     batch: int
+    input_size: int
     delegate: str
     delegation: Delegation
     model_size_bytes: int
@@ -163,6 +166,7 @@ class _Result:
             runtime_version=None if version is None else _string(data, "runtime_version"),
             threads=_integer(data, "threads"),
             batch=_integer(data, "batch"),
+            input_size=_integer_or_none(data, "input_size") or 0,
             delegate=_string(data, "delegate"),
             delegation=_delegation(data),
             model_size_bytes=_integer(data, "model_size_bytes"),
@@ -177,6 +181,7 @@ class _Result:
         asked = trial.factors
         pairs = [
             ("batch", asked.batch, self.batch),
+            ("input size", asked.input_size, self.input_size),
             ("delegate", asked.delegate, self.delegate),
         ]
         if asked.runtime != "any":

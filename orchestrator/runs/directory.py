@@ -153,7 +153,9 @@ def trial_from_event(event: Mapping[str, Any]) -> Trial:
         device=event["device"],
         kind=TrialKind(event["kind"]),
         variant=Variant(event["model"], event["scheme"]),
-        factors=Factors(**{name: event[name] for name in Factors.__dataclass_fields__}),
+        factors=Factors(
+            **{name: event[name] for name in Factors.__dataclass_fields__ if name in event}
+        ),
         block=event["block"],
         replicate=event["replicate"],
     )

@@ -2,7 +2,8 @@
 
 ``catalog`` lists what there is, ``models`` finds and builds, ``parallel`` lets as many build as
 memory allows, ``child`` runs ``build`` in a process of its own, where ``keras`` makes the model and
-``quantize`` converts it; ``inspect`` reads files.
+``quantize`` converts it; ``inspect`` and ``torch_file`` read files; ``user_files`` makes variants
+of the user's own.
 """
 
 from orchestrator.zoo.catalog import (
@@ -11,7 +12,7 @@ from orchestrator.zoo.catalog import (
     known_models,
     known_schemes,
 )
-from orchestrator.zoo.inspect import Inspection, inspect_file
+from orchestrator.zoo.inspect import Inspection, inspect_file, scheme_of
 from orchestrator.zoo.models import (
     BuildProgress,
     ModelArtifact,
@@ -20,6 +21,14 @@ from orchestrator.zoo.models import (
     find_artifacts,
     stored_artifacts,
 )
+from orchestrator.zoo.torch_file import TorchInspection, inspect_any
+from orchestrator.zoo.user_files import (
+    OwnFiles,
+    check_variants,
+    find_kept,
+    keep,
+    resolve,
+)
 
 __all__ = [
     "COMPATIBILITIES",
@@ -27,11 +36,19 @@ __all__ = [
     "BuildProgress",
     "Inspection",
     "ModelArtifact",
+    "OwnFiles",
+    "TorchInspection",
     "artifacts_by_hash",
+    "check_variants",
     "ensure_artifacts",
     "find_artifacts",
+    "find_kept",
+    "inspect_any",
     "inspect_file",
+    "keep",
     "known_models",
     "known_schemes",
+    "resolve",
+    "scheme_of",
     "stored_artifacts",
 ]

@@ -57,16 +57,18 @@ def find_artifacts(
     models_dir: Path,
     *,
     verify: bool = False,
+    damaged_ok: bool = False,
     options: BuildOptions = DEFAULT_OPTIONS,
 ) -> dict[Variant, ModelArtifact]:
     """Those of the variants that are there, sizes checked, and hashes where ``verify``.
 
     All schemes of a model in it have the same weights. Raises ArtifactError where a file is
-    damaged, ModelBuildError for a variant that the catalogue lacks.
+    damaged (unless ``damaged_ok``: then it is as good as absent), ModelBuildError for a variant
+    that the catalogue lacks.
     """
     stock = _Stock(ArtifactStore(models_dir), options)
     found, damaged = stock.look(_wanted(variants), verify=verify)
-    if damaged:
+    if damaged and not damaged_ok:
         raise ArtifactError(
             f"{'; '.join(damaged.values())}. `orchestrate models build` builds it again"
         )
