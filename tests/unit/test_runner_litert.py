@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents import litert as child
+from agents import measuring
 from orchestrator.errors import UsageError
 from orchestrator.measurement import Outcome
 from orchestrator.plan import Trial, TrialKind
@@ -324,7 +325,7 @@ def test_reading_never_raises_on_text(stdout: str, exit_code: int) -> None:
 )
 def test_a_phase_ends_by_the_rules_of_the_tool(runs: int, seconds: float, limit: float) -> None:
     calls: list[str] = []
-    phase = child.Phase(runs, seconds, limit)
+    phase = measuring.Phase(runs, seconds, limit)
     phase.run(lambda: calls.append("invoke"), lambda: calls.append("fill"))
     assert calls == ["fill", "invoke"] * phase.count
     assert len(phase.times_us()) == phase.count
