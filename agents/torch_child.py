@@ -148,7 +148,7 @@ def _model_size(path: str) -> int:
 
 def _import_torch() -> Any:
     try:
-        import torch
+        import torch  # noqa: PLC0415  # what is missing is told on the wire
     except (ImportError, OSError) as error:  # OSError: a shared library of torch's is missing
         raise ChildError(
             "no_runtime",
@@ -200,7 +200,7 @@ def load(torch: Any, args: argparse.Namespace) -> Loaded:
 
 
 def _refuse_quantized(model: Any) -> None:
-    kinds = sorted({k for k in quantized_operators(model)})
+    kinds = sorted(quantized_operators(model))
     if kinds:
         raise ChildError(
             "incompatible",
@@ -232,7 +232,7 @@ def _shape_in(extra: Any) -> Optional[List[int]]:
 def _inference(
     torch: Any, loaded: Loaded, args: argparse.Namespace
 ) -> "tuple[Callable[[], object], Callable[[], None]]":
-    """(the inference, what fills its input). Values as ``benchmark_model`` draws them for floats."""
+    """(the inference, what fills its input): uniform values, as ``benchmark_model`` draws them."""
     with _translated("cannot make an input"):
         generator = torch.Generator().manual_seed(INPUT_SEED)
         shape = [args.batch, *loaded.input_shape]

@@ -1,10 +1,12 @@
 """Builds, finds and inspects model files.
 
-``catalog`` lists what there is, ``models`` finds and builds, ``child`` runs ``build`` in a process
-of its own, where ``keras`` makes the model and ``quantize`` converts it; ``inspect`` reads files.
+``catalog`` and ``torch_catalog`` list what there is, ``frameworks`` holds both, ``models`` finds
+and builds, ``child`` runs ``build`` in a process of its own, where ``keras`` makes the model and
+``quantize`` converts it, or the ``torch_*`` modules do both; ``inspect`` reads files.
 """
 
-from orchestrator.zoo.catalog import BuildOptions, known_models, known_schemes
+from orchestrator.zoo.catalog import BuildOptions
+from orchestrator.zoo.frameworks import FRAMEWORKS, known_models, known_schemes
 from orchestrator.zoo.inspect import Inspection, inspect_file
 from orchestrator.zoo.models import (
     BuildProgress,
@@ -15,6 +17,7 @@ from orchestrator.zoo.models import (
 )
 
 __all__ = [
+    "FRAMEWORKS",
     "BuildOptions",
     "BuildProgress",
     "Inspection",

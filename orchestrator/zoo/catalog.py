@@ -22,6 +22,8 @@ RECIPE = 1
 #: Each image costs a ResNet50 half a second of one core, and of 64 images no activation scale of
 #: MobileNet is more than a fifth wider than of 16. Accuracy would ask for more; time does not.
 REPRESENTATIVE_IMAGES = 16
+#: How PyTorch's observers find the range of an activation.
+CALIBRATIONS = ("max", "percentile", "entropy")
 IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png")
 
 
@@ -91,32 +93,28 @@ SCHEMES: Mapping[str, SchemeSpec] = {
 }
 
 
-def known_models() -> tuple[str, ...]:
-    """The models that can be built, in the order of the catalogue."""
-    return tuple(MODELS)
-
-
-def known_schemes() -> tuple[str, ...]:
-    """The schemes that a model can be built in, float32 first."""
-    return tuple(SCHEMES)
-
-
 @dataclass(frozen=True)
 class BuildOptions:
     """What the user may choose about building.
 
     ``weights``: ``auto`` takes ImageNet's where they can be had and random ones otherwise;
     ``imagenet`` and ``random`` insist. ``seed`` is that of random weights and random images.
-    ``representative`` is a folder of images to calibrate on instead of random ones.
+    ``representative`` is a folder of images to calibrate on instead of random ones. For PyTorch
+    alone: ``calibration`` is how ranges are found (``max``, ``percentile``, ``entropy``), and
+    ``dataset`` a folder of labelled images, in Imagenette's layout, to train on.
     """
 
     weights: str = "auto"
     seed: int = 0
     representative: Path | None = None
+    calibration: str = "entropy"
+    dataset: Path | None = None
 
     def __post_init__(self) -> None:
         if self.weights not in ("auto", "imagenet", "random"):
             raise ValueError(f"weights {self.weights!r}: write auto, imagenet or random")
+        if self.calibration not in CALIBRATIONS:
+            raise ValueError(f"calibration {self.calibration!r}: write {', '.join(CALIBRATIONS)}")
 
 
 DEFAULT_OPTIONS = BuildOptions()

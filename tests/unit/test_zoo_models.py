@@ -56,7 +56,7 @@ class Toolchain:
 def toolchain(monkeypatch: pytest.MonkeyPatch) -> Toolchain:
     made = Toolchain()
     monkeypatch.setattr(models, "run_build", made.run_build)
-    monkeypatch.setattr(models, "_check_tensorflow", lambda: None)
+    monkeypatch.setattr(models, "_check_toolchain", lambda framework: None)
     return made
 
 
