@@ -123,6 +123,7 @@ def start(
             plan.variants,
             places.models,
             on_progress=lambda p: console.say(f"models {p.done}/{p.total}: {p.step}"),
+            framework=suite.framework,
         )
         reached, binaries = _fetch_binaries(fleet, reached, plan, places.models, console)
         directory = RunDirectory.create(places.results, fleet.run_id)
@@ -167,7 +168,7 @@ def resume(
     devices = inventory.select(manifest.devices)
     plan = make_plan(devices, suite, seed=manifest.seed)
     fleet = Fleet(inventory, devices, plan, build_agent_archive(), manifest.run_id)
-    materials = _stored_materials(manifest, places.models)
+    materials = _stored_materials(manifest, places.models, suite.framework)
     with Journal(directory.path) as journal:
         if journal.torn is not None:
             console.say(f"{journal.path}: the last line was torn; what it held is fetched again")
@@ -254,10 +255,10 @@ def _fetch_binary(device: Device, node: Node, models_dir: Path, console: Console
     )
 
 
-def _stored_materials(manifest: Manifest, models_dir: Path) -> Materials:
+def _stored_materials(manifest: Manifest, models_dir: Path, framework: str) -> Materials:
     """The bytes of an earlier run, exactly those: another build of a model is another model."""
     variants = [record.variant for record in manifest.artifacts]
-    models = find_artifacts(variants, models_dir, verify=True)
+    models = find_artifacts(variants, models_dir, verify=True, framework=framework)
     for record in manifest.artifacts:
         model = models.get(record.variant)
         if model is None or model.sha256 != record.sha256:
@@ -282,7 +283,7 @@ def _materials(
 
 
 def _artifact_record(model: ModelArtifact) -> ArtifactRecord:
-    return ArtifactRecord(model.variant, model.sha256, model.size_bytes, model.weights)
+    return ArtifactRecord(model.variant, model.sha256, model.size_bytes, model.weights, model.no_op)
 
 
 def _binary_record(device: str, binary: BinaryArtifact) -> BinaryRecord:

@@ -42,7 +42,9 @@ class Factors:
     """What else may vary between trials. A comparison holds all of these equal.
 
     ``runner`` is resolved (never ``auto``); ``runtime`` is what the suite asks of the device's
-    Python (``any`` or a distribution's name) and empty for the official binary.
+    Python (``any`` or a distribution's name) and empty for the official binary. ``engine`` is
+    torch's library of quantized kernels (``default``: the build's own choice), and ``processor``
+    where it computes; other runners have neither, and the defaults stand for that.
     """
 
     runner: str
@@ -51,6 +53,13 @@ class Factors:
     threads: int
     batch: int
     isa: str
+    engine: str = "default"
+    processor: str = "cpu"
+
+    @property
+    def framework(self) -> str:
+        """Whose model files the runner takes: ``tflite`` or ``torch``."""
+        return "torch" if self.runner == "torch" else "tflite"
 
 
 @dataclass(frozen=True)
@@ -115,7 +124,9 @@ class Group:
     def key(self) -> str:
         """A stable name of the group, unique within a run."""
         f = self.factors
-        condition = (f.runner, f.runtime, f.delegate, f"t{f.threads}", f"b{f.batch}", f.isa)
+        condition = [f.runner, f.runtime, f.delegate, f"t{f.threads}", f"b{f.batch}", f.isa]
+        if f.framework == "torch":  # the keys of other runners are as in older journals
+            condition += [f.engine, f.processor]
         return "/".join((self.device, self.model, *condition))
 
 
@@ -248,18 +259,18 @@ def _groups(device: Device, suite: Suite) -> tuple[Group, ...]:
             f"suite {suite.name}: runner benchmark_model measures batch 1 only; write "
             f"`batch: [1]`, or let the suite's runner be `litert`"
         )
-    runtime = suite.runtime if runner == "litert" else ""
+    runtime = {"litert": suite.runtime, "torch": "torch"}.get(runner, "")
     f = suite.factors
     return tuple(
         Group(
             device=device.name,
             model=model,
-            factors=Factors(runner, runtime, delegate, threads, batch, isa),
+            factors=Factors(runner, runtime, delegate, threads, batch, isa, engine, processor),
             schemes=tuple(suite.schemes),
             baseline=suite.baseline,
         )
-        for model, delegate, threads, batch, isa in itertools.product(
-            suite.models, f.delegate, f.threads, f.batch, f.isa
+        for model, delegate, threads, batch, isa, engine, processor in itertools.product(
+            suite.models, f.delegate, f.threads, f.batch, f.isa, f.engine, f.processor
         )
     )
 

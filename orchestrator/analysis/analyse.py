@@ -186,6 +186,8 @@ def _compare(
         delegate=factors.delegate if factors else "",
         threads=factors.threads if factors else None,
         batch=factors.batch if factors else None,
+        engine=factors.engine if factors and factors.framework == "torch" else "",
+        processor=factors.processor if factors and factors.framework == "torch" else "",
         model=group.model,
         scheme=treatment.scheme,
         baseline_scheme=run.baseline,

@@ -127,7 +127,7 @@ def plan(arguments: argparse.Namespace) -> Answer:
     devices = reachable(inventory, arguments.device)
     seed = _seed(arguments)
     made = make_plan(devices, suite, seed=seed)
-    known = find_artifacts(made.variants, arguments.models)
+    known = find_artifacts(made.variants, arguments.models, framework=suite.framework)
     sizes = {variant: artifact.size_bytes for variant, artifact in known.items()}
     if arguments.json:
         trials = [trial.to_json() for device in made.devices for trial in device.trials]

@@ -43,6 +43,9 @@ COLUMNS = (
     "findings",
 )
 
+#: Appended where a row is of torch: rows may differ in nothing else.
+TORCH_COLUMNS = ("engine", "processor")
+
 _COUNTS = ("threads", "batch", "blocks")
 _FIGURES = (
     "baseline_ms",
@@ -71,8 +74,9 @@ def to_frame(table: SpeedupTable) -> pd.DataFrame:
     # pandas takes half a second to import, and most reports do without
     import pandas as pd  # noqa: PLC0415
 
-    rows = [[_flat(row, column) for column in COLUMNS] for row in table.rows]
-    frame: pd.DataFrame = pd.DataFrame(rows, columns=list(COLUMNS))
+    columns = [*COLUMNS, *(TORCH_COLUMNS if any(row.engine for row in table.rows) else ())]
+    rows = [[_flat(row, column) for column in columns] for row in table.rows]
+    frame: pd.DataFrame = pd.DataFrame(rows, columns=columns)
     for column in _COUNTS:
         frame[column] = frame[column].astype(pd.Int64Dtype())
     for column in _FIGURES:
@@ -87,7 +91,7 @@ def _flat(row: Speedup, column: str) -> Any:
 def to_csv(table: SpeedupTable) -> str:
     """A header and a line a comparison; an empty cell is a figure that was not measured."""
     frame = to_frame(table)
-    for column in set(COLUMNS) - {*_COUNTS, *_FIGURES}:
+    for column in set(frame.columns) - {*_COUNTS, *_FIGURES}:
         frame[column] = frame[column].map(csv_cell)
     return frame.to_csv(index=False, float_format=f"%.{_DIGITS}g", lineterminator="\n")
 

@@ -32,6 +32,8 @@ class SectionKey:
     threads: int | None
     batch: int | None
     isa: str
+    engine: str = ""
+    processor: str = ""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,15 @@ class Explanation:
 
 def section_of(row: Speedup) -> SectionKey:
     return SectionKey(
-        row.device, row.runner, row.runtime, row.delegate, row.threads, row.batch, row.isa
+        row.device,
+        row.runner,
+        row.runtime,
+        row.delegate,
+        row.threads,
+        row.batch,
+        row.isa,
+        row.engine,
+        row.processor,
     )
 
 
@@ -76,10 +86,15 @@ def setting(rows: list[Speedup]) -> str:
     if first.threads is None:
         return "not measured"
     ran = _distinct(row.runtime_version for row in rows)
+    own = (
+        (f"{first.processor}", f"engine {first.engine}")
+        if first.runner == "torch"
+        else (f"delegate {first.delegate}",)
+    )
     return ", ".join(
         (
             f"{first.runner} ({ran or 'version unknown'})",
-            f"delegate {first.delegate}",
+            *own,
             counted(first.threads, "thread"),
             f"batch {first.batch}",
             f"isa {first.isa}",
@@ -107,7 +122,8 @@ def floors_of(table: SpeedupTable, section: SectionKey) -> list[str]:
     def matches(floor: NoiseFloor) -> bool:
         f = floor.factors
         own = (floor.device, f.runner, f.runtime, f.delegate, f.threads, f.batch, f.isa)
-        return SectionKey(*own) == section
+        torch = (f.engine, f.processor) if f.framework == "torch" else ()
+        return SectionKey(*own, *torch) == section
 
     why = {row.model: row.stopped for row in table.rows if section_of(row) == section}
     return [
