@@ -135,3 +135,50 @@ def test_what_is_no_model_is_refused_by_name(tmp_path: Path, content: bytes) -> 
     reading, _ = run(a_trial(), path)
     assert reading.outcome is Outcome.FAILED
     assert "invalid model" in (reading.reason or "")
+
+
+_VARIATIONS = """
+import json, sys
+from pathlib import Path
+import numpy as np
+from PIL import Image
+from orchestrator.zoo.catalog import BuildOptions
+from orchestrator.zoo.torch_catalog import MODELS, SCHEMES, dataset_data
+from orchestrator.zoo.torch_data import calibration_images, training_set
+from orchestrator.zoo.torch_models import load_model
+from orchestrator.zoo.torch_quantize import Converter
+folder = Path(sys.argv[1])
+rng = np.random.default_rng(0)
+for name in ("n01440764", "n03888257"):
+    (folder / "train" / name).mkdir(parents=True)
+    for number in range(3):
+        pixels = rng.integers(0, 255, (40, 30, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / "train" / name / f"{number}.png")
+options = BuildOptions(dataset=folder)
+data = training_set(options, 32)
+spec = MODELS["squeezenet1_1"]
+loaded = load_model("squeezenet1_1", spec, "random", 0, lambda step: None)
+files = {}
+for calibration in ("max", "percentile"):
+    images = lambda: (image for image in [next(calibration_images(options, 224))])
+    made = Converter(loaded.model, spec, calibration, images)
+    made = made.convert(SCHEMES["static_int8"], lambda: None, 0, lambda step: None)
+    files[calibration] = [made.observer, made.operators, hash(made.data)]
+print(json.dumps([list(data.images.shape), data.labels.tolist(), data.facts,
+                  dataset_data(options), files]))
+"""
+
+
+def test_a_data_set_and_the_other_calibrations(tmp_path: Path) -> None:
+    argv = [sys.executable, "-c", _VARIATIONS, str(tmp_path)]
+    done = subprocess.run(
+        argv, capture_output=True, text=True, check=False, timeout=120, cwd=cases.ROOT
+    )
+    assert done.returncode == 0, done.stderr
+    shape, labels, facts, recorded, files = json.loads(done.stdout.splitlines()[-1])
+    assert shape == [6, 3, 32, 32] and facts["labels"] == "imagenet"
+    assert labels == [0, 701, 0, 701, 0, 701]  # the classes in turn
+    assert (recorded["kind"], recorded["count"], recorded["classes"]) == ("folder", 6, 2)
+    assert [made[0] for made in files.values()] == ["MinMaxObserver", "PercentileObserver"]
+    assert all(made[1] == {"quantized::conv2d_relu": 26} for made in files.values())
+    assert files["max"][2] != files["percentile"][2]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -18,7 +19,7 @@ BAD = Path(__file__).parent.parent / "data" / "config" / "bad"
 FILES = sorted(BAD.glob("*.yaml"))
 MODELS = ("mobilenet_v1", "resnet50")
 SCHEMES = ("float32", "float16", "dynamic_range", "full_int8")
-KNOWN = {
+KNOWN: dict[str, Any] = {
     "known_models": MODELS,
     "known_schemes": SCHEMES,
     "torch_models": known_models("torch"),

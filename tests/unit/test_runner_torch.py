@@ -81,7 +81,7 @@ def test_what_the_child_cannot_do_is_refused(changes: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("changes", [{"engine": "x86"}, {"processor": "cuda"}])
-def test_torch_s_factors_are_refused_elsewhere(changes: dict[str, str]) -> None:
+def test_torch_s_factors_are_refused_elsewhere(changes: dict[str, Any]) -> None:
     trial = cases.a_trial(**{"runner": "litert", "runtime": "any", **changes})
     with pytest.raises(UsageError, match="runner torch"):
         runner_named("litert").command(trial, cases.SETTINGS, cases.files())
