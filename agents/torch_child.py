@@ -4,8 +4,8 @@
 Python, which needs nothing else of PyTorch's family. Quantities and phases are those of
 ``measuring``; what is particular here:
 
-* initialisation: ``torch.jit.load``, which packs integer weights for the engine, and moving the
-  model to the processor. TorchScript plans a graph while running it: that is paid for by the first
+* initialisation: ``torch.jit.load`` onto the processor, which packs integer weights for the
+  engine. TorchScript plans a graph while running it: that is paid for by the first
   two inferences, which are the first inference and the warm-up of the result;
 * an inference: the call of the model under ``inference_mode``; on a GPU, until it has finished.
 
@@ -183,12 +183,14 @@ def load(torch: Any, args: argparse.Namespace) -> Loaded:
     """The model on its processor, and what it takes; timed as one. Raises ChildError."""
     extra: Dict[str, Any] = {EXTRA_FILE: ""}
     with _translated("cannot load the model"):
+        if args.processor == "cuda":
+            _refuse_quantized(torch.jit.load(args.model, map_location="cpu"))
+            torch.cuda.synchronize()  # which makes the context, as importing does on a CPU
         start = time.perf_counter_ns()
-        model = torch.jit.load(args.model, map_location="cpu", _extra_files=extra)
+        # straight to the processor: a frozen model's weights are constants, which no move reaches
+        model = torch.jit.load(args.model, map_location=args.processor, _extra_files=extra)
         model.eval()
         if args.processor == "cuda":
-            _refuse_quantized(model)
-            model = model.cuda()
             torch.cuda.synchronize()
         end = time.perf_counter_ns()
     shape = args.input or _shape_in(extra[EXTRA_FILE])
