@@ -151,7 +151,9 @@ def prepare(devices: Sequence[Device], suite: Suite, places: Places, *, seed: in
     plan = make_plan(devices, own.suite, seed=seed)
     zoo = [variant for variant in plan.variants if variant not in own.artifacts]
     options = build_options(own.suite, places.representative)
-    built = find_artifacts(zoo, places.models, damaged_ok=True, options=options)
+    built = find_artifacts(
+        zoo, places.models, damaged_ok=True, options=options, framework=own.suite.framework
+    )
     prepared = Prepared(own.suite, plan, own, built, options)
     check_variants(own, prepared.built)
     return prepared
@@ -184,6 +186,7 @@ def start(
             places.models,
             on_progress=lambda p: console.say(f"models {p.done}/{p.total}: {p.step}"),
             options=options,
+            framework=suite.framework,
         )
         models |= keep(prepared.own, places.models)
         reached, binaries = _fetch_binaries(fleet, reached, plan, places.models, console)
@@ -339,15 +342,17 @@ def _materials(
     models: Mapping[Variant, ModelArtifact],
     binaries: Mapping[str, BinaryArtifact],
 ) -> Materials:
+    own = manifest.suite.get("user_models", ())
     return Materials(
         artifacts={record.variant: record for record in manifest.artifacts},
+        inputs={each["name"]: tuple(each["input"]) for each in own if each.get("input")},
         blobs={v: Blob(m.sha256, m.path, m.size_bytes) for v, m in models.items()},
         binaries={d: Blob(b.sha256, b.path, b.size_bytes) for d, b in binaries.items()},
     )
 
 
 def _artifact_record(model: ModelArtifact) -> ArtifactRecord:
-    return ArtifactRecord(model.variant, model.sha256, model.size_bytes, model.weights)
+    return ArtifactRecord(model.variant, model.sha256, model.size_bytes, model.weights, model.no_op)
 
 
 def _binary_record(device: str, binary: BinaryArtifact) -> BinaryRecord:

@@ -173,7 +173,18 @@ def _add_models(parser: argparse.ArgumentParser) -> None:
     listing = actions.add_parser("list", help="the models that can be built, and those that are")
     listing.set_defaults(command=_later("models", "list_models"))
     build = actions.add_parser("build", help="build models now")
-    build.add_argument("names", metavar="MODEL", nargs="*", help="default: all of the quick suite")
+    build.add_argument(
+        "names",
+        metavar="MODEL",
+        nargs="*",
+        help="default: all of the suite quick, or of pytorch with --framework torch",
+    )
+    build.add_argument(
+        "--framework",
+        choices=("tflite", "torch"),
+        default="tflite",
+        help="whose models (default: tflite)",
+    )
     build.add_argument(
         "--scheme",
         metavar="SCHEME",

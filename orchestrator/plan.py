@@ -43,7 +43,9 @@ class Factors:
 
     ``runner`` is resolved (never ``auto``); ``runtime`` is what the suite asks of the device's
     Python (``any`` or a distribution's name) and empty for the official binary. ``input_size`` is
-    the height and width that inputs are resized to; 0 is the model's own.
+    the height and width that inputs are resized to; 0 is the model's own. ``engine`` is torch's
+    library of quantized kernels (``default``: the build's own choice), and ``processor`` where it
+    computes; other runners have neither, and the defaults stand for that.
     """
 
     runner: str
@@ -53,7 +55,14 @@ class Factors:
     batch: int
     isa: str
     # Journals written before a factor existed lack it; its default is what they were measured with.
+    engine: str = "default"
+    processor: str = "cpu"
     input_size: int = 0
+
+    @property
+    def framework(self) -> str:
+        """Whose model files the runner takes: ``tflite`` or ``torch``."""
+        return "torch" if self.runner == "torch" else "tflite"
 
 
 @dataclass(frozen=True)
@@ -118,16 +127,10 @@ class Group:
     def key(self) -> str:
         """A stable name of the group, unique within a run."""
         f = self.factors
-        condition: tuple[str, ...] = (
-            f.runner,
-            f.runtime,
-            f.delegate,
-            f"t{f.threads}",
-            f"b{f.batch}",
-            f.isa,
-        )
+        condition = [f.runner, f.runtime, f.delegate, f"t{f.threads}", f"b{f.batch}", f.isa]
         # a factor at its default is left out, so that keys and trial ids of earlier runs stay
-        condition += (f"i{f.input_size}",) if f.input_size else ()
+        condition += [f"i{f.input_size}"] if f.input_size else []
+        condition += [f.engine, f.processor] if f.framework == "torch" else []
         return "/".join((self.device, self.model, *condition))
 
 
@@ -265,18 +268,36 @@ def _groups(device: Device, suite: Suite) -> tuple[Group, ...]:
             f"own input size; write `batch: [1]` and no `input_size`, or let the suite's runner be "
             f"`litert`"
         )
-    runtime = suite.runtime if runner == "litert" else ""
+    runtime = {"litert": suite.runtime, "torch": "torch"}.get(runner, "")
     f = suite.factors
     return tuple(
         Group(
             device=device.name,
             model=model,
-            factors=Factors(runner, runtime, delegate, threads, batch, isa, input_size),
+            factors=Factors(
+                runner, runtime, delegate, threads, batch, isa, engine, processor, input_size
+            ),
             schemes=suite.schemes_of(model),
             baseline=suite.baseline,
         )
-        for model, delegate, threads, batch, isa, input_size in itertools.product(
-            suite.models, f.delegate, f.threads, f.batch, f.isa, f.input_size
+        for (
+            model,
+            delegate,
+            threads,
+            batch,
+            isa,
+            input_size,
+            engine,
+            processor,
+        ) in itertools.product(
+            suite.models,
+            f.delegate,
+            f.threads,
+            f.batch,
+            f.isa,
+            f.input_size,
+            f.engine,
+            f.processor,
         )
     )
 

@@ -190,6 +190,8 @@ def _compare(
         threads=factors.threads if factors else None,
         batch=factors.batch if factors else None,
         input_size=factors.input_size if factors else None,
+        engine=factors.engine if factors and factors.framework == "torch" else "",
+        processor=factors.processor if factors and factors.framework == "torch" else "",
         model=group.model,
         scheme=treatment.scheme,
         baseline_scheme=run.baseline,

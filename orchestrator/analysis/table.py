@@ -31,7 +31,8 @@ class Speedup:
     after Holm's correction over the whole table. ``aa_*`` is the baseline against itself.
     ``reason`` says in one sentence why the verdict is what it is, ``stopped`` why no further
     block was run. ``runtime`` is what the suite asked for, ``runtime_version``
-    what ran, by name and version.
+    what ran, by name and version. ``engine`` and ``processor`` are torch's, empty for other
+    runners.
     ``memory_kind`` is ``peak``, ``overall`` (growth since the start) or None.
     """
 
@@ -62,6 +63,8 @@ class Speedup:
     findings: tuple[Finding, ...]
     reason: str
     runtime: str = ""
+    engine: str = ""
+    processor: str = ""
     memory_kind: str | None = None
     achieved_precision: float | None = None
     p_value: float | None = None

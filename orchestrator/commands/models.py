@@ -18,6 +18,7 @@ from orchestrator.errors import UsageError
 from orchestrator.plan import Variant
 from orchestrator.report.grid import render_grid
 from orchestrator.zoo import (
+    FRAMEWORKS,
     BuildOptions,
     BuildProgress,
     Inspection,
@@ -29,6 +30,11 @@ from orchestrator.zoo import (
     stored_artifacts,
 )
 
+_HEADER = ("framework", "model", "scheme", "MB", "weights", "SHA-256", "file")
+
+#: What `models build` builds where no model is named: those of the suites quick and pytorch.
+_BY_DEFAULT = {"tflite": ("mobilenet_v1", "resnet50"), "torch": known_models("torch")}
+
 
 def list_models(arguments: argparse.Namespace) -> Answer:
     """What can be built, and what is built: file, size, weights, what built it."""
@@ -38,21 +44,32 @@ def list_models(arguments: argparse.Namespace) -> Answer:
             "format": 1,
             "models": list(known_models()),
             "schemes": list(known_schemes()),
+            "torch": {
+                "models": list(known_models("torch")),
+                "schemes": list(known_schemes("torch")),
+            },
             "stored": [dict(artifact.entry) for artifact in stored],
         }
         return Answer(json.dumps(document, indent=1) + "\n")
-    header = ("model", "scheme", "MB", "weights", "SHA-256", "file")
-    built = {artifact.variant.model for artifact in stored}
+    built = {(artifact.framework, artifact.variant.model) for artifact in stored}
     rows = [_artifact_row(artifact) for artifact in stored]
-    rows += [(model, "", "", "", "", "not built") for model in known_models() if model not in built]
-    return Answer(_grid(header, rows) + f"schemes: {', '.join(known_schemes())}\n")
+    rows += [
+        (framework, model, "", "", "", "", "not built")
+        for framework in FRAMEWORKS
+        for model in known_models(framework)
+        if (framework, model) not in built
+    ]
+    schemes = [f"{name} schemes: {', '.join(known_schemes(name))}\n" for name in FRAMEWORKS]
+    return Answer(_grid(_HEADER, rows) + "".join(schemes))
 
 
 def _artifact_row(artifact: ModelArtifact) -> tuple[str, ...]:
     there = str(artifact.path) if artifact.path.is_file() else f"{artifact.path} is missing"
+    no_op = "" if artifact.no_op is None else " (no-op)"
     return (
+        artifact.framework,
         artifact.variant.model,
-        artifact.variant.scheme,
+        artifact.variant.scheme + no_op,
         f"{artifact.size_bytes / 1e6:.1f}",
         artifact.weights,
         artifact.sha256[:12],
@@ -64,35 +81,46 @@ def build(arguments: argparse.Namespace) -> Answer:
     """Build what is missing; what is there is verified and used again."""
     if arguments.suite is not None and arguments.names:
         raise UsageError("name models, or a suite with --suite, not both")
-    variants, options = _asked_for(arguments)
+    variants, options, framework = _asked_for(arguments)
     console = Console()
     built = ensure_artifacts(
-        variants, arguments.models, on_progress=lambda p: _tell(console, p), options=options
+        variants,
+        arguments.models,
+        on_progress=lambda p: _tell(console, p),
+        options=options,
+        framework=framework,
     )
-    header = ("model", "scheme", "MB", "weights", "SHA-256", "file")
-    return Answer(_grid(header, [_artifact_row(built[variant]) for variant in variants]))
+    return Answer(_grid(_HEADER, [_artifact_row(built[variant]) for variant in variants]))
 
 
-def _asked_for(arguments: argparse.Namespace) -> tuple[list[Variant], BuildOptions]:
+def _asked_for(arguments: argparse.Namespace) -> tuple[list[Variant], BuildOptions, str]:
     """The models named, or those of a suite, in the way the arguments and the suite ask for."""
-    _check_known("model", arguments.names, known_models())
-    _check_known("scheme", arguments.scheme, known_schemes())
-    if arguments.names:
-        models, schemes = arguments.names, list(known_schemes())
-        options = BuildOptions(representative=arguments.representative)
-    else:
-        suite = _suite(arguments.suite or "quick")
+    options = BuildOptions(representative=arguments.representative)
+    framework = arguments.framework
+    if arguments.suite is not None:
+        suite = _suite(arguments.suite)
+        framework = suite.framework
         models, schemes = list(suite.models), list(suite.schemes)
         options = build_options(suite, arguments.representative)
+    else:
+        models = arguments.names or list(_BY_DEFAULT[framework])
+        schemes = list(known_schemes(framework))
+    schemes = arguments.scheme or schemes
+    _check_known("model", models, known_models(framework))
+    _check_known("scheme", schemes, known_schemes(framework))
     if arguments.compatibility is not None:
         options = replace(options, compatibility=arguments.compatibility)
-    schemes = arguments.scheme or schemes
-    return [Variant(model, scheme) for model in models for scheme in schemes], options
+    return [Variant(model, scheme) for model in models for scheme in schemes], options, framework
 
 
 def _suite(name: str) -> Suite:
     return load_suite(
-        name, relative_to=Path(), known_models=known_models(), known_schemes=known_schemes()
+        name,
+        relative_to=Path(),
+        known_models=known_models(),
+        known_schemes=known_schemes(),
+        torch_models=known_models("torch"),
+        torch_schemes=known_schemes("torch"),
     )
 
 

@@ -33,6 +33,8 @@ class SectionKey:
     batch: int | None
     isa: str
     input_size: int | None = None
+    engine: str = ""
+    processor: str = ""
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,18 @@ class Explanation:
 
 
 def section_of(row: Speedup) -> SectionKey:
-    own = (row.device, row.runner, row.runtime, row.delegate, row.threads, row.batch, row.isa)
-    return SectionKey(*own, input_size=row.input_size or 0)
+    return SectionKey(
+        row.device,
+        row.runner,
+        row.runtime,
+        row.delegate,
+        row.threads,
+        row.batch,
+        row.isa,
+        row.input_size or 0,
+        row.engine,
+        row.processor,
+    )
 
 
 def sections(rows: Iterable[Speedup]) -> dict[SectionKey, list[Speedup]]:
@@ -76,10 +88,15 @@ def setting(rows: list[Speedup]) -> str:
     if first.threads is None:
         return "not measured"
     ran = _distinct(row.runtime_version for row in rows)
+    own = (
+        (f"{first.processor}", f"engine {first.engine}")
+        if first.runner == "torch"
+        else (f"delegate {first.delegate}",)
+    )
     return ", ".join(
         (
             f"{first.runner} ({ran or 'version unknown'})",
-            f"delegate {first.delegate}",
+            *own,
             counted(first.threads, "thread"),
             f"batch {first.batch}",
             f"isa {first.isa}",
@@ -108,7 +125,8 @@ def floors_of(table: SpeedupTable, section: SectionKey) -> list[str]:
     def matches(floor: NoiseFloor) -> bool:
         f = floor.factors
         own = (floor.device, f.runner, f.runtime, f.delegate, f.threads, f.batch, f.isa)
-        return SectionKey(*own, input_size=f.input_size) == section
+        torch = (f.engine, f.processor) if f.framework == "torch" else ()
+        return SectionKey(*own, f.input_size, *torch) == section
 
     why = {row.model: row.stopped for row in table.rows if section_of(row) == section}
     return [

@@ -1,17 +1,13 @@
 """Builds, finds and inspects model files.
 
-``catalog`` lists what there is, ``models`` finds and builds, ``parallel`` lets as many build as
-memory allows, ``child`` runs ``build`` in a process of its own, where ``keras`` makes the model and
-``quantize`` converts it; ``inspect`` and ``torch_file`` read files; ``user_files`` makes variants
-of the user's own.
+``catalog`` and ``torch_catalog`` list what there is, ``frameworks`` holds both, ``models`` finds
+and builds, ``parallel`` lets as many build as memory allows, ``child`` runs ``build`` in a process
+of its own, where ``keras`` makes the model and ``quantize`` converts it, or the ``torch_*`` modules
+do both; ``inspect`` and ``torch_file`` read files; ``user_files`` makes variants of the user's own.
 """
 
-from orchestrator.zoo.catalog import (
-    COMPATIBILITIES,
-    BuildOptions,
-    known_models,
-    known_schemes,
-)
+from orchestrator.zoo.catalog import COMPATIBILITIES, BuildOptions
+from orchestrator.zoo.frameworks import FRAMEWORKS, known_models, known_schemes
 from orchestrator.zoo.inspect import Inspection, inspect_file, scheme_of
 from orchestrator.zoo.models import (
     BuildProgress,
@@ -32,6 +28,7 @@ from orchestrator.zoo.user_files import (
 
 __all__ = [
     "COMPATIBILITIES",
+    "FRAMEWORKS",
     "BuildOptions",
     "BuildProgress",
     "Inspection",

@@ -33,6 +33,9 @@ from orchestrator.zoo.catalog import (
 from orchestrator.zoo.child import BuildRequest
 from orchestrator.zoo.verify import verify_build
 
+#: Writes one line for the parent.
+Tell = Callable[[dict[str, str]], None]
+
 _CALIBRATION_STEP = 4  # images between two lines of progress
 
 
@@ -41,15 +44,31 @@ def main() -> int:
     tell = _take_stdout()
     line = sys.stdin.readline()
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    request = BuildRequest.from_json(json.loads(line))
     try:
-        _build(BuildRequest.from_json(json.loads(line)), tell)
+        _builder(request)(request, tell)
     except OrchestrateError as exc:
         tell({"error": str(exc)})
         return 1
     except ImportError as exc:
-        tell({"error": f"{exc}; `pip install 'orchestrate-quantized[models]'` installs it"})
+        library = "PyTorch" if request.framework == "torch" else "TensorFlow"
+        extra = "torch" if request.framework == "torch" else "models"
+        tell(
+            {
+                "error": f"{library} or what it needs cannot be imported ({exc}); "
+                f"`pip install 'orchestrate-quantized[{extra}]'` installs it"
+            }
+        )
         return 1
     return 0
+
+
+def _builder(request: BuildRequest) -> Callable[[BuildRequest, Tell], None]:
+    if request.framework == "torch":
+        from orchestrator.zoo.torch_build import build  # noqa: PLC0415  # seconds
+
+        return build
+    return _build
 
 
 def _take_stdout() -> Callable[[dict[str, str]], None]:

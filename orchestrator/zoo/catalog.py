@@ -24,6 +24,8 @@ RECIPE = 1
 REPRESENTATIVE_IMAGES = 16
 #: The oldest runtime that files can be built for, and what its version is called.
 COMPATIBILITIES: Mapping[str, tuple[int, int] | None] = {"current": None, "tflite-2.14": (2, 14)}
+#: How PyTorch's observers find the range of an activation.
+CALIBRATIONS = ("max", "percentile", "entropy")
 IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png")
 
 
@@ -106,16 +108,6 @@ SCHEMES: Mapping[str, SchemeSpec] = {
 }
 
 
-def known_models() -> tuple[str, ...]:
-    """The models that can be built, in the order of the catalogue."""
-    return tuple(MODELS)
-
-
-def known_schemes() -> tuple[str, ...]:
-    """The schemes that a model can be built in, float32 first."""
-    return tuple(SCHEMES)
-
-
 @dataclass(frozen=True)
 class BuildOptions:
     """What the user may choose about building.
@@ -123,13 +115,17 @@ class BuildOptions:
     ``weights``: ``auto`` takes ImageNet's where they can be had and random ones otherwise;
     ``imagenet`` and ``random`` insist. ``seed`` is that of random weights and random images.
     ``representative`` is a folder of images to calibrate on instead of random ones.
-    ``compatibility``: ``current``, or the runtime of 2023 that must be able to load the files.
+    ``compatibility``: ``current``, or the runtime of 2023 that must be able to load the files. For
+    PyTorch alone: ``calibration`` is how ranges are found (``max``, ``percentile``, ``entropy``),
+    and ``dataset`` a folder of labelled images, in Imagenette's layout, to train on.
     """
 
     weights: str = "auto"
     seed: int = 0
     representative: Path | None = None
     compatibility: str = "current"
+    calibration: str = "entropy"
+    dataset: Path | None = None
 
     def __post_init__(self) -> None:
         if self.weights not in ("auto", "imagenet", "random"):
@@ -138,6 +134,8 @@ class BuildOptions:
             raise ValueError(
                 f"compatibility {self.compatibility!r}: write {' or '.join(COMPATIBILITIES)}"
             )
+        if self.calibration not in CALIBRATIONS:
+            raise ValueError(f"calibration {self.calibration!r}: write {', '.join(CALIBRATIONS)}")
 
     @property
     def dense_per_tensor(self) -> bool:

@@ -1,6 +1,6 @@
 """Starts the build child, follows it, and says what went wrong when it ends badly.
 
-TensorFlow lives and dies in the child, with its memory, its threads and its talk.
+TensorFlow or PyTorch lives and dies in the child, with its memory, its threads and its talk.
 """
 
 from __future__ import annotations
@@ -34,11 +34,13 @@ class BuildRequest:
     weights: str
     options: BuildOptions
     models_dir: Path
+    framework: str = "tflite"
 
     def to_json(self) -> dict[str, Any]:
         """As the child reads it."""
-        folder = self.options.representative
+        folder, dataset = self.options.representative, self.options.dataset
         return {
+            "framework": self.framework,
             "model": self.model,
             "schemes": list(self.schemes),
             "weights": self.weights,
@@ -46,18 +48,22 @@ class BuildRequest:
             "seed": self.options.seed,
             "representative": None if folder is None else str(folder.absolute()),
             "compatibility": self.options.compatibility,
+            "calibration": self.options.calibration,
+            "dataset": None if dataset is None else str(dataset.absolute()),
             "models_dir": str(self.models_dir.absolute()),
         }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> BuildRequest:
         """The inverse of :meth:`to_json`."""
-        folder = data["representative"]
+        folder, dataset = data["representative"], data["dataset"]
         options = BuildOptions(
             weights=data["policy"],
             seed=data["seed"],
             representative=None if folder is None else Path(folder),
             compatibility=data["compatibility"],
+            calibration=data["calibration"],
+            dataset=None if dataset is None else Path(dataset),
         )
         return cls(
             model=data["model"],
@@ -65,6 +71,7 @@ class BuildRequest:
             weights=data["weights"],
             options=options,
             models_dir=Path(data["models_dir"]),
+            framework=data["framework"],
         )
 
 
@@ -81,7 +88,8 @@ def run_build(
     """
     logs = request.models_dir / "build-logs"
     make_folder(logs)
-    log = logs / f"{request.model}.log"
+    # one model's name may stand in both catalogues
+    log = logs / f"{request.model}{'-torch' if request.framework == 'torch' else ''}.log"
     with translated(log):
         stderr = log.open("wb")
     with stderr:
@@ -106,7 +114,7 @@ def run_build(
 
 
 def _environment() -> dict[str, str]:
-    """The child finds this package wherever it is, and TensorFlow leaves a GPU alone."""
+    """The child finds this package wherever it is, and its framework leaves a GPU alone."""
     package_parent = str(Path(orchestrator.__file__).resolve().parent.parent)
     paths = [package_parent, *filter(None, [os.environ.get("PYTHONPATH")])]
     return {

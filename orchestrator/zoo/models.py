@@ -1,8 +1,7 @@
-"""Finds built models, and builds those that are missing. Never imports TensorFlow itself."""
+"""Finds built models, and builds those that are missing. Imports no framework itself."""
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import threading
 from collections.abc import Callable, Iterable, Mapping
@@ -14,15 +13,9 @@ from orchestrator.artifacts.files import locked, make_folder
 from orchestrator.artifacts.store import ArtifactStore, Entry
 from orchestrator.errors import ArtifactError, ModelBuildError
 from orchestrator.plan import Variant
-from orchestrator.zoo.catalog import (
-    DEFAULT_OPTIONS,
-    MODELS,
-    SCHEMES,
-    BuildOptions,
-    check_known,
-    recipe_key,
-)
+from orchestrator.zoo.catalog import DEFAULT_OPTIONS, BuildOptions
 from orchestrator.zoo.child import BuildRequest, run_build
+from orchestrator.zoo.frameworks import FRAMEWORKS, Framework
 from orchestrator.zoo.parallel import Job, capacity, run_jobs
 
 
@@ -30,6 +23,7 @@ from orchestrator.zoo.parallel import Job, capacity, run_jobs
 class ModelArtifact:
     """A variant's file. ``weights`` is ``imagenet`` or ``random(seed=N)``.
 
+    ``no_op`` says in a sentence why the scheme changed nothing; None where it changed something.
     ``entry`` is all that the manifest says of it.
     """
 
@@ -39,6 +33,12 @@ class ModelArtifact:
     size_bytes: int
     weights: str
     entry: Mapping[str, Any]
+    no_op: str | None = None
+
+    @property
+    def framework(self) -> str:
+        """Entries of before there were two say nothing: those are of TFLite."""
+        return str(self.entry.get("framework", "tflite"))
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,7 @@ def find_artifacts(
     verify: bool = False,
     damaged_ok: bool = False,
     options: BuildOptions = DEFAULT_OPTIONS,
+    framework: str = "tflite",
 ) -> dict[Variant, ModelArtifact]:
     """Those of the variants that are there, sizes checked, and hashes where ``verify``.
 
@@ -66,8 +67,9 @@ def find_artifacts(
     damaged (unless ``damaged_ok``: then it is as good as absent), ModelBuildError for a variant
     that the catalogue lacks.
     """
-    stock = _Stock(ArtifactStore(models_dir), options)
-    found, damaged = stock.look(_wanted(variants), verify=verify)
+    of = FRAMEWORKS[framework]
+    stock = _Stock(ArtifactStore(models_dir), options, of)
+    found, damaged = stock.look(_wanted(variants, of), verify=verify)
     if damaged and not damaged_ok:
         raise ArtifactError(
             f"{'; '.join(damaged.values())}. `orchestrate models build` builds it again"
@@ -106,6 +108,7 @@ def ensure_artifacts(
     *,
     on_progress: Callable[[BuildProgress], None] = lambda _: None,
     options: BuildOptions = DEFAULT_OPTIONS,
+    framework: str = "tflite",
 ) -> dict[Variant, ModelArtifact]:
     """All the variants, built where they are missing or damaged; every hash is verified.
 
@@ -114,9 +117,10 @@ def ensure_artifacts(
 
     Raises ModelBuildError or ArtifactError. What was built until then stays and is found again.
     """
-    wanted = _wanted(variants)
-    builder = _Builder(wanted, models_dir, options, on_progress)
-    found, _ = _Stock(builder.store, options).look(wanted, verify=True)
+    of = FRAMEWORKS[framework]
+    wanted = _wanted(variants, of)
+    builder = _Builder(wanted, models_dir, options, on_progress, of)
+    found, _ = _Stock(builder.store, options, of).look(wanted, verify=True)
     if len(found) == len(wanted):
         return found  # no lock, so a folder that others own and may not be written to works too
     make_folder(models_dir)
@@ -133,8 +137,10 @@ class _Builder:
         models_dir: Path,
         options: BuildOptions,
         on_progress: Callable[[BuildProgress], None],
+        framework: Framework,
     ) -> None:
         self.store = ArtifactStore(models_dir)
+        self._framework = framework
         self._wanted = wanted
         self._options = options
         self._on_progress = on_progress
@@ -152,7 +158,7 @@ class _Builder:
         missing: list[str] = []
         for model in dict.fromkeys(variant.model for variant in self._wanted):
             wanted = [variant for variant in self._wanted if variant.model == model]
-            found, _ = _Stock(self.store, self._options).look(wanted, verify=True)
+            found, _ = _Stock(self.store, self._options, self._framework).look(wanted, verify=True)
             self._done[model] = len(found)
             made |= found
             if len(found) < len(wanted):
@@ -162,7 +168,7 @@ class _Builder:
             def build() -> None:
                 made.update(self._ensure_model(model))
 
-            return Job(model, MODELS[model].peak_mb, build)
+            return Job(model, self._framework.models[model].peak_mb, build)
 
         run_jobs([job(model) for model in missing], capacity(), self._kill_children)
         return {variant: made[variant] for variant in self._wanted}
@@ -184,7 +190,7 @@ class _Builder:
         # The first build may reveal that this toolchain cannot make the weights of the stored
         # schemes again; then those no longer count, and a second build makes them too.
         for attempt in range(3):
-            stock = _Stock(self.store, self._options)
+            stock = _Stock(self.store, self._options, self._framework)
             found, damaged = stock.look(wanted, verify=True)
             self._done[model] = len(found)
             if len(found) == len(wanted):
@@ -204,8 +210,10 @@ class _Builder:
         )
 
     def _build(self, model: str, schemes: tuple[str, ...], weights: str) -> None:
-        _check_tensorflow()
-        request = BuildRequest(model, schemes, weights, self._options, self.store.folder)
+        _check_toolchain(self._framework)
+        request = BuildRequest(
+            model, schemes, weights, self._options, self.store.folder, self._framework.name
+        )
         run_build(
             request, lambda message: self._on_message(model, message), on_start=self._on_start
         )
@@ -232,8 +240,9 @@ class _Stock:
     files with other weights do not exist for us.
     """
 
-    def __init__(self, store: ArtifactStore, options: BuildOptions) -> None:
+    def __init__(self, store: ArtifactStore, options: BuildOptions, framework: Framework) -> None:
         self._store = store
+        self._framework = framework
         self._options = options
         self._keys: dict[Variant, str] = {}
         self._entries = [e for e in store.entries() if self._is_ours(e)]
@@ -264,14 +273,17 @@ class _Stock:
         return "imagenet" if newest.details.get("weights") == "imagenet" else "random"
 
     def _is_ours(self, entry: Entry) -> bool:
-        known = entry.model in MODELS and entry.scheme in SCHEMES
+        of = self._framework
+        if entry.details.get("framework", "tflite") != of.name:
+            return False
+        known = entry.model in of.models and entry.scheme in of.schemes
         return known and self._key(entry) == entry.recipe_key and self._store.path(entry).exists()
 
     def _key(self, entry: Entry) -> str:
         # Kept, because for a folder of images it takes reading them.
         variant = Variant(entry.model, entry.scheme)
         if variant not in self._keys:
-            self._keys[variant] = recipe_key(variant, self._options)
+            self._keys[variant] = self._framework.recipe_key(variant, self._options)
         return self._keys[variant]
 
     def _counts(self, entry: Entry) -> bool:
@@ -280,6 +292,7 @@ class _Stock:
 
 
 def _artifact(entry: Entry, store: ArtifactStore) -> ModelArtifact:
+    no_op = entry.details.get("no_op")
     return ModelArtifact(
         variant=Variant(entry.model, entry.scheme),
         path=store.path(entry),
@@ -287,19 +300,16 @@ def _artifact(entry: Entry, store: ArtifactStore) -> ModelArtifact:
         size_bytes=entry.size_bytes,
         weights=str(entry.details.get("weights", "unknown")),
         entry=entry.to_json(),
+        no_op=None if no_op is None else str(no_op),
     )
 
 
-def _wanted(variants: Iterable[Variant]) -> tuple[Variant, ...]:
+def _wanted(variants: Iterable[Variant], framework: Framework) -> tuple[Variant, ...]:
     wanted = tuple(dict.fromkeys(variants))
     for variant in wanted:
-        check_known(variant)
+        framework.check_known(variant)
     return wanted
 
 
-def _check_tensorflow() -> None:
-    if importlib.util.find_spec("tensorflow") is None:
-        raise ModelBuildError(
-            "building models needs TensorFlow: `pip install 'orchestrate-quantized[models]'`, or "
-            "copy a models folder from a machine that has built them"
-        )
+def _check_toolchain(framework: Framework) -> None:
+    framework.check_toolchain()

@@ -59,6 +59,9 @@ FENCES: dict[str, tuple[str, ...]] = {
     "ai_edge_quantizer": ("orchestrator/zoo",),
     "ai_edge_litert": ("agents/litert.py",),
     "tflite_runtime": ("agents/litert.py",),
+    "torch": ("orchestrator/zoo", "agents/torch_child.py"),
+    "torchvision": ("orchestrator/zoo",),
+    "PIL": ("orchestrator/zoo",),  # comes with torchvision
     "numpy": ("orchestrator/zoo", "agents/litert.py"),
     "scipy": ("orchestrator/analysis",),
     "pandas": ("orchestrator/analysis", "orchestrator/report"),

@@ -22,11 +22,17 @@ from orchestrator.zoo import known_models, known_schemes
 
 MODELS = ("mobilenet_v1", "resnet50")
 SCHEMES = ("float32", "float16", "dynamic_range", "full_int8")
+KNOWN = {
+    "known_models": MODELS,
+    "known_schemes": SCHEMES,
+    "torch_models": known_models("torch"),
+    "torch_schemes": known_schemes("torch"),
+}
 SMALL = "models: [resnet50]\nschemes: [float32, float16]\n"
 
 
 def load(name: str, relative_to: Path | None = None) -> Suite:
-    return load_suite(name, relative_to=relative_to, known_models=MODELS, known_schemes=SCHEMES)
+    return load_suite(name, relative_to=relative_to, **KNOWN)
 
 
 def written(folder: Path, text: str, name: str = "mine") -> Path:
@@ -152,6 +158,22 @@ def test_every_shipped_suite_is_good() -> None:
     for path in shipped_suites().values():
         suite = load_suite(str(path), known_models=known_models(), known_schemes=known_schemes())
         assert suite.name == path.stem
+
+
+def test_a_suite_of_torch_has_no_delegate_and_comes_back_the_same(tmp_path: Path) -> None:
+    text = "models: [resnet18]\nschemes: [float32, qat_int8]\nrunner: torch\n"
+    suite = load(str(written(tmp_path, text)))
+    assert (suite.framework, suite.factors.delegate) == ("torch", ("none",))
+    assert (suite.factors.engine, suite.factors.processor) == (("default",), ("cpu",))
+    assert Suite.from_json(suite.to_json()) == suite
+    assert with_overrides(suite, blocks=(6, 6)).factors == suite.factors
+
+
+def test_a_suite_of_before_torch_can_be_read(tmp_path: Path) -> None:
+    suite = load(str(written(tmp_path, SMALL)))
+    data = suite.to_json()
+    del data["factors"]["engine"], data["factors"]["processor"]
+    assert Suite.from_json(data) == suite and suite.framework == "tflite"
 
 
 @pytest.mark.parametrize(

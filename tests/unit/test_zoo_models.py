@@ -68,7 +68,7 @@ class Toolchain:
 def toolchain(monkeypatch: pytest.MonkeyPatch) -> Toolchain:
     made = Toolchain()
     monkeypatch.setattr(models, "run_build", made.run_build)
-    monkeypatch.setattr(models, "_check_tensorflow", lambda: None)
+    monkeypatch.setattr(models, "_check_toolchain", lambda framework: None)
     # One model at a time, so that the order in which they are asked for is that of the variants.
     monkeypatch.setattr(models, "capacity", lambda: Capacity(memory_mb=8000, jobs=1))
     return made
