@@ -33,7 +33,7 @@ from orchestrator.zoo import (
 _HEADER = ("framework", "model", "scheme", "MB", "weights", "SHA-256", "file")
 
 #: What `models build` builds where no model is named: those of the suites quick and pytorch.
-_BY_DEFAULT = {"tflite": ("mobilenet_v1", "resnet50"), "torch": known_models("torch")}
+_BY_DEFAULT = {"tflite": "quick", "torch": "pytorch"}
 
 
 def list_models(arguments: argparse.Namespace) -> Answer:
@@ -97,13 +97,13 @@ def _asked_for(arguments: argparse.Namespace) -> tuple[list[Variant], BuildOptio
     """The models named, or those of a suite, in the way the arguments and the suite ask for."""
     options = BuildOptions(representative=arguments.representative)
     framework = arguments.framework
-    if arguments.suite is not None:
-        suite = _suite(arguments.suite)
+    if not arguments.names:
+        suite = _suite(arguments.suite or _BY_DEFAULT[framework])
         framework = suite.framework
         models, schemes = list(suite.models), list(suite.schemes)
         options = build_options(suite, arguments.representative)
     else:
-        models = arguments.names or list(_BY_DEFAULT[framework])
+        models = arguments.names
         schemes = list(known_schemes(framework))
     schemes = arguments.scheme or schemes
     _check_known("model", models, known_models(framework))

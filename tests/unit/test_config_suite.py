@@ -154,9 +154,15 @@ def test_shipped_suites_in_a_wheel_and_in_a_checkout(
 
 
 def test_every_shipped_suite_is_good() -> None:
-    assert {"quick", "seven-cnns"} <= set(shipped_suites())
+    assert {"quick", "seven-cnns", "pytorch"} <= set(shipped_suites())
     for path in shipped_suites().values():
-        suite = load_suite(str(path), known_models=known_models(), known_schemes=known_schemes())
+        suite = load_suite(
+            str(path),
+            known_models=known_models(),
+            known_schemes=known_schemes(),
+            torch_models=known_models("torch"),
+            torch_schemes=known_schemes("torch"),
+        )
         assert suite.name == path.stem
 
 
