@@ -6,7 +6,7 @@ of its own, where ``keras`` makes the model and ``quantize`` converts it; ``insp
 """
 
 from orchestrator.zoo.catalog import BuildOptions, known_models, known_schemes
-from orchestrator.zoo.inspect import Inspection, inspect_file, scheme_of
+from orchestrator.zoo.inspect import Inspection, Work, inspect_file, scheme_of
 from orchestrator.zoo.models import (
     BuildProgress,
     ModelArtifact,
@@ -30,6 +30,7 @@ __all__ = [
     "ModelArtifact",
     "OwnFiles",
     "TorchInspection",
+    "Work",
     "check_variants",
     "ensure_artifacts",
     "find_artifacts",
