@@ -226,7 +226,9 @@ def _allocate_resized(runtime: Runtime, interpreter: Any, args: argparse.Namespa
     except (ValueError, RuntimeError) as error:
         if _is_out_of_memory(runtime, args, str(error)):
             raise MemoryError("%s: %s" % (asked, error)) from error
-        raise ChildError("incompatible", "the graph cannot take %s: %s" % (asked, error)) from error
+        doubt = "; or memory is short" if _CANNOT_RESHAPE in str(error) else ""
+        message = "the graph cannot take %s: %s%s" % (asked, error, doubt)
+        raise ChildError("incompatible", message) from error
 
 
 def _resize(interpreter: Any, batch: int, size: int) -> None:

@@ -23,8 +23,10 @@ from orchestrator.zoo import (
     BuildProgress,
     Inspection,
     ModelArtifact,
+    TorchInspection,
+    Work,
     ensure_artifacts,
-    inspect_file,
+    inspect_any,
     known_models,
     known_schemes,
     stored_artifacts,
@@ -138,9 +140,11 @@ def _check_known(what: str, names: Sequence[str], known: Sequence[str]) -> None:
 
 def inspect(arguments: argparse.Namespace) -> Answer:
     """What the file itself says, never its name."""
-    found = inspect_file(arguments.file)
+    found = inspect_any(arguments.file)
     if arguments.json:
         return Answer(json.dumps({"format": 1, **found.to_json()}, indent=1) + "\n")
+    if isinstance(found, TorchInspection):
+        return Answer(_describe_torch(found))
     return Answer(_describe(found))
 
 
@@ -150,12 +154,58 @@ def _describe(found: Inspection) -> str:
         f"scheme       {found.scheme}{granularity}",
         f"size         {found.size_bytes / 1e6:.3f} MB, SHA-256 {found.sha256}",
         f"parameters   {found.parameters:,}",
+        f"work         {_work(found.work)}",
+        f"quantized    {_quantized(found.work)}",
+        f"runtime      {_runtime(found)}",
     ]
     for name, tensors in (("input", found.inputs), ("output", found.outputs)):
         lines += [f"{name:<12} {t.dtype} {list(t.shape)} {t.name}" for t in tensors]
-    header = ("operator", "version", "count")
-    rows = [(op.name, str(op.version), str(op.count)) for op in found.operators]
+    header = ("operator", "version", "count", "since runtime")
+    rows = [
+        (op.name, str(op.version), str(op.count), op.runtime or "unknown") for op in found.operators
+    ]
     return "\n".join(lines) + "\n\n" + _grid(header, rows)
+
+
+def _work(work: Work) -> str:
+    """For one item: an open batch counts as 1."""
+    if work.multiply_accumulates is None:
+        return f"unknown: {', '.join(work.uncounted)} not counted"
+    return f"{work.multiply_accumulates:,} multiply-accumulates an item"
+
+
+def _quantized(work: Work) -> str:
+    parts = [f"{100 * work.quantized_operators_share:.0f} % of operators"]
+    if work.quantized_work_share is not None:
+        parts.append(f"{100 * work.quantized_work_share:.1f} % of multiply-accumulates")
+    return ", ".join(parts)
+
+
+def _runtime(found: Inspection) -> str:
+    """The oldest one, by the table of operators and by what the converter noted."""
+    oldest = f"TensorFlow Lite {found.oldest_runtime or 'unknown'} or later"
+    if found.unknown_operators:
+        oldest += f", not counting {', '.join(found.unknown_operators)}, which are not known here"
+    return f"{oldest} (the file says {found.min_runtime or 'nothing'})"
+
+
+def _describe_torch(found: TorchInspection) -> str:
+    kind = {
+        "torchscript": "TorchScript archive",
+        "state_dict": "state_dict: weights without a network, loaded with weights_only=True",
+    }[found.kind]
+    lines = [
+        f"kind         {kind}",
+        f"scheme       {found.scheme}{'' if found.quantized else ', not quantized'}",
+        f"size         {found.size_bytes / 1e6:.3f} MB, SHA-256 {found.sha256}",
+        f"parameters   {found.parameters:,}, buffers included",
+    ]
+    stored = [(s.dtype, str(s.storages), f"{s.elements:,}") for s in found.stored]
+    text = "\n".join(lines) + "\n\n" + _grid(("type", "tensors", "values"), stored)
+    if found.operators:
+        calls = [(name, str(count)) for name, count in found.operators]
+        text += "\n" + _grid(("called in its code", "times"), calls)
+    return text
 
 
 def _grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

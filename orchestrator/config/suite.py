@@ -209,7 +209,7 @@ class Suite(Strict):
     @classmethod
     def _needed(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         own = {model.name for model in info.data.get("user_models", ())}
-        if not value and "models" in info.data and own.issuperset(info.data["models"]):
+        if not value and own and own.issuperset(info.data.get("models", ())):
             return value
         return check_list(value)
 

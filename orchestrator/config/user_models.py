@@ -123,7 +123,9 @@ def read_models(
             continue
         model = _read_one(problems, path, item)
         if model is None:
-            continue
+            # keeps its place in the list; its problem ends the reading
+            name = f"the model in line {item.mark.line}, column {item.mark.column}"
+            model = UserModel.model_construct(name=name, files=())
         known = models.get(model.name)
         if known is not None and _is_part(model, known):
             continue

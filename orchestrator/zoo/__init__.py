@@ -8,7 +8,7 @@ do both; ``inspect`` and ``torch_file`` read files; ``user_files`` makes variant
 
 from orchestrator.zoo.catalog import COMPATIBILITIES, BuildOptions
 from orchestrator.zoo.frameworks import FRAMEWORKS, known_models, known_schemes
-from orchestrator.zoo.inspect import Inspection, inspect_file, scheme_of
+from orchestrator.zoo.inspect import Inspection, Work, inspect_file, scheme_of
 from orchestrator.zoo.models import (
     BuildProgress,
     ModelArtifact,
@@ -35,6 +35,7 @@ __all__ = [
     "ModelArtifact",
     "OwnFiles",
     "TorchInspection",
+    "Work",
     "artifacts_by_hash",
     "check_variants",
     "ensure_artifacts",

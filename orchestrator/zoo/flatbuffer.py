@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 #: What a file's tables, vectors and names may cost in all; a real one costs a tenth of it, and
 #: reading all of it takes a second.
-_BUDGET = 3_000_000
+_BUDGET = 1_000_000
 _TABLE_COST = 10
 _CHARACTERS_AT_ONCE = 16
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 #: Opcodes one pickle may have: some hundred thousand parameters' worth, read within a second.
-MAX_OPCODES = 200_000
+MAX_OPCODES = 150_000
 
 
 class PickleError(Exception):
