@@ -32,8 +32,9 @@ def a_trial(
     threads: int = 1,
     batch: int = 1,
     isa: str = "native",
+    input_size: int = 0,
 ) -> Trial:
-    factors = Factors(runner, runtime, delegate, threads, batch, isa)
+    factors = Factors(runner, runtime, delegate, threads, batch, isa, input_size=input_size)
     return Trial("t-0001", "here", kind, Variant("mobilenet_v1", "float32"), factors, block=0)
 
 
