@@ -109,7 +109,10 @@ def measure(args: argparse.Namespace, begin: Callable[[str], None]) -> dict[str,
     memory["init"] = memory_now()
     details = loaded.interpreter.get_input_details()
     fill = _input_filler(runtime.numpy, loaded.interpreter, details)
-    run_phases(loaded.interpreter.invoke, fill, (warmup, steady), begin)
+    try:
+        run_phases(loaded.interpreter.invoke, fill, (warmup, steady), begin)
+    except (ValueError, RuntimeError) as error:
+        raise _failed_inference(runtime, args, error) from error
     memory["end"] = memory_now()
     begin("report")
     if args.batch != 1 or args.input_size:
@@ -218,17 +221,28 @@ def _resolver(runtime: Runtime, delegate: str) -> dict[str, Any]:
 
 def _allocate_resized(runtime: Runtime, interpreter: Any, args: argparse.Namespace) -> None:
     """Resize every input and allocate. Raises ChildError or MemoryError."""
-    asked = "batch %d" % args.batch
-    if args.input_size:
-        asked += ", inputs of %d x %d" % (args.input_size, args.input_size)
     try:
         _resize(interpreter, args.batch, args.input_size)
     except (ValueError, RuntimeError) as error:
-        if _is_out_of_memory(runtime, args, str(error)):
-            raise MemoryError("%s: %s" % (asked, error)) from error
-        doubt = "; or memory is short" if _CANNOT_RESHAPE in str(error) else ""
-        message = "the graph cannot take %s: %s%s" % (asked, error, doubt)
-        raise ChildError("incompatible", message) from error
+        raise _refused_shape(runtime, args, error) from error
+
+
+def _refused_shape(runtime: Runtime, args: argparse.Namespace, error: Exception) -> Exception:
+    """What it means that resized inputs do not go through the graph."""
+    asked = "batch %d" % args.batch
+    if args.input_size:
+        asked += ", inputs of %d x %d" % (args.input_size, args.input_size)
+    if _is_out_of_memory(runtime, args, str(error)):
+        return MemoryError("%s: %s" % (asked, error))
+    doubt = "; or memory is short" if _CANNOT_RESHAPE in str(error) else ""
+    return ChildError("incompatible", "the graph cannot take %s: %s%s" % (asked, error, doubt))
+
+
+def _failed_inference(runtime: Runtime, args: argparse.Namespace, error: Exception) -> Exception:
+    """Shapes inside a graph may be open until it runs, so a refusal may come as late as this."""
+    if args.batch != 1 or args.input_size:
+        return _refused_shape(runtime, args, error)
+    return ChildError("failed", "an inference failed: %s" % error)
 
 
 def _resize(interpreter: Any, batch: int, size: int) -> None:

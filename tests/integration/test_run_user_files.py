@@ -107,23 +107,22 @@ def test_what_contradicts_itself_stops_before_any_device(
 
 
 def test_a_batch_that_does_not_fit_is_a_result_and_the_smaller_ones_stand(lab: Lab) -> None:
-    """Under a real limit on memory: 4096 images of 512 pixels take 13 GB, the device has 3."""
+    """Under a real limit on memory: 4096 images of 192 × 192 need 12 GB, the device has 3."""
     put(lab, foo="float32", foo_int8="full_int8")
     python = lab.folder / "python"
     python.write_text(f'#!/bin/sh\nulimit -v 3000000\nexec {sys.executable} "$@"\n')
     python.chmod(0o755)
-    factors = "{batch: [1, 2, 4096], input_size: [512]}"
+    factors = "{batch: [1, 4096], input_size: [192]}"
     own = suite(lab, "[{file: foo.tflite}]", runner="litert", factors=factors)
     inventory = lab.inventory(lab.here(python=python))
     done = lab.run("run", "--inventory", inventory, "--suite", own)
     assert done.code == 1, done.stderr
     ended = {(e["batch"], e["outcome"]) for e in lab.events("finished")}
-    assert {(1, "ok"), (2, "ok")} <= ended
+    assert (1, "ok") in ended
     assert not {outcome for batch, outcome in ended if batch == 4096} - {"failed", "killed"}
     reasons = [e["reason"] for e in lab.events("finished") if e["batch"] == 4096]
     assert reasons and all("out of memory" in reason for reason in reasons), reasons
     assert "Latency against batch: foo on here" in done.stdout
     assert "float32, batch 4096: " in done.stdout
-    measured = [r for r in lab.table() if r["batch"] in ("1", "2")]
-    assert [r["blocks"] for r in measured] == ["6", "6"]
-    assert {r["input_size"] for r in lab.table()} == {"512"}
+    assert {(r["batch"], r["blocks"]) for r in lab.table()} == {("1", "6"), ("4096", "0")}
+    assert {r["input_size"] for r in lab.table()} == {"192"}

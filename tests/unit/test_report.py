@@ -38,7 +38,7 @@ CONTRACT = (
     "run_id, device, microarchitecture, isa, runner, runtime_version, delegate, threads, batch, "
     "model, scheme, baseline_scheme, blocks, baseline_ms, treatment_ms, speedup, ci_low, ci_high, "
     "noise_floor, verdict, baseline_size_mb, treatment_size_mb, baseline_memory_mb, "
-    "treatment_memory_mb, findings, input_size"
+    "treatment_memory_mb, findings"
 )
 
 

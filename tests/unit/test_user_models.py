@@ -115,7 +115,7 @@ def test_names_are_split(name: str, parts: tuple[str, str | None]) -> None:
         ("{name: foo}", "1:10", "variants: "),
         ("{name: foo, variants: {}}", "1:32", "list at least one"),
         ("{name: a/b, variants: {float32: foo.tflite}}", "1:17", "file name"),
-        ("{name: foo, variants: {a b: foo.tflite}}", "1:32", "file name"),
+        ("{name: foo, variants: {a b: foo.tflite}}", "1:38", "file name"),
         ("foo", "1:10", "unknown"),
     ],
 )
