@@ -109,10 +109,13 @@ def measure(args: argparse.Namespace, begin: Callable[[str], None]) -> dict[str,
     memory["init"] = memory_now()
     details = loaded.interpreter.get_input_details()
     fill = _input_filler(runtime.numpy, loaded.interpreter, details)
-    try:
-        run_phases(loaded.interpreter.invoke, fill, (warmup, steady), begin)
-    except (ValueError, RuntimeError) as error:
-        raise _failed_inference(runtime, args, error) from error
+    run_phases(
+        loaded.interpreter.invoke,
+        fill,
+        (warmup, steady),
+        begin,
+        lambda error: _failed_inference(runtime, args, error),
+    )
     memory["end"] = memory_now()
     begin("report")
     if args.batch != 1 or args.input_size:

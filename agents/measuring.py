@@ -151,11 +151,11 @@ def run_phases(
     fill: Callable[[], None],
     phases: Tuple[Phase, Phase],
     begin: Begin,
-    kind_of: Callable[[str], str] = lambda message: "failed",
+    failure: Callable[[Exception], Exception],
 ) -> None:
     """Both phases, with the garbage collector out of the way.
 
-    ``kind_of`` names the kind of error that a runtime's message stands for.
+    ``failure`` makes the ChildError that a runtime's own error stands for.
     """
     gc.collect()
     gc.freeze()
@@ -165,8 +165,7 @@ def run_phases(
             begin(name)
             phase.run(invoke, fill)
     except (ValueError, RuntimeError) as error:
-        message = str(error)
-        raise ChildError(kind_of(message), "an inference failed: %s" % message) from error
+        raise failure(error) from error
     finally:
         gc.enable()
 

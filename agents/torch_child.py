@@ -111,7 +111,7 @@ def measure(args: argparse.Namespace, begin: Begin) -> Dict[str, Any]:
         loaded = load(torch, args)
         memory["init"] = memory_now()
         invoke, fill = _inference(torch, loaded, args)
-        run_phases(invoke, fill, (warmup, steady), begin, kind_of)
+        run_phases(invoke, fill, (warmup, steady), begin, _failed_inference)
     memory["end"] = memory_now()
     begin("report")
     return {
@@ -130,6 +130,10 @@ def measure(args: argparse.Namespace, begin: Begin) -> Dict[str, Any]:
         "steady_us": steady.times_us(),
         "memory": memory,
     }
+
+
+def _failed_inference(error: Exception) -> ChildError:
+    return ChildError(kind_of(str(error)), "an inference failed: %s" % error)
 
 
 def kind_of(message: str) -> str:
