@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from orchestrator.config import Device, Inventory
 from orchestrator.config.values import Hop
 from orchestrator.errors import UsageError
@@ -29,22 +31,7 @@ def transport_to(device: Device, inventory: Inventory) -> Transport:
 
 def endpoint_of(device: Device, inventory: Inventory) -> SshEndpoint:
     """Where and as whom to log in, its jump hosts included. What is None is OpenSSH's to say."""
-    gateway = inventory.gateway_of(device)
-    through: SshEndpoint | None
-    if isinstance(gateway, Hop):
-        through = SshEndpoint(
-            device=device.name,
-            host=gateway.host,
-            port=gateway.port,
-            user=gateway.user,
-            key_file=device.key_file,
-            ssh_config=device.ssh_config,
-            known_hosts=device.known_hosts,
-            connect_timeout_s=device.connect_timeout_s,
-        )
-    else:
-        through = None if gateway is None else endpoint_of(gateway, inventory)
-    return SshEndpoint(
+    own = SshEndpoint(
         device=device.name,
         host=device.host or device.name,
         port=device.port,
@@ -52,9 +39,16 @@ def endpoint_of(device: Device, inventory: Inventory) -> SshEndpoint:
         key_file=device.key_file,
         ssh_config=device.ssh_config,
         known_hosts=device.known_hosts,
-        gateway=through,
         connect_timeout_s=device.connect_timeout_s,
     )
+    gateway = inventory.gateway_of(device)
+    if gateway is None:
+        return own
+    if isinstance(gateway, Hop):
+        through = replace(own, host=gateway.host, port=gateway.port, user=gateway.user)
+    else:
+        through = endpoint_of(gateway, inventory)
+    return replace(own, gateway=through)
 
 
 def place_on(device: Device) -> AgentPlace:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -49,10 +49,6 @@ class Manifest:
     artifacts: tuple[ArtifactRecord, ...] = ()
     binaries: tuple[BinaryRecord, ...] = ()
     facts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-
-    def with_facts(self, device: str, facts: Mapping[str, Any]) -> Manifest:
-        """The same manifest, with what ``device`` reported."""
-        return replace(self, facts={**self.facts, device: facts})
 
     def to_json(self) -> dict[str, Any]:
         data = asdict(self)
