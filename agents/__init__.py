@@ -3,5 +3,6 @@
 Imports nothing of ``orchestrator``. ``protocol`` fixes what travels, ``daemon`` runs trials,
 ``spool`` remembers, ``relay`` carries lines between stdio and the daemon's socket, ``blobs``
 receives files, ``process`` runs one trial, ``facts`` and ``health`` say what the node is and how
-it fares, ``litert`` is the child that measures a model in the device's own Python.
+it fares. ``litert`` and ``torch_child`` are the children that measure a model in the device's own
+Python, ``measuring`` what they share.
 """

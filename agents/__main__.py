@@ -23,6 +23,10 @@ def main(argv: Optional[List[str]] = None) -> int:
         from agents import litert
 
         return litert.main(arguments[1:])
+    if arguments[:1] == ["torch"]:
+        from agents import torch_child
+
+        return torch_child.main(arguments[1:])
     options = _parser().parse_args(arguments)
     try:
         return _COMMANDS[options.command](options)
@@ -102,6 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     _command(commands, "facts", "say what this node is, as JSON")
     _command(commands, "logs", "the end of what the daemon logged")
     commands.add_parser("litert", help="measure a model in this Python (see litert --help)")
+    commands.add_parser("torch", help="measure a TorchScript file (see torch --help)")
     return parser
 
 

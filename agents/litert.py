@@ -1,44 +1,41 @@
 """The child that measures one ``.tflite`` file in the device's own Python.
 
 ``python <agent>.pyz litert --model PATH --threads N ...`` runs the model in ai-edge-litert,
-tflite-runtime or TensorFlow and measures what ``benchmark_model`` measures, by its definitions:
+tflite-runtime or TensorFlow and measures what ``benchmark_model`` measures, by its definitions
+(``measuring`` has those that all children share):
 
 * initialisation: building the interpreter, applying the delegate, allocating the tensors;
-* first inference: the first of the warm-up;
-* warm-up, then steady phase: at least so many inferences *and* at least so many seconds, but no
-  new inference once the phase has lasted the maximum;
-* an inference: ``invoke()`` alone; the inputs are copied in before each, outside the time.
+* an inference: ``invoke()`` alone.
 
-On stdout: ``@orchestrate-stage NAME`` when a stage begins, and at the end one line
-``@orchestrate-result {json}``, or ``@orchestrate-error {json}`` with exit code 3. Whatever the
-libraries print goes to stderr. Standard library only, but for numpy and the runtime.
-
-No faulthandler here: a handler for SIGSEGV that is installed later would replace one that a
-preloaded library needs for itself.
+Standard library only, but for numpy and the runtime.
 """
 
 from __future__ import annotations
 
 import argparse
-import array
-import gc
 import importlib
-import json
-import os
 import platform
-import resource
 import sys
 import time
 from importlib import metadata
-from typing import Any, Callable, NamedTuple, Sequence, TextIO
+from typing import Any, Callable, NamedTuple, Sequence
 
-RESULT_SCHEMA = 1
-EXIT_ERROR = 3
+from agents.measuring import (
+    INPUT_SEED,
+    RESULT_SCHEMA,
+    ChildError,
+    base_parser,
+    head_and_size,
+    memory_now,
+    microseconds,
+    phases_of,
+    reset_peak,
+    run_child,
+    run_phases,
+)
 
-#: A phase ends here whatever was asked: every time is reported, in a line of bounded length.
-MAX_INVOCATIONS = 40_000
-
-_INPUT_SEED = 20180
+#: Images have no more channels than this, and are larger than this many pixels.
+_MAX_CHANNELS = 4
 
 #: Where each runtime keeps its interpreter, in the order of preference.
 RUNTIMES = {
@@ -62,15 +59,9 @@ _INCOMPATIBLE = (
     "ops are not supported by this interpreter",
     "Model provided is schema version",
 )
+_NO_MEMORY = ("std::bad_alloc", "Cannot allocate memory", "out of memory", "failed to allocate")
+_CANNOT_RESHAPE = "XNNPack delegate failed to reshape"
 _NO_MODEL = ("not a valid Flatbuffer", "Could not open", "Mmap of", "model identifier")
-
-
-class ChildError(Exception):
-    """Why there is no measurement; ``kind`` is a word of the error line."""
-
-    def __init__(self, kind: str, message: str) -> None:
-        super().__init__(message)
-        self.kind = kind
 
 
 class Runtime(NamedTuple):
@@ -83,53 +74,25 @@ class Runtime(NamedTuple):
 
 
 class Loaded(NamedTuple):
+    """``rows``: the first dimension of every output, as the file has it."""
+
     interpreter: Any
     init_us: float
+    rows: Sequence[int | None]
 
 
 def main(argv: Sequence[str]) -> int:
     """Measure, print the result line, return the exit code."""
     args = _parser().parse_args(argv)
-    wire = _take_stdout()
-    try:
-        result = measure(args, lambda stage: _say(wire, "stage " + stage))
-    except ChildError as error:
-        _say(wire, "error " + json.dumps({"kind": error.kind, "message": str(error)}))
-        return EXIT_ERROR
-    except MemoryError as error:
-        message = "the interpreter could not allocate memory: %s" % error
-        _say(wire, "error " + json.dumps({"kind": "out_of_memory", "message": message}))
-        return EXIT_ERROR
-    _say(wire, "result " + json.dumps(result, separators=(",", ":"), allow_nan=False))
-    return 0
+    return run_child(lambda begin: measure(args, begin))
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="litert", description="Measure one .tflite file.")
-    parser.add_argument("--model", required=True, metavar="PATH")
-    parser.add_argument("--threads", type=int, required=True)
-    parser.add_argument("--warmup-runs", type=int, required=True)
-    parser.add_argument("--warmup-seconds", type=float, required=True)
-    parser.add_argument("--steady-runs", type=int, required=True)
-    parser.add_argument("--steady-seconds", type=float, required=True)
-    parser.add_argument("--max-seconds", type=float, required=True)
+    parser = base_parser("litert", "Measure one .tflite file.")
     parser.add_argument("--delegate", choices=("xnnpack", "none"), required=True)
     parser.add_argument("--runtime", choices=("any", *RUNTIMES), default="any")
-    parser.add_argument("--batch", type=int, default=1)
-    parser.add_argument("--memory", action="store_true", help="measure memory from a reset peak")
+    parser.add_argument("--input-size", type=int, default=0, help="height and width; 0: its own")
     return parser
-
-
-def _take_stdout() -> TextIO:
-    """Keep stdout for the wire; from here on file descriptor 1 is stderr, for C code as well."""
-    wire = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-    return wire
-
-
-def _say(wire: TextIO, line: str) -> None:
-    wire.write("@orchestrate-" + line + "\n")
-    wire.flush()
 
 
 def measure(args: argparse.Namespace, begin: Callable[[str], None]) -> dict[str, Any]:
@@ -137,20 +100,26 @@ def measure(args: argparse.Namespace, begin: Callable[[str], None]) -> dict[str,
     begin("import")
     size_bytes = _model_size(args.model)
     runtime = find_runtime(args.runtime)
-    # before memory is looked at for the first time, so that they are not taken for the model's
-    warmup = Phase(args.warmup_runs, args.warmup_seconds, args.max_seconds)
-    steady = Phase(args.steady_runs, args.steady_seconds, args.max_seconds)
+    warmup, steady = phases_of(args)
     if args.memory:
-        _reset_peak()
+        reset_peak()
     memory = {"start": memory_now()}
     begin("load")
     loaded = load(runtime, args)
     memory["init"] = memory_now()
     details = loaded.interpreter.get_input_details()
     fill = _input_filler(runtime.numpy, loaded.interpreter, details)
-    _run(loaded.interpreter.invoke, fill, (("warmup", warmup), ("steady", steady)), begin)
+    run_phases(
+        loaded.interpreter.invoke,
+        fill,
+        (warmup, steady),
+        begin,
+        lambda error: _failed_inference(runtime, args, error),
+    )
     memory["end"] = memory_now()
     begin("report")
+    if args.batch != 1 or args.input_size:
+        _check_rows(loaded.rows, loaded.interpreter, args.batch)
     delegated, total = delegated_nodes(loaded.interpreter)
     return {
         "schema": RESULT_SCHEMA,
@@ -159,6 +128,7 @@ def measure(args: argparse.Namespace, begin: Callable[[str], None]) -> dict[str,
         "python": platform.python_version(),
         "threads": args.threads,
         "batch": args.batch,
+        "input_size": args.input_size,
         "delegate": args.delegate,
         "delegated_nodes": delegated,
         "total_nodes": total,
@@ -226,13 +196,15 @@ def load(runtime: Runtime, args: argparse.Namespace) -> Loaded:
         interpreter = runtime.module.Interpreter(
             model_path=args.model, num_threads=args.threads, **resolver
         )
-        if args.batch != 1:
-            _resize(interpreter, args.batch)
-        interpreter.allocate_tensors()
+        rows = [_rows(detail) for detail in interpreter.get_output_details()]
+        if args.batch != 1 or args.input_size:
+            _allocate_resized(runtime, interpreter, args)
+        else:
+            interpreter.allocate_tensors()
         end = time.perf_counter_ns()
     except (ValueError, RuntimeError) as error:
         raise ChildError(_kind(str(error)), "cannot load the model: %s" % error) from error
-    return Loaded(interpreter, _microseconds(end - start))
+    return Loaded(interpreter, microseconds(end - start), rows)
 
 
 def _resolver(runtime: Runtime, delegate: str) -> dict[str, Any]:
@@ -250,12 +222,84 @@ def _resolver(runtime: Runtime, delegate: str) -> dict[str, Any]:
     return {"experimental_op_resolver_type": plain}
 
 
-def _resize(interpreter: Any, batch: int) -> None:
+def _allocate_resized(runtime: Runtime, interpreter: Any, args: argparse.Namespace) -> None:
+    """Resize every input and allocate. Raises ChildError or MemoryError."""
+    try:
+        _resize(interpreter, args.batch, args.input_size)
+    except (ValueError, RuntimeError) as error:
+        raise _refused_shape(runtime, args, error) from error
+
+
+def _refused_shape(runtime: Runtime, args: argparse.Namespace, error: Exception) -> Exception:
+    """What it means that resized inputs do not go through the graph."""
+    asked = "batch %d" % args.batch
+    if args.input_size:
+        asked += ", inputs of %d x %d" % (args.input_size, args.input_size)
+    if _is_out_of_memory(runtime, args, str(error)):
+        return MemoryError("%s: %s" % (asked, error))
+    doubt = "; or memory is short" if _CANNOT_RESHAPE in str(error) else ""
+    return ChildError("incompatible", "the graph cannot take %s: %s%s" % (asked, error, doubt))
+
+
+def _failed_inference(runtime: Runtime, args: argparse.Namespace, error: Exception) -> Exception:
+    """Shapes inside a graph may be open until it runs, so a refusal may come as late as this."""
+    if args.batch != 1 or args.input_size:
+        return _refused_shape(runtime, args, error)
+    return ChildError("failed", "an inference failed: %s" % error)
+
+
+def _resize(interpreter: Any, batch: int, size: int) -> None:
     for detail in interpreter.get_input_details():
-        shape = [int(size) for size in detail["shape"]]
-        if not shape:
-            raise ValueError("input %s is a scalar and has no batch" % detail["name"])
-        interpreter.resize_tensor_input(detail["index"], [batch, *shape[1:]])
+        shape = _resized([int(side) for side in detail["shape"]], batch, size)
+        interpreter.resize_tensor_input(detail["index"], shape)
+    interpreter.allocate_tensors()
+
+
+def _is_out_of_memory(runtime: Runtime, args: argparse.Namespace, message: str) -> bool:
+    """XNNPACK has one message for a shape it cannot take and for memory it cannot get.
+
+    A graph that takes two items takes any number of them, memory permitting.
+    """
+    if any(words in message for words in _NO_MEMORY):
+        return True
+    if _CANNOT_RESHAPE not in message or args.batch <= 2:
+        return False
+    try:
+        another = runtime.module.Interpreter(model_path=args.model, num_threads=1)
+        _resize(another, 2, args.input_size)
+    except (ValueError, RuntimeError):
+        return False
+    return True
+
+
+def _check_rows(rows: Sequence[int | None], interpreter: Any, batch: int) -> None:
+    """Whether every item came out: a reshape to a fixed width can make 16 large ones of 49.
+
+    After an inference, because until then the shape of an output may be open.
+    """
+    for before, detail in zip(rows, interpreter.get_output_details()):  # noqa: B905 (Python 3.8)
+        if before == 1 and _rows(detail) != batch:
+            raise ChildError(
+                "incompatible",
+                "the graph makes %s of %d items in output %s"
+                % (_rows(detail), batch, detail["name"]),
+            )
+
+
+def _rows(detail: dict[str, Any]) -> int | None:
+    return int(detail["shape"][0]) if len(detail["shape"]) else None
+
+
+def _resized(shape: list[int], batch: int, size: int) -> list[int]:
+    if not shape:
+        raise ValueError("an input is a scalar and has no batch")
+    if not size:
+        return [batch, *shape[1:]]
+    if len(shape) != 4:
+        raise ValueError("an input has shape %s, not that of images" % shape)
+    if shape[1] <= _MAX_CHANNELS < shape[3]:  # channels first
+        return [batch, shape[1], size, size]
+    return [batch, size, size, shape[3]]
 
 
 def _kind(message: str) -> str:
@@ -266,12 +310,7 @@ def _kind(message: str) -> str:
 
 def _model_size(path: str) -> int:
     """The file's size in bytes. Some runtimes die by SIGSEGV on what is no model at all."""
-    try:
-        with open(path, "rb") as file:
-            head = file.read(8)
-            size = os.fstat(file.fileno()).st_size
-    except OSError as error:
-        raise ChildError("invalid_model", "cannot read the model: %s" % error) from error
+    head, size = head_and_size(path, 8)
     if head[4:8] != b"TFL3":
         raise ChildError("invalid_model", "%s is no .tflite file: it has no TFL3 mark" % path)
     return size
@@ -314,7 +353,7 @@ def _input_filler(
     numpy: Any, interpreter: Any, details: Sequence[dict[str, Any]]
 ) -> Callable[[], None]:
     """Copies the same random values into every input; the runtime may overwrite its inputs."""
-    random = numpy.random.RandomState(_INPUT_SEED)
+    random = numpy.random.RandomState(INPUT_SEED)
     values = [(detail["index"], _random_input(numpy, random, detail)) for detail in details]
 
     def fill() -> None:
@@ -349,103 +388,6 @@ _INTEGER_BOUNDS = {
     "uint64": (0, 99),
     "bool": (0, 1),
 }
-
-
-# --- the phases --------------------------------------------------------------------------------
-
-
-class Phase:
-    """At least ``runs`` inferences and ``seconds``; none begins after ``max_seconds``."""
-
-    def __init__(self, runs: int, seconds: float, max_seconds: float) -> None:
-        self.runs = min(runs, MAX_INVOCATIONS)
-        self.seconds = seconds
-        self.max_seconds = max_seconds
-        self.count = 0
-        self._times_ns = array.array("q", bytes(8 * MAX_INVOCATIONS))
-
-    def run(self, invoke: Callable[[], None], fill: Callable[[], None]) -> None:
-        """Time each inference. Nothing is printed or allocated until the phase is over."""
-        clock = time.perf_counter_ns
-        times, runs, count = self._times_ns, self.runs, 0
-        now = clock()
-        enough = now + int(self.seconds * 1e9)
-        too_long = now + int(self.max_seconds * 1e9)
-        while (count < runs or now < enough) and now <= too_long and count < MAX_INVOCATIONS:
-            fill()
-            start = clock()
-            invoke()
-            now = clock()
-            times[count] = now - start
-            count += 1
-        self.count = count
-
-    def times_us(self) -> list[float]:
-        return [_microseconds(time_ns) for time_ns in self._times_ns[: self.count]]
-
-
-def _run(
-    invoke: Callable[[], None],
-    fill: Callable[[], None],
-    phases: Sequence[tuple[str, Phase]],
-    begin: Callable[[str], None],
-) -> None:
-    """All phases, with the garbage collector out of the way."""
-    gc.collect()
-    gc.freeze()
-    gc.disable()
-    try:
-        for name, phase in phases:
-            begin(name)
-            phase.run(invoke, fill)
-    except (ValueError, RuntimeError) as error:
-        raise ChildError("failed", "an inference failed: %s" % error) from error
-    finally:
-        gc.enable()
-
-
-def _microseconds(nanoseconds: int) -> float:
-    return round(nanoseconds / 1000, 3)
-
-
-# --- memory ------------------------------------------------------------------------------------
-
-
-def _reset_peak() -> None:
-    """Forget the peak that importing the runtime left behind; Linux only, else it stays."""
-    try:
-        with open("/proc/self/clear_refs", "w") as file:
-            file.write("5")
-    except OSError as error:
-        print("litert: the peak could not be reset: %s" % error, file=sys.stderr)
-
-
-def memory_now() -> dict[str, Any]:
-    """Resident set and its peak, in bytes, and where the peak is from.
-
-    ``VmHWM`` belongs to this program alone. ``ru_maxrss`` is inherited across exec from whoever
-    started it, and serves only where the kernel has no ``VmHWM``.
-    """
-    status = _status()
-    rss, peak = status.get("VmRSS"), status.get("VmHWM")
-    if peak is not None:
-        return {"rss_bytes": rss, "peak_bytes": peak, "source": "VmHWM"}
-    maxrss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return {"rss_bytes": rss, "peak_bytes": maxrss, "source": "ru_maxrss"}
-
-
-def _status() -> dict[str, int]:
-    """The kB lines of /proc/self/status, in bytes; empty where there is none."""
-    try:
-        with open("/proc/self/status") as file:
-            lines = [line.split() for line in file]
-    except OSError:
-        return {}
-    return {
-        words[0].rstrip(":"): int(words[1]) * 1024
-        for words in lines
-        if len(words) == 3 and words[2] == "kB"
-    }
 
 
 if __name__ == "__main__":

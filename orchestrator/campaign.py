@@ -44,17 +44,29 @@ from orchestrator.runs.directory import RunDirectory, new_run_id
 from orchestrator.runs.journal import Journal, utc_now
 from orchestrator.runs.manifest import BinaryRecord, Manifest, read_manifest, write_manifest
 from orchestrator.runs.records import ArtifactRecord
-from orchestrator.zoo import ModelArtifact, ensure_artifacts, find_artifacts
+from orchestrator.zoo import (
+    BuildOptions,
+    ModelArtifact,
+    OwnFiles,
+    artifacts_by_hash,
+    check_variants,
+    ensure_artifacts,
+    find_artifacts,
+    find_kept,
+    keep,
+    resolve,
+)
 
 _PACKAGES = ("fabric", "paramiko", "numpy", "scipy", "pandas", "pydantic")
 
 
 @dataclass(frozen=True)
 class Places:
-    """The folders a run reads and writes."""
+    """The folders a run reads and writes; ``representative`` holds images to calibrate on."""
 
     results: Path
     models: Path
+    representative: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -97,11 +109,54 @@ class Fleet:
 
 
 @dataclass(frozen=True)
+class Prepared:
+    """A plan, and what of its variants is there: the user's own files, and what the zoo has built.
+
+    ``suite`` is the suite with the schemes of the user's own models in it.
+    """
+
+    suite: Suite
+    plan: Plan
+    own: OwnFiles
+    built: Mapping[Variant, ModelArtifact]
+    options: BuildOptions
+
+    @property
+    def zoo_variants(self) -> tuple[Variant, ...]:
+        return tuple(v for v in self.plan.variants if v not in self.own.artifacts)
+
+
+@dataclass(frozen=True)
 class Reached:
     """Who answered, and why the others did not."""
 
     nodes: Mapping[str, Node]
     errors: tuple[DeviceError, ...]
+
+
+def build_options(suite: Suite, representative: Path | None) -> BuildOptions:
+    """How the models of a suite are built: so that the runtime it names can load them."""
+    old = suite.runtime == "tflite-runtime"
+    return BuildOptions(
+        representative=representative, compatibility="tflite-2.14" if old else "current"
+    )
+
+
+def prepare(devices: Sequence[Device], suite: Suite, places: Places, *, seed: int) -> Prepared:
+    """The plan, and the files that are there, read and compared. Raises OrchestrateError.
+
+    Touches no device and changes nothing.
+    """
+    own = resolve(suite)
+    plan = make_plan(devices, own.suite, seed=seed)
+    zoo = [variant for variant in plan.variants if variant not in own.artifacts]
+    options = build_options(own.suite, places.representative)
+    built = find_artifacts(
+        zoo, places.models, damaged_ok=True, options=options, framework=own.suite.framework
+    )
+    prepared = Prepared(own.suite, plan, own, built, options)
+    check_variants(own, prepared.built)
+    return prepared
 
 
 def start(
@@ -115,15 +170,25 @@ def start(
     stop: StopRequest,
 ) -> Conclusion:
     """Run ``suite`` on ``devices`` from the beginning. Raises OrchestrateError."""
-    plan = make_plan(devices, suite, seed=seed)
+    prepared = prepare(devices, suite, places, seed=seed)
+    plan = prepared.plan
     fleet = Fleet(inventory, tuple(devices), plan, build_agent_archive(), new_run_id())
     reached = reach_all(fleet, console)
     with _closing(reached):
+        options = prepared.options
+        if options.compatibility != "current":
+            console.say(
+                f"models: built for {options.compatibility}, because suite {suite.name} asks for "
+                f"runtime {suite.runtime}"
+            )
         models = ensure_artifacts(
-            plan.variants,
+            prepared.zoo_variants,
             places.models,
             on_progress=lambda p: console.say(f"models {p.done}/{p.total}: {p.step}"),
+            options=options,
+            framework=suite.framework,
         )
+        models |= keep(prepared.own, places.models)
         reached, binaries = _fetch_binaries(fleet, reached, plan, places.models, console)
         directory = RunDirectory.create(places.results, fleet.run_id)
         manifest = Manifest(
@@ -131,7 +196,7 @@ def start(
             created=utc_now(),
             seed=seed,
             inventory=inventory.to_json(),
-            suite=suite.to_json(),
+            suite=prepared.suite.to_json(),
             devices=tuple(device.name for device in devices),
             versions=_versions(),
             artifacts=tuple(_artifact_record(models[variant]) for variant in plan.variants),
@@ -256,8 +321,11 @@ def _fetch_binary(device: Device, node: Node, models_dir: Path, console: Console
 
 def _stored_materials(manifest: Manifest, models_dir: Path) -> Materials:
     """The bytes of an earlier run, exactly those: another build of a model is another model."""
-    variants = [record.variant for record in manifest.artifacts]
-    models = find_artifacts(variants, models_dir, verify=True)
+    own = {each["name"] for each in manifest.suite.get("user_models", ())}
+    records = [record for record in manifest.artifacts if record.variant.model in own]
+    zoo = {r.variant: r.sha256 for r in manifest.artifacts if r.variant.model not in own}
+    models = artifacts_by_hash(zoo, models_dir)
+    models |= find_kept([(r.variant, r.sha256, r.weights) for r in records], models_dir)
     for record in manifest.artifacts:
         model = models.get(record.variant)
         if model is None or model.sha256 != record.sha256:
@@ -274,15 +342,17 @@ def _materials(
     models: Mapping[Variant, ModelArtifact],
     binaries: Mapping[str, BinaryArtifact],
 ) -> Materials:
+    own = manifest.suite.get("user_models", ())
     return Materials(
         artifacts={record.variant: record for record in manifest.artifacts},
+        inputs={each["name"]: tuple(each["input"]) for each in own if each.get("input")},
         blobs={v: Blob(m.sha256, m.path, m.size_bytes) for v, m in models.items()},
         binaries={d: Blob(b.sha256, b.path, b.size_bytes) for d, b in binaries.items()},
     )
 
 
 def _artifact_record(model: ModelArtifact) -> ArtifactRecord:
-    return ArtifactRecord(model.variant, model.sha256, model.size_bytes, model.weights)
+    return ArtifactRecord(model.variant, model.sha256, model.size_bytes, model.weights, model.no_op)
 
 
 def _binary_record(device: str, binary: BinaryArtifact) -> BinaryRecord:

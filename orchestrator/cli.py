@@ -97,6 +97,7 @@ def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
         "--suite", metavar="NAME|FILE", help="what to measure; default: the one the inventory names"
     )
     _add_folders(parser)
+    _add_representative(parser)
     parser.add_argument(
         "--blocks",
         metavar="MIN[:MAX]",
@@ -152,6 +153,15 @@ def _add_folders(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_representative(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--representative",
+        metavar="DIR",
+        type=Path,
+        help="images to calibrate full_int8 on; default: seeded random ones",
+    )
+
+
 def _add_devices(parser: argparse.ArgumentParser) -> None:
     _add_inventory(parser)
     parser.add_argument("--json", action="store_true", help="print all facts as JSON")
@@ -163,7 +173,18 @@ def _add_models(parser: argparse.ArgumentParser) -> None:
     listing = actions.add_parser("list", help="the models that can be built, and those that are")
     listing.set_defaults(command=_later("models", "list_models"))
     build = actions.add_parser("build", help="build models now")
-    build.add_argument("names", metavar="MODEL", nargs="*", help="default: all of the quick suite")
+    build.add_argument(
+        "names",
+        metavar="MODEL",
+        nargs="*",
+        help="default: all of the suite quick, or of pytorch with --framework torch",
+    )
+    build.add_argument(
+        "--framework",
+        choices=("tflite", "torch"),
+        default="tflite",
+        help="whose models (default: tflite)",
+    )
     build.add_argument(
         "--scheme",
         metavar="SCHEME",
@@ -171,6 +192,15 @@ def _add_models(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="only this scheme (may be repeated)",
     )
+    build.add_argument(
+        "--suite", metavar="NAME|FILE", help="all of this suite instead of models by name"
+    )
+    build.add_argument(
+        "--compatibility",
+        choices=("current", "tflite-2.14"),
+        help="the runtime that must load the files; default: what the suite's runtime needs",
+    )
+    _add_representative(build)
     build.set_defaults(command=_later("models", "build"))
     inspect = actions.add_parser("inspect", help="what a model file really holds")
     inspect.add_argument("file", metavar="FILE", type=Path)

@@ -42,7 +42,10 @@ class Factors:
     """What else may vary between trials. A comparison holds all of these equal.
 
     ``runner`` is resolved (never ``auto``); ``runtime`` is what the suite asks of the device's
-    Python (``any`` or a distribution's name) and empty for the official binary.
+    Python (``any`` or a distribution's name) and empty for the official binary. ``input_size`` is
+    the height and width that inputs are resized to; 0 is the model's own. ``engine`` is torch's
+    library of quantized kernels (``default``: the build's own choice), and ``processor`` where it
+    computes; other runners have neither, and the defaults stand for that.
     """
 
     runner: str
@@ -51,6 +54,15 @@ class Factors:
     threads: int
     batch: int
     isa: str
+    # Journals written before a factor existed lack it; its default is what they were measured with.
+    engine: str = "default"
+    processor: str = "cpu"
+    input_size: int = 0
+
+    @property
+    def framework(self) -> str:
+        """Whose model files the runner takes: ``tflite`` or ``torch``."""
+        return "torch" if self.runner == "torch" else "tflite"
 
 
 @dataclass(frozen=True)
@@ -115,7 +127,10 @@ class Group:
     def key(self) -> str:
         """A stable name of the group, unique within a run."""
         f = self.factors
-        condition = (f.runner, f.runtime, f.delegate, f"t{f.threads}", f"b{f.batch}", f.isa)
+        condition = [f.runner, f.runtime, f.delegate, f"t{f.threads}", f"b{f.batch}", f.isa]
+        # a factor at its default is left out, so that keys and trial ids of earlier runs stay
+        condition += [f"i{f.input_size}"] if f.input_size else []
+        condition += [f.engine, f.processor] if f.framework == "torch" else []
         return "/".join((self.device, self.model, *condition))
 
 
@@ -211,13 +226,17 @@ def _settings(protocol: Protocol) -> RunSettings:
 def resolve_runner(suite: Suite, device: Device) -> str:
     """``auto`` takes the official binary where the device has one.
 
-    Unless the suite names a runtime, or batches, which the binary cannot be given without knowing
-    each model's input names.
+    Unless the suite names a runtime, or batches or input sizes, which the binary cannot be given
+    without knowing each model's input names.
     """
     if suite.runner != "auto":
         return suite.runner
-    binary_can = suite.runtime == "any" and suite.factors.batch == (1,)
+    binary_can = suite.runtime == "any" and _inputs_as_they_are(suite)
     return "benchmark_model" if device.benchmark_model is not None and binary_can else "litert"
+
+
+def _inputs_as_they_are(suite: Suite) -> bool:
+    return suite.factors.batch == (1,) and suite.factors.input_size == (0,)
 
 
 def _plan_device(device: Device, suite: Suite, seed: int) -> DevicePlan:
@@ -243,23 +262,42 @@ def _groups(device: Device, suite: Suite) -> tuple[Group, ...]:
             f"`benchmark_model:` in the inventory; give a path, a URL or `official`, or let the "
             f"suite's runner be `litert`"
         )
-    if runner == "benchmark_model" and suite.factors.batch != (1,):
+    if runner == "benchmark_model" and not _inputs_as_they_are(suite):
         raise UsageError(
-            f"suite {suite.name}: runner benchmark_model measures batch 1 only; write "
-            f"`batch: [1]`, or let the suite's runner be `litert`"
+            f"suite {suite.name}: runner benchmark_model measures batch 1 only, at the model's "
+            f"own input size; write `batch: [1]` and no `input_size`, or let the suite's runner be "
+            f"`litert`"
         )
-    runtime = suite.runtime if runner == "litert" else ""
+    runtime = {"litert": suite.runtime, "torch": "torch"}.get(runner, "")
     f = suite.factors
     return tuple(
         Group(
             device=device.name,
             model=model,
-            factors=Factors(runner, runtime, delegate, threads, batch, isa),
-            schemes=tuple(suite.schemes),
+            factors=Factors(
+                runner, runtime, delegate, threads, batch, isa, engine, processor, input_size
+            ),
+            schemes=suite.schemes_of(model),
             baseline=suite.baseline,
         )
-        for model, delegate, threads, batch, isa in itertools.product(
-            suite.models, f.delegate, f.threads, f.batch, f.isa
+        for (
+            model,
+            delegate,
+            threads,
+            batch,
+            isa,
+            input_size,
+            engine,
+            processor,
+        ) in itertools.product(
+            suite.models,
+            f.delegate,
+            f.threads,
+            f.batch,
+            f.isa,
+            f.input_size,
+            f.engine,
+            f.processor,
         )
     )
 

@@ -32,8 +32,11 @@ def a_trial(
     threads: int = 1,
     batch: int = 1,
     isa: str = "native",
+    engine: str = "default",
+    processor: str = "cpu",
+    input_size: int = 0,
 ) -> Trial:
-    factors = Factors(runner, runtime, delegate, threads, batch, isa)
+    factors = Factors(runner, runtime, delegate, threads, batch, isa, engine, processor, input_size)
     return Trial("t-0001", "here", kind, Variant("mobilenet_v1", "float32"), factors, block=0)
 
 

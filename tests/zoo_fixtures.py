@@ -33,7 +33,7 @@ def models_dir(config: pytest.Config) -> Path:
 def built_models(
     config: pytest.Config, variants: Iterable[Variant] = MOBILENET
 ) -> dict[Variant, ModelArtifact]:
-    """The variants (the four of ``mobilenet_v1`` unless told), built where they are missing."""
+    """The variants (all of ``mobilenet_v1`` unless told), built where they are missing."""
     pytest.importorskip(
         "tensorflow", reason="building models needs TensorFlow", exc_type=ImportError
     )

@@ -16,6 +16,7 @@ from orchestrator.analysis.summaries import (
     runtime_versions,
     size_mb,
 )
+from orchestrator.analysis.sweeps import sweeps
 from orchestrator.analysis.table import NoiseFloor, Problem, Speedup, SpeedupTable, Verdict
 from orchestrator.errors import JournalError
 from orchestrator.measurement import Outcome
@@ -57,11 +58,12 @@ def analyse(run: RunRecord) -> SpeedupTable:
             for scheme, side in group.sides.items()
             if scheme != run.baseline
         )
+    judged = _judge(rows)
     return SpeedupTable(
         run_id=run.run_id,
         baseline=run.baseline,
         devices=run.devices,
-        rows=_judge(rows),
+        rows=judged,
         noise_floors=tuple(floors),
         problems=_problems(run),
         lost=dict(run.lost),
@@ -71,6 +73,7 @@ def analyse(run: RunRecord) -> SpeedupTable:
         precision=run.precision,
         min_blocks=run.min_blocks,
         max_blocks=run.max_blocks,
+        sweeps=sweeps(run, judged),
     )
 
 
@@ -186,6 +189,9 @@ def _compare(
         delegate=factors.delegate if factors else "",
         threads=factors.threads if factors else None,
         batch=factors.batch if factors else None,
+        input_size=factors.input_size if factors else None,
+        engine=factors.engine if factors and factors.framework == "torch" else "",
+        processor=factors.processor if factors and factors.framework == "torch" else "",
         model=group.model,
         scheme=treatment.scheme,
         baseline_scheme=run.baseline,

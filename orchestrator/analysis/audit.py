@@ -49,6 +49,7 @@ def audit(
     found = [
         *_no_pairs(run, baseline, treatment, pairs, device),
         *_unlike(baseline, treatment),
+        *_no_op(treatment),
         *_contents(baseline, treatment),
         *_on_trials(baseline, treatment),
         *_failures(baseline, treatment, pairs),
@@ -123,6 +124,17 @@ def _unlike(baseline: Side, treatment: Side) -> Iterable[Finding]:
         yield to_finding(difference, baseline.scheme, treatment.scheme)
 
 
+def _no_op(treatment: Side) -> Iterable[Finding]:
+    if treatment.artifact is not None and treatment.artifact.no_op is not None:
+        yield Finding(
+            "no_op",
+            f"{treatment.scheme} changes nothing in this model, which is therefore no quantized "
+            f"one: {treatment.artifact.no_op}",
+            "leave the scheme out for this model, or use one that quantizes its layers",
+            forbids=True,
+        )
+
+
 def _contents(baseline: Side, treatment: Side) -> Iterable[Finding]:
     for side in (baseline, treatment):
         if len(side.contents) > 1:
@@ -133,7 +145,8 @@ def _contents(baseline: Side, treatment: Side) -> Iterable[Finding]:
                 "run again from one set of built models",
                 forbids=True,
             )
-    if baseline.contents & treatment.contents:
+    no_op = treatment.artifact is not None and treatment.artifact.no_op is not None
+    if baseline.contents & treatment.contents and not no_op:  # which is why, and said already
         yield Finding(
             "same_content",
             f"{baseline.scheme} and {treatment.scheme} are the same file under two names",

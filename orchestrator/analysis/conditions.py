@@ -47,7 +47,7 @@ def conditions(records: Iterable[TrialRecord], artifact: ArtifactRecord | None) 
         runtime_version=frozenset(m.runtime_version or _NOT_TOLD for _, m in measured),
         binary=frozenset(r.binary_sha256 or _NOT_TOLD for r, _ in measured),
         statistic=frozenset(_statistic(m) for _, m in measured),
-        weights=frozenset((artifact.weights,)) if artifact else frozenset(),
+        weights=frozenset((_provenance(artifact.weights),)) if artifact else frozenset(),
     )
 
 
@@ -93,6 +93,12 @@ _VERDICT_ON = {
         "build both artifacts from the same weights: `orchestrate models build`",
     ),
 }
+
+
+def _provenance(weights: str) -> str:
+    """Nothing in two files of the user's tells whether they have the same weights: he says so by
+    making them variants of one model."""
+    return "user file" if weights.startswith("user file ") else weights
 
 
 def _statistic(measurement: Measurement) -> str:

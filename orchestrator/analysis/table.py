@@ -31,7 +31,8 @@ class Speedup:
     after Holm's correction over the whole table. ``aa_*`` is the baseline against itself.
     ``reason`` says in one sentence why the verdict is what it is, ``stopped`` why no further
     block was run. ``runtime`` is what the suite asked for, ``runtime_version``
-    what ran, by name and version.
+    what ran, by name and version. ``engine`` and ``processor`` are torch's, empty for other
+    runners.
     ``memory_kind`` is ``peak``, ``overall`` (growth since the start) or None.
     """
 
@@ -62,6 +63,8 @@ class Speedup:
     findings: tuple[Finding, ...]
     reason: str
     runtime: str = ""
+    engine: str = ""
+    processor: str = ""
     memory_kind: str | None = None
     achieved_precision: float | None = None
     p_value: float | None = None
@@ -74,6 +77,7 @@ class Speedup:
     treatment_weights: str = ""
     stopped: str = ""
     failures: Mapping[str, int] = field(default_factory=dict)
+    input_size: int | None = None
 
     def __post_init__(self) -> None:
         if self.verdict is Verdict.INVALID and self.speedup is not None:
@@ -112,6 +116,38 @@ class Problem:
 
 
 @dataclass(frozen=True)
+class SweepPoint:
+    """One scheme at one value of a factor: latency of an inference over blocks, in ms.
+
+    The interval is None with fewer than six blocks. ``speedup`` is over the baseline under the same
+    factors. ``problem`` says why there is no latency, and is empty where there is one.
+    """
+
+    scheme: str
+    value: int
+    batch: int
+    blocks: int
+    latency_ms: float | None
+    low_ms: float | None
+    high_ms: float | None
+    speedup: float | None
+    speedup_low: float | None
+    speedup_high: float | None
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Latency of one model on one device against ``factor``, all others as in ``factors``."""
+
+    factor: str
+    device: str
+    model: str
+    factors: Factors
+    points: tuple[SweepPoint, ...]
+
+
+@dataclass(frozen=True)
 class SpeedupTable:
     """Everything a report shows. ``lost`` maps a device to why it was lost.
 
@@ -132,3 +168,4 @@ class SpeedupTable:
     precision: float
     min_blocks: int
     max_blocks: int
+    sweeps: tuple[Sweep, ...] = ()

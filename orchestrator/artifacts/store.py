@@ -135,7 +135,14 @@ class ArtifactStore:
         return None
 
     def add(
-        self, data: bytes, *, model: str, scheme: str, recipe_key: str, details: Mapping[str, Any]
+        self,
+        data: bytes,
+        *,
+        model: str,
+        scheme: str,
+        recipe_key: str,
+        details: Mapping[str, Any],
+        suffix: str = ".tflite",
     ) -> Entry:
         """Write the file, then its entry; an earlier entry of the same recipe is replaced.
 
@@ -146,7 +153,7 @@ class ArtifactStore:
             model=model,
             scheme=scheme,
             recipe_key=recipe_key,
-            file=f"{model}-{scheme}-{sha256[:16]}.tflite",
+            file=f"{model}-{scheme}-{sha256[:16]}{suffix}",
             sha256=sha256,
             size_bytes=len(data),
             details=details,

@@ -18,13 +18,11 @@ from orchestrator.commands.terminal import answer_width, colour_wanted
 from orchestrator.console import Console
 from orchestrator.errors import UsageError
 from orchestrator.fleet.progress import StopLevel, StopRequest
-from orchestrator.plan import make_plan
 from orchestrator.report import render, write_reports
 from orchestrator.report.plan import describe_plan
 from orchestrator.runs.directory import RunDirectory
-from orchestrator.zoo import find_artifacts
 
-_OVERRIDES = ("suite", "blocks", "precision", "budget", "seed")
+_OVERRIDES = ("suite", "blocks", "precision", "budget", "seed", "representative")
 
 
 def run(arguments: argparse.Namespace) -> Answer:
@@ -43,7 +41,7 @@ def run(arguments: argparse.Namespace) -> Answer:
 def _measure(
     arguments: argparse.Namespace, console: Console, stop: StopRequest
 ) -> campaign.Conclusion:
-    places = campaign.Places(arguments.results, arguments.models)
+    places = campaign.Places(arguments.results, arguments.models, arguments.representative)
     if arguments.resume is not None:
         _refuse_overrides(arguments)
         directory = RunDirectory.find(arguments.results, arguments.resume)
@@ -126,11 +124,13 @@ def plan(arguments: argparse.Namespace) -> Answer:
     suite = suite_of(arguments, inventory)
     devices = reachable(inventory, arguments.device)
     seed = _seed(arguments)
-    made = make_plan(devices, suite, seed=seed)
-    known = find_artifacts(made.variants, arguments.models)
+    places = campaign.Places(arguments.results, arguments.models, arguments.representative)
+    prepared = campaign.prepare(devices, suite, places, seed=seed)
+    made, known = prepared.plan, {**prepared.built, **prepared.own.artifacts}
     sizes = {variant: artifact.size_bytes for variant, artifact in known.items()}
     if arguments.json:
         trials = [trial.to_json() for device in made.devices for trial in device.trials]
-        document = {"format": 1, "seed": seed, "suite": suite.to_json(), "trials": trials}
+        document = {"format": 1, "seed": seed, "suite": prepared.suite.to_json()}
+        document["trials"] = trials
         return Answer(json.dumps(document, indent=1) + "\n")
     return Answer(describe_plan(made, sizes, width=answer_width(), color=colour_wanted()))

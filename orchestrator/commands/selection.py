@@ -42,6 +42,8 @@ def suite_of(arguments: argparse.Namespace, inventory: Inventory) -> Suite:
         relative_to=inventory.path,
         known_models=known_models(),
         known_schemes=known_schemes(),
+        torch_models=known_models("torch"),
+        torch_schemes=known_schemes("torch"),
     )
     return with_overrides(
         suite, blocks=arguments.blocks, precision=arguments.precision, budget=arguments.budget

@@ -9,6 +9,7 @@ from orchestrator.config.device import BenchmarkModel, Device
 from orchestrator.config.inventory import Inventory, load_inventory
 from orchestrator.config.suite import Factors, Protocol, Suite, with_overrides
 from orchestrator.config.suite_files import available_suites, load_suite, shipped_suites
+from orchestrator.config.user_models import UserFile, UserModel
 from orchestrator.config.values import Hop, parse_blocks, parse_duration, parse_precision
 
 __all__ = [
@@ -19,6 +20,8 @@ __all__ = [
     "Inventory",
     "Protocol",
     "Suite",
+    "UserFile",
+    "UserModel",
     "available_suites",
     "load_inventory",
     "load_suite",

@@ -36,6 +36,7 @@ _WANTED = {
     "tuple_type": "a list",
     "dict_type": "keys and values",
     "model_type": "keys and values",
+    "is_instance_of": "text",
 }
 
 
@@ -135,7 +136,7 @@ def _message(model: type[Strict], node: Node, error: ErrorDetails) -> str:
     if kind in _WANTED:
         said = f"expected {_WANTED[kind]}, not {_what(node, error)}"
         said += _quoting(node, error) or _example(model, loc)
-    name = ".".join(str(part) for part in loc if isinstance(part, str))
+    name = ".".join(str(part) for part in loc if isinstance(part, str) and part != "[key]")
     return f"`{shown(name)[1:-1]}`: {said}" if name else said
 
 

@@ -15,6 +15,7 @@ from pydantic import (
 
 from orchestrator.config.problems import Strict, revived
 from orchestrator.config.text import hint, listed, shown
+from orchestrator.config.user_models import UserModel
 from orchestrator.config.values import (
     Blocks,
     Duration,
@@ -52,7 +53,9 @@ def _native(value: str) -> str:
 Model = Annotated[Text, AfterValidator(_known_model)]
 Scheme = Annotated[Text, AfterValidator(_known_scheme)]
 Isa = Annotated[Text, AfterValidator(_native)]
+Engine = Literal["default", "x86", "fbgemm", "qnnpack", "onednn"]
 Count = Annotated[int, Field(ge=1, le=4096)]
+InputSize = Annotated[int, Field(ge=0, le=16384)]
 
 
 class Factors(Strict):
@@ -77,7 +80,21 @@ class Factors(Strict):
         default=(1,), strict=False, max_length=_MOST, examples=["batch: [1]"]
     )
 
-    @field_validator("threads", "delegate", "isa", "batch")
+    #: Height and width that inputs are resized to; 0 is the model's own.
+    input_size: tuple[InputSize, ...] = Field(
+        default=(0,), strict=False, max_length=_MOST, examples=["input_size: [128, 224]"]
+    )
+
+    #: Torch's library of quantized kernels; ``default`` is what the build chooses.
+    engine: tuple[Engine, ...] = Field(
+        default=("default",), strict=False, max_length=_MOST, examples=["engine: [default]"]
+    )
+    #: Where torch computes.
+    processor: tuple[Literal["cpu", "cuda"], ...] = Field(
+        default=("cpu",), strict=False, max_length=_MOST, examples=["processor: [cpu]"]
+    )
+
+    @field_validator("threads", "delegate", "isa", "batch", "input_size", "engine", "processor")
     @classmethod
     def _distinct(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
         return check_list(value)
@@ -158,33 +175,49 @@ class Suite(Strict):
     models: tuple[Model, ...] = Field(
         strict=False, max_length=_MOST, examples=["models: [mobilenet_v1, resnet50]"]
     )
+    #: The models among ``models`` whose files are the user's own.
+    user_models: tuple[UserModel, ...] = Field(default=(), strict=False)
+    #: Of the catalogue's models; the user's own have what their files hold.
     schemes: tuple[Scheme, ...] = Field(
+        default=(),
+        validate_default=True,
         strict=False,
         max_length=_MOST,
         examples=["schemes: [float32, dynamic_range]"],
     )
     baseline: Text = Field(default="float32", validate_default=True, examples=["baseline: float32"])
-    #: ``auto``: the official binary where there is one for the device, else ``litert``.
-    runner: Literal["auto", "benchmark_model", "litert"] = Field(
+    #: ``auto``: the official binary where there is one for the device, else ``litert``. ``torch``
+    #: measures PyTorch's models; the others those of TensorFlow Lite.
+    runner: Literal["auto", "benchmark_model", "litert", "torch"] = Field(
         default="auto", examples=["runner: auto"]
     )
     #: Which of the device's Python packages ``litert`` uses.
     runtime: Literal["any", "ai-edge-litert", "tflite-runtime", "tensorflow"] = Field(
         default="any", examples=["runtime: any"]
     )
-    factors: Factors = Field(default=Factors(), examples=["factors: {threads: [1]}"])
+    factors: Factors = Field(
+        default=Factors(), validate_default=True, examples=["factors: {threads: [1]}"]
+    )
     protocol: Protocol = Field(default=Protocol(), examples=['protocol: {blocks: "6:20"}'])
 
-    @field_validator("models", "schemes")
+    @field_validator("models")
     @classmethod
     def _distinct(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return check_list(value)
+
+    @field_validator("schemes")
+    @classmethod
+    def _needed(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        own = {model.name for model in info.data.get("user_models", ())}
+        if not value and own and own.issuperset(info.data.get("models", ())):
+            return value
         return check_list(value)
 
     @field_validator("baseline")
     @classmethod
     def _measured(cls, value: str, info: ValidationInfo) -> str:
         schemes = info.data.get("schemes")
-        if schemes is not None and value not in schemes:
+        if schemes and value not in schemes:
             raise ValueError(
                 f"{shown(value)} is none of the schemes ({listed(schemes)});"
                 f" add it to `schemes`, or set `baseline` to one of them"
@@ -199,16 +232,62 @@ class Suite(Strict):
                 "`runner: benchmark_model` has its runtime built in; delete this line,"
                 " or write `runner: litert`"
             )
+        if value != "any" and info.data.get("runner") == "torch":
+            raise ValueError(
+                "`runner: torch` has one runtime, torch; delete this line, or write"
+                " `runner: litert`"
+            )
         return value
+
+    def schemes_of(self, model: str) -> tuple[str, ...]:
+        """The schemes that ``model`` is measured in."""
+        own = {each.name: each.schemes for each in self.user_models}
+        return own.get(model, self.schemes)
+
+    @field_validator("factors")
+    @classmethod
+    def _of_the_runner(cls, value: Factors, info: ValidationInfo) -> Factors:
+        """Factors that the runner cannot apply would vary in name only."""
+        if info.data.get("runner") != "torch":
+            for name, only in (("engine", ("default",)), ("processor", ("cpu",))):
+                if getattr(value, name) != only:
+                    raise ValueError(
+                        f"`{name}` is a factor of `runner: torch` alone; delete it, or write"
+                        f" `runner: torch`"
+                    )
+            return value
+        if value.input_size != (0,):
+            raise ValueError(
+                "`runner: torch` runs a model at its own input size; delete `input_size`"
+            )
+        if "delegate" in value.model_fields_set and value.delegate != ("none",):
+            raise ValueError(
+                "`delegate` means nothing to `runner: torch`; delete it, or write"
+                " `delegate: [none]`"
+            )
+        return value.model_copy(update={"delegate": ("none",)})
+
+    @property
+    def framework(self) -> str:
+        """Whose models it names: ``tflite`` or ``torch``. All of a run are of one."""
+        return framework_of(self.runner)
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON, with the keys a suite's file has, and its name."""
-        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        data = self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        if not self.user_models:
+            del data["user_models"]
+        return data
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Suite:
         """The inverse of :meth:`to_json`; UsageError if this version cannot read it."""
         return revived(cls, dict(data), "the suite of the run")
+
+
+def framework_of(runner: object) -> str:
+    """Whose models a suite with this runner names."""
+    return "torch" if runner == "torch" else "tflite"
 
 
 def with_overrides(

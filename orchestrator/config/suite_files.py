@@ -6,12 +6,15 @@ from collections.abc import Collection
 from pathlib import Path
 
 from orchestrator.config.problems import Problems, unknown_key
-from orchestrator.config.suite import Suite
+from orchestrator.config.suite import Suite, framework_of
 from orchestrator.config.text import hint, shown
 from orchestrator.config.tree import read_mapping
+from orchestrator.config.user_models import split_models
 from orchestrator.config.values import is_path
 from orchestrator.errors import ConfigError, UsageError
 
+#: Fields of a suite that are no keys of its file.
+_NOT_WRITTEN = {"name", "user_models"}
 _PACKAGE = Path(__file__).resolve().parent.parent
 
 
@@ -50,15 +53,21 @@ def load_suite(
     relative_to: Path | None = None,
     known_models: Collection[str],
     known_schemes: Collection[str],
+    torch_models: Collection[str] = (),
+    torch_schemes: Collection[str] = (),
 ) -> Suite:
-    """The suite of a name, or in a file.
+    """The suite of a name, or in a file. A suite with ``runner: torch`` names PyTorch's models.
 
     ``relative_to`` is the inventory beside which a name is looked for first; a path is relative to
     the working directory. Raises UsageError where no suite has that name, ConfigError with
     everything that is wrong with the file.
     """
     path = Path(name_or_path) if is_path(name_or_path) else _find(name_or_path, relative_to)
-    return _read(path, {"models": known_models, "schemes": known_schemes})
+    known = {
+        "tflite": {"models": known_models, "schemes": known_schemes},
+        "torch": {"models": torch_models, "schemes": torch_schemes},
+    }
+    return _read(path, known)
 
 
 def _find(name: str, relative_to: Path | None) -> Path:
@@ -71,13 +80,17 @@ def _find(name: str, relative_to: Path | None) -> Path:
     )
 
 
-def _read(path: Path, known: dict[str, Collection[str]]) -> Suite:
+def _read(path: Path, known: dict[str, dict[str, Collection[str]]]) -> Suite:
     root = read_mapping(path, "a suite holds `models:` and `schemes:` (see suites/quick.yaml)")
     problems = Problems(path)
-    if "name" in root.entries:
-        keys = [key for key in Suite.model_fields if key != "name"]
-        problems.add(root.entries["name"].key_mark, unknown_key("name", keys))
-    suite = problems.validate(Suite, root, {**root.data, "name": path.stem}, **known)
+    for key in _NOT_WRITTEN & root.entries.keys():
+        keys = [key for key in Suite.model_fields if key not in _NOT_WRITTEN]
+        problems.add(root.entries[key].key_mark, unknown_key(key, keys))
+    data, tree, own = split_models(problems, path, root)
+    data |= {"name": path.stem, "user_models": own}
+    names = known[framework_of(root.data.get("runner"))]
+    names = {**names, "models": {*names["models"], *(model.name for model in own)}}
+    suite = problems.validate(Suite, tree, data, **names)
     problems.raise_if_any()
     if suite is None:  # only for the type checker: a suite that is None left a problem behind
         raise ConfigError("is no suite", path=path)

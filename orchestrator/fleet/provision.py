@@ -278,6 +278,9 @@ def _require(node: Node, runtime: str, found: Mapping[str, str]) -> None:
     usable = {"ai-edge-litert", "tflite-runtime", "tensorflow"} & found.keys()
     if (runtime == "any" and usable) or runtime in usable:
         return
+    if runtime == "torch":
+        _require_torch(node, found)
+        return
     wanted = "ai-edge-litert" if runtime == "any" else runtime
     has = ", ".join(sorted(found)) or "none of them"
     raise PermanentDeviceError(
@@ -286,6 +289,16 @@ def _require(node: Node, runtime: str, found: Mapping[str, str]) -> None:
         f"interpreter with `python:`, or give a `benchmark_model:` in the inventory",
         device=node.device,
     )
+
+
+def _require_torch(node: Node, found: Mapping[str, str]) -> None:
+    if "torch" not in found:
+        python = node.place.python
+        raise PermanentDeviceError(
+            f"`{python}` there has no torch; `{python} -m pip install torch` there (the CPU build "
+            f"is the smaller one), or name another interpreter with `python:`",
+            device=node.device,
+        )
 
 
 def installed_runtimes(node: Node) -> dict[str, str]:

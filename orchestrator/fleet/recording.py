@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from agents.protocol import Event, TrialRequest
@@ -21,11 +21,15 @@ from orchestrator.runs.records import ArtifactRecord
 
 @dataclass(frozen=True)
 class Materials:
-    """The bytes of a run: every variant's file, and each device's binary where it has one."""
+    """The bytes of a run: every variant's file, and each device's binary where it has one.
+
+    ``inputs`` holds the input's shape, batch first, of models whose files do not tell it.
+    """
 
     artifacts: Mapping[Variant, ArtifactRecord]
     blobs: Mapping[Variant, Blob]
     binaries: Mapping[str, Blob]
+    inputs: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     def needed_by(self, plan: DevicePlan) -> tuple[Blob, ...]:
         """What ``plan``'s device must hold, each blob once."""
@@ -135,6 +139,7 @@ class Recorder:
             model_size_bytes=artifact.size_bytes,
             python=self._target.python,
             benchmark_model_sha256=None if binary is None else binary.sha256,
+            input_shape=self._materials.inputs.get(trial.variant.model),
         )
 
 

@@ -42,15 +42,19 @@ def render(
 
 
 def write_reports(table: SpeedupTable, run_dir: Path) -> tuple[Path, ...]:
-    """Write speedup.csv, speedup.json and speedup.md into ``run_dir``, each all or nothing.
+    """Write speedup.csv, speedup.json and speedup.md into ``run_dir``, each all or nothing; and
+    sweep.svg and sweep.png where a factor varied and the extra ``charts`` is installed.
 
     Raises OrchestrateError where a file cannot be written; the journal is not touched.
     """
+    from orchestrator.report import charts  # noqa: PLC0415  # as above
+
+    files = {name: render(table, shape).encode() for shape, name in FILES.items()}
     written = []
-    for report_format, name in FILES.items():
+    for name, data in (files | charts.draw(table.sweeps)).items():
         path = run_dir / name
         try:
-            _replace(path, render(table, report_format))
+            _replace(path, data)
         except OSError as exc:
             raise OrchestrateError(
                 f"{path}: cannot be written ({exc.strerror or exc}); the journal is complete, "
@@ -60,11 +64,11 @@ def write_reports(table: SpeedupTable, run_dir: Path) -> tuple[Path, ...]:
     return tuple(written)
 
 
-def _replace(path: Path, text: str) -> None:
+def _replace(path: Path, data: bytes) -> None:
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
             file.flush()
             os.fchmod(descriptor, 0o644)  # mkstemp's 0600 would hide a result from colleagues
             os.fsync(descriptor)

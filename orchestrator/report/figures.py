@@ -38,6 +38,11 @@ def ratio(centre: float | None, low: float | None, high: float | None, digits: i
     return f"{_to(centre, place)}× {bounds}"
 
 
+def bounded(centre: float, low: float | None, high: float | None) -> str:
+    """``12.4 [12.1, 12.9]``, rounded as a ratio is."""
+    return ratio(centre, low, high).replace("×", "", 1)
+
+
 def speedup(row: Speedup) -> str:
     return ratio(row.speedup, row.ci_low, row.ci_high)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.analysis.table import Speedup, SpeedupTable
 from orchestrator.report.clean import csv_cell
-from orchestrator.report.notes import METHOD, codes
+from orchestrator.report.notes import METHOD, codes, weights
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,6 +43,9 @@ COLUMNS = (
     "findings",
 )
 
+#: Appended where a row has them, because then rows may differ in nothing else.
+FURTHER_COLUMNS = ("engine", "processor", "input_size")
+
 _COUNTS = ("threads", "batch", "blocks")
 _FIGURES = (
     "baseline_ms",
@@ -71,9 +74,11 @@ def to_frame(table: SpeedupTable) -> pd.DataFrame:
     # pandas takes half a second to import, and most reports do without
     import pandas as pd  # noqa: PLC0415
 
-    rows = [[_flat(row, column) for column in COLUMNS] for row in table.rows]
-    frame: pd.DataFrame = pd.DataFrame(rows, columns=list(COLUMNS))
-    for column in _COUNTS:
+    further = [c for c in FURTHER_COLUMNS if any(getattr(row, c) for row in table.rows)]
+    columns = [*COLUMNS, *further]
+    rows = [[_flat(row, column) for column in columns] for row in table.rows]
+    frame: pd.DataFrame = pd.DataFrame(rows, columns=columns)
+    for column in {*_COUNTS, "input_size"} & {*columns}:
         frame[column] = frame[column].astype(pd.Int64Dtype())
     for column in _FIGURES:
         frame[column] = frame[column].astype(float)
@@ -87,14 +92,15 @@ def _flat(row: Speedup, column: str) -> Any:
 def to_csv(table: SpeedupTable) -> str:
     """A header and a line a comparison; an empty cell is a figure that was not measured."""
     frame = to_frame(table)
-    for column in set(COLUMNS) - {*_COUNTS, *_FIGURES}:
+    for column in set(frame.columns) - {*_COUNTS, *_FIGURES, "input_size"}:
         frame[column] = frame[column].map(csv_cell)
     return frame.to_csv(index=False, float_format=f"%.{_DIGITS}g", lineterminator="\n")
 
 
 def to_json(table: SpeedupTable) -> str:
     """All there is. ASCII only, so that no terminal can be told anything by printing it."""
-    document = {"format": JSON_FORMAT, "method": METHOD, **_jsonable(asdict(table))}
+    head = {"format": JSON_FORMAT, "method": METHOD, "weights": weights(table)}
+    document = {**head, **_jsonable(asdict(table))}
     document["speedups"] = document.pop("rows")
     return json.dumps(document, indent=1, allow_nan=False) + "\n"
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from orchestrator.analysis.table import Speedup, SpeedupTable
 from orchestrator.report import figures
+from orchestrator.report import sweep as sweeps
 from orchestrator.report.clean import clean
 from orchestrator.report.clean import markdown as safe
 from orchestrator.report.figures import change, speedup
@@ -19,6 +20,7 @@ from orchestrator.report.notes import (
     sections,
     setting,
     totals,
+    weights,
 )
 
 _HEADER = (
@@ -41,10 +43,18 @@ def to_markdown(table: SpeedupTable) -> str:
         f"# Speed-up over {safe(table.baseline)}",
         f"Run {safe(table.run_id)}, {totals(table)}.",
     ]
+    if sources := weights(table):
+        parts.append(f"Weights: {safe(sources)}.")
     for key, rows in sections(table.rows).items():
         parts += [f"## {safe(device_title(rows))}", f"{safe(setting(rows))}."]
         parts.append(_table(_HEADER, (_cells(row) for row in rows)))
         parts.append("\n".join(f"- {safe(line)}" for line in floors_of(table, key)))
+    for sweep in table.sweeps:
+        parts += [f"## {safe(sweeps.title(sweep))}"]
+        rows_of = [[safe(cell) for cell in row] for row in sweeps.cells(sweep)]
+        parts.append(_table(sweeps.header(sweep), rows_of))
+        parts.append("\n".join(f"- {safe(line)}" for line in sweeps.problems(sweep)))
+    parts += [sweeps.METHOD] if table.sweeps else []
     parts += ["## Notes", METHOD, *_notes(table)]
     return "\n\n".join(part for part in parts if part) + "\n"
 

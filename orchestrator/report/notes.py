@@ -32,6 +32,9 @@ class SectionKey:
     threads: int | None
     batch: int | None
     isa: str
+    input_size: int | None = None
+    engine: str = ""
+    processor: str = ""
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,16 @@ class Explanation:
 
 def section_of(row: Speedup) -> SectionKey:
     return SectionKey(
-        row.device, row.runner, row.runtime, row.delegate, row.threads, row.batch, row.isa
+        row.device,
+        row.runner,
+        row.runtime,
+        row.delegate,
+        row.threads,
+        row.batch,
+        row.isa,
+        row.input_size or 0,
+        row.engine,
+        row.processor,
     )
 
 
@@ -76,14 +88,20 @@ def setting(rows: list[Speedup]) -> str:
     if first.threads is None:
         return "not measured"
     ran = _distinct(row.runtime_version for row in rows)
+    own = (
+        (f"{first.processor}", f"engine {first.engine}")
+        if first.runner == "torch"
+        else (f"delegate {first.delegate}",)
+    )
     return ", ".join(
         (
             f"{first.runner} ({ran or 'version unknown'})",
-            f"delegate {first.delegate}",
+            *own,
             counted(first.threads, "thread"),
             f"batch {first.batch}",
             f"isa {first.isa}",
         )
+        + ((f"inputs {first.input_size} × {first.input_size}",) if first.input_size else ())
     )
 
 
@@ -107,7 +125,8 @@ def floors_of(table: SpeedupTable, section: SectionKey) -> list[str]:
     def matches(floor: NoiseFloor) -> bool:
         f = floor.factors
         own = (floor.device, f.runner, f.runtime, f.delegate, f.threads, f.batch, f.isa)
-        return SectionKey(*own) == section
+        torch = (f.engine, f.processor) if f.framework == "torch" else ()
+        return SectionKey(*own, f.input_size, *torch) == section
 
     why = {row.model: row.stopped for row in table.rows if section_of(row) == section}
     return [
@@ -155,6 +174,18 @@ def totals(table: SpeedupTable) -> str:
     if table.unfinished:
         line += f"; {table.unfinished} not finished"
     return line
+
+
+def weights(table: SpeedupTable) -> str:
+    """``random(seed=0) (mobilenet_v1, resnet50), imagenet (vgg16)``; empty where nobody knows."""
+    models: dict[str, list[str]] = {}
+    for row in table.rows:
+        for source in dict.fromkeys((row.baseline_weights, row.treatment_weights)):
+            if source and row.model not in models.setdefault(source, []):
+                models[source].append(row.model)
+    return ", ".join(
+        f"{clean(source)} ({', '.join(map(clean, named))})" for source, named in models.items()
+    )
 
 
 def problem(each: Problem) -> str:

@@ -14,7 +14,17 @@ from orchestrator.report.clean import clean
 _GAP = "  "
 
 #: In what a setting may differ between rows of one device, and what it is called.
-_SETTING = ("runner", "runtime", "delegate", "threads", "batch", "isa")
+_SETTING = (
+    "runner",
+    "runtime",
+    "delegate",
+    "threads",
+    "batch",
+    "isa",
+    "input_size",
+    "engine",
+    "processor",
+)
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,10 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-from orchestrator.analysis.table import Speedup, SpeedupTable, Verdict
+from orchestrator.analysis.table import Speedup, SpeedupTable, Sweep, Verdict
 from orchestrator.printable import printable
 from orchestrator.report import figures
+from orchestrator.report import sweep as sweeps
 from orchestrator.report.clean import clean
 from orchestrator.report.notes import (
     METHOD,
@@ -27,6 +28,7 @@ from orchestrator.report.notes import (
     sections,
     setting,
     totals,
+    weights,
 )
 from orchestrator.report.pivot import pivots
 
@@ -90,6 +92,11 @@ def to_text(table: SpeedupTable, *, width: int, color: bool) -> str:
         _paragraph(console, "", block.title, "bold")
         for line in block.lines:
             _line(console, Text(line))
+    for sweep in table.sweeps:
+        _sweep(console, sweep)
+    if table.sweeps:
+        console.print()
+        _paragraph(console, "", sweeps.METHOD, "dim")
     _notes(console, table)
     return "".join(line.rstrip() + "\n" for line in out.getvalue().splitlines())
 
@@ -99,6 +106,8 @@ def _head(console: Console, table: SpeedupTable) -> None:
         console, Text(f"Speed-up over {clean(table.baseline)}, run {clean(table.run_id)}", "bold")
     )
     _line(console, Text(totals(table)))
+    if sources := weights(table):
+        _paragraph(console, "", f"weights: {sources}")
     if not table.rows:
         _paragraph(console, "", "Nothing was compared: no scheme beside the baseline was planned.")
 
@@ -181,6 +190,18 @@ def _join(
 def _pad(text: str, width: int, *, right: bool) -> str:
     space = " " * (width - cell_len(text))
     return space + text if right else text + space
+
+
+def _sweep(console: Console, sweep: Sweep) -> None:
+    console.print()
+    _paragraph(console, "", sweeps.title(sweep), "bold")
+    header, rows = sweeps.header(sweep), sweeps.cells(sweep)
+    widths = [max(map(cell_len, column)) for column in zip(header, *rows, strict=True)]
+    for number, row in enumerate([header, *rows]):
+        padded = [_pad(cell, width, right=False) for cell, width in zip(row, widths, strict=True)]
+        _line(console, Text(_GAP.join(padded), "" if number else "dim"))
+    for line in sweeps.problems(sweep):
+        _paragraph(console, "  ", f"✗ {line}")
 
 
 def _notes(console: Console, table: SpeedupTable) -> None:

@@ -12,12 +12,16 @@ from orchestrator.plan import RunSettings, Trial
 
 @dataclass(frozen=True)
 class Files:
-    """What a trial needs on the device, by SHA-256, and the interpreter for Python runners."""
+    """What a trial needs on the device, by SHA-256, and the interpreter for Python runners.
+
+    ``input_shape``, batch first, is given for files that do not tell it themselves.
+    """
 
     model_sha256: str
     model_size_bytes: int
     python: str
     benchmark_model_sha256: str | None = None
+    input_shape: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,11 @@ class BenchmarkModelRunner:
 
 def _refuse_unsupported(trial: Trial) -> None:
     judgement.refuse_unknown_factors(trial)
+    if trial.factors.input_size:
+        raise UsageError(
+            f"{trial.trial_id}: benchmark_model cannot resize inputs that are not named to it; "
+            "use runner: litert for input sizes"
+        )
     if trial.factors.batch != 1:
         raise UsageError(
             f"{trial.trial_id}: benchmark_model cannot run batch {trial.factors.batch}: it "

@@ -64,6 +64,15 @@ def refuse_unknown_factors(trial: Trial) -> None:
             f"{trial.trial_id}: isa {factors.isa!r} cannot be applied by {factors.runner}; "
             "use isa: [native]"
         )
+    if factors.input_size < 0:
+        raise UsageError(
+            f"{trial.trial_id}: input_size must be at least 0, not {factors.input_size}"
+        )
+    if factors.framework != "torch" and (factors.engine, factors.processor) != ("default", "cpu"):
+        raise UsageError(
+            f"{trial.trial_id}: {factors.runner} has no engine {factors.engine!r} and no processor "
+            f"{factors.processor!r}; these are factors of runner torch"
+        )
     if factors.threads < 1 or factors.batch < 1:
         raise UsageError(
             f"{trial.trial_id}: threads and batch must be at least 1, "

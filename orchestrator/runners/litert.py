@@ -1,14 +1,9 @@
-"""The ``litert`` runner: a Python child on ai-edge-litert, tflite-runtime or TensorFlow.
-
-The child (``agents.litert``) reports the time of every inference; the statistics are computed
-here, by the definitions of ``benchmark_model`` (its ``stats_calculator.h``).
-"""
+"""The ``litert`` runner: a Python child (``agents.litert``) on ai-edge-litert, tflite-runtime or
+TensorFlow."""
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,22 +15,25 @@ from orchestrator.measurement import (
     Memory,
     Outcome,
 )
-from orchestrator.plan import RunSettings, Trial, TrialKind
+from orchestrator.plan import RunSettings, Trial
 from orchestrator.runners import judgement
 from orchestrator.runners.base import Command, Evidence, Files, Reading
+from orchestrator.runners.child_output import (
+    NonsenseError,
+    check_as_asked,
+    common_arguments,
+    figure,
+    integer,
+    integer_or_none,
+    memory_of,
+    result_of,
+    statistics_of,
+    string,
+    times_of,
+)
 from orchestrator.runners.judgement import failed
 
 RUNTIMES = ("any", "ai-edge-litert", "tflite-runtime", "tensorflow")
-
-_SCHEMA = 1
-_STAGE, _RESULT, _ERROR = ("@orchestrate-stage ", "@orchestrate-result ", "@orchestrate-error ")
-_STAGES = {
-    "import": "while importing the runtime",
-    "load": judgement.LOADING,
-    "warmup": "in the warm-up phase",
-    "steady": "in the steady phase",
-    "report": "while reporting",
-}
 
 
 class LiteRtRunner:
@@ -58,79 +56,22 @@ class LiteRtRunner:
         self, trial: Trial, settings: RunSettings, files: Files, evidence: Evidence
     ) -> Reading:
         """What the evidence means. Never raises on the child's output."""
-        lines = evidence.stdout.splitlines()
-        stages = [line[len(_STAGE) :] for line in lines if line.startswith(_STAGE)]
-        stage = _STAGES.get(stages[-1], "") if stages else "while starting Python"
-        bad = judgement.bad_ending(evidence, settings, stage)
-        if bad is not None:
-            return bad
-        if evidence.exit_code != 0:
-            return _refused(lines, evidence)
         try:
-            result = _Result.parse(_only(lines, _RESULT))
+            data = result_of(evidence, settings)
+            if isinstance(data, Reading):
+                return data
+            result = _Result.parse(data)
             result.check(trial)
-        except _NonsenseError as error:
+        except NonsenseError as error:
             return failed(f"exit code 0, but {error}")
         return _ok(trial, settings, files, evidence, result)
 
 
 def _arguments(trial: Trial, settings: RunSettings, files: Files) -> list[str]:
-    asked = judgement.effective_settings(trial, settings)
-    decimal = judgement.decimal
-    pairs = {
-        "--model": f"{{blob:{files.model_sha256}}}",
-        "--threads": str(trial.factors.threads),
-        "--warmup-runs": str(asked.warmup.runs),
-        "--warmup-seconds": decimal(asked.warmup.seconds),
-        "--steady-runs": str(asked.steady.runs),
-        "--steady-seconds": decimal(asked.steady.seconds),
-        # as for benchmark_model: our own timeout strikes first
-        "--max-seconds": str(math.ceil(asked.timeout_s)),
-        "--delegate": trial.factors.delegate,
-        "--runtime": trial.factors.runtime,
-        "--batch": str(trial.factors.batch),
-    }
-    flat = [word for pair in pairs.items() for word in pair]
-    return [*flat, "--memory"] if trial.kind is TrialKind.MEMORY else flat
-
-
-class _NonsenseError(ValueError):
-    """The result line is not what the child prints; the message says where."""
-
-
-def _only(lines: Sequence[str], mark: str) -> dict[str, Any]:
-    """The object on the one line with this mark."""
-    marked = [line[len(mark) :] for line in lines if line.startswith(mark)]
-    if len(marked) != 1:
-        raise _NonsenseError(f"stdout has {len(marked)} lines {mark.strip()!r} instead of one")
-    try:
-        data = json.loads(marked[0], parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        raise _NonsenseError(f"the line {mark.strip()!r} is not JSON: {error}") from error
-    if not isinstance(data, dict):
-        raise _NonsenseError(f"the line {mark.strip()!r} is not a JSON object")
-    return data
-
-
-def _no_constant(name: str) -> float:
-    raise ValueError(f"{name} is no figure")
-
-
-def _refused(lines: Sequence[str], evidence: Evidence) -> Reading:
-    """The reading of a child that ended with an exit code other than 0."""
-    try:
-        error = _only(lines, _ERROR)
-        kind, message = error.get("kind"), error.get("message")
-    except _NonsenseError:
-        kind = message = None
-    if not isinstance(kind, str) or not isinstance(message, str):
-        said = judgement.tail(evidence.stderr) or "not a word on stderr"
-        return failed(f"exit code {evidence.exit_code}: {said}")
-    message = " ".join(message.split())[:500]
-    if kind == "incompatible":
-        reason = judgement.incompatibility(message) or message
-        return Reading(Outcome.INCOMPATIBLE, reason=reason)
-    return failed(f"{kind.replace('_', ' ')}: {message}" if kind != "failed" else message)
+    own = ["--delegate", trial.factors.delegate, "--runtime", trial.factors.runtime]
+    if trial.factors.input_size:
+        own += ["--input-size", str(trial.factors.input_size)]
+    return [*own, *common_arguments(trial, settings, files)]
 
 
 @dataclass(frozen=True)
@@ -141,6 +82,7 @@ class _Result:
     runtime_version: str | None
     threads: int
     batch: int
+    input_size: int
     delegate: str
     delegation: Delegation
     model_size_bytes: int
@@ -151,67 +93,34 @@ class _Result:
 
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> _Result:
-        """Raise _NonsenseError for anything but figures in their places."""
-        if _integer(data, "schema") != _SCHEMA:
-            raise _NonsenseError(
-                f"its result has schema {data['schema']} where {_SCHEMA} is known; "
-                "the agent on the device is of another version"
-            )
+        """Raise NonsenseError for anything but figures in their places."""
         version = data.get("runtime_version")
         return cls(
-            runtime=_string(data, "runtime"),
-            runtime_version=None if version is None else _string(data, "runtime_version"),
-            threads=_integer(data, "threads"),
-            batch=_integer(data, "batch"),
-            delegate=_string(data, "delegate"),
+            runtime=string(data, "runtime"),
+            runtime_version=None if version is None else string(data, "runtime_version"),
+            threads=integer(data, "threads"),
+            batch=integer(data, "batch"),
+            input_size=integer_or_none(data, "input_size") or 0,
+            delegate=string(data, "delegate"),
             delegation=_delegation(data),
-            model_size_bytes=_integer(data, "model_size_bytes"),
-            init_us=_figure(data, "init_us"),
-            warmup=statistics_of(_times(data, "warmup_us")),
-            steady=statistics_of(_times(data, "steady_us")),
-            memory=_memory(data),
+            model_size_bytes=integer(data, "model_size_bytes"),
+            init_us=figure(data, "init_us"),
+            warmup=statistics_of(times_of(data, "warmup_us")),
+            steady=statistics_of(times_of(data, "steady_us")),
+            memory=memory_of(data),
         )
 
     def check(self, trial: Trial) -> None:
-        """Raise _NonsenseError if something else was measured than the trial asks for."""
+        """Raise NonsenseError if something else was measured than the trial asks for."""
         asked = trial.factors
-        pairs = [
+        pairs: list[tuple[str, object, object]] = [
             ("batch", asked.batch, self.batch),
+            ("input size", asked.input_size, self.input_size),
             ("delegate", asked.delegate, self.delegate),
         ]
         if asked.runtime != "any":
             pairs.append(("runtime", asked.runtime, self.runtime))
-        for what, wanted, got in pairs:
-            if wanted != got:
-                raise _NonsenseError(f"the child ran {what} {got!r} and was asked for {wanted!r}")
-        if self.steady.count == 0:
-            raise _NonsenseError("no inference ran in the steady phase")
-
-
-def statistics_of(times_us: Sequence[float]) -> Invocations:
-    """Statistics by ``benchmark_model``'s definitions.
-
-    The deviation is that of the population. Percentile p of n values is the one at index
-    ⌊n·p/100⌋ of the sorted values, counted from 0: no interpolation, and the median of an even
-    number of values is the upper one.
-    """
-    count = len(times_us)
-    if count == 0:
-        return Invocations(0)
-    ordered = sorted(times_us)
-    mean = math.fsum(times_us) / count
-    variance = math.fsum((time - mean) ** 2 for time in times_us) / count
-    return Invocations(
-        count=count,
-        first_us=times_us[0],
-        min_us=ordered[0],
-        max_us=ordered[-1],
-        mean_us=mean,
-        std_us=math.sqrt(variance),
-        p5_us=ordered[count * 5 // 100],
-        median_us=ordered[count * 50 // 100],
-        p95_us=ordered[count * 95 // 100],
-    )
+        check_as_asked(pairs, self.steady)
 
 
 def _ok(
@@ -240,62 +149,8 @@ def _ok(
 
 
 def _delegation(data: Mapping[str, Any]) -> Delegation:
-    delegated = _integer_or_none(data, "delegated_nodes")
-    total = _integer_or_none(data, "total_nodes")
+    delegated = integer_or_none(data, "delegated_nodes")
+    total = integer_or_none(data, "total_nodes")
     if delegated is not None and (total is None or delegated > total):
-        raise _NonsenseError(f"{delegated} nodes are delegated of {total}")
+        raise NonsenseError(f"{delegated} nodes are delegated of {total}")
     return Delegation("xnnpack" if delegated else None, delegated, total)
-
-
-def _memory(data: Mapping[str, Any]) -> Memory:
-    """Growth of the peak since just before the model was loaded, and the peak itself."""
-    points = _part(data, "memory")
-    start, init, end = (
-        _integer(_part(points, name), "peak_bytes") for name in ("start", "init", "end")
-    )
-    if not start <= init <= end:
-        raise _NonsenseError(f"the peak of memory shrinks: {start}, {init}, {end} bytes")
-    return Memory(init_bytes=init - start, overall_bytes=end - start, peak_bytes=end)
-
-
-def _times(data: Mapping[str, Any], name: str) -> list[float]:
-    values = data.get(name)
-    if not isinstance(values, list):
-        raise _NonsenseError(f"{name} is not a list of times")
-    return [_checked(name, value) for value in values]
-
-
-def _figure(data: Mapping[str, Any], name: str) -> float:
-    return _checked(name, data.get(name))
-
-
-def _checked(name: str, value: object) -> float:
-    """A time in microseconds: finite, not negative, and within what an int64 of ns can hold."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e16:
-        raise _NonsenseError(f"{name} has {str(value)[:40]!r} where a time in µs belongs")
-    return float(value)
-
-
-def _integer(data: Mapping[str, Any], name: str) -> int:
-    value = data.get(name)
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63:
-        raise _NonsenseError(f"{name} is {str(value)[:40]!r} where a whole number belongs")
-    return value
-
-
-def _integer_or_none(data: Mapping[str, Any], name: str) -> int | None:
-    return None if data.get(name) is None else _integer(data, name)
-
-
-def _string(data: Mapping[str, Any], name: str) -> str:
-    value = data.get(name)
-    if not isinstance(value, str) or not value:
-        raise _NonsenseError(f"{name} is {str(value)[:40]!r} where a word belongs")
-    return value
-
-
-def _part(data: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    value = data.get(name)
-    if not isinstance(value, dict):
-        raise _NonsenseError(f"{name} is {str(value)[:40]!r} where an object belongs")
-    return value

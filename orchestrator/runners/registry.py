@@ -9,8 +9,9 @@ from orchestrator.errors import UsageError
 from orchestrator.runners.base import Runner
 from orchestrator.runners.benchmark_model import BenchmarkModelRunner
 from orchestrator.runners.litert import LiteRtRunner
+from orchestrator.runners.torch import TorchRunner
 
-_ALL: tuple[Runner, ...] = (BenchmarkModelRunner(), LiteRtRunner())
+_ALL: tuple[Runner, ...] = (BenchmarkModelRunner(), LiteRtRunner(), TorchRunner())
 
 RUNNERS: Mapping[str, Runner] = MappingProxyType({runner.name: runner for runner in _ALL})
 

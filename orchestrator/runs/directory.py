@@ -7,7 +7,7 @@ import os
 import re
 import secrets
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -153,10 +153,21 @@ def trial_from_event(event: Mapping[str, Any]) -> Trial:
         device=event["device"],
         kind=TrialKind(event["kind"]),
         variant=Variant(event["model"], event["scheme"]),
-        factors=Factors(**{name: event[name] for name in Factors.__dataclass_fields__}),
+        factors=_factors(event),
         block=event["block"],
         replicate=event["replicate"],
     )
+
+
+def _factors(event: Mapping[str, Any]) -> Factors:
+    """Lines of before a factor was known do not have it, and ran under its default."""
+    values = {
+        each.name: event[each.name]
+        if each.default is MISSING
+        else event.get(each.name, each.default)
+        for each in fields(Factors)
+    }
+    return Factors(**values)
 
 
 def trial_record(event: Mapping[str, Any]) -> TrialRecord:

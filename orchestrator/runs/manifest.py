@@ -54,7 +54,7 @@ class Manifest:
         data = asdict(self)
         data["artifacts"] = [
             {**asdict(a.variant), "sha256": a.sha256, "size_bytes": a.size_bytes}
-            | {"weights": a.weights}
+            | {"weights": a.weights, "no_op": a.no_op}
             for a in self.artifacts
         ]
         return {"format": FORMAT, **data}
@@ -72,7 +72,11 @@ class Manifest:
             versions=data["versions"],
             artifacts=tuple(
                 ArtifactRecord(
-                    Variant(a["model"], a["scheme"]), a["sha256"], a["size_bytes"], a["weights"]
+                    Variant(a["model"], a["scheme"]),
+                    a["sha256"],
+                    a["size_bytes"],
+                    a["weights"],
+                    a.get("no_op"),
                 )
                 for a in data["artifacts"]
             ),

@@ -33,12 +33,13 @@ class TrialRecord:
 @dataclass(frozen=True)
 class ArtifactRecord:
     """What the manifest knows of a variant's file. ``weights`` is ``imagenet`` or
-    ``random(seed=N)``."""
+    ``random(seed=N)``; ``no_op`` says why the scheme changed nothing, None where it did."""
 
     variant: Variant
     sha256: str
     size_bytes: int
     weights: str
+    no_op: str | None = None
 
 
 @dataclass(frozen=True)

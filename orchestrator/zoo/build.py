@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import resource
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -32,6 +33,9 @@ from orchestrator.zoo.catalog import (
 from orchestrator.zoo.child import BuildRequest
 from orchestrator.zoo.verify import verify_build
 
+#: Writes one line for the parent.
+Tell = Callable[[dict[str, str]], None]
+
 _CALIBRATION_STEP = 4  # images between two lines of progress
 
 
@@ -40,15 +44,31 @@ def main() -> int:
     tell = _take_stdout()
     line = sys.stdin.readline()
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    request = BuildRequest.from_json(json.loads(line))
     try:
-        _build(BuildRequest.from_json(json.loads(line)), tell)
+        _builder(request)(request, tell)
     except OrchestrateError as exc:
         tell({"error": str(exc)})
         return 1
     except ImportError as exc:
-        tell({"error": f"TensorFlow cannot be imported ({exc}); install it again"})
+        library = "PyTorch" if request.framework == "torch" else "TensorFlow"
+        extra = "torch" if request.framework == "torch" else "models"
+        tell(
+            {
+                "error": f"{library} or what it needs cannot be imported ({exc}); "
+                f"`pip install 'orchestrate-quantized[{extra}]'` installs it"
+            }
+        )
         return 1
     return 0
+
+
+def _builder(request: BuildRequest) -> Callable[[BuildRequest, Tell], None]:
+    if request.framework == "torch":
+        from orchestrator.zoo.torch_build import build  # noqa: PLC0415  # seconds
+
+        return build
+    return _build
 
 
 def _take_stdout() -> Callable[[dict[str, str]], None]:
@@ -76,7 +96,7 @@ def _build(request: BuildRequest, tell: Callable[[dict[str, str]], None]) -> Non
     def say(step: str) -> None:
         tell({"step": step})
 
-    say(f"{name}: loading TensorFlow")
+    say("loading TensorFlow")
     from orchestrator.zoo.keras import load_model, preprocess  # noqa: PLC0415  # seconds
     from orchestrator.zoo.quantize import Converter  # noqa: PLC0415
 
@@ -87,18 +107,23 @@ def _build(request: BuildRequest, tell: Callable[[dict[str, str]], None]) -> Non
         "weights_sha256": loaded.weights_sha256,
         **_versions(),
     }
-    say(f"{name}: tracing")
-    converter = Converter(loaded.model, spec)
+    say("tracing")
     store = ArtifactStore(request.models_dir)
-    for scheme in request.schemes:
-        variant = Variant(name, scheme)
-        say(f"{name}: converting to {scheme}")
-        calibration = _calibration(variant, options, preprocess(spec), say)
-        data = converter.convert(SCHEMES[scheme], calibration)
-        details = {**facts, **_details(variant, options, data)}
-        key = recipe_key(variant, options)
-        store.add(data, model=name, scheme=scheme, recipe_key=key, details=details)
-        tell({"stored": scheme})
+    # Not in /tmp, which on many machines is memory.
+    with Converter(loaded.model, spec, request.models_dir / f".building-{name}") as converter:
+        del loaded  # its weights, where the converter does not need them any more
+        for scheme in request.schemes:
+            variant = Variant(name, scheme)
+            say(f"converting to {scheme}")
+            calibration = _calibration(variant, options, preprocess(spec), say)
+            data = converter.convert(
+                SCHEMES[scheme], calibration, dense_per_tensor=options.dense_per_tensor
+            )
+            details = {**facts, **_details(variant, options, data)}
+            key = recipe_key(variant, options)
+            store.add(data, model=name, scheme=scheme, recipe_key=key, details=details)
+            tell({"stored": scheme})
+            del data
 
 
 def _calibration(
@@ -127,22 +152,25 @@ def _calibration(
 
     def on_image(number: int) -> None:
         if number % _CALIBRATION_STEP == 0 or number == count:
-            say(f"{variant.model}: converting to {variant.scheme}: calibrated {number} of {count}")
+            say(f"converting to {variant.scheme}: calibrated {number} of {count}")
 
     return calibration_set(images, preprocess, on_image)
 
 
 def _details(variant: Variant, options: BuildOptions, data: bytes) -> dict[str, Any]:
     """What the manifest says of a file beside its name, its hash and its weights."""
-    found = verify_build(variant, data)
+    found = verify_build(variant, data, options.compatibility)
     made = recipe(variant, options)
     return {
         "input_shape": made["input_shape"],
         "converter": made["converter"],
         "representative": made["representative"],
+        "compatibility": options.compatibility,
         "recipe": made,
         "parameters": found.parameters,
         "min_runtime": found.min_runtime,
+        # of the child until now: what `ModelSpec.peak_mb` is taken from
+        "build_peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 // 1_000_000,
         "built": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
 

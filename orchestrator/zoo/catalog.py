@@ -22,6 +22,10 @@ RECIPE = 1
 #: Each image costs a ResNet50 half a second of one core, and of 64 images no activation scale of
 #: MobileNet is more than a fifth wider than of 16. Accuracy would ask for more; time does not.
 REPRESENTATIVE_IMAGES = 16
+#: The oldest runtime that files can be built for, and what its version is called.
+COMPATIBILITIES: Mapping[str, tuple[int, int] | None] = {"current": None, "tflite-2.14": (2, 14)}
+#: How PyTorch's observers find the range of an activation.
+CALIBRATIONS = ("max", "percentile", "entropy")
 IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png")
 
 
@@ -33,6 +37,13 @@ class ModelSpec:
     ReLU (He et al. 2015); 1 where residual sums would grow with every block. ``input_scale``:
     the size of preprocessed pixels, which random kernels of the first layer are divided by; 64 for
     models that subtract the mean and leave the range at that.
+
+    ``peak_mb``: the most memory that building any scheme takes, in MB, as measured with TensorFlow
+    2.21 (the peak resident set of the build child, which has no children) and rounded up by a
+    tenth. Builds run side by side as long as these add up. ``frozen``: whether variables are made
+    constants once and for all schemes, which is three times as fast for small models. That holds
+    some twenty copies of the weights, 12.7 GB for VGG19, so large models are converted from a
+    saved model instead.
     """
 
     application: str
@@ -40,6 +51,8 @@ class ModelSpec:
     side: int = 224
     gain: float = 2.0
     input_scale: float = 1.0
+    peak_mb: int = 0
+    frozen: bool = True
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -54,6 +67,7 @@ class SchemeSpec:
     optimize: bool
     float16: bool = False
     integer: bool = False
+    weight_only: bool = False
 
     @property
     def calibrated(self) -> bool:
@@ -67,20 +81,22 @@ class SchemeSpec:
         if self.integer:
             settings["supported_ops"] = ["TFLITE_BUILTINS_INT8"]
             settings["inference_input_type"] = settings["inference_output_type"] = "int8"
+        if self.weight_only:
+            settings["ai_edge_quantizer"] = "weight_only_wi8_afp32"
         return settings
 
 
 MODELS: Mapping[str, ModelSpec] = {
-    "mobilenet_v1": ModelSpec("MobileNet", "mobilenet"),
-    "mobilenet_v2": ModelSpec("MobileNetV2", "mobilenet_v2"),
-    "inception_v3": ModelSpec("InceptionV3", "inception_v3", side=299),
-    "resnet50": ModelSpec("ResNet50", "resnet", gain=1.0, input_scale=64.0),
-    "resnet101": ModelSpec("ResNet101", "resnet", gain=1.0, input_scale=64.0),
-    "resnet152": ModelSpec("ResNet152", "resnet", gain=1.0, input_scale=64.0),
-    "resnet50_v2": ModelSpec("ResNet50V2", "resnet_v2", gain=1.0),
-    "resnet152_v2": ModelSpec("ResNet152V2", "resnet_v2", gain=1.0),
-    "vgg16": ModelSpec("VGG16", "vgg16", input_scale=64.0),
-    "vgg19": ModelSpec("VGG19", "vgg19", input_scale=64.0),
+    "mobilenet_v1": ModelSpec("MobileNet", "mobilenet", peak_mb=1600),
+    "mobilenet_v2": ModelSpec("MobileNetV2", "mobilenet_v2", peak_mb=1600),
+    "inception_v3": ModelSpec("InceptionV3", "inception_v3", side=299, peak_mb=3700),
+    "resnet50": ModelSpec("ResNet50", "resnet", gain=1.0, input_scale=64.0, peak_mb=3500),
+    "resnet101": ModelSpec("ResNet101", "resnet", gain=1.0, input_scale=64.0, peak_mb=5100),
+    "resnet152": ModelSpec("ResNet152", "resnet", gain=1.0, input_scale=64.0, peak_mb=7200),
+    "resnet50_v2": ModelSpec("ResNet50V2", "resnet_v2", gain=1.0, peak_mb=3500),
+    "resnet152_v2": ModelSpec("ResNet152V2", "resnet_v2", gain=1.0, peak_mb=7200),
+    "vgg16": ModelSpec("VGG16", "vgg16", input_scale=64.0, frozen=False, peak_mb=8000),
+    "vgg19": ModelSpec("VGG19", "vgg19", input_scale=64.0, frozen=False, peak_mb=8000),
 }
 
 SCHEMES: Mapping[str, SchemeSpec] = {
@@ -88,17 +104,8 @@ SCHEMES: Mapping[str, SchemeSpec] = {
     "float16": SchemeSpec(optimize=True, float16=True),
     "dynamic_range": SchemeSpec(optimize=True),
     "full_int8": SchemeSpec(optimize=True, integer=True),
+    "weight_only_int8": SchemeSpec(optimize=False, weight_only=True),
 }
-
-
-def known_models() -> tuple[str, ...]:
-    """The models that can be built, in the order of the catalogue."""
-    return tuple(MODELS)
-
-
-def known_schemes() -> tuple[str, ...]:
-    """The schemes that a model can be built in, float32 first."""
-    return tuple(SCHEMES)
 
 
 @dataclass(frozen=True)
@@ -108,15 +115,37 @@ class BuildOptions:
     ``weights``: ``auto`` takes ImageNet's where they can be had and random ones otherwise;
     ``imagenet`` and ``random`` insist. ``seed`` is that of random weights and random images.
     ``representative`` is a folder of images to calibrate on instead of random ones.
+    ``compatibility``: ``current``, or the runtime of 2023 that must be able to load the files. For
+    PyTorch alone: ``calibration`` is how ranges are found (``max``, ``percentile``, ``entropy``),
+    and ``dataset`` a folder of labelled images, in Imagenette's layout, to train on.
     """
 
     weights: str = "auto"
     seed: int = 0
     representative: Path | None = None
+    compatibility: str = "current"
+    calibration: str = "entropy"
+    dataset: Path | None = None
 
     def __post_init__(self) -> None:
         if self.weights not in ("auto", "imagenet", "random"):
             raise ValueError(f"weights {self.weights!r}: write auto, imagenet or random")
+        if self.compatibility not in COMPATIBILITIES:
+            raise ValueError(
+                f"compatibility {self.compatibility!r}: write {' or '.join(COMPATIBILITIES)}"
+            )
+        if self.calibration not in CALIBRATIONS:
+            raise ValueError(f"calibration {self.calibration!r}: write {', '.join(CALIBRATIONS)}")
+
+    @property
+    def dense_per_tensor(self) -> bool:
+        """Whether dense layers get one scale for all their weights.
+
+        With one scale a channel, today's converter writes FULLY_CONNECTED version 12 for dynamic
+        range, which tflite-runtime 2.14 answers with "Registration failed". The integer-only
+        version, 4, is as old as per-channel weights, and 2.14 computes it like today's runtime.
+        """
+        return self.compatibility == "tflite-2.14"
 
 
 DEFAULT_OPTIONS = BuildOptions()
@@ -156,6 +185,9 @@ def representative_data(options: BuildOptions) -> dict[str, Any]:
 def recipe(variant: Variant, options: BuildOptions) -> dict[str, Any]:
     """Everything that determines the bytes, toolchain versions apart. Raises ModelBuildError."""
     model, scheme = MODELS[variant.model], SCHEMES[variant.scheme]
+    # Only what differs from the default is named, so that files from before it existed still count.
+    current = options.compatibility == "current"
+    compatibility = {} if current else {"compatibility": options.compatibility}
     return {
         "recipe": RECIPE,
         "application": model.application,
@@ -167,6 +199,7 @@ def recipe(variant: Variant, options: BuildOptions) -> dict[str, Any]:
         "weights": options.weights,
         "seed": options.seed,
         "representative": representative_data(options) if scheme.calibrated else None,
+        **compatibility,
     }
 
 

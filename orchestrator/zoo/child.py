@@ -1,6 +1,6 @@
 """Starts the build child, follows it, and says what went wrong when it ends badly.
 
-TensorFlow lives and dies in the child, with its memory, its threads and its talk.
+TensorFlow or PyTorch lives and dies in the child, with its memory, its threads and its talk.
 """
 
 from __future__ import annotations
@@ -34,28 +34,36 @@ class BuildRequest:
     weights: str
     options: BuildOptions
     models_dir: Path
+    framework: str = "tflite"
 
     def to_json(self) -> dict[str, Any]:
         """As the child reads it."""
-        folder = self.options.representative
+        folder, dataset = self.options.representative, self.options.dataset
         return {
+            "framework": self.framework,
             "model": self.model,
             "schemes": list(self.schemes),
             "weights": self.weights,
             "policy": self.options.weights,
             "seed": self.options.seed,
             "representative": None if folder is None else str(folder.absolute()),
+            "compatibility": self.options.compatibility,
+            "calibration": self.options.calibration,
+            "dataset": None if dataset is None else str(dataset.absolute()),
             "models_dir": str(self.models_dir.absolute()),
         }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> BuildRequest:
         """The inverse of :meth:`to_json`."""
-        folder = data["representative"]
+        folder, dataset = data["representative"], data["dataset"]
         options = BuildOptions(
             weights=data["policy"],
             seed=data["seed"],
             representative=None if folder is None else Path(folder),
+            compatibility=data["compatibility"],
+            calibration=data["calibration"],
+            dataset=None if dataset is None else Path(dataset),
         )
         return cls(
             model=data["model"],
@@ -63,6 +71,7 @@ class BuildRequest:
             weights=data["weights"],
             options=options,
             models_dir=Path(data["models_dir"]),
+            framework=data["framework"],
         )
 
 
@@ -70,14 +79,17 @@ def run_build(
     request: BuildRequest,
     on_message: Callable[[Mapping[str, str]], None],
     command: Sequence[str] = _COMMAND,
+    on_start: Callable[[subprocess.Popen[bytes]], None] = lambda _: None,
 ) -> None:
     """Build in a child and return when it is done; it is gone when this returns or raises.
 
-    ``on_message`` gets every ``step`` and ``stored`` line. Raises ModelBuildError.
+    ``on_message`` gets every ``step`` and ``stored`` line, ``on_start`` the process, which another
+    thread may kill. Raises ModelBuildError.
     """
     logs = request.models_dir / "build-logs"
     make_folder(logs)
-    log = logs / f"{request.model}.log"
+    # one model's name may stand in both catalogues
+    log = logs / f"{request.model}{'-torch' if request.framework == 'torch' else ''}.log"
     with translated(log):
         stderr = log.open("wb")
     with stderr:
@@ -93,6 +105,7 @@ def run_build(
             start_new_session=True,
         )
         try:
+            on_start(process)
             error = _follow(process, request, on_message)
         finally:
             _end(process)
@@ -101,7 +114,7 @@ def run_build(
 
 
 def _environment() -> dict[str, str]:
-    """The child finds this package wherever it is, and TensorFlow leaves a GPU alone."""
+    """The child finds this package wherever it is, and its framework leaves a GPU alone."""
     package_parent = str(Path(orchestrator.__file__).resolve().parent.parent)
     paths = [package_parent, *filter(None, [os.environ.get("PYTHONPATH")])]
     return {

@@ -1,14 +1,24 @@
 """Reads FlatBuffers by position, and trusts not one byte of them.
 
-Only what a ``.tflite`` file needs. Every read is checked against the end of the file, and the
-number of tables that may be visited is bounded, so that a file whose references run in circles
-ends in an error as well. Format: https://flatbuffers.dev/internals/
+Only what a ``.tflite`` file needs. Every read is checked against the end of the file, and how much
+may be read in all is bounded, so that a file whose references run in circles, or that refers to one
+long vector a thousand times, ends in an error as well. Format: https://flatbuffers.dev/internals/
 """
 
 from __future__ import annotations
 
+import mmap
 import struct
 from collections.abc import Iterator
+from typing import Any, TypeAlias
+
+#: What a file's tables, vectors and names may cost in all; a real one costs a tenth of it, and
+#: reading all of it takes a second.
+_BUDGET = 1_000_000
+_TABLE_COST = 10
+_CHARACTERS_AT_ONCE = 16
+
+Bytes: TypeAlias = "bytes | mmap.mmap"
 
 
 class MalformedError(Exception):
@@ -18,11 +28,11 @@ class MalformedError(Exception):
 class Buffer:
     """The bytes of one file."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: Bytes) -> None:
         self.data = data
-        # A real file cannot hold more tables than this; one that refers to the same tables over
+        # A file cannot hold more tables than bytes either; one that refers to the same tables over
         # and over can make a reader visit any number.
-        self._visits_left = len(data)
+        self._left = min(_BUDGET, _TABLE_COST * len(data))
 
     def scalar(self, kind: str, position: int) -> int:
         """An integer at a position; ``kind`` is a struct format character."""
@@ -48,11 +58,11 @@ class Buffer:
         """The table that everything hangs on."""
         return Table(self, self.scalar("I", 0))
 
-    def visit(self) -> None:
-        """Count one table."""
-        self._visits_left -= 1
-        if self._visits_left < 0:
-            raise MalformedError("its references run in circles")
+    def visit(self, cost: int = _TABLE_COST) -> None:
+        """Count one table, or so many values."""
+        self._left -= cost
+        if self._left < 0:
+            raise MalformedError("its references run in circles, or it is larger than any model")
 
     @staticmethod
     def _inside(position: int) -> int:
@@ -79,15 +89,16 @@ class Table:
 
     def integers(self, field: int, kind: str = "i") -> tuple[int, ...]:
         """A vector of integers, empty where it is absent."""
-        return tuple(int(v) for v in self._numbers(field, kind))
+        return self._numbers(field, kind)
 
     def floats(self, field: int) -> tuple[float, ...]:
         """A vector of 32-bit floats, empty where it is absent."""
-        return tuple(float(v) for v in self._numbers(field, "f"))
+        return self._numbers(field, "f")
 
     def text(self, field: int) -> str:
         """A string, empty where it is absent; bytes that are not UTF-8 are replaced."""
         start, length = self._vector(field, 1)
+        self._buffer.visit(length // _CHARACTERS_AT_ONCE)
         return self._buffer.slice(start, length).decode("utf-8", "replace")
 
     def extent(self, field: int) -> tuple[int, int]:
@@ -123,6 +134,7 @@ class Table:
         self._buffer.check_range(start + 4, count * item_bytes)
         return start + 4, count
 
-    def _numbers(self, field: int, kind: str) -> tuple[float, ...]:
+    def _numbers(self, field: int, kind: str) -> tuple[Any, ...]:
         start, count = self._vector(field, struct.calcsize("<" + kind))
+        self._buffer.visit(count)
         return struct.unpack_from(f"<{count}{kind}", self._buffer.data, start)

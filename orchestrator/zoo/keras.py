@@ -47,8 +47,8 @@ def load_model(
     Raises ModelBuildError where ``imagenet`` is insisted upon and cannot be had.
     """
     if weights == "random":
-        return _random(name, spec, seed, None, say)
-    say(f"fetching ImageNet weights of {name}")
+        return _random(spec, seed, None, say)
+    say("fetching ImageNet weights")
     try:
         model = _with_imagenet(spec)
     except _UnavailableError as exc:
@@ -58,7 +58,7 @@ def load_model(
                 f"({exc}); try again with a network, or delete {name}-*.tflite in the models "
                 f"folder to build all of them with random weights"
             ) from exc
-        return _random(name, spec, seed, str(exc), say)
+        return _random(spec, seed, str(exc), say)
     return Weighted(model, "imagenet", None, _digest(model))
 
 
@@ -114,10 +114,8 @@ class _Refuse(urllib.request.BaseHandler):
         raise urllib.error.URLError(self._reason)
 
 
-def _random(
-    name: str, spec: ModelSpec, seed: int, reason: str | None, say: Callable[[str], None]
-) -> Weighted:
-    why = f"{name}: " if reason is None else f"{name}: ImageNet weights cannot be had ({reason}): "
+def _random(spec: ModelSpec, seed: int, reason: str | None, say: Callable[[str], None]) -> Weighted:
+    why = "" if reason is None else f"ImageNet weights cannot be had ({reason}): "
     say(f"{why}random weights, seed {seed}")
     model = _application(spec)(weights=None)
     _randomise(model, spec, seed)

@@ -1,8 +1,9 @@
-"""Finds built models, and builds those that are missing. Never imports TensorFlow itself."""
+"""Finds built models, and builds those that are missing. Imports no framework itself."""
 
 from __future__ import annotations
 
-import importlib.util
+import subprocess
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,21 +13,17 @@ from orchestrator.artifacts.files import locked, make_folder
 from orchestrator.artifacts.store import ArtifactStore, Entry
 from orchestrator.errors import ArtifactError, ModelBuildError
 from orchestrator.plan import Variant
-from orchestrator.zoo.catalog import (
-    DEFAULT_OPTIONS,
-    MODELS,
-    SCHEMES,
-    BuildOptions,
-    check_known,
-    recipe_key,
-)
+from orchestrator.zoo.catalog import DEFAULT_OPTIONS, BuildOptions
 from orchestrator.zoo.child import BuildRequest, run_build
+from orchestrator.zoo.frameworks import FRAMEWORKS, Framework
+from orchestrator.zoo.parallel import Job, capacity, run_jobs
 
 
 @dataclass(frozen=True)
 class ModelArtifact:
     """A variant's file. ``weights`` is ``imagenet`` or ``random(seed=N)``.
 
+    ``no_op`` says in a sentence why the scheme changed nothing; None where it changed something.
     ``entry`` is all that the manifest says of it.
     """
 
@@ -36,6 +33,12 @@ class ModelArtifact:
     size_bytes: int
     weights: str
     entry: Mapping[str, Any]
+    no_op: str | None = None
+
+    @property
+    def framework(self) -> str:
+        """Entries of before there were two say nothing: those are of TFLite."""
+        return str(self.entry.get("framework", "tflite"))
 
 
 @dataclass(frozen=True)
@@ -54,16 +57,20 @@ def find_artifacts(
     models_dir: Path,
     *,
     verify: bool = False,
+    damaged_ok: bool = False,
     options: BuildOptions = DEFAULT_OPTIONS,
+    framework: str = "tflite",
 ) -> dict[Variant, ModelArtifact]:
     """Those of the variants that are there, sizes checked, and hashes where ``verify``.
 
     All schemes of a model in it have the same weights. Raises ArtifactError where a file is
-    damaged, ModelBuildError for a variant that the catalogue lacks.
+    damaged (unless ``damaged_ok``: then it is as good as absent), ModelBuildError for a variant
+    that the catalogue lacks.
     """
-    stock = _Stock(ArtifactStore(models_dir), options)
-    found, damaged = stock.look(_wanted(variants), verify=verify)
-    if damaged:
+    of = FRAMEWORKS[framework]
+    stock = _Stock(ArtifactStore(models_dir), options, of)
+    found, damaged = stock.look(_wanted(variants, of), verify=verify)
+    if damaged and not damaged_ok:
         raise ArtifactError(
             f"{'; '.join(damaged.values())}. `orchestrate models build` builds it again"
         )
@@ -76,20 +83,44 @@ def stored_artifacts(models_dir: Path) -> tuple[ModelArtifact, ...]:
     return tuple(_artifact(entry, store) for entry in store.entries())
 
 
+def artifacts_by_hash(
+    hashes: Mapping[Variant, str], models_dir: Path
+) -> dict[Variant, ModelArtifact]:
+    """Those of the files, each named by its SHA-256, that are there and whole, whatever the options
+    that they were built with. Raises ArtifactError where one is damaged.
+    """
+    store = ArtifactStore(models_dir)
+    found: dict[Variant, ModelArtifact] = {}
+    for entry in store.entries():
+        variant = Variant(entry.model, entry.scheme)
+        if hashes.get(variant) != entry.sha256 or not store.path(entry).exists():
+            continue
+        damage = store.damage(entry, verify=True)
+        if damage is not None:
+            raise ArtifactError(damage)
+        found[variant] = _artifact(entry, store)
+    return found
+
+
 def ensure_artifacts(
     variants: Iterable[Variant],
     models_dir: Path,
     *,
     on_progress: Callable[[BuildProgress], None] = lambda _: None,
     options: BuildOptions = DEFAULT_OPTIONS,
+    framework: str = "tflite",
 ) -> dict[Variant, ModelArtifact]:
     """All the variants, built where they are missing or damaged; every hash is verified.
 
+    Models are built side by side where memory and cores allow; ``on_progress`` may be called from
+    any thread, one call at a time.
+
     Raises ModelBuildError or ArtifactError. What was built until then stays and is found again.
     """
-    wanted = _wanted(variants)
-    builder = _Builder(wanted, models_dir, options, on_progress)
-    found, _ = _Stock(builder.store, options).look(wanted, verify=True)
+    of = FRAMEWORKS[framework]
+    wanted = _wanted(variants, of)
+    builder = _Builder(wanted, models_dir, options, on_progress, of)
+    found, _ = _Stock(builder.store, options, of).look(wanted, verify=True)
     if len(found) == len(wanted):
         return found  # no lock, so a folder that others own and may not be written to works too
     make_folder(models_dir)
@@ -106,35 +137,66 @@ class _Builder:
         models_dir: Path,
         options: BuildOptions,
         on_progress: Callable[[BuildProgress], None],
+        framework: Framework,
     ) -> None:
         self.store = ArtifactStore(models_dir)
+        self._framework = framework
         self._wanted = wanted
         self._options = options
         self._on_progress = on_progress
-        self._done = 0
+        self._done: dict[str, int] = {}
+        self._children: list[subprocess.Popen[bytes]] = []
+        self._interrupted = False
+        self._guard = threading.RLock()
 
     def on_wait(self) -> None:
         self._say(f"waiting: another process builds in {self.store.folder}")
 
     def ensure(self) -> dict[Variant, ModelArtifact]:
-        """Under the lock: everything, one model after the other."""
+        """Under the lock: everything, as many models at a time as there is room for."""
         made: dict[Variant, ModelArtifact] = {}
+        missing: list[str] = []
         for model in dict.fromkeys(variant.model for variant in self._wanted):
-            made |= self._ensure_model(model, done_before=len(made))
+            wanted = [variant for variant in self._wanted if variant.model == model]
+            found, _ = _Stock(self.store, self._options, self._framework).look(wanted, verify=True)
+            self._done[model] = len(found)
+            made |= found
+            if len(found) < len(wanted):
+                missing.append(model)
+
+        def job(model: str) -> Job:
+            def build() -> None:
+                made.update(self._ensure_model(model))
+
+            return Job(model, self._framework.models[model].peak_mb, build)
+
+        run_jobs([job(model) for model in missing], capacity(), self._kill_children)
         return {variant: made[variant] for variant in self._wanted}
 
-    def _ensure_model(self, model: str, done_before: int) -> dict[Variant, ModelArtifact]:
+    def _kill_children(self) -> None:
+        with self._guard:
+            self._interrupted = True
+            for child in self._children:
+                child.kill()
+
+    def _on_start(self, child: subprocess.Popen[bytes]) -> None:
+        with self._guard:
+            self._children.append(child)
+            if self._interrupted:
+                child.kill()
+
+    def _ensure_model(self, model: str) -> dict[Variant, ModelArtifact]:
         wanted = tuple(variant for variant in self._wanted if variant.model == model)
         # The first build may reveal that this toolchain cannot make the weights of the stored
         # schemes again; then those no longer count, and a second build makes them too.
         for attempt in range(3):
-            stock = _Stock(self.store, self._options)
+            stock = _Stock(self.store, self._options, self._framework)
             found, damaged = stock.look(wanted, verify=True)
-            self._done = done_before + len(found)
+            self._done[model] = len(found)
             if len(found) == len(wanted):
                 return found
             for trouble in damaged.values():
-                self._say(f"{trouble}: building it again")
+                self._say(f"{model}: {trouble}: building it again")
             if attempt == 1:
                 self._say(
                     f"{model}: these are not the weights of the stored files: building those again"
@@ -148,20 +210,27 @@ class _Builder:
         )
 
     def _build(self, model: str, schemes: tuple[str, ...], weights: str) -> None:
-        _check_tensorflow()
-        request = BuildRequest(model, schemes, weights, self._options, self.store.folder)
-        run_build(request, lambda message: self._on_message(model, message))
+        _check_toolchain(self._framework)
+        request = BuildRequest(
+            model, schemes, weights, self._options, self.store.folder, self._framework.name
+        )
+        run_build(
+            request, lambda message: self._on_message(model, message), on_start=self._on_start
+        )
 
     def _on_message(self, model: str, message: Mapping[str, str]) -> None:
         scheme = message.get("stored")
         if scheme is None:
-            self._say(message["step"])
+            self._say(f"{model}: {message['step']}")
             return
-        self._done += 1
-        self._say(f"{model}: {scheme} is ready", Variant(model, scheme))
+        with self._guard:
+            self._done[model] += 1
+            self._say(f"{model}: {scheme} is ready", Variant(model, scheme))
 
     def _say(self, step: str, variant: Variant | None = None) -> None:
-        self._on_progress(BuildProgress(variant, step, self._done, len(self._wanted)))
+        with self._guard:
+            done = sum(self._done.values())
+            self._on_progress(BuildProgress(variant, step, done, len(self._wanted)))
 
 
 class _Stock:
@@ -171,8 +240,9 @@ class _Stock:
     files with other weights do not exist for us.
     """
 
-    def __init__(self, store: ArtifactStore, options: BuildOptions) -> None:
+    def __init__(self, store: ArtifactStore, options: BuildOptions, framework: Framework) -> None:
         self._store = store
+        self._framework = framework
         self._options = options
         self._keys: dict[Variant, str] = {}
         self._entries = [e for e in store.entries() if self._is_ours(e)]
@@ -203,14 +273,17 @@ class _Stock:
         return "imagenet" if newest.details.get("weights") == "imagenet" else "random"
 
     def _is_ours(self, entry: Entry) -> bool:
-        known = entry.model in MODELS and entry.scheme in SCHEMES
+        of = self._framework
+        if entry.details.get("framework", "tflite") != of.name:
+            return False
+        known = entry.model in of.models and entry.scheme in of.schemes
         return known and self._key(entry) == entry.recipe_key and self._store.path(entry).exists()
 
     def _key(self, entry: Entry) -> str:
         # Kept, because for a folder of images it takes reading them.
         variant = Variant(entry.model, entry.scheme)
         if variant not in self._keys:
-            self._keys[variant] = recipe_key(variant, self._options)
+            self._keys[variant] = self._framework.recipe_key(variant, self._options)
         return self._keys[variant]
 
     def _counts(self, entry: Entry) -> bool:
@@ -219,6 +292,7 @@ class _Stock:
 
 
 def _artifact(entry: Entry, store: ArtifactStore) -> ModelArtifact:
+    no_op = entry.details.get("no_op")
     return ModelArtifact(
         variant=Variant(entry.model, entry.scheme),
         path=store.path(entry),
@@ -226,19 +300,16 @@ def _artifact(entry: Entry, store: ArtifactStore) -> ModelArtifact:
         size_bytes=entry.size_bytes,
         weights=str(entry.details.get("weights", "unknown")),
         entry=entry.to_json(),
+        no_op=None if no_op is None else str(no_op),
     )
 
 
-def _wanted(variants: Iterable[Variant]) -> tuple[Variant, ...]:
+def _wanted(variants: Iterable[Variant], framework: Framework) -> tuple[Variant, ...]:
     wanted = tuple(dict.fromkeys(variants))
     for variant in wanted:
-        check_known(variant)
+        framework.check_known(variant)
     return wanted
 
 
-def _check_tensorflow() -> None:
-    if importlib.util.find_spec("tensorflow") is None:
-        raise ModelBuildError(
-            "building models needs TensorFlow: `pip install 'orchestrate-quantized[models]'`, or "
-            "copy a models folder from a machine that has built them"
-        )
+def _check_toolchain(framework: Framework) -> None:
+    framework.check_toolchain()

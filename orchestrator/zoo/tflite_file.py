@@ -6,13 +6,16 @@ Field numbers are those of the TensorFlow Lite schema (``schema.fbs``), named be
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
-from orchestrator.zoo.flatbuffer import Buffer, MalformedError, Table
+from orchestrator.zoo.flatbuffer import Buffer, Bytes, MalformedError, Table
 from orchestrator.zoo.tflite_names import OPERATORS, TYPES
 
 _IDENTIFIER = b"TFL3"
 _OPTIONAL = -1  # an optional input that is not there
+_MAX_RANK = 16  # no runtime takes more than 8; the product of a long shape takes for ever
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,18 @@ class Graph:
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
 
+    @cached_property
+    def dequantized(self) -> Mapping[int, str]:
+        """Tensors that a DEQUANTIZE makes of a constant, with that constant's type."""
+        return {
+            op.outputs[0]: self.tensors[op.inputs[0]].dtype
+            for op in self.operators
+            if op.name == "DEQUANTIZE"
+            and op.inputs
+            and op.outputs
+            and self.tensors[op.inputs[0]].constant
+        }
+
 
 @dataclass(frozen=True)
 class ModelFile:
@@ -68,7 +83,7 @@ class ModelFile:
     min_runtime: str | None
 
 
-def read_model(data: bytes) -> ModelFile:
+def read_model(data: Bytes) -> ModelFile:
     """Raises MalformedError, whatever the bytes are."""
     if data[4:8] != _IDENTIFIER:
         raise MalformedError("it does not have TFL3 at byte 4")
@@ -125,9 +140,12 @@ def _tensor(table: Table, sizes: tuple[int, ...]) -> Tensor:
     if buffer_index >= len(sizes):
         raise MalformedError(f"a tensor refers to constant {buffer_index} of {len(sizes)}")
     quantization = table.table(4)
+    shape = table.integers(7) or table.integers(0)  # shape_signature, shape
+    if len(shape) > _MAX_RANK:
+        raise MalformedError(f"a tensor has {len(shape)} dimensions")
     return Tensor(
         name=table.text(3),
-        shape=table.integers(7) or table.integers(0),  # shape_signature, shape
+        shape=shape,
         dtype=TYPES[number] if 0 <= number < len(TYPES) else f"type_{number}",
         constant_bytes=sizes[buffer_index],
         scales=quantization.floats(2) if quantization else (),

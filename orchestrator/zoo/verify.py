@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 
 from orchestrator.errors import ModelBuildError
 from orchestrator.plan import Variant
-from orchestrator.zoo.catalog import MODELS
+from orchestrator.zoo.catalog import COMPATIBILITIES, MODELS
 from orchestrator.zoo.flatbuffer import MalformedError
 from orchestrator.zoo.inspect import Inspection, inspect_bytes
 
@@ -14,7 +15,7 @@ from orchestrator.zoo.inspect import Inspection, inspect_bytes
 _DEGENERATE_SCALE = 1e-7
 
 
-def verify_build(variant: Variant, data: bytes) -> Inspection:
+def verify_build(variant: Variant, data: bytes, compatibility: str = "current") -> Inspection:
     """What the bytes hold. Raises ModelBuildError where that is not ``variant``."""
     try:
         found = inspect_bytes(data)
@@ -30,6 +31,7 @@ def verify_build(variant: Variant, data: bytes) -> Inspection:
         raise ModelBuildError(f"{variant}: takes {found.inputs}, not one image {expected}")
     if variant.scheme == "full_int8":
         _check_integer(variant, found)
+    _check_runtime(variant, found, compatibility)
     return found
 
 
@@ -44,6 +46,19 @@ def _check_integer(variant: Variant, found: Inspection) -> None:
         raise ModelBuildError(
             f"{variant}: an activation has the scale {scale}: calibration saw nothing but zeros "
             f"there; calibrate on other images"
+        )
+
+
+def _check_runtime(variant: Variant, found: Inspection, compatibility: str) -> None:
+    oldest = COMPATIBILITIES[compatibility]
+    if oldest is None:
+        return
+    needed = found.min_runtime or "unknown"
+    numbers = re.match(r"(\d+)\.(\d+)", needed)
+    if numbers is None or tuple(map(int, numbers.groups())) > oldest:
+        raise ModelBuildError(
+            f"{variant}: needs runtime {needed}, later than {compatibility}; this TensorFlow does "
+            f"not convert the model so, leave the scheme out or use another version"
         )
 
 

@@ -69,6 +69,13 @@ content = convert("float32")
 convert("dynamic_range", dynamic_range)
 convert("full_int8", full_int8)
 
+# 16 × 16 pixels make 14 × 14 × 8 = 1568 values for the dense layer. Of 9 × 9 pixels there are 392,
+# a quarter of that: four small images would pass for one of the right size.
+model = tf.keras.Sequential([
+    tf.keras.Input((16, 16, 3)), layers.Conv2D(8, 3), layers.Flatten(), layers.Dense(10)
+])
+convert("flat")
+
 newer = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
 newer.operatorCodes[0].version = 99
 flatbuffer_utils.write_model(newer, f"{folder}/newer_op.tflite")
@@ -110,6 +117,27 @@ def _runtimes() -> Iterator[Any]:
 _TENSORFLOW = pytest.param("tensorflow", sys.executable, id="tensorflow")
 RUNTIMES = pytest.mark.parametrize(("runtime", "python"), list(_runtimes()))
 WITH_TENSORFLOW = pytest.mark.parametrize(("runtime", "python"), [*_runtimes(), _TENSORFLOW])
+
+
+@RUNTIMES
+@pytest.mark.parametrize("name", ["float32", "full_int8"])
+def test_inputs_are_resized(models: Path, runtime: str, python: str, name: str) -> None:
+    trial = a_trial(runtime=runtime, input_size=24, batch=2)
+    reading, evidence = run(trial, models / f"{name}.tflite", python=python)
+    measured(reading, evidence)
+    assert '"shape":[2,24,24,3]' in evidence.stdout
+
+
+@RUNTIMES
+@pytest.mark.parametrize(("size", "batch"), [(24, 1), (24, 2), (9, 4), (2, 1)])
+@pytest.mark.parametrize("delegate", ["xnnpack", "none"])
+def test_a_size_that_the_graph_cannot_take_is_incompatible(
+    models: Path, runtime: str, python: str, size: int, batch: int, delegate: str
+) -> None:
+    trial = a_trial(runtime=runtime, input_size=size, batch=batch, delegate=delegate)
+    reading, evidence = run(trial, models / "flat.tflite", python=python)
+    assert reading.outcome is Outcome.INCOMPATIBLE, (reading, evidence.stderr)
+    assert reading.reason is not None and "the graph" in reading.reason
 
 
 def a_trial(**changes: Any) -> Trial:

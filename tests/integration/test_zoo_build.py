@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -17,7 +18,13 @@ import pytest
 
 from orchestrator.artifacts.store import ArtifactStore
 from orchestrator.plan import Variant
-from orchestrator.zoo import ModelArtifact, find_artifacts, inspect_file
+from orchestrator.zoo import (
+    BuildOptions,
+    ModelArtifact,
+    ensure_artifacts,
+    find_artifacts,
+    inspect_file,
+)
 from tests.zoo_fixtures import MOBILENET, built_models, models_dir
 
 #: `weights_sha256` of mobilenet_v1 with seed 0: NumPy's generator gives the same numbers under
@@ -32,7 +39,7 @@ def built(pytestconfig: pytest.Config) -> dict[Variant, ModelArtifact]:
     return built_models(pytestconfig)
 
 
-def test_all_four_schemes_are_built_and_found(
+def test_every_scheme_is_built_and_found(
     built: dict[Variant, ModelArtifact], pytestconfig: pytest.Config
 ) -> None:
     assert set(built) == set(MOBILENET)
@@ -82,7 +89,7 @@ def test_full_int8_is_calibrated_to_real_ranges(built: dict[Variant, ModelArtifa
 def test_the_schemes_compute_the_same_function(built: dict[Variant, ModelArtifact]) -> None:
     reference = _run(built[Variant("mobilenet_v1", "float32")])
     assert np.std(reference) > 0
-    for scheme, least in (("float16", 0.999), ("dynamic_range", 0.8)):
+    for scheme, least in (("float16", 0.999), ("weight_only_int8", 0.8), ("dynamic_range", 0.8)):
         scores = _run(built[Variant("mobilenet_v1", scheme)])
         assert np.corrcoef(reference, scores)[0, 1] > least, scheme
     _run(built[Variant("mobilenet_v1", "full_int8")])
@@ -101,6 +108,31 @@ def _run(artifact: ModelArtifact) -> npt.NDArray[Any]:
     scores: npt.NDArray[Any] = np.asarray(interpreter.get_tensor(end["index"]))
     assert scores.shape == (1, 1000)
     return scores.ravel()
+
+
+def test_a_folder_of_images_is_calibrated_on(tmp_path: Path) -> None:
+    pytest.importorskip("tensorflow", exc_type=ImportError)
+    images = tmp_path / "images"
+    images.mkdir()
+    for number in range(3):
+        (images / f"{number}.bmp").write_bytes(_bitmap(24, seed=number))
+    options = BuildOptions(weights="random", representative=images)
+    variant = Variant("mobilenet_v1", "full_int8")
+    built = ensure_artifacts([variant], tmp_path / "models", options=options)[variant]
+
+    representative = built.entry["representative"]
+    assert (representative["kind"], representative["count"]) == ("folder", 3)
+    assert inspect_file(built.path).scheme == "full_int8"
+    assert find_artifacts([variant], tmp_path / "models") == {}  # random images: another recipe
+    (images / "3.bmp").write_bytes(_bitmap(24, seed=3))
+    assert find_artifacts([variant], tmp_path / "models", options=options) == {}
+
+
+def _bitmap(side: int, seed: int) -> bytes:
+    """A BMP file of random colours; 24 pixels a row need no padding."""
+    pixels = np.random.default_rng(seed).integers(0, 256, side * side * 3, dtype=np.uint8).tobytes()
+    header = struct.pack("<IiiHHIIiiII", 40, side, side, 1, 24, 0, len(pixels), 0, 0, 0, 0)
+    return struct.pack("<2sIHHI", b"BM", 54 + len(pixels), 0, 0, 54) + header + pixels
 
 
 PARENT = """
@@ -125,7 +157,8 @@ def test_a_killed_build_leaves_whole_files_and_no_process(tmp_path: Path) -> Non
         for line in parent.stdout:
             if "converting to dynamic_range" in line:
                 break
-        children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()
+        tasks = Path(f"/proc/{parent.pid}/task").glob("*/children")
+        children = [child for task in tasks for child in task.read_text().split()]
         parent.send_signal(signal.SIGKILL)
         parent.wait(10)
 

@@ -14,6 +14,8 @@ from orchestrator.analysis import Speedup, Verdict, analyse, comparison_precisio
 from orchestrator.errors import JournalError
 from orchestrator.measurement import Finding, Memory, Outcome
 from orchestrator.plan import Group
+from orchestrator.report.flat import COLUMNS, to_csv
+from orchestrator.report.notes import floors_of, sections
 from orchestrator.runs.records import ArtifactRecord, RunRecord, TrialRecord
 from tests.analysis_runs import (
     BASELINE,
@@ -234,6 +236,44 @@ def test_another_binary_forbids() -> None:
     assert codes(row) == ["runtime_mismatch"]
     assert "aaaaaaaaaaaa" in row.reason
     assert "bbbbbbbbbbbb" in row.reason
+
+
+@pytest.mark.parametrize("same_bytes", [False, True])
+def test_a_scheme_that_changes_nothing_is_no_quantized_model(same_bytes: bool) -> None:
+    known = {
+        v: dataclasses.replace(a, no_op="it has no Linear layer" if v.scheme == INT8 else None)
+        for v, a in artifacts().items()
+    }
+    run = clean_run(artifacts=known)
+    if same_bytes:
+        run = changed(
+            changed(run, BASELINE, artifact_sha256="c" * 64), INT8, artifact_sha256="c" * 64
+        )
+        same = {v: dataclasses.replace(a, sha256="c" * 64) for v, a in known.items()}
+        run = dataclasses.replace(run, artifacts=same)
+    row = only_row(run)
+    assert codes(row) == ["no_op"] and row.verdict is Verdict.INVALID and row.speedup is None
+    assert "it has no Linear layer" in row.reason
+
+
+def test_rows_of_other_engines_stand_apart() -> None:
+    one, other = (
+        dataclasses.replace(FACTORS, runner="torch", engine=engine) for engine in ("x86", "onednn")
+    )
+    trials = [
+        record
+        for factors in (one, other)
+        for record in blocks_of({BASELINE: 1e4, INT8: 5e3}, 6, factors=factors)
+    ]
+    table = analyse(run_of(trials))
+    assert [(row.engine, row.processor) for row in table.rows] == [
+        ("onednn", "cpu"),
+        ("x86", "cpu"),
+    ]
+    assert len(sections(table.rows)) == 2
+    assert all(len(floors_of(table, key)) == 1 for key in sections(table.rows))
+    header = to_csv(table).splitlines()[0].split(",")
+    assert header == [*COLUMNS, "engine", "processor"]
 
 
 def test_the_same_file_under_two_names_forbids() -> None:

@@ -26,7 +26,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "schedule": {"runs", "plan", "measurement"},
     "report": {"analysis", "plan", "measurement", "errors", "printable"},
     "artifacts": {"errors"},
-    "zoo": {"artifacts", "plan", "errors"},
+    # config: the user's own files stand in the suite
+    "zoo": {"artifacts", "config", "plan", "errors"},
     "fleet": {
         "config", "schedule", "runs", "runners", "plan", "measurement", "errors", "agents",
     },
@@ -55,11 +56,16 @@ FENCES: dict[str, tuple[str, ...]] = {
     "cryptography": ("orchestrator/fleet/ssh",),  # paramiko raises its exceptions
     "tensorflow": ("orchestrator/zoo", "agents/litert.py"),
     "keras": ("orchestrator/zoo",),
+    "ai_edge_quantizer": ("orchestrator/zoo",),
     "ai_edge_litert": ("agents/litert.py",),
     "tflite_runtime": ("agents/litert.py",),
+    "torch": ("orchestrator/zoo", "agents/torch_child.py"),
+    "torchvision": ("orchestrator/zoo",),
+    "PIL": ("orchestrator/zoo",),  # comes with torchvision
     "numpy": ("orchestrator/zoo", "agents/litert.py"),
     "scipy": ("orchestrator/analysis",),
     "pandas": ("orchestrator/analysis", "orchestrator/report"),
+    "vl_convert": ("orchestrator/report/charts.py",),
     "rich": ("orchestrator/console.py", "orchestrator/report"),
 }
 

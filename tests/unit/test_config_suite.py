@@ -18,14 +18,21 @@ from orchestrator.config import (
     with_overrides,
 )
 from orchestrator.errors import ConfigError, UsageError
+from orchestrator.zoo import known_models, known_schemes
 
 MODELS = ("mobilenet_v1", "resnet50")
 SCHEMES = ("float32", "float16", "dynamic_range", "full_int8")
+KNOWN = {
+    "known_models": MODELS,
+    "known_schemes": SCHEMES,
+    "torch_models": known_models("torch"),
+    "torch_schemes": known_schemes("torch"),
+}
 SMALL = "models: [resnet50]\nschemes: [float32, float16]\n"
 
 
 def load(name: str, relative_to: Path | None = None) -> Suite:
-    return load_suite(name, relative_to=relative_to, known_models=MODELS, known_schemes=SCHEMES)
+    return load_suite(name, relative_to=relative_to, **KNOWN)
 
 
 def written(folder: Path, text: str, name: str = "mine") -> Path:
@@ -147,9 +154,32 @@ def test_shipped_suites_in_a_wheel_and_in_a_checkout(
 
 
 def test_every_shipped_suite_is_good() -> None:
-    assert "quick" in shipped_suites()
+    assert {"quick", "seven-cnns", "pytorch"} <= set(shipped_suites())
     for path in shipped_suites().values():
-        assert load(str(path)).name == path.stem
+        suite = load_suite(
+            str(path),
+            known_models=known_models(),
+            known_schemes=known_schemes(),
+            torch_models=known_models("torch"),
+            torch_schemes=known_schemes("torch"),
+        )
+        assert suite.name == path.stem
+
+
+def test_a_suite_of_torch_has_no_delegate_and_comes_back_the_same(tmp_path: Path) -> None:
+    text = "models: [resnet18]\nschemes: [float32, qat_int8]\nrunner: torch\n"
+    suite = load(str(written(tmp_path, text)))
+    assert (suite.framework, suite.factors.delegate) == ("torch", ("none",))
+    assert (suite.factors.engine, suite.factors.processor) == (("default",), ("cpu",))
+    assert Suite.from_json(suite.to_json()) == suite
+    assert with_overrides(suite, blocks=(6, 6)).factors == suite.factors
+
+
+def test_a_suite_of_before_torch_can_be_read(tmp_path: Path) -> None:
+    suite = load(str(written(tmp_path, SMALL)))
+    data = suite.to_json()
+    del data["factors"]["engine"], data["factors"]["processor"]
+    assert Suite.from_json(data) == suite and suite.framework == "tflite"
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,16 @@ import pytest
 
 from orchestrator.config import Device, Suite
 from orchestrator.errors import UsageError
-from orchestrator.plan import PhaseSettings, Plan, RunSettings, TrialKind, make_plan
+from orchestrator.plan import (
+    Factors,
+    Group,
+    PhaseSettings,
+    Plan,
+    RunSettings,
+    TrialKind,
+    make_plan,
+)
+from orchestrator.runs.directory import trial_from_event
 
 SCHEMES = ["float32", "float16", "dynamic_range", "full_int8"]
 
@@ -122,3 +131,29 @@ def test_the_protocol_becomes_the_settings_of_every_trial() -> None:
     protocol = {"blocks": 6, "warmup": {"runs": 7}, "steady": {"seconds": "2s"}, "timeout": 90}
     settings = make_plan([device()], suite(protocol=protocol), seed=1).settings
     assert settings == RunSettings(PhaseSettings(7, 0.5), PhaseSettings(30, 2.0), 90.0)
+
+
+def test_torch_s_groups_say_engine_and_processor_and_other_keys_stay_as_they_were() -> None:
+    litert = Factors("litert", "any", "xnnpack", 1, 1, "native")
+    assert Group("here", "m", litert, ("a",), "a").key == "here/m/litert/any/xnnpack/t1/b1/native"
+    factors = Factors("torch", "torch", "none", 1, 1, "native", "x86", "cpu")
+    assert Group("here", "m", factors, ("a",), "a").key.endswith("/native/x86/cpu")
+
+
+def test_a_suite_of_torch_is_planned_for_every_engine() -> None:
+    factors = {"engine": ["x86", "onednn"]}
+    plan = make_plan([device()], suite(runner="torch", factors=factors), seed=1)
+    groups = plan.devices[0].groups
+    assert {g.factors.engine for g in groups} == {"x86", "onednn"}
+    assert {(g.factors.runtime, g.factors.delegate) for g in groups} == {("torch", "none")}
+    assert plan.devices[0].runtimes == {"torch"}
+    assert len({t.trial_id for t in plan.devices[0].trials}) == len(plan.devices[0].trials)
+
+
+def test_a_line_of_before_engines_is_read_with_their_defaults() -> None:
+    line = {
+        "trial_id": "t", "device": "here", "kind": "timing", "model": "m", "scheme": "a",
+        "block": 0, "replicate": 0, "runner": "litert", "runtime": "any", "delegate": "xnnpack",
+        "threads": 1, "batch": 1, "isa": "native",
+    }  # fmt: skip
+    assert trial_from_event(line).factors == Factors("litert", "any", "xnnpack", 1, 1, "native")

@@ -377,3 +377,23 @@ def test_a_notebook_gets_the_same_table_typed(table: SpeedupTable) -> None:
     measured = [row.speedup for row in table.rows if row.speedup is not None]
     assert frame["speedup"].dropna().tolist() == measured
     assert frame["threads"].isna().sum() == sum(row.threads is None for row in table.rows)
+
+
+# -- weights
+
+
+def test_every_report_says_where_the_weights_come_from(table: SpeedupTable) -> None:
+    assert "weights: random(seed=0) (mobilenet_v1)" in lines(table, 100)
+    assert "Weights: random(seed=0) (mobilenet_v1)." in render(table, "markdown").splitlines()
+    assert json.loads(render(table, "json"))["weights"] == "random(seed=0) (mobilenet_v1)"
+
+
+def test_weights_of_several_sources_are_told_apart(table: SpeedupTable) -> None:
+    rows = [
+        dataclasses.replace(table.rows[0], model="vgg16", baseline_weights="imagenet",
+                            treatment_weights="imagenet"),
+        *table.rows,
+    ]  # fmt: skip
+    mixed = dataclasses.replace(table, rows=tuple(rows))
+    document = json.loads(render(mixed, "json"))
+    assert document["weights"] == "imagenet (vgg16), random(seed=0) (mobilenet_v1)"

@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents import litert as child
+from agents import measuring
 from orchestrator.errors import UsageError
 from orchestrator.measurement import Outcome
 from orchestrator.plan import Trial, TrialKind
-from orchestrator.runners import litert
+from orchestrator.runners import child_output, litert
 from orchestrator.runners.base import Reading
 from orchestrator.runners.registry import runner_named
 from tests import runner_cases as cases
@@ -132,13 +133,13 @@ def test_a_good_result_is_a_measurement() -> None:
 def test_percentiles_are_those_of_the_tool(
     times: list[float], p5: float, median: float, p95: float
 ) -> None:
-    got = litert.statistics_of(times)
+    got = child_output.statistics_of(times)
     assert (got.p5_us, got.median_us, got.p95_us) == (p5, median, p95)
 
 
 @given(st.lists(st.floats(0, 1e9), min_size=1, max_size=50))
 def test_the_other_statistics_are_the_textbook_ones(times: list[float]) -> None:
-    got = litert.statistics_of(times)
+    got = child_output.statistics_of(times)
     assert (got.count, got.first_us) == (len(times), times[0])
     assert (got.min_us, got.max_us) == (min(times), max(times))
     assert got.mean_us == pytest.approx(statistics.fmean(times))
@@ -324,7 +325,7 @@ def test_reading_never_raises_on_text(stdout: str, exit_code: int) -> None:
 )
 def test_a_phase_ends_by_the_rules_of_the_tool(runs: int, seconds: float, limit: float) -> None:
     calls: list[str] = []
-    phase = child.Phase(runs, seconds, limit)
+    phase = measuring.Phase(runs, seconds, limit)
     phase.run(lambda: calls.append("invoke"), lambda: calls.append("fill"))
     assert calls == ["fill", "invoke"] * phase.count
     assert len(phase.times_us()) == phase.count

@@ -10,7 +10,8 @@ import pytest
 from orchestrator.errors import ModelBuildError
 from orchestrator.plan import Variant
 from orchestrator.zoo import BuildOptions, known_models, known_schemes
-from orchestrator.zoo.catalog import check_known, recipe, recipe_key
+from orchestrator.zoo.catalog import MODELS, check_known, recipe, recipe_key
+from orchestrator.zoo.parallel import MEMORY_LIMIT_MB
 
 INT8 = Variant("resnet50", "full_int8")
 FLOAT = Variant("resnet50", "float32")
@@ -18,7 +19,9 @@ FLOAT = Variant("resnet50", "float32")
 
 def test_the_studied_models_and_schemes_are_known() -> None:
     assert {"mobilenet_v1", "resnet50"} <= set(known_models())
-    assert known_schemes() == ("float32", "float16", "dynamic_range", "full_int8")
+    assert known_schemes() == (
+        "float32", "float16", "dynamic_range", "full_int8", "weight_only_int8",
+    )  # fmt: skip
 
 
 def test_keys_tell_variants_apart() -> None:
@@ -28,9 +31,30 @@ def test_keys_tell_variants_apart() -> None:
     assert len(keys) == len(known_models()) * len(known_schemes())
 
 
-@pytest.mark.parametrize("other", [BuildOptions(weights="random"), BuildOptions(seed=1)])
+@pytest.mark.parametrize(
+    "other",
+    [
+        BuildOptions(weights="random"),
+        BuildOptions(seed=1),
+        BuildOptions(compatibility="tflite-2.14"),
+    ],
+)
 def test_keys_tell_options_apart(other: BuildOptions) -> None:
     assert recipe_key(FLOAT, other) != recipe_key(FLOAT, BuildOptions())
+
+
+def test_files_from_before_compatibility_could_be_chosen_still_count() -> None:
+    assert "compatibility" not in recipe(FLOAT, BuildOptions())
+
+
+def test_an_unknown_compatibility_is_refused_with_what_there_is() -> None:
+    with pytest.raises(ValueError, match=r"current or tflite-2\.14"):
+        BuildOptions(compatibility="tflite-2.13")
+
+
+def test_every_model_can_be_built_within_the_limit() -> None:
+    for name, spec in MODELS.items():
+        assert 0 < spec.peak_mb <= MEMORY_LIMIT_MB, name
 
 
 def test_a_recipe_names_no_version_of_the_moment() -> None:

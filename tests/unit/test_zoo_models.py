@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,9 +13,17 @@ from orchestrator.artifacts.files import locked
 from orchestrator.artifacts.store import ArtifactStore
 from orchestrator.errors import ArtifactError, ModelBuildError
 from orchestrator.plan import Variant
-from orchestrator.zoo import BuildOptions, BuildProgress, ensure_artifacts, find_artifacts, models
+from orchestrator.zoo import (
+    BuildOptions,
+    BuildProgress,
+    artifacts_by_hash,
+    ensure_artifacts,
+    find_artifacts,
+    models,
+)
 from orchestrator.zoo.catalog import recipe_key
 from orchestrator.zoo.child import BuildRequest
+from orchestrator.zoo.parallel import Capacity
 
 FLOAT32 = Variant("mobilenet_v1", "float32")
 FLOAT16 = Variant("mobilenet_v1", "float16")
@@ -32,7 +41,10 @@ class Toolchain:
         self.fail_at: str | None = None
 
     def run_build(
-        self, request: BuildRequest, on_message: Callable[[Mapping[str, str]], None]
+        self,
+        request: BuildRequest,
+        on_message: Callable[[Mapping[str, str]], None],
+        on_start: object = None,
     ) -> None:
         self.asked.append((request.model, request.schemes, request.weights))
         for scheme in request.schemes:
@@ -56,7 +68,9 @@ class Toolchain:
 def toolchain(monkeypatch: pytest.MonkeyPatch) -> Toolchain:
     made = Toolchain()
     monkeypatch.setattr(models, "run_build", made.run_build)
-    monkeypatch.setattr(models, "_check_tensorflow", lambda: None)
+    monkeypatch.setattr(models, "_check_toolchain", lambda framework: None)
+    # One model at a time, so that the order in which they are asked for is that of the variants.
+    monkeypatch.setattr(models, "capacity", lambda: Capacity(memory_mb=8000, jobs=1))
     return made
 
 
@@ -138,13 +152,55 @@ def test_a_toolchain_that_never_repeats_itself_is_given_up(
 ) -> None:
     ensure_artifacts([FLOAT32], tmp_path)
 
-    def other_weights_each_time(request: BuildRequest, on_message: object) -> None:
+    def other_weights_each_time(
+        request: BuildRequest, on_message: object, on_start: object
+    ) -> None:
         toolchain.weights_sha256 += "x"
         toolchain.store(request, request.schemes[0])
 
     monkeypatch.setattr(models, "run_build", other_weights_each_time)
     with pytest.raises(ModelBuildError, match="does something else change that"):
         ensure_artifacts([FLOAT32, INT8, FLOAT16], tmp_path)
+
+
+def test_models_are_built_side_by_side_and_counted_together(
+    toolchain: Toolchain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(models, "capacity", lambda: Capacity(memory_mb=8000, jobs=2))
+    both = threading.Barrier(2, timeout=10)  # neither passes before the other has begun
+
+    def run_build(request: BuildRequest, on_message: Any, on_start: object) -> None:
+        both.wait()
+        toolchain.run_build(request, on_message)
+
+    monkeypatch.setattr(models, "run_build", run_build)
+    said: list[BuildProgress] = []
+    built = ensure_artifacts([FLOAT32, INT8, RESNET], tmp_path, on_progress=said.append)
+    assert list(built) == [FLOAT32, INT8, RESNET]
+    assert [p.done for p in said if p.variant is not None] == [1, 2, 3]
+    assert all(p.step.startswith(("mobilenet_v1: ", "resnet50: ")) for p in said)
+
+
+def test_another_compatibility_is_another_file(toolchain: Toolchain, tmp_path: Path) -> None:
+    old = BuildOptions(compatibility="tflite-2.14")
+    ensure_artifacts([FLOAT32], tmp_path)
+    assert find_artifacts([FLOAT32], tmp_path, options=old) == {}
+    ensure_artifacts([FLOAT32], tmp_path, options=old)
+    assert len(toolchain.asked) == 2
+    assert len(ArtifactStore(tmp_path).entries()) == 2
+
+
+def test_a_file_is_found_by_its_hash_whatever_it_was_built_with(
+    toolchain: Toolchain, tmp_path: Path
+) -> None:
+    options = BuildOptions(compatibility="tflite-2.14", seed=3)
+    built = ensure_artifacts([FLOAT32], tmp_path, options=options)
+    assert artifacts_by_hash({FLOAT32: built[FLOAT32].sha256}, tmp_path) == built
+    assert artifacts_by_hash({FLOAT32: "0" * 64}, tmp_path) == {}
+
+    built[FLOAT32].path.write_bytes(b"mobilenet_v1 float32 ab")
+    with pytest.raises(ArtifactError, match="its SHA-256 is"):
+        artifacts_by_hash({FLOAT32: built[FLOAT32].sha256}, tmp_path)
 
 
 def test_progress_counts_variants(toolchain: Toolchain, tmp_path: Path) -> None:

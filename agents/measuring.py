@@ -1,0 +1,214 @@
+"""What every measuring child has in common: its wire, its phases, its memory.
+
+A child measures one model file in the device's own Python, by the definitions of
+``benchmark_model``:
+
+* warm-up, then steady phase: at least so many inferences *and* at least so many seconds, but no
+  new inference once the phase has lasted the maximum;
+* the first inference is the first of the warm-up;
+* the inputs are copied in before each inference, outside the time.
+
+On stdout: ``@orchestrate-stage NAME`` when a stage begins, and at the end one line
+``@orchestrate-result {json}``, or ``@orchestrate-error {json}`` with exit code 3. Whatever the
+libraries print goes to stderr. Standard library only.
+
+No faulthandler in a child: a handler for SIGSEGV that is installed later would replace one that a
+preloaded library needs for itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import array
+import gc
+import json
+import os
+import resource
+import sys
+import time
+from typing import Any, Callable, Dict, TextIO, Tuple
+
+RESULT_SCHEMA = 1
+EXIT_ERROR = 3
+
+#: A phase ends here whatever was asked: every time is reported, in a line of bounded length.
+MAX_INVOCATIONS = 40_000
+
+#: Seed of the random inputs, which are the same in every process.
+INPUT_SEED = 20180
+
+#: Says that a stage begins.
+Begin = Callable[[str], None]
+
+
+class ChildError(Exception):
+    """Why there is no measurement; ``kind`` is a word of the error line."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+def run_child(measure: Callable[[Begin], Dict[str, Any]]) -> int:
+    """Measure, print the result line or the error line, return the exit code."""
+    wire = _take_stdout()
+    try:
+        result = measure(lambda stage: _say(wire, "stage " + stage))
+    except ChildError as error:
+        _say(wire, "error " + json.dumps({"kind": error.kind, "message": str(error)}))
+        return EXIT_ERROR
+    except MemoryError as error:
+        message = "the runtime could not allocate memory: %s" % error
+        _say(wire, "error " + json.dumps({"kind": "out_of_memory", "message": message}))
+        return EXIT_ERROR
+    _say(wire, "result " + json.dumps(result, separators=(",", ":"), allow_nan=False))
+    return 0
+
+
+def base_parser(name: str, description: str) -> argparse.ArgumentParser:
+    """The options that every child has."""
+    parser = argparse.ArgumentParser(prog=name, description=description)
+    parser.add_argument("--model", required=True, metavar="PATH")
+    parser.add_argument("--threads", type=int, required=True)
+    parser.add_argument("--warmup-runs", type=int, required=True)
+    parser.add_argument("--warmup-seconds", type=float, required=True)
+    parser.add_argument("--steady-runs", type=int, required=True)
+    parser.add_argument("--steady-seconds", type=float, required=True)
+    parser.add_argument("--max-seconds", type=float, required=True)
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--memory", action="store_true", help="measure memory from a reset peak")
+    return parser
+
+
+def _take_stdout() -> TextIO:
+    """Keep stdout for the wire; from here on file descriptor 1 is stderr, for C code as well."""
+    wire = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    return wire
+
+
+def _say(wire: TextIO, line: str) -> None:
+    wire.write("@orchestrate-" + line + "\n")
+    wire.flush()
+
+
+def head_and_size(path: str, count: int) -> Tuple[bytes, int]:
+    """The file's first bytes and its size in bytes. Raises ChildError."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(count), os.fstat(file.fileno()).st_size
+    except OSError as error:
+        raise ChildError("invalid_model", "cannot read the model: %s" % error) from error
+
+
+# --- the phases --------------------------------------------------------------------------------
+
+
+class Phase:
+    """At least ``runs`` inferences and ``seconds``; none begins after ``max_seconds``."""
+
+    def __init__(self, runs: int, seconds: float, max_seconds: float) -> None:
+        self.runs = min(runs, MAX_INVOCATIONS)
+        self.seconds = seconds
+        self.max_seconds = max_seconds
+        self.count = 0
+        self._times_ns = array.array("q", bytes(8 * MAX_INVOCATIONS))
+
+    def run(self, invoke: Callable[[], object], fill: Callable[[], None]) -> None:
+        """Time each inference. Nothing is printed or allocated until the phase is over."""
+        clock = time.perf_counter_ns
+        times, runs, count = self._times_ns, self.runs, 0
+        now = clock()
+        enough = now + int(self.seconds * 1e9)
+        too_long = now + int(self.max_seconds * 1e9)
+        while (count < runs or now < enough) and now <= too_long and count < MAX_INVOCATIONS:
+            fill()
+            start = clock()
+            invoke()
+            now = clock()
+            times[count] = now - start
+            count += 1
+        self.count = count
+
+    def times_us(self) -> list[float]:
+        return [microseconds(time_ns) for time_ns in self._times_ns[: self.count]]
+
+
+def phases_of(args: argparse.Namespace) -> Tuple[Phase, Phase]:
+    """The warm-up and the steady phase that the options ask for.
+
+    To be made before memory is looked at for the first time: they must not be taken for the
+    model's.
+    """
+    return (
+        Phase(args.warmup_runs, args.warmup_seconds, args.max_seconds),
+        Phase(args.steady_runs, args.steady_seconds, args.max_seconds),
+    )
+
+
+def run_phases(
+    invoke: Callable[[], object],
+    fill: Callable[[], None],
+    phases: Tuple[Phase, Phase],
+    begin: Begin,
+    failure: Callable[[Exception], Exception],
+) -> None:
+    """Both phases, with the garbage collector out of the way.
+
+    ``failure`` makes the ChildError that a runtime's own error stands for.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    try:
+        for name, phase in (("warmup", phases[0]), ("steady", phases[1])):
+            begin(name)
+            phase.run(invoke, fill)
+    except (ValueError, RuntimeError) as error:
+        raise failure(error) from error
+    finally:
+        gc.enable()
+
+
+def microseconds(nanoseconds: int) -> float:
+    return round(nanoseconds / 1000, 3)
+
+
+# --- memory ------------------------------------------------------------------------------------
+
+
+def reset_peak() -> None:
+    """Forget the peak that importing the runtime left behind; Linux only, else it stays."""
+    try:
+        with open("/proc/self/clear_refs", "w") as file:
+            file.write("5")
+    except OSError as error:
+        print("the peak could not be reset: %s" % error, file=sys.stderr)
+
+
+def memory_now() -> Dict[str, Any]:
+    """Resident set and its peak, in bytes, and where the peak is from.
+
+    ``VmHWM`` belongs to this program alone. ``ru_maxrss`` is inherited across exec from whoever
+    started it, and serves only where the kernel has no ``VmHWM``.
+    """
+    status = _status()
+    rss, peak = status.get("VmRSS"), status.get("VmHWM")
+    if peak is not None:
+        return {"rss_bytes": rss, "peak_bytes": peak, "source": "VmHWM"}
+    maxrss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return {"rss_bytes": rss, "peak_bytes": maxrss, "source": "ru_maxrss"}
+
+
+def _status() -> Dict[str, int]:
+    """The kB lines of /proc/self/status, in bytes; empty where there is none."""
+    try:
+        with open("/proc/self/status") as file:
+            lines = [line.split() for line in file]
+    except OSError:
+        return {}
+    return {
+        words[0].rstrip(":"): int(words[1]) * 1024
+        for words in lines
+        if len(words) == 3 and words[2] == "kB"
+    }

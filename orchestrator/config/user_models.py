@@ -1,0 +1,228 @@
+"""The user's own model files in a suite: ``{file: foo.tflite}``, or a name and its variants.
+
+Only where the files are is settled here; what they hold is read by ``zoo.user_files``, before
+anything is planned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field
+
+from orchestrator.config.problems import Problems, Strict, unknown_key
+from orchestrator.config.source import Mark
+from orchestrator.config.text import shown
+from orchestrator.config.tree import MappingNode, Node, Sequence
+from orchestrator.config.values import LocalPath, Name, Sha256, Text, check_name
+
+SUFFIXES = (".tflite", ".pt", ".pth")
+
+_INTEGER = frozenset(
+    (
+        *("dynamic_range", "full_int8", "weight_only_int8", "mixed"),
+        *("dynamic_int8", "static_int8", "qat_int8"),
+    )
+)
+#: How people name a quantized file, and the schemes that such a name can truly stand for.
+ENDINGS: Mapping[str, frozenset[str]] = {
+    "float32": frozenset(("float32",)),
+    "fp32": frozenset(("float32",)),
+    "float16": frozenset(("float16",)),
+    "fp16": frozenset(("float16",)),
+    "dynamic_range": frozenset(("dynamic_range", "dynamic_int8")),
+    "dynamic_range_quant": frozenset(("dynamic_range",)),
+    "dynamic_int8": frozenset(("dynamic_int8", "dynamic_range")),
+    "static_int8": frozenset(("static_int8", "qat_int8", "full_int8")),
+    "qat_int8": frozenset(("static_int8", "qat_int8", "full_int8")),
+    "full_int8": frozenset(("full_int8",)),
+    "full_integer_quant": frozenset(("full_int8",)),
+    "integer_quant": frozenset(("full_int8",)),
+    "weight_only_int8": frozenset(("weight_only_int8",)),
+    "int8": _INTEGER,
+    "quant": _INTEGER,
+    "quantized": _INTEGER,
+}
+_SEPARATORS = "_-."
+
+
+def split_name(path: Path) -> tuple[str, str | None]:
+    """``foo_quant.tflite`` → (``foo``, ``quant``); the ending is None where there is none."""
+    # the shortest stem whose whole rest is an ending: foo_full_int8 is no foo_full in int8
+    for cut in range(1, len(path.stem)):
+        if path.stem[cut] in _SEPARATORS and path.stem[cut + 1 :] in ENDINGS:
+            return path.stem[:cut], path.stem[cut + 1 :]
+    return path.stem, None
+
+
+def _check_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    if not shape or len(shape) > 8 or not all(1 <= side <= 65536 for side in shape):
+        raise ValueError("is no input's shape; write for example `input: [1, 3, 224, 224]`")
+    return shape
+
+
+Shape = Annotated[tuple[int, ...], Field(strict=False), AfterValidator(_check_shape)]
+
+
+class UserFile(Strict):
+    """One file. ``label`` is what the suite calls the variant, None where nobody said.
+
+    ``scheme`` (the variant's name) and ``sha256`` are known once the file has been read; from then
+    on ``path`` is its name alone.
+    """
+
+    path: LocalPath
+    label: Text | None = None
+    scheme: Text | None = None
+    sha256: Sha256 | None = None
+
+
+class UserModel(Strict):
+    """A model whose variants are files of the user's. ``place`` is where the suite says so."""
+
+    name: Name
+    files: Annotated[tuple[UserFile, ...], Field(strict=False, min_length=1)]
+    #: What a ``.pt`` file is fed, which it does not say itself.
+    input: Shape | None = None
+    place: Text = ""
+
+    @property
+    def schemes(self) -> tuple[str, ...]:
+        """Its variants' names, as far as they are known."""
+        return tuple(file.scheme for file in self.files if file.scheme is not None)
+
+
+class _OneFile(Strict):
+    file: LocalPath = Field(examples=["file: my.tflite"])
+    name: Name | None = Field(default=None, examples=["name: mine"])
+    input: Shape | None = Field(default=None, examples=["input: [1, 3, 224, 224]"])
+
+
+class _Variants(Strict):
+    name: Name = Field(examples=["name: mine"])
+    variants: dict[Name, LocalPath] = Field(
+        examples=["variants: {float32: a.tflite, full_int8: b.tflite}"]
+    )
+    input: Shape | None = Field(default=None, examples=["input: [1, 3, 224, 224]"])
+
+
+def read_models(
+    problems: Problems, path: Path, node: Sequence
+) -> tuple[Sequence, tuple[UserModel, ...]]:
+    """The list ``models`` with a name in the place of each model of files, and those models.
+
+    A file that belongs to a model listed before is no model of its own.
+    """
+    kept: list[Node] = []
+    models: dict[str, UserModel] = {}
+    for item in node.items:
+        if not isinstance(item, MappingNode):
+            kept.append(item)
+            continue
+        model = _read_one(problems, path, item)
+        if model is None:
+            # keeps its place in the list; its problem ends the reading
+            name = f"the model in line {item.mark.line}, column {item.mark.column}"
+            model = UserModel.model_construct(name=name, files=())
+        known = models.get(model.name)
+        if known is not None and _is_part(model, known):
+            continue
+        models[model.name] = model
+        kept.append(Node(item.mark, model.name, text=model.name))
+    names = Sequence(node.mark, [each.data for each in kept], items=tuple(kept))
+    return names, tuple(models.values())
+
+
+def _is_part(model: UserModel, known: UserModel) -> bool:
+    return {file.path for file in model.files} <= {file.path for file in known.files}
+
+
+def _read_one(problems: Problems, path: Path, node: MappingNode) -> UserModel | None:
+    place = f"{path}:{node.mark.line}:{node.mark.column}"
+    folder = path.resolve().parent
+    if "variants" in node.entries:
+        return _explicit(problems, place, node, folder)
+    if "file" in node.entries:
+        return _by_name(problems, place, node, folder)
+    for key, entry in node.entries.items():
+        if key not in ("name", "input"):
+            problems.add(entry.key_mark, unknown_key(key, ["file", "input", "name", "variants"]))
+            return None
+    problems.add(
+        node.mark,
+        "a model of your own is written `{file: my.tflite}`, or"
+        " `{name: mine, variants: {float32: a.tflite, full_int8: b.tflite}}`",
+    )
+    return None
+
+
+def _explicit(problems: Problems, place: str, node: MappingNode, folder: Path) -> UserModel | None:
+    found = problems.validate(_Variants, node, folder=folder)
+    if found is None:
+        return None
+    written = node.entries["variants"].node
+    if not found.variants:
+        problems.add(written.mark, "`variants`: is empty; list at least one")
+        return None
+    marks = {label: _mark_in(written, label) for label in found.variants}
+    files = [UserFile(path=path, label=label) for label, path in found.variants.items()]
+    whole = [_check_file(problems, marks[str(f.label)], f.path) for f in files]
+    if not all(whole):
+        return None
+    return UserModel(name=found.name, files=tuple(files), input=found.input, place=place)
+
+
+def _by_name(problems: Problems, place: str, node: MappingNode, folder: Path) -> UserModel | None:
+    found = problems.validate(_OneFile, node, folder=folder)
+    if found is None:
+        return None
+    mark = _mark_in(node, "file")
+    if not _check_file(problems, mark, found.file):
+        return None
+    stem, _ = split_name(found.file)
+    try:
+        name = check_name(found.name or stem)
+    except ValueError as exc:
+        problems.add(mark, f"`file`: {exc}; or add a `name`")
+        return None
+    files = tuple(UserFile(path=path) for path in _family(found.file, stem))
+    return UserModel(name=name, files=files, input=found.input, place=place)
+
+
+def _family(path: Path, stem: str) -> list[Path]:
+    """The file and those beside it that are called like other schemes of the same model."""
+    names = [stem, *(f"{stem}{mark}{ending}" for ending in ENDINGS for mark in _SEPARATORS)]
+    beside = [path.with_name(name + path.suffix) for name in names]
+    return [each for each in beside if each == path or each.is_file()]
+
+
+def _check_file(problems: Problems, mark: Mark, path: Path) -> bool:
+    problem = None
+    if path.suffix.lower() not in SUFFIXES:
+        problem = f"{shown(path.name)} is no model file; its name ends in {' or '.join(SUFFIXES)}"
+    elif not path.is_file():
+        problem = f"there is no file {shown(str(path))}; a path is relative to the suite's folder"
+    if problem is not None:
+        problems.add(mark, problem)
+    return problem is None
+
+
+def _mark_in(node: Node, key: str) -> Mark:
+    if isinstance(node, MappingNode) and key in node.entries:
+        return node.entries[key].node.mark
+    return node.mark
+
+
+def split_models(
+    problems: Problems, path: Path, root: MappingNode
+) -> tuple[dict[str, Any], Node, tuple[UserModel, ...]]:
+    """What of a suite goes to its own fields: plain data, the tree it stands in, own models."""
+    entry = root.entries.get("models")
+    if entry is None or not isinstance(entry.node, Sequence):
+        return dict(root.data), root, ()
+    names, models = read_models(problems, path, entry.node)
+    entries = {**root.entries, "models": type(entry)(entry.key_mark, names)}
+    tree = MappingNode(root.mark, {**root.data, "models": names.data}, entries=entries)
+    return dict(tree.data), tree, models

@@ -1,0 +1,74 @@
+"""Latency against a factor, as rows for every format."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from orchestrator.analysis.table import Sweep, SweepPoint
+from orchestrator.report.clean import clean
+from orchestrator.report.figures import NONE, bounded, ratio
+
+HEADER = ("Scheme", "Value", "ms an inference", "ms an item", "Speed-up", "n")
+
+METHOD = (
+    "Latency: centre over blocks of each process's median, with its 95 % interval (Hodges-Lehmann "
+    "and signed-rank, of the logarithm); an item is one of a batch. Speed-up: over the baseline "
+    "under the same factors."
+)
+_NAMES = {"batch": "batch", "threads": "threads", "input_size": "input size"}
+
+
+def title(sweep: Sweep) -> str:
+    """``Latency against batch: foo on here (litert, delegate xnnpack, threads 1, isa native)``."""
+    f = sweep.factors
+    parts = [f.runner, f"delegate {f.delegate}"]
+    others = {"threads": f.threads, "batch": f.batch, "input_size": f.input_size}
+    parts += [
+        f"{_NAMES[name]} {value}"
+        for name, value in others.items()
+        if name != sweep.factor and (value or name != "input_size")
+    ]
+    parts.append(f"isa {f.isa}")
+    name = _NAMES[sweep.factor]
+    return clean(f"Latency against {name}: {sweep.model} on {sweep.device} ({', '.join(parts)})")
+
+
+def header(sweep: Sweep) -> tuple[str, ...]:
+    return tuple(_NAMES[sweep.factor].capitalize() if n == "Value" else n for n in HEADER)
+
+
+def value_of(sweep: Sweep, point: SweepPoint) -> str:
+    """A size of 0 is the model's own."""
+    return "own" if sweep.factor == "input_size" and not point.value else str(point.value)
+
+
+def cells(sweep: Sweep) -> Sequence[tuple[str, ...]]:
+    return [
+        (
+            clean(point.scheme),
+            value_of(sweep, point),
+            _latency(point, 1),
+            _latency(point, point.batch),
+            ratio(point.speedup, point.speedup_low, point.speedup_high)
+            if point.speedup is not None
+            else NONE,
+            str(point.blocks),
+        )
+        for point in sweep.points
+    ]
+
+
+def problems(sweep: Sweep) -> list[str]:
+    """A line a point that was not measured, and why."""
+    return [
+        clean(f"{point.scheme}, {_NAMES[sweep.factor]} {value_of(sweep, point)}: {point.problem}")
+        for point in sweep.points
+        if point.problem
+    ]
+
+
+def _latency(point: SweepPoint, items: int) -> str:
+    if point.latency_ms is None:
+        return NONE
+    low, high = (None if ms is None else ms / items for ms in (point.low_ms, point.high_ms))
+    return bounded(point.latency_ms / items, low, high)

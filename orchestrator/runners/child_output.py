@@ -1,0 +1,201 @@
+"""What the measuring children print, read: their wire, their result line, their statistics.
+
+The children (``agents.litert``, ``agents.torch_child``) report the time of every inference; the
+statistics are computed here, by the definitions of ``benchmark_model`` (its
+``stats_calculator.h``).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from orchestrator.measurement import Invocations, Memory, Outcome
+from orchestrator.plan import RunSettings, Trial, TrialKind
+from orchestrator.runners import judgement
+from orchestrator.runners.base import Evidence, Files, Reading
+from orchestrator.runners.judgement import failed
+
+SCHEMA = 1
+STAGE, RESULT, ERROR = ("@orchestrate-stage ", "@orchestrate-result ", "@orchestrate-error ")
+_STAGES = {
+    "import": "while importing the runtime",
+    "load": judgement.LOADING,
+    "warmup": "in the warm-up phase",
+    "steady": "in the steady phase",
+    "report": "while reporting",
+}
+
+
+def common_arguments(trial: Trial, settings: RunSettings, files: Files) -> list[str]:
+    """The options that every child has, ``--memory`` last where it is one."""
+    asked = judgement.effective_settings(trial, settings)
+    decimal = judgement.decimal
+    pairs = {
+        "--model": f"{{blob:{files.model_sha256}}}",
+        "--threads": str(trial.factors.threads),
+        "--warmup-runs": str(asked.warmup.runs),
+        "--warmup-seconds": decimal(asked.warmup.seconds),
+        "--steady-runs": str(asked.steady.runs),
+        "--steady-seconds": decimal(asked.steady.seconds),
+        # as for benchmark_model: our own timeout strikes first
+        "--max-seconds": str(math.ceil(asked.timeout_s)),
+        "--batch": str(trial.factors.batch),
+    }
+    flat = [word for pair in pairs.items() for word in pair]
+    return [*flat, "--memory"] if trial.kind is TrialKind.MEMORY else flat
+
+
+def result_of(evidence: Evidence, settings: RunSettings) -> dict[str, Any] | Reading:
+    """The result line's object, or the reading of a child that has none.
+
+    Raises NonsenseError where the child ended well and did not print one.
+    """
+    lines = evidence.stdout.splitlines()
+    stages = [line[len(STAGE) :] for line in lines if line.startswith(STAGE)]
+    stage = _STAGES.get(stages[-1], "") if stages else "while starting Python"
+    bad = judgement.bad_ending(evidence, settings, stage)
+    if bad is not None:
+        return bad
+    if evidence.exit_code != 0:
+        return refused(lines, evidence)
+    data = only(lines, RESULT)
+    if integer(data, "schema") != SCHEMA:
+        raise NonsenseError(
+            f"its result has schema {data['schema']} where {SCHEMA} is known; "
+            "the agent on the device is of another version"
+        )
+    return data
+
+
+def check_as_asked(pairs: Sequence[tuple[str, object, object]], steady: Invocations) -> None:
+    """Raise NonsenseError if something else was measured than the trial asks for.
+
+    ``pairs``: what, as asked for, as it ran.
+    """
+    for what, wanted, got in pairs:
+        if wanted != got:
+            raise NonsenseError(f"the child ran {what} {got!r} and was asked for {wanted!r}")
+    if steady.count == 0:
+        raise NonsenseError("no inference ran in the steady phase")
+
+
+class NonsenseError(ValueError):
+    """The result line is not what the child prints; the message says where."""
+
+
+def only(lines: Sequence[str], mark: str) -> dict[str, Any]:
+    """The object on the one line with this mark."""
+    marked = [line[len(mark) :] for line in lines if line.startswith(mark)]
+    if len(marked) != 1:
+        raise NonsenseError(f"stdout has {len(marked)} lines {mark.strip()!r} instead of one")
+    try:
+        data = json.loads(marked[0], parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise NonsenseError(f"the line {mark.strip()!r} is not JSON: {error}") from error
+    if not isinstance(data, dict):
+        raise NonsenseError(f"the line {mark.strip()!r} is not a JSON object")
+    return data
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is no figure")
+
+
+def refused(lines: Sequence[str], evidence: Evidence) -> Reading:
+    """The reading of a child that ended with an exit code other than 0."""
+    try:
+        error = only(lines, ERROR)
+        kind, message = error.get("kind"), error.get("message")
+    except NonsenseError:
+        kind = message = None
+    if not isinstance(kind, str) or not isinstance(message, str):
+        said = judgement.tail(evidence.stderr) or "not a word on stderr"
+        return failed(f"exit code {evidence.exit_code}: {said}")
+    message = " ".join(message.split())[:500]
+    if kind == "incompatible":
+        reason = judgement.incompatibility(message) or message
+        return Reading(Outcome.INCOMPATIBLE, reason=reason)
+    return failed(f"{kind.replace('_', ' ')}: {message}" if kind != "failed" else message)
+
+
+def statistics_of(times_us: Sequence[float]) -> Invocations:
+    """Statistics by ``benchmark_model``'s definitions.
+
+    The deviation is that of the population. Percentile p of n values is the one at index
+    ⌊n·p/100⌋ of the sorted values, counted from 0: no interpolation, and the median of an even
+    number of values is the upper one.
+    """
+    count = len(times_us)
+    if count == 0:
+        return Invocations(0)
+    ordered = sorted(times_us)
+    mean = math.fsum(times_us) / count
+    variance = math.fsum((time - mean) ** 2 for time in times_us) / count
+    return Invocations(
+        count=count,
+        first_us=times_us[0],
+        min_us=ordered[0],
+        max_us=ordered[-1],
+        mean_us=mean,
+        std_us=math.sqrt(variance),
+        p5_us=ordered[count * 5 // 100],
+        median_us=ordered[count * 50 // 100],
+        p95_us=ordered[count * 95 // 100],
+    )
+
+
+def memory_of(data: Mapping[str, Any]) -> Memory:
+    """Growth of the peak since just before the model was loaded, and the peak itself."""
+    points = part(data, "memory")
+    start, init, end = (
+        integer(part(points, name), "peak_bytes") for name in ("start", "init", "end")
+    )
+    if not start <= init <= end:
+        raise NonsenseError(f"the peak of memory shrinks: {start}, {init}, {end} bytes")
+    return Memory(init_bytes=init - start, overall_bytes=end - start, peak_bytes=end)
+
+
+def times_of(data: Mapping[str, Any], name: str) -> list[float]:
+    values = data.get(name)
+    if not isinstance(values, list):
+        raise NonsenseError(f"{name} is not a list of times")
+    return [_checked(name, value) for value in values]
+
+
+def figure(data: Mapping[str, Any], name: str) -> float:
+    return _checked(name, data.get(name))
+
+
+def _checked(name: str, value: object) -> float:
+    """A time in microseconds: finite, not negative, and within what an int64 of ns can hold."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e16:
+        raise NonsenseError(f"{name} has {str(value)[:40]!r} where a time in µs belongs")
+    return float(value)
+
+
+def integer(data: Mapping[str, Any], name: str) -> int:
+    value = data.get(name)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63:
+        raise NonsenseError(f"{name} is {str(value)[:40]!r} where a whole number belongs")
+    return value
+
+
+def integer_or_none(data: Mapping[str, Any], name: str) -> int | None:
+    return None if data.get(name) is None else integer(data, name)
+
+
+def string(data: Mapping[str, Any], name: str) -> str:
+    value = data.get(name)
+    if not isinstance(value, str) or not value:
+        raise NonsenseError(f"{name} is {str(value)[:40]!r} where a word belongs")
+    return value
+
+
+def part(data: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = data.get(name)
+    if not isinstance(value, dict):
+        raise NonsenseError(f"{name} is {str(value)[:40]!r} where an object belongs")
+    return value

@@ -1,0 +1,256 @@
+"""The user's own files as variants: read, checked against their names, kept for resuming.
+
+A run measures bytes, not a path: whoever exports ``my.tflite`` again while a run is interrupted
+must not mix two models in one table. So the bytes a run measures are copied into the models folder
+under their SHA-256, and a resumed run takes them from there.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.artifacts.files import (
+    make_folder,
+    partial_name,
+    put_in_place,
+    sha256_of,
+    translated,
+)
+from orchestrator.config import Suite, UserFile, UserModel
+from orchestrator.config.user_models import ENDINGS, split_name
+from orchestrator.errors import ArtifactError, ModelBuildError, UsageError
+from orchestrator.plan import Variant
+from orchestrator.zoo.inspect import Inspection, scheme_of
+from orchestrator.zoo.models import ModelArtifact
+from orchestrator.zoo.torch_file import TorchInspection, inspect_any
+
+FOLDER = "files"
+
+_TORCH = "torch"  # the runner; a version without it does not accept the word in a suite
+
+#: What the weights of a user's file are called; with the file's name behind it.
+PROVENANCE = "user file"
+
+_TFLITE_SCHEMES = frozenset(
+    ("float32", "float16", "dynamic_range", "full_int8", "weight_only_int8", "mixed")
+)
+#: The file of a quantized PyTorch model does not tell whether it was trained so.
+_ALIKE = {"qat_int8": "static_int8"}
+
+
+@dataclass(frozen=True)
+class OwnFiles:
+    """A suite whose user models have schemes, and the file of each of their variants."""
+
+    suite: Suite
+    artifacts: Mapping[Variant, ModelArtifact]
+
+
+def resolve(suite: Suite) -> OwnFiles:
+    """Read every file of the user's and say which variant it is. Raises UsageError.
+
+    A variant is called as the suite calls it, else by the scheme its bytes have.
+    """
+    models, artifacts = [], {}
+    for model in suite.user_models:
+        resolved, files = _resolve_model(suite, model)
+        models.append(resolved)
+        artifacts.update(files)
+    return OwnFiles(suite.model_copy(update={"user_models": tuple(models)}), artifacts)
+
+
+def _resolve_model(
+    suite: Suite, model: UserModel
+) -> tuple[UserModel, dict[Variant, ModelArtifact]]:
+    artifacts: dict[Variant, ModelArtifact] = {}
+    files = []
+    for file in model.files:
+        found = _read(suite, model, file)
+        scheme = file.label or found.scheme
+        variant = Variant(model.name, scheme)
+        if variant in artifacts:
+            _refuse_same(model, artifacts[variant], file, found, scheme)
+        artifacts[variant] = ModelArtifact(
+            variant=variant,
+            path=file.path,
+            sha256=found.sha256,
+            size_bytes=found.size_bytes,
+            weights=f"{PROVENANCE} {file.path.name}",
+            entry={"scheme": found.scheme},
+        )
+        name = Path(file.path.name)
+        files.append(
+            file.model_copy(update={"path": name, "scheme": scheme, "sha256": found.sha256})
+        )
+    if suite.baseline not in {variant.scheme for variant in artifacts}:
+        there = ", ".join(f"{v.scheme} ({a.path.name})" for v, a in artifacts.items())
+        raise UsageError(
+            f"{model.place}: {model.name} has no {suite.baseline} to compare with, only {there}; "
+            f"add that file, or set the suite's `baseline`"
+        )
+    return model.model_copy(update={"files": tuple(files)}), artifacts
+
+
+def _refuse_same(
+    model: UserModel,
+    other: ModelArtifact,
+    file: UserFile,
+    found: Inspection | TorchInspection,
+    scheme: str,
+) -> None:
+    alike = "have the same content" if found.sha256 == other.sha256 else f"are both {scheme}"
+    raise UsageError(
+        f"{model.place}: {other.path.name} and {file.path.name} {alike}; leave one out, or name "
+        f"what differs: {{name: {model.name}, variants: {{…}}}}"
+    )
+
+
+def _read(suite: Suite, model: UserModel, file: UserFile) -> Inspection | TorchInspection:
+    """What the file holds, if it can be measured and is what it is called."""
+    try:
+        found = inspect_any(file.path)
+    except ModelBuildError as exc:
+        raise UsageError(f"{model.place}: {exc}") from exc
+    if isinstance(found, TorchInspection):
+        _check_torch(suite, model, file, found)
+    elif str(suite.runner) == _TORCH:
+        raise UsageError(
+            f"{model.place}: {file.path.name} is a .tflite file; `runner: torch` runs .pt files"
+        )
+    elif model.input is not None:
+        raise UsageError(
+            f"{model.place}: a .tflite file says itself what its input is; delete `input`"
+        )
+    _check_label(model, file, found.scheme)
+    return found
+
+
+def _check_torch(suite: Suite, model: UserModel, file: UserFile, found: TorchInspection) -> None:
+    if str(suite.runner) != _TORCH:
+        raise UsageError(
+            f"{model.place}: {file.path.name} is a PyTorch file and needs runner: torch; "
+            f"this suite has `runner: {suite.runner}`"
+        )
+    if found.kind != "torchscript":
+        raise UsageError(
+            f"{model.place}: {file.path.name} is a state_dict: weights without a network; export "
+            f"the model with torch.jit.script or torch.jit.trace"
+        )
+    if model.input is None:
+        raise UsageError(
+            f"{model.place}: {file.path.name} does not say what it is fed; add `input`, for "
+            f"example `input: [1, 3, 224, 224]`"
+        )
+
+
+def _check_label(model: UserModel, file: UserFile, scheme: str) -> None:
+    """Whether the variant's name, or the file's, promises something else than the file holds."""
+    if file.label is not None:
+        words, called = file.label, f"the variant {file.label}"
+    else:
+        words, called = split_name(file.path)[1] or "", f"the name {file.path.name}"
+    allowed = _promised(words)
+    if allowed and _ALIKE.get(scheme, scheme) not in {_ALIKE.get(a, a) for a in allowed}:
+        raise UsageError(
+            f"{model.place}: {called} contradicts {file.path.name}, which holds {scheme} "
+            f"(`orchestrate models inspect` says more); name it for what it is, or take the right "
+            f"file"
+        )
+
+
+def _promised(label: str) -> frozenset[str]:
+    """The schemes that a label can stand for; empty where it promises nothing."""
+    if label in _TFLITE_SCHEMES and label not in ENDINGS:
+        return frozenset((label,))
+    if label in ENDINGS:
+        return ENDINGS[label]
+    # int8_per_tensor, my_float16: the first ending that is in it
+    words = label.replace("-", "_").replace(".", "_").split("_")
+    return next((ENDINGS[word] for word in words if word in ENDINGS), frozenset())
+
+
+def check_variants(own: OwnFiles, zoo: Mapping[Variant, ModelArtifact]) -> None:
+    """Raise UsageError where two variants are the same bytes, or a file is not its scheme.
+
+    ``zoo`` is what of the catalogue is built; the user's own files were read by :func:`resolve`.
+    """
+    seen: dict[str, ModelArtifact] = {}
+    for artifact in (*own.artifacts.values(), *zoo.values()):
+        other = seen.setdefault(artifact.sha256, artifact)
+        if other is not artifact:
+            raise UsageError(
+                f"{_named(other)} and {_named(artifact)} are the same file, byte for byte (SHA-256 "
+                f"{artifact.sha256[:16]}…): a comparison of the two says nothing; leave one out"
+            )
+    for artifact in zoo.values():
+        if artifact.path.suffix == ".tflite":
+            _check_built(artifact)
+
+
+def _named(artifact: ModelArtifact) -> str:
+    return f"{artifact.variant} ({artifact.path.name})"
+
+
+def _check_built(artifact: ModelArtifact) -> None:
+    try:
+        scheme = scheme_of(artifact.path)
+    except ModelBuildError:
+        return  # damaged: its hash will not be right either, and it is built again
+    if scheme != artifact.variant.scheme and sha256_of(artifact.path) == artifact.sha256:
+        raise UsageError(
+            f"{artifact.variant} contradicts {artifact.path}, which holds {scheme}; delete it, and "
+            f"it is built again"
+        )
+
+
+# -- kept for resuming ----------------------------------------------------------------------------
+
+
+def keep(own: OwnFiles, models_dir: Path) -> dict[Variant, ModelArtifact]:
+    """The same files, copied into ``models_dir`` under their hashes. Raises ArtifactError."""
+    return {variant: _keep(artifact, models_dir) for variant, artifact in own.artifacts.items()}
+
+
+def _keep(artifact: ModelArtifact, models_dir: Path) -> ModelArtifact:
+    target = _place(artifact.sha256, models_dir)
+    make_folder(target.parent)
+    with translated(target):
+        if not target.is_file() or sha256_of(target) != artifact.sha256:
+            partial = partial_name(target)
+            try:
+                shutil.copyfile(artifact.path, partial)
+                _check_copied(partial, artifact)
+                put_in_place(partial, target)
+            finally:
+                partial.unlink(missing_ok=True)
+    return ModelArtifact(
+        artifact.variant, target, artifact.sha256, artifact.size_bytes, artifact.weights,
+        artifact.entry,
+    )  # fmt: skip
+
+
+def _check_copied(partial: Path, artifact: ModelArtifact) -> None:
+    if sha256_of(partial) != artifact.sha256:
+        raise ArtifactError(
+            f"{artifact.path}: has changed since it was read; let it be finished, then run again"
+        )
+
+
+def find_kept(
+    hashes: Iterable[tuple[Variant, str, str]], models_dir: Path
+) -> dict[Variant, ModelArtifact]:
+    """Those of (variant, SHA-256, weights) that are kept and whole."""
+    found = {}
+    for variant, sha256, weights in hashes:
+        path = _place(sha256, models_dir)
+        if path.is_file() and sha256_of(path) == sha256:
+            size = path.stat().st_size
+            found[variant] = ModelArtifact(variant, path, sha256, size, weights, {})
+    return found
+
+
+def _place(sha256: str, models_dir: Path) -> Path:
+    return models_dir / FOLDER / sha256
