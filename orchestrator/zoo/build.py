@@ -15,6 +15,7 @@ import resource
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
 
@@ -41,12 +42,22 @@ _CALIBRATION_STEP = 4  # images between two lines of progress
 
 def main() -> int:
     """Build what stdin asks for. 0, or 1 after an ``error`` line."""
-    tell = _take_stdout()
-    line = sys.stdin.readline()
+    tell, wire = _take_stdout()
+    traced = len(sys.argv) > 1
+    request = BuildRequest.from_json(json.loads(sys.argv[1] if traced else sys.stdin.readline()))
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    request = BuildRequest.from_json(json.loads(line))
     try:
-        _builder(request)(request, tell)
+        if request.framework == "torch":
+            from orchestrator.zoo.torch_build import build  # noqa: PLC0415  # seconds
+
+            build(request, tell)
+        else:
+            _build(
+                request,
+                tell,
+                traced=traced,
+                begin_afresh=lambda schemes: _begin_afresh(replace(request, schemes=schemes), wire),
+            )
     except OrchestrateError as exc:
         tell({"error": str(exc)})
         return 1
@@ -63,16 +74,23 @@ def main() -> int:
     return 0
 
 
-def _builder(request: BuildRequest) -> Callable[[BuildRequest, Tell], None]:
-    if request.framework == "torch":
-        from orchestrator.zoo.torch_build import build  # noqa: PLC0415  # seconds
+def _begin_afresh(request: BuildRequest, wire: int) -> None:
+    """Become a new interpreter that goes on with the saved model.
 
-        return build
-    return _build
+    Making VGG19 leaves 2 GB behind that nothing can free, each conversion of it up to 1 GB more,
+    and its full_int8 alone needs nearly all there is. The process stays the same, so the parent
+    still follows, and can kill, all of it.
+    """
+    line = json.dumps(request.to_json())
+    os.dup2(wire, 1)
+    os.execv(sys.executable, (sys.executable, "-m", "orchestrator.zoo.build", line))  # noqa: S606
 
 
-def _take_stdout() -> Callable[[dict[str, str]], None]:
-    """Keep stdout for our lines and point file descriptor 1 at stderr for everybody else's."""
+def _take_stdout() -> tuple[Tell, int]:
+    """Keep stdout for our lines and point file descriptor 1 at stderr for everybody else's.
+
+    What writes such a line, and where it goes.
+    """
     wire = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
 
@@ -80,7 +98,7 @@ def _take_stdout() -> Callable[[dict[str, str]], None]:
         wire.write(json.dumps(message) + "\n")
         wire.flush()
 
-    return tell
+    return tell, wire.fileno()
 
 
 def _end_with_parent() -> None:
@@ -90,29 +108,45 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _build(request: BuildRequest, tell: Callable[[dict[str, str]], None]) -> None:
+def _build(
+    request: BuildRequest,
+    tell: Tell,
+    *,
+    traced: bool,
+    begin_afresh: Callable[[tuple[str, ...]], None],
+) -> None:
+    """``traced``: this process is the second one, and the first has left a saved model."""
     name, spec, options = request.model, MODELS[request.model], request.options
 
     def say(step: str) -> None:
         tell({"step": step})
 
+    # Not in /tmp, which on many machines is memory.
+    folder = request.models_dir / f".building-{name}"
+    facts_file = folder / "facts.json"
     say("loading TensorFlow")
     from orchestrator.zoo.keras import load_model, preprocess  # noqa: PLC0415  # seconds
     from orchestrator.zoo.quantize import Converter  # noqa: PLC0415
 
-    loaded = load_model(name, spec, request.weights, options.seed, say)
-    facts = {
-        "weights": loaded.weights,
-        "weights_reason": loaded.reason,
-        "weights_sha256": loaded.weights_sha256,
-        **_versions(),
-    }
-    say("tracing")
+    if traced:
+        facts = json.loads(facts_file.read_text("utf-8"))
+        converter = Converter(None, spec, folder)
+    else:
+        loaded = load_model(name, spec, request.weights, options.seed, say)
+        facts = {
+            "weights": loaded.weights,
+            "weights_reason": loaded.reason,
+            "weights_sha256": loaded.weights_sha256,
+            **_versions(),
+        }
+        say("tracing")
+        converter = Converter(loaded.model, spec, folder)
+        if not spec.frozen:
+            facts_file.write_text(json.dumps(facts), "utf-8")
+            begin_afresh(request.schemes)
     store = ArtifactStore(request.models_dir)
-    # Not in /tmp, which on many machines is memory.
-    with Converter(loaded.model, spec, request.models_dir / f".building-{name}") as converter:
-        del loaded  # its weights, where the converter does not need them any more
-        for scheme in request.schemes:
+    with converter:
+        for number, scheme in enumerate(request.schemes, start=1):
             variant = Variant(name, scheme)
             say(f"converting to {scheme}")
             calibration = _calibration(variant, options, preprocess(spec), say)
@@ -124,6 +158,8 @@ def _build(request: BuildRequest, tell: Callable[[dict[str, str]], None]) -> Non
             store.add(data, model=name, scheme=scheme, recipe_key=key, details=details)
             tell({"stored": scheme})
             del data
+            if traced and number < len(request.schemes):
+                begin_afresh(request.schemes[number:])
 
 
 def _calibration(

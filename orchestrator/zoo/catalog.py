@@ -39,8 +39,8 @@ class ModelSpec:
     models that subtract the mean and leave the range at that.
 
     ``peak_mb``: the most memory that building any scheme takes, in MB, as measured with TensorFlow
-    2.21 (the peak resident set of the build child, which has no children) and rounded up by a
-    tenth. Builds run side by side as long as these add up. ``frozen``: whether variables are made
+    2.21 (the peak resident set of the build child, which has no children) and rounded up. Builds
+    run side by side as long as these add up. ``frozen``: whether variables are made
     constants once and for all schemes, which is three times as fast for small models. That holds
     some twenty copies of the weights, 12.7 GB for VGG19, so large models are converted from a
     saved model instead.

@@ -23,21 +23,22 @@ class Converter:
     The model is traced once: that is half the work of a conversion. ``ModelSpec.frozen`` says
     whether it is kept as one function with its weights as constants, or as a saved model on disk;
     both give the same operators as ``from_keras_model``. ``folder`` is for what is kept on disk: it
-    is emptied at the beginning and gone at the end.
+    is emptied at the beginning and gone at the end. Without a ``model`` it holds the saved one that
+    another process left there.
     """
 
-    def __init__(self, model: Any, spec: ModelSpec, folder: Path) -> None:
+    def __init__(self, model: Any | None, spec: ModelSpec, folder: Path) -> None:
         self._folder = folder
         self._saved = folder / "saved-model"
         self._float32 = folder / "float32.tflite"
         self._model = model
         self._frozen: Any = None
-        self.close()
-        self._folder.mkdir(parents=True)
-        self._trace(spec)
+        if model is not None:
+            self.close()
+            self._folder.mkdir(parents=True)
+            self._trace(model, spec)
 
-    def _trace(self, spec: ModelSpec) -> None:
-        model = self._model
+    def _trace(self, model: Any, spec: ModelSpec) -> None:
         signature = [tf.TensorSpec((None, *spec.input_shape), tf.float32, name="image")]
         if spec.frozen:
             function = tf.function(lambda image: model(image, training=False), signature)

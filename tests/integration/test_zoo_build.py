@@ -157,7 +157,7 @@ def test_a_killed_build_leaves_whole_files_and_no_process(tmp_path: Path) -> Non
         for line in parent.stdout:
             if "converting to dynamic_range" in line:
                 break
-        tasks = Path(f"/proc/{parent.pid}/task").glob("*/children")
+        tasks = Path(f"/proc/{parent.pid}/task").glob("*/children")  # a thread started it
         children = [child for task in tasks for child in task.read_text().split()]
         parent.send_signal(signal.SIGKILL)
         parent.wait(10)
