@@ -18,6 +18,36 @@ class Verdict(str, Enum):
 
 
 @dataclass(frozen=True)
+class Alternative:
+    """The same comparison by another statistic of each process: ratios, as in ``Speedup``."""
+
+    speedup: float
+    ci_low: float | None
+    ci_high: float | None
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class PublishedFigure:
+    """What a publication says of the same model and scheme on the same microarchitecture.
+
+    ``speedup`` is None where only the direction is known (``slower`` or ``faster``). ``low`` and
+    ``high`` bound it by its stated precision. ``agreement`` is ``agrees``, ``contradicts`` or
+    ``cannot tell``, by interval; ``note`` says what the two do not share (an instruction set that
+    was capped, another runner, another number of threads).
+    """
+
+    source: str
+    hardware: str
+    speedup: float | None
+    low: float | None
+    high: float | None
+    direction: str
+    agreement: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
 class Speedup:
     """One comparison: baseline ÷ treatment on one device under the same factors.
 
@@ -34,6 +64,11 @@ class Speedup:
     what ran, by name and version. ``engine`` and ``processor`` are torch's, empty for other
     runners.
     ``memory_kind`` is ``peak``, ``overall`` (growth since the start) or None.
+
+    ``by_mean`` and ``by_minimum`` are the comparison by the mean and the minimum of each process,
+    None where a runner does not report them. ``control`` says how far the machine's conditions
+    were in our hands: ``controlled``, ``uncontrolled``, or what of it was. Energy is that of one
+    inference in millijoules, CO2 in micrograms from the grid intensity that the user gave.
     """
 
     run_id: str
@@ -78,6 +113,15 @@ class Speedup:
     stopped: str = ""
     failures: Mapping[str, int] = field(default_factory=dict)
     input_size: int | None = None
+    by_mean: Alternative | None = None
+    by_minimum: Alternative | None = None
+    published: tuple[PublishedFigure, ...] = ()
+    control: str = ""
+    baseline_energy_mj: float | None = None
+    treatment_energy_mj: float | None = None
+    baseline_co2_ug: float | None = None
+    treatment_co2_ug: float | None = None
+    energy_source: str = ""
 
     def __post_init__(self) -> None:
         if self.verdict is Verdict.INVALID and self.speedup is not None:
@@ -148,6 +192,21 @@ class Sweep:
 
 
 @dataclass(frozen=True)
+class Distribution:
+    """One scheme of a group, process by process: what box plots and warm-up curves are drawn of.
+
+    ``centres_ms`` has one figure a timing trial that ended ok, both replicates of the baseline, in
+    the order of the blocks.
+    """
+
+    device: str
+    model: str
+    factors: Factors
+    scheme: str
+    centres_ms: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class SpeedupTable:
     """Everything a report shows. ``lost`` maps a device to why it was lost.
 
@@ -169,3 +228,4 @@ class SpeedupTable:
     min_blocks: int
     max_blocks: int
     sweeps: tuple[Sweep, ...] = ()
+    distributions: tuple[Distribution, ...] = ()
