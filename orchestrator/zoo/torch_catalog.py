@@ -16,8 +16,9 @@ from orchestrator.errors import ModelBuildError
 from orchestrator.plan import Variant
 from orchestrator.zoo.catalog import IMAGE_SUFFIXES, BuildOptions, representative_data
 
-#: Raised when the way of building changes the bytes that the same options give.
-RECIPE = 1
+#: Raised when the way of building changes the bytes that the same options give. 2: a file notes its
+#: scheme.
+RECIPE = 2
 #: Of a data set's images so many are trained on, the first of every class in turn: enough for the
 #: ranges and weights to settle on, few enough for a build on two cores.
 TRAINING_IMAGES = 64
