@@ -91,7 +91,7 @@ MODELS: Mapping[str, ModelSpec] = {
     "mobilenet_v2": ModelSpec("MobileNetV2", "mobilenet_v2", peak_mb=1600),
     "inception_v3": ModelSpec("InceptionV3", "inception_v3", side=299, peak_mb=3700),
     "resnet50": ModelSpec("ResNet50", "resnet", gain=1.0, input_scale=64.0, peak_mb=3500),
-    "resnet101": ModelSpec("ResNet101", "resnet", gain=1.0, input_scale=64.0, peak_mb=5100),
+    "resnet101": ModelSpec("ResNet101", "resnet", gain=1.0, input_scale=64.0, peak_mb=5500),
     "resnet152": ModelSpec("ResNet152", "resnet", gain=1.0, input_scale=64.0, peak_mb=7200),
     "resnet50_v2": ModelSpec("ResNet50V2", "resnet_v2", gain=1.0, peak_mb=3500),
     "resnet152_v2": ModelSpec("ResNet152V2", "resnet_v2", gain=1.0, peak_mb=7200),
