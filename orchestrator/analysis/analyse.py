@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypedDict
 
 from orchestrator.analysis.audit import Side, audit, most_common, no_noise_floor
 from orchestrator.analysis.pairing import GroupKey, Pairs, centres, group_key, median_ms, pair
@@ -225,7 +226,14 @@ def _ms(pairs: Pairs, paired_us: Sequence[float], side: Side) -> float | None:
     return median_ms(paired_us if len(pairs) else centres(side.records).values())
 
 
-def _ratios(found: Estimate | None) -> dict[str, float | None]:
+class _Ratios(TypedDict):
+    speedup: float | None
+    ci_low: float | None
+    ci_high: float | None
+    achieved_precision: float | None
+
+
+def _ratios(found: Estimate | None) -> _Ratios:
     interval = found.interval if found else None
     return {
         "speedup": math.exp(found.centre) if found else None,
