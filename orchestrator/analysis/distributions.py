@@ -29,9 +29,7 @@ def distributions(run: RunRecord) -> tuple[Distribution, ...]:
     return tuple(_distribution(key, found[key]) for key in sorted(found, key=order.place))
 
 
-def _distribution(
-    key: tuple[str, Factors, str, str], records: list[TrialRecord]
-) -> Distribution:
+def _distribution(key: tuple[str, Factors, str, str], records: list[TrialRecord]) -> Distribution:
     device, factors, model, scheme = key
     ordered = sorted(records, key=lambda record: (record.trial.block, record.trial.replicate))
     times = [time for record in ordered if (time := centre_us(record)) is not None]

@@ -10,7 +10,7 @@ import importlib.util
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from orchestrator.analysis.table import Sweep, SpeedupTable
+from orchestrator.analysis.table import SpeedupTable, Sweep
 from orchestrator.errors import OrchestrateError
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def to_svg(drawing: Drawing) -> str:
 
     try:
         # our charts carry their figures with them; none may be fetched
-        svg: str = vl_convert.vegalite_to_svg(drawing.specification, allowed_base_urls=[])
+        svg: str = vl_convert.vegalite_to_svg({**drawing.specification}, allowed_base_urls=[])
     except ValueError as exc:
         raise _refused(drawing, exc) from exc
     return svg
@@ -74,7 +74,7 @@ def to_png(drawing: Drawing) -> bytes:
     try:
         return bytes(
             vl_convert.vegalite_to_png(
-                drawing.specification, scale=_PNG_SCALE, allowed_base_urls=[]
+                {**drawing.specification}, scale=_PNG_SCALE, allowed_base_urls=[]
             )
         )
     except ValueError as exc:

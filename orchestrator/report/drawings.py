@@ -155,8 +155,8 @@ def _slug(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-")[:40] or "device"
 
 
-def _data(rows: Rows) -> alt.Data:
-    return alt.Data(values=rows)
+def _data(rows: Rows) -> alt.InlineData:
+    return alt.InlineData(values=rows)
 
 
 def _header() -> alt.Header:
@@ -169,13 +169,14 @@ def _header() -> alt.Header:
 def _panels(chart: alt.Chart | alt.LayerChart, rows: Rows) -> alt.FacetChart:
     """A panel a model, each with a scale of its own: a VGG takes fifty times a MobileNet."""
     models = list(dict.fromkeys(row["model"] for row in rows))
-    return chart.facet(
+    panels: alt.FacetChart = chart.facet(
         facet=alt.Facet("model:N", sort=models, header=_header()),
         columns=min(_COLUMNS, len(models)),
         data=_data(rows),
         bounds="flush",
         spacing={"row": 100, "column": 62},
     ).resolve_scale(y="independent", x="independent")
+    return panels
 
 
 def _x_of_schemes(schemes: Sequence[str]) -> alt.X:
@@ -226,6 +227,7 @@ def _processes(times: Sequence[Distribution], schemes: Sequence[str]) -> alt.Fac
             extent=1.5,
             size=13,
             median={"color": palette.light("paper")},
+            rule={"color": palette.light("ink")},
             outliers={"size": 12},
         )
         .encode(
@@ -257,7 +259,9 @@ def _warm_up(curves: Sequence[Curve], schemes: Sequence[str]) -> alt.FacetChart 
         return None
     x = alt.X("number:Q", title="inference of the process", axis=alt.Axis(tickCount=4, format="d"))
     y = alt.Y(
-        "ratio:Q", title="time ÷ steady median", scale=alt.Scale(zero=False, padding=4),
+        "ratio:Q",
+        title="time ÷ steady median",
+        scale=alt.Scale(zero=False, padding=4),
     )
     colour = _scheme_colour(schemes)
     line = alt.Chart().mark_line(strokeWidth=1.2).encode(x=x, y=y, color=colour)
@@ -369,9 +373,10 @@ def _forest(rows: Sequence[Speedup], domain: tuple[float, float]) -> alt.FacetCh
     header = alt.Header(
         title=None, labelAngle=0, labelAlign="left", labelOrient="left", labelLimit=180
     )
-    return layered.facet(
+    panels: alt.FacetChart = layered.facet(
         row=alt.Row("model:N", sort=models, header=header), data=_data(data), spacing=4
     ).resolve_scale(y="independent")
+    return panels
 
 
 def _heat_map(rows: Sequence[Speedup], labels: Mapping[SectionKey, str]) -> Iterable[Drawing]:
@@ -381,9 +386,7 @@ def _heat_map(rows: Sequence[Speedup], labels: Mapping[SectionKey, str]) -> Iter
             "model": _short(row.model),
             "scheme": _short(row.scheme),
             "where": _short(labels[section_of(row)]),
-            "log": None
-            if row.speedup is None
-            else max(-_HEAT, min(_HEAT, math.log2(row.speedup))),
+            "log": None if row.speedup is None else max(-_HEAT, min(_HEAT, math.log2(row.speedup))),
             "shown": (f"{figures.significant(row.speedup)} " if row.speedup else "")
             + SIGNS[row.verdict],
         }
@@ -409,9 +412,7 @@ def _heat_map(rows: Sequence[Speedup], labels: Mapping[SectionKey, str]) -> Iter
     )
     cells = alt.Chart().mark_rect(invalid=None).encode(x=x, y=y, color=colour)
     text = (
-        alt.Chart()
-        .mark_text(fontSize=11, color=palette.CELL_INK)
-        .encode(x=x, y=y, text="shown:N")
+        alt.Chart().mark_text(fontSize=11, color=palette.CELL_INK).encode(x=x, y=y, text="shown:N")
     )
     chart = (
         alt.layer(cells, text)
@@ -545,4 +546,7 @@ def _sweep(sweep: Sweep) -> alt.LayerChart:
         x=x, y=alt.Y("ms:Q", title=what, scale=alt.Scale(zero=True)), color=colour
     )
     heading = alt.Title(sweep_title(sweep), anchor="start", fontSize=12)
-    return alt.layer(interval, line).properties(width=480, height=240, title=heading)
+    chart: alt.LayerChart = alt.layer(interval, line).properties(
+        width=480, height=240, title=heading
+    )
+    return chart

@@ -335,7 +335,8 @@ def test_ratios(ratio: tuple[float | None, float | None, float | None], shown: s
 def test_reports_are_written_whole(table: SpeedupTable, tmp_path: Path) -> None:
     (tmp_path / "speedup.csv").write_text("old")
     written = write_reports(table, tmp_path)
-    assert [path.name for path in written] == ["speedup.csv", "speedup.json", "speedup.md"]
+    names = ["speedup.csv", "speedup.json", "speedup.md", "report.html"]
+    assert [path.name for path in written] == names
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(p.name for p in written)
     assert (tmp_path / "speedup.csv").read_text(encoding="utf-8") == render(table, "csv")
     assert (tmp_path / "speedup.md").stat().st_mode & 0o777 == 0o644
@@ -347,7 +348,7 @@ def test_a_folder_that_cannot_be_written_is_named(table: SpeedupTable, tmp_path:
 
 
 def test_an_unknown_format_is_refused_with_those_there_are(table: SpeedupTable) -> None:
-    with pytest.raises(UsageError, match="text, csv, json, markdown"):
+    with pytest.raises(UsageError, match="text, csv, json, markdown, latex, html"):
         render(table, "pdf")
 
 
