@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import random
+from typing import Any
 
 from orchestrator.analysis import SpeedupTable, analyse
 from orchestrator.analysis.table import Alternative, PublishedFigure, Verdict
@@ -14,7 +15,7 @@ from orchestrator.plan import TrialKind
 from orchestrator.report.background import Background
 from orchestrator.runs.curves import Curve
 from orchestrator.runs.manifest import BinaryRecord, Manifest
-from orchestrator.runs.records import RunRecord
+from orchestrator.runs.records import RunRecord, TrialRecord
 from tests.analysis_runs import (
     BASELINE,
     artifacts,
@@ -50,7 +51,7 @@ def run(devices: int = 9, models: int = 10, blocks: int = 6) -> RunRecord:
         for number, model in enumerate(MODELS[:models]):
             base = 10_000 * 1.6**number * (1 + place / 3)
             times = {s: base / speed ** draw.uniform(-0.5, 1.2) for s, speed in SPEEDS.items()}
-            where = {"device": device, "model": model}
+            where: dict[str, Any] = {"device": device, "model": model}
             if (place + number) % 7 == 3:
                 del times["full_int8"]
                 trials += [bad("full_int8", block, **where) for block in range(2)]
@@ -78,13 +79,14 @@ def run(devices: int = 9, models: int = 10, blocks: int = 6) -> RunRecord:
 def background(record: RunRecord) -> Background:
     """A manifest, facts and single times that go with ``record``."""
     draw = random.Random(3)
-    first = {}
+    first: dict[object, TrialRecord] = {}
     for each in record.trials:
         trial = each.trial
         if each.outcome is Outcome.OK and trial.kind is TrialKind.TIMING:
             first.setdefault((trial.device, trial.variant, trial.factors), each)
     curves = []
-    for (device, variant, factors), each in first.items():
+    for each in first.values():
+        device, variant, factors = each.trial.device, each.trial.variant, each.trial.factors
         assert each.measurement is not None and each.measurement.steady.median_us is not None
         ms = each.measurement.steady.median_us / 1000
         warm = tuple(ms * (1 + 1.5 * math.exp(-number / 2)) for number in range(6))
@@ -142,7 +144,7 @@ def full(table: SpeedupTable) -> SpeedupTable:
 
 def hostile() -> tuple[SpeedupTable, Background]:
     """Devices, models, schemes, findings, facts and the manifest all say EVIL."""
-    where = {"device": EVIL, "model": EVIL}
+    where: dict[str, Any] = {"device": EVIL, "model": EVIL}
     trials = [
         *blocks_of({BASELINE: 2000.0, EVIL: 1000.0}, 6, **where),
         bad(EVIL, 6, reason=EVIL, **where),

@@ -109,8 +109,12 @@ def to_frames(run: RunRecord, table: SpeedupTable) -> RunFrames:
 def _speedups(table: SpeedupTable) -> pd.DataFrame:
     import pandas as pd  # noqa: PLC0415  # as above
 
+    frame = to_frame(table)
     behind = pd.DataFrame([_behind(row) for row in table.rows])
-    return pd.concat([to_frame(table), behind], axis="columns")
+    # what the csv has where a run knows it stands there already
+    further = behind[behind.columns.difference(frame.columns, sort=False)]
+    joined: pd.DataFrame = pd.concat([frame, further], axis="columns")
+    return joined
 
 
 def _behind(row: Speedup) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from orchestrator.report.notes import (
     SIGNS,
     by_model,
     codes,
+    conditions,
     device_title,
     explanations,
     floors_of,
@@ -265,23 +266,13 @@ _COLUMNS = (
 def _tables(table: SpeedupTable) -> Iterable[Markup]:
     for key, rows in sections(table.rows).items():
         yield element("h3", clean(device_title(rows)))
-        yield element("p", f"{setting(rows)}.", class_="quiet")
-        yield from _conditions(rows)
+        for line in (setting(rows), *conditions(rows)):
+            yield element("p", f"{line}.", class_="quiet")
         shown = [c for c in _COLUMNS if c.there is None or any(map(c.there, rows))]
         yield _grid([column.header for column in shown], _body(rows, shown))
         lines = [element("li", line) for line in floors_of(table, key)]
         if lines:
             yield element("details", element("summary", "Noise floors"), element("ul", *lines))
-
-
-def _conditions(rows: Sequence[Speedup]) -> Iterable[Markup]:
-    said = {
-        "Conditions": dict.fromkeys(row.control for row in rows if row.control),
-        "Energy": dict.fromkeys(row.energy_source for row in rows if row.energy_source),
-    }
-    for name, values in said.items():
-        if values:
-            yield element("p", f"{name}: {'; '.join(map(clean, values))}.", class_="quiet")
 
 
 def _body(rows: Sequence[Speedup], shown: Sequence[_Column]) -> Iterable[Markup]:

@@ -12,6 +12,7 @@ from orchestrator.report.notes import (
     METHOD,
     by_model,
     codes,
+    conditions,
     device_title,
     explanations,
     floors_of,
@@ -67,7 +68,10 @@ def to_latex(table: SpeedupTable) -> str:
             *_body(rows, notes),
             r"\bottomrule",
             r"\end{tabular}",
-            *(rf"\par\footnotesize {safe(line)}." for line in floors_of(table, key)),
+            *(
+                rf"\par\footnotesize {safe(line)}."
+                for line in (*conditions(rows), *floors_of(table, key))
+            ),
             r"\end{table}",
         ]
     if sources := weights(table):

@@ -157,6 +157,23 @@ def setting(rows: list[Speedup]) -> str:
     )
 
 
+def conditions(rows: Sequence[Speedup]) -> list[str]:
+    """``conditions uncontrolled: …``, once with the models it holds for, and where energy was
+    read; nothing where nobody knows."""
+    models: dict[str, list[str]] = {}
+    for row in rows:
+        if row.control and row.model not in models.setdefault(row.control, []):
+            models[row.control].append(row.model)
+    lines = [
+        clean(
+            f"conditions {said}" if len(models) == 1 else f"{', '.join(named)}: conditions {said}"
+        )
+        for said, named in models.items()
+    ]
+    sources = _distinct(row.energy_source for row in rows)
+    return [*lines, clean(f"energy from {sources}")] if sources else lines
+
+
 def _distinct(values: Iterable[str]) -> str:
     return "/".join(sorted({value for value in values if value}))
 

@@ -15,7 +15,7 @@ from orchestrator.report import charts, render
 from tests import pages
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Dialog
 
 _CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 #: nine devices × ten models × five schemes
@@ -109,7 +109,12 @@ def test_a_hostile_page_runs_nothing(browser: Browser, tmp_path: Path) -> None:
     path.write_text(render(table, "html", background=behind), encoding="utf-8")
     page = browser.new_page()
     said: list[str] = []
-    page.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss())[1])
+
+    def dismiss(dialog: Dialog) -> None:
+        said.append(dialog.message)
+        dialog.dismiss()
+
+    page.on("dialog", dismiss)
     page.on("console", lambda message: said.append(message.text))
     page.goto(path.as_uri())
     page.wait_for_load_state("networkidle")
