@@ -28,13 +28,16 @@ def available() -> bool:
     return all(importlib.util.find_spec(name) for name in ("altair", "vl_convert"))
 
 
-def drawings(table: SpeedupTable, background: Background | None = None) -> tuple[Drawing, ...]:
-    """Every chart that the table has figures for; none without the extra."""
+def drawings(
+    table: SpeedupTable, background: Background | None = None, most: int | None = None
+) -> tuple[Drawing, ...]:
+    """Every chart that the table has figures for, of ``most`` sections of it at most; none without
+    the extra."""
     if not available():
         return ()
     from orchestrator.report.drawings import describe  # noqa: PLC0415  # altair takes a second
 
-    return describe(table, () if background is None else background.curves)
+    return describe(table, () if background is None else background.curves, most)
 
 
 def draw(sweeps: Sequence[Sweep]) -> dict[str, bytes]:

@@ -19,10 +19,10 @@ from orchestrator.report.notes import (
     SIGNS,
     SectionKey,
     by_model,
+    measured_sections,
     section_labels,
     section_of,
     section_under,
-    sections,
 )
 from orchestrator.report.sweep import title as sweep_title
 from orchestrator.runs.curves import Curve
@@ -57,18 +57,21 @@ class Drawing:
     specification: Mapping[str, Any]
 
 
-def describe(table: SpeedupTable, curves: Sequence[Curve] = ()) -> tuple[Drawing, ...]:
-    """Every chart for which there are figures, device by device where a chart is of one device."""
+def describe(
+    table: SpeedupTable, curves: Sequence[Curve] = (), most: int | None = None
+) -> tuple[Drawing, ...]:
+    """Every chart for which there are figures, device by device where a chart is of one device;
+    of so many devices, or settings of one, at ``most``."""
     with debug_mode(VALIDATE):
-        return (*_describe(table, curves), *describe_sweeps(table.sweeps))
+        return (*_describe(table, curves, most), *describe_sweeps(table.sweeps))
 
 
-def _describe(table: SpeedupTable, curves: Sequence[Curve]) -> Iterable[Drawing]:
+def _describe(table: SpeedupTable, curves: Sequence[Curve], most: int | None) -> Iterable[Drawing]:
     labels = section_labels(table.rows)
     schemes = _schemes(table)
     domain = _domain(table.rows)
     yield from _heat_map(table.rows, labels)
-    for number, (key, rows) in enumerate(_measured(table).items()):
+    for number, (key, rows) in enumerate([*measured_sections(table).items()][:most]):
         times = [d for d in table.distributions if section_under(d.device, d.factors) == key]
         own = [c for c in curves if section_under(c.device, c.factors) == key]
         charts = {
@@ -94,10 +97,6 @@ def describe_sweeps(sweeps: Sequence[Sweep]) -> tuple[Drawing, ...]:
 
 
 # -- what they share ------------------------------------------------------------------------------
-
-
-def _measured(table: SpeedupTable) -> dict[SectionKey, list[Speedup]]:
-    return {key: rows for key, rows in sections(table.rows).items() if key.threads is not None}
 
 
 def _finished(chart: alt.TopLevelMixin) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from orchestrator.report.notes import (
     device_title,
     explanations,
     floors_of,
+    measured_sections,
     problem,
     section_labels,
     section_of,
@@ -45,6 +46,9 @@ if TYPE_CHECKING:
 
 #: More devices than this, and only the first one's charts are unfolded.
 _UNFOLDED = 2
+#: Of how many devices, or settings of one, the page has charts: some seconds each to draw, and
+#: some 300 kB.
+MOST_DRAWN = 12
 
 _CHARTS = {
     "heat-map": (
@@ -360,7 +364,8 @@ def _charts(table: SpeedupTable, background: Background | None) -> Iterable[_Par
         if table.rows:
             yield _Part("charts", "Charts", element("p", missing))
         return
-    drawn = charts.drawings(table, background)
+    drawn = charts.drawings(table, background, MOST_DRAWN)
+    measured = len(measured_sections(table))
     for kind, (title, caption) in _CHARTS.items():
         own = [drawing for drawing in drawn if drawing.kind == kind]
         shown = [
@@ -368,7 +373,16 @@ def _charts(table: SpeedupTable, background: Background | None) -> Iterable[_Par
             for number, drawing in enumerate(own)
         ]
         if shown:
+            if any(each.label for each in own) and measured > MOST_DRAWN:
+                shown.append(element("p", _rest(measured, table.run_id)))
             yield _Part(kind, title, join([element("p", caption, class_="quiet"), *shown]))
+
+
+def _rest(measured: int, run_id: str) -> str:
+    return (
+        f"Drawn for {MOST_DRAWN} of {measured} devices and settings; all of them: "
+        f"orchestrate report {clean(run_id)} --charts DIR."
+    )
 
 
 def _figure(drawing: Drawing, title: str, *, unfolded: bool) -> Markup:

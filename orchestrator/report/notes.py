@@ -99,6 +99,11 @@ def sections(rows: Iterable[Speedup]) -> dict[SectionKey, list[Speedup]]:
     return found
 
 
+def measured_sections(table: SpeedupTable) -> dict[SectionKey, list[Speedup]]:
+    """Without devices to which nothing was sent."""
+    return {key: rows for key, rows in sections(table.rows).items() if key.threads is not None}
+
+
 def varied(rows: Sequence[Speedup]) -> list[str]:
     """Which settings differ between rows of one device."""
     measured = [row for row in rows if row.threads is not None]
