@@ -86,6 +86,9 @@ def to_text(table: SpeedupTable, *, width: int, color: bool) -> str:
         legacy_windows=False,
     )
     _head(console, table)
+    for key, rows in sections(table.rows).items():
+        _section(console, table, key, rows)
+    # last, beside its footnotes: a terminal shows the end
     several = len({row.device for row in table.rows}) > 1
     notes = {each.code: number for number, each in enumerate(explanations(table), 1)}
     for block in pivots(table.rows, width, _STYLES, notes):
@@ -96,8 +99,6 @@ def to_text(table: SpeedupTable, *, width: int, color: bool) -> str:
     if several:
         signs = ", ".join(f"{sign} {verdict.value}" for verdict, sign in SIGNS.items())
         _paragraph(console, "", f"{signs}; numbers: findings, below", "dim")
-    for key, rows in sections(table.rows).items():
-        _section(console, table, key, rows)
     for sweep in table.sweeps:
         _sweep(console, sweep)
     if table.sweeps:
