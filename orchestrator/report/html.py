@@ -417,8 +417,12 @@ def _devices(background: Background) -> Iterable[Markup]:
 
 def _repeat(background: Background) -> Iterable[Markup]:
     manifest = background.manifest
-    yield preformatted(repeat.command(manifest))
-    yield element("p", repeat.caveat(manifest), class_="quiet")
+    line = repeat.command(manifest)
+    if line is None:
+        yield element("p", "It was imported: no command of orchestrate measured it.")
+    else:
+        yield preformatted(line)
+        yield element("p", repeat.caveat(manifest), class_="quiet")
     yield element("h3", "Model files")
     yield _grid(
         ("Model", "Scheme", "MB", "Weights", "SHA-256"),

@@ -13,15 +13,18 @@ from orchestrator.report.figures import significant
 from orchestrator.runs.manifest import Manifest
 
 
-def command(manifest: Manifest) -> str:
-    """The command line that draws the same plan: suite, protocol, devices and seed."""
+def command(manifest: Manifest) -> str | None:
+    """The command line that draws the same plan: suite, protocol, devices and seed. None for a run
+    that no such command made: its logs were imported."""
+    if not manifest.inventory.get("path"):
+        return None
     protocol = manifest.suite.get("protocol", {})
     options = {
-        "--inventory": manifest.inventory.get("path") or "inventory.yaml",
+        "--inventory": manifest.inventory["path"],
         "--suite": manifest.suite.get("name"),
         "--blocks": protocol.get("blocks"),
         "--precision": protocol.get("precision"),
-        "--budget": f"{protocol['budget']:g}s" if protocol.get("budget") else None,
+        "--budget": _seconds(protocol.get("budget")),
         "--seed": manifest.seed,
     }
     words = ["orchestrate run"]
@@ -32,6 +35,13 @@ def command(manifest: Manifest) -> str:
     ]
     words += [f"--device {shlex.quote(printable(name))}" for name in manifest.devices]
     return " \\\n  ".join(words)
+
+
+def _seconds(budget: object) -> str | None:
+    """``240s``, also for a run whose budget is in the manifest as it was written."""
+    if not budget:
+        return None
+    return f"{budget:g}s" if isinstance(budget, int | float) else str(budget)
 
 
 def caveat(manifest: Manifest) -> str:
@@ -90,6 +100,6 @@ def facts_of(facts: Mapping[str, Any]) -> dict[str, str]:
             continue
         try:
             found[label] = clean(shown(value))
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, ArithmeticError):
             found[label] = clean(f"not understood: {value!r}")
     return found

@@ -114,7 +114,9 @@ def test_published_figures_stand_beside_ours(page: Page) -> None:
 
 def test_the_way_to_repeat_it_is_exact(page: Page) -> None:
     behind = pages.background(pages.run(devices=2, models=4))
-    line = repeat.command(behind.manifest).replace(" \\\n", "")
+    told = repeat.command(behind.manifest)
+    assert told is not None
+    line = told.replace(" \\\n", "")
     assert line.split("  ")[:6] == [
         "orchestrate run",
         "--inventory 'my inventory.yaml'",
@@ -126,6 +128,25 @@ def test_the_way_to_repeat_it_is_exact(page: Page) -> None:
     assert line.endswith("--seed 42  --device icelake-1  --device cascadelake-1")
     for artifact in behind.manifest.artifacts:
         assert artifact.sha256 in page.text
+
+
+def test_an_imported_run_claims_no_command() -> None:
+    record = pages.run(devices=1, models=1)
+    behind = pages.background(record)
+    imported = dataclasses.replace(behind.manifest, inventory={})
+    behind = dataclasses.replace(behind, manifest=imported)
+    text = Page(render(analyse(record), "html", background=behind)).text
+    assert "no command of orchestrate measured it" in text
+    assert "orchestrate run" not in text
+
+
+@pytest.mark.parametrize("odd", [float("nan"), float("inf"), 10**400, "x", [], {}, True])
+def test_an_odd_fact_costs_no_page(odd: object) -> None:
+    facts = repeat.facts_of(
+        {"cpu": {"base_mhz": odd, "features": odd}, "memory": {"total_bytes": odd}}
+    )
+    assert all(isinstance(value, str) for value in facts.values())
+    assert repeat.facts_of({"cpu": odd, "memory": odd}) == {}
 
 
 def test_devices_have_their_facts_and_no_names_of_hosts(page: Page) -> None:
