@@ -45,6 +45,7 @@ from orchestrator.runs.journal import Journal, utc_now
 from orchestrator.runs.manifest import BinaryRecord, Manifest, read_manifest, write_manifest
 from orchestrator.runs.records import ArtifactRecord
 from orchestrator.zoo import (
+    DEFAULT_OPTIONS,
     BuildOptions,
     ModelArtifact,
     OwnFiles,
@@ -62,11 +63,11 @@ _PACKAGES = ("fabric", "paramiko", "numpy", "scipy", "pandas", "pydantic")
 
 @dataclass(frozen=True)
 class Places:
-    """The folders a run reads and writes; ``representative`` holds images to calibrate on."""
+    """The folders a run reads and writes, and how models that are missing are to be built."""
 
     results: Path
     models: Path
-    representative: Path | None = None
+    building: BuildOptions = DEFAULT_OPTIONS
 
 
 @dataclass(frozen=True)
@@ -134,12 +135,11 @@ class Reached:
     errors: tuple[DeviceError, ...]
 
 
-def build_options(suite: Suite, representative: Path | None) -> BuildOptions:
-    """How the models of a suite are built: so that the runtime it names can load them."""
+def build_options(suite: Suite, chosen: BuildOptions) -> BuildOptions:
+    """How the models of a suite are built: as chosen, and so that the runtime it names can load
+    them."""
     old = suite.runtime == "tflite-runtime"
-    return BuildOptions(
-        representative=representative, compatibility="tflite-2.14" if old else "current"
-    )
+    return replace(chosen, compatibility="tflite-2.14") if old else chosen
 
 
 def prepare(devices: Sequence[Device], suite: Suite, places: Places, *, seed: int) -> Prepared:
@@ -150,7 +150,7 @@ def prepare(devices: Sequence[Device], suite: Suite, places: Places, *, seed: in
     own = resolve(suite)
     plan = make_plan(devices, own.suite, seed=seed)
     zoo = [variant for variant in plan.variants if variant not in own.artifacts]
-    options = build_options(own.suite, places.representative)
+    options = build_options(own.suite, places.building)
     built = find_artifacts(
         zoo, places.models, damaged_ok=True, options=options, framework=own.suite.framework
     )

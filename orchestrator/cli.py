@@ -97,7 +97,7 @@ def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
         "--suite", metavar="NAME|FILE", help="what to measure; default: the one the inventory names"
     )
     _add_folders(parser)
-    _add_representative(parser)
+    _add_building(parser)
     parser.add_argument(
         "--blocks",
         metavar="MIN[:MAX]",
@@ -153,12 +153,28 @@ def _add_folders(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_representative(parser: argparse.ArgumentParser) -> None:
+def _add_building(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--weights",
+        choices=("auto", "imagenet", "random"),
+        help="of models that are built; default: auto, ImageNet's where they can be had",
+    )
     parser.add_argument(
         "--representative",
         metavar="DIR",
         type=Path,
-        help="images to calibrate full_int8 on; default: seeded random ones",
+        help="images to calibrate full_int8 and static_int8 on; default: seeded random ones",
+    )
+    parser.add_argument(
+        "--calibration",
+        choices=("max", "percentile", "entropy"),
+        help="how the range of an activation is found for static_int8; default: entropy",
+    )
+    parser.add_argument(
+        "--dataset",
+        metavar="DIR",
+        type=Path,
+        help="images to train qat_int8 on, as train/CLASS/IMAGE; default: generated ones",
     )
 
 
@@ -200,7 +216,7 @@ def _add_models(parser: argparse.ArgumentParser) -> None:
         choices=("current", "tflite-2.14"),
         help="the runtime that must load the files; default: what the suite's runtime needs",
     )
-    _add_representative(build)
+    _add_building(build)
     build.set_defaults(command=_later("models", "build"))
     inspect = actions.add_parser("inspect", help="what a model file really holds")
     inspect.add_argument("file", metavar="FILE", type=Path)

@@ -102,6 +102,7 @@ def _key_of(row: Speedup) -> object:
     factors = Factors(
         row.runner, row.runtime, row.delegate, row.threads or 0, row.batch or 0, row.isa,
         input_size=row.input_size or 0,
+        **({"engine": row.engine, "processor": row.processor} if row.runner == "torch" else {}),
     )  # fmt: skip
     return (row.device, row.model, row.scheme, factors)
 

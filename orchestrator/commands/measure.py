@@ -13,7 +13,13 @@ from types import FrameType
 from orchestrator import campaign
 from orchestrator.analysis import analyse
 from orchestrator.answer import Answer, ExitCode
-from orchestrator.commands.selection import inventory_of, reachable, suite_of
+from orchestrator.commands.selection import (
+    BUILDING,
+    building_of,
+    inventory_of,
+    reachable,
+    suite_of,
+)
 from orchestrator.commands.terminal import answer_width, colour_wanted
 from orchestrator.console import Console
 from orchestrator.errors import UsageError
@@ -23,7 +29,7 @@ from orchestrator.report.background import read_background
 from orchestrator.report.plan import describe_plan
 from orchestrator.runs.directory import RunDirectory
 
-_OVERRIDES = ("suite", "blocks", "precision", "budget", "seed", "representative")
+_OVERRIDES = ("suite", "blocks", "precision", "budget", "seed", *BUILDING)
 
 
 def run(arguments: argparse.Namespace) -> Answer:
@@ -44,7 +50,7 @@ def run(arguments: argparse.Namespace) -> Answer:
 def _measure(
     arguments: argparse.Namespace, console: Console, stop: StopRequest
 ) -> campaign.Conclusion:
-    places = campaign.Places(arguments.results, arguments.models, arguments.representative)
+    places = campaign.Places(arguments.results, arguments.models, building_of(arguments))
     if arguments.resume is not None:
         _refuse_overrides(arguments)
         directory = RunDirectory.find(arguments.results, arguments.resume)
@@ -127,7 +133,7 @@ def plan(arguments: argparse.Namespace) -> Answer:
     suite = suite_of(arguments, inventory)
     devices = reachable(inventory, arguments.device)
     seed = _seed(arguments)
-    places = campaign.Places(arguments.results, arguments.models, arguments.representative)
+    places = campaign.Places(arguments.results, arguments.models, building_of(arguments))
     prepared = campaign.prepare(devices, suite, places, seed=seed)
     made, known = prepared.plan, {**prepared.built, **prepared.own.artifacts}
     sizes = {variant: artifact.size_bytes for variant, artifact in known.items()}

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from orchestrator.answer import Answer
 from orchestrator.campaign import build_options
+from orchestrator.commands.selection import building_of
 from orchestrator.commands.terminal import answer_width, colour_wanted
 from orchestrator.config import Suite, load_suite
 from orchestrator.console import Console
@@ -97,13 +98,13 @@ def build(arguments: argparse.Namespace) -> Answer:
 
 def _asked_for(arguments: argparse.Namespace) -> tuple[list[Variant], BuildOptions, str]:
     """The models named, or those of a suite, in the way the arguments and the suite ask for."""
-    options = BuildOptions(representative=arguments.representative)
+    options = building_of(arguments)
     framework = arguments.framework
     if not arguments.names:
         suite = _suite(arguments.suite or _BY_DEFAULT[framework])
         framework = suite.framework
         models, schemes = list(suite.models), list(suite.schemes)
-        options = build_options(suite, arguments.representative)
+        options = build_options(suite, options)
     else:
         models = arguments.names
         schemes = list(known_schemes(framework))
@@ -196,16 +197,26 @@ def _describe_torch(found: TorchInspection) -> str:
     }[found.kind]
     lines = [
         f"kind         {kind}",
-        f"scheme       {found.scheme}{'' if found.quantized else ', not quantized'}",
+        f"scheme       {_torch_scheme(found)}",
         f"size         {found.size_bytes / 1e6:.3f} MB, SHA-256 {found.sha256}",
         f"parameters   {found.parameters:,}, buffers included",
     ]
+    if found.input_shape is not None:
+        lines.append(f"input        {['batch', *found.input_shape]}, by a note in the file")
     stored = [(s.dtype, str(s.storages), f"{s.elements:,}") for s in found.stored]
     text = "\n".join(lines) + "\n\n" + _grid(("type", "tensors", "values"), stored)
     if found.operators:
         calls = [(name, str(count)) for name, count in found.operators]
         text += "\n" + _grid(("called in its code", "times"), calls)
     return text
+
+
+def _torch_scheme(found: TorchInspection) -> str:
+    """As the content shows it; a note beside it is what its builder says, where that is more."""
+    shown = found.scheme if found.quantized else f"{found.scheme}, not quantized"
+    if found.noted_scheme in (None, found.scheme):
+        return shown
+    return f"{shown}; built as {found.noted_scheme}, by a note in the file"
 
 
 def _grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -6,7 +6,16 @@ import argparse
 
 from orchestrator.config import Device, Inventory, Suite, load_inventory, load_suite, with_overrides
 from orchestrator.errors import UsageError
-from orchestrator.zoo import known_models, known_schemes
+from orchestrator.zoo import BuildOptions, known_models, known_schemes
+
+#: The arguments that say how missing models are built; each is None where it was not given.
+BUILDING = ("weights", "representative", "calibration", "dataset")
+
+
+def building_of(arguments: argparse.Namespace) -> BuildOptions:
+    """How missing models are to be built, so far as the command line says."""
+    given = {name: getattr(arguments, name) for name in BUILDING}
+    return BuildOptions(**{name: value for name, value in given.items() if value is not None})
 
 
 def inventory_of(arguments: argparse.Namespace) -> Inventory:

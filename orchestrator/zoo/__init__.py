@@ -6,7 +6,7 @@ of its own, where ``keras`` makes the model and ``quantize`` converts it, or the
 do both; ``inspect`` and ``torch_file`` read files; ``user_files`` makes variants of the user's own.
 """
 
-from orchestrator.zoo.catalog import COMPATIBILITIES, BuildOptions
+from orchestrator.zoo.catalog import COMPATIBILITIES, DEFAULT_OPTIONS, BuildOptions
 from orchestrator.zoo.frameworks import FRAMEWORKS, known_models, known_schemes
 from orchestrator.zoo.inspect import Inspection, Work, inspect_file, scheme_of
 from orchestrator.zoo.models import (
@@ -28,6 +28,7 @@ from orchestrator.zoo.user_files import (
 
 __all__ = [
     "COMPATIBILITIES",
+    "DEFAULT_OPTIONS",
     "FRAMEWORKS",
     "BuildOptions",
     "BuildProgress",

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import resource
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -32,6 +31,7 @@ from orchestrator.zoo.catalog import (
     representative_images,
 )
 from orchestrator.zoo.child import BuildRequest
+from orchestrator.zoo.peak import peak_mb
 from orchestrator.zoo.verify import verify_build
 
 #: Writes one line for the parent.
@@ -205,8 +205,7 @@ def _details(variant: Variant, options: BuildOptions, data: bytes) -> dict[str, 
         "recipe": made,
         "parameters": found.parameters,
         "min_runtime": found.min_runtime,
-        # of the child until now: what `ModelSpec.peak_mb` is taken from
-        "build_peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 // 1_000_000,
+        "build_peak_mb": peak_mb(),
         "built": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
 

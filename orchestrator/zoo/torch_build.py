@@ -15,7 +15,8 @@ from orchestrator.plan import Variant
 from orchestrator.zoo.catalog import BuildOptions
 from orchestrator.zoo.child import BuildRequest
 from orchestrator.zoo.frameworks import FRAMEWORKS
-from orchestrator.zoo.torch_catalog import MODELS, SCHEMES
+from orchestrator.zoo.peak import peak_mb
+from orchestrator.zoo.torch_catalog import MODELS
 from orchestrator.zoo.torch_data import calibration_images, training_set
 from orchestrator.zoo.torch_models import Weighted, import_torchvision, load_model
 from orchestrator.zoo.torch_quantize import Converted, Converter
@@ -39,7 +40,7 @@ def build(request: BuildRequest, tell: Callable[[dict[str, str]], None]) -> None
         say(doing)
         try:
             made = converter.convert(
-                SCHEMES[scheme],
+                scheme,
                 lambda: training_set(options, spec.side),
                 options.seed,
                 lambda step, doing=doing: say(f"{doing}: {step}"),  # type: ignore[misc]
@@ -84,6 +85,7 @@ def _details(
         "representative": recipe["representative"],
         "recipe": recipe,
         "parameters": made.parameters,
+        "build_peak_mb": peak_mb(),
         "torch": str(torch.__version__),
         "torchvision": str(import_torchvision().__version__),
         "python": platform.python_version(),

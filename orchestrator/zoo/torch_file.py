@@ -9,13 +9,14 @@ code that the file names, and is refused.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import struct
 import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
 
@@ -28,7 +29,10 @@ _MB = 1_000_000
 _MAX_DIRECTORY_BYTES = 4 * _MB
 _MAX_PICKLE_BYTES = 8 * _MB
 _MAX_CODE_BYTES = 8 * _MB
+_MAX_NOTE_BYTES = 10_000
+_MAX_RANK = 8
 _MAX_NAMES_SHOWN = 5
+_NOTE = "extra/orchestrate.json"
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # of torch.save before version 1.6
 
 #: All that a state_dict's pickle names: what torch's own ``weights_only=True`` lets through.
@@ -66,8 +70,10 @@ class TorchInspection:
     """What a ``.pt`` file holds.
 
     ``kind`` is ``torchscript`` or ``state_dict``. ``scheme`` is ``float32``, ``float16``,
-    ``dynamic_int8``, ``static_int8`` or ``mixed``; how a model came to its integers (afterwards or
-    trained so) the file does not tell. ``parameters`` counts stored floating-point and quantized
+    ``dynamic_int8``, ``static_int8`` or ``mixed``, as its content shows. How a model came to its
+    integers (afterwards or trained so) content does not show: ``noted_scheme`` is what the zoo
+    wrote into the file when it built it, None where nothing is written; ``input_shape`` likewise,
+    without the batch. ``parameters`` counts stored floating-point and quantized
     values, buffers such as running means included: the format does not tell those apart.
     ``operators`` are those that the program's text calls, with how often it does.
     """
@@ -80,6 +86,8 @@ class TorchInspection:
     operators: tuple[tuple[str, int], ...]
     size_bytes: int
     sha256: str
+    noted_scheme: str | None = None
+    input_shape: tuple[int, ...] | None = None
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -126,6 +134,7 @@ def _archive(data: Bytes) -> TorchInspection:
         contents = scan(_read(archive, members["data.pkl"], _MAX_PICKLE_BYTES))
         script = "constants.pkl" in members
         code = _code(archive, members) if script else ""
+        note = _note(archive, members)
         constants = (
             scan(_read(archive, members["constants.pkl"], _MAX_PICKLE_BYTES)) if script else None
         )
@@ -135,7 +144,8 @@ def _archive(data: Bytes) -> TorchInspection:
     references = [*contents.persistent, *(constants.persistent if constants else ())]
     stored = _stored(references)
     _check_storages(references, members)
-    return _inspection("torchscript" if script else "state_dict", data, stored, code)
+    found = _inspection("torchscript" if script else "state_dict", data, stored, code)
+    return replace(found, noted_scheme=note.scheme, input_shape=note.input_shape)
 
 
 class _Seekable:
@@ -218,6 +228,30 @@ def _code(archive: zipfile.ZipFile, members: Mapping[str, zipfile.ZipInfo]) -> s
             left -= len(data)
             texts.append(data.decode("utf-8", "replace"))
     return "\n".join(texts)
+
+
+@dataclass(frozen=True)
+class _Note:
+    scheme: str | None = None
+    input_shape: tuple[int, ...] | None = None
+
+
+def _note(archive: zipfile.ZipFile, members: Mapping[str, zipfile.ZipInfo]) -> _Note:
+    """What whoever built the file wrote into it; nothing where it is not as the zoo writes it."""
+    info = members.get(_NOTE)
+    if info is None:
+        return _Note()
+    try:
+        found = json.loads(_read(archive, info, _MAX_NOTE_BYTES))
+    except (ValueError, RecursionError):
+        return _Note()
+    if not isinstance(found, dict):
+        return _Note()
+    scheme, shape = found.get("scheme"), found.get("input_shape")
+    known = isinstance(scheme, str) and re.fullmatch(r"[a-z0-9_]{1,40}", scheme)
+    if not isinstance(shape, list) or len(shape) > _MAX_RANK or not all(map(_is_count, shape)):
+        shape = []
+    return _Note(scheme if known else None, tuple(shape) or None)
 
 
 def _check_imports(contents: Contents, *, script: bool) -> None:

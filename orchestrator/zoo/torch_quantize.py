@@ -22,10 +22,11 @@ from torch.ao import quantization as ao
 from torch.ao.quantization import quantize_fx
 
 from orchestrator.errors import ModelBuildError
-from orchestrator.zoo.torch_catalog import TRAINING, TorchModelSpec, TorchSchemeSpec
+from orchestrator.zoo.torch_catalog import SCHEMES, TRAINING, TorchModelSpec, TorchSchemeSpec
 from orchestrator.zoo.torch_data import TrainingSet
 
-#: Read by the measuring child, which has torch and nothing that would know the model.
+#: Read by the measuring child, which has torch and nothing that would know the model, and by
+#: ``torch_file``: that integers were trained and not only calibrated, nothing else in a file tells.
 EXTRA_FILE = "orchestrate.json"
 
 #: The share of an activation's values that the range ``percentile`` keeps.
@@ -85,9 +86,10 @@ class Converter:
         self._example = next(images())
 
     def convert(
-        self, scheme: TorchSchemeSpec, training: Callable[[], TrainingSet], seed: int, say: Say
+        self, name: str, training: Callable[[], TrainingSet], seed: int, say: Say
     ) -> Converted:
         """The scheme's file, looked into. Raises ModelBuildError where it is not that scheme."""
+        scheme = SCHEMES[name]
         observer = trained = None
         model = copy.deepcopy(self._model)
         with warnings.catch_warnings():
@@ -100,7 +102,7 @@ class Converter:
             elif scheme.static:
                 observer = _OBSERVERS[self._calibration].__name__
                 model = self._calibrated(model, say)
-            data = self._exported(model)
+            data = self._exported(model, name)
         operators, floats = self._look_into(data)
         quantized = {k: n for k, n in operators.items() if k.startswith(_QUANTIZED)}
         _check(scheme, quantized, floats)
@@ -162,12 +164,12 @@ class Converter:
         facts |= {"first_loss": round(losses[0], 4), "last_loss": round(losses[-1], 4)}
         return quantize_fx.convert_fx(prepared), facts
 
-    def _exported(self, model: Any) -> bytes:
+    def _exported(self, model: Any, scheme: str) -> bytes:
         with torch.inference_mode():
             traced = torch.jit.trace(model.eval(), self._example)
             frozen = torch.jit.freeze(traced.eval())
         buffer = io.BytesIO()
-        described = json.dumps({"input_shape": list(self._spec.input_shape)})
+        described = json.dumps({"input_shape": list(self._spec.input_shape), "scheme": scheme})
         torch.jit.save(frozen, buffer, _extra_files={EXTRA_FILE: described})
         return buffer.getvalue()
 

@@ -25,7 +25,7 @@ from orchestrator.errors import ArtifactError, ModelBuildError, UsageError
 from orchestrator.plan import Variant
 from orchestrator.zoo.inspect import Inspection, scheme_of
 from orchestrator.zoo.models import ModelArtifact
-from orchestrator.zoo.torch_file import TorchInspection, inspect_any
+from orchestrator.zoo.torch_file import TorchInspection, inspect_any, inspect_torch
 
 FOLDER = "files"
 
@@ -179,6 +179,8 @@ def check_variants(own: OwnFiles, zoo: Mapping[Variant, ModelArtifact]) -> None:
     """
     seen: dict[str, ModelArtifact] = {}
     for artifact in (*own.artifacts.values(), *zoo.values()):
+        if artifact.no_op is not None:
+            continue  # is its baseline under another name, which the table says of it
         other = seen.setdefault(artifact.sha256, artifact)
         if other is not artifact:
             raise UsageError(
@@ -186,8 +188,7 @@ def check_variants(own: OwnFiles, zoo: Mapping[Variant, ModelArtifact]) -> None:
                 f"{artifact.sha256[:16]}…): a comparison of the two says nothing; leave one out"
             )
     for artifact in zoo.values():
-        if artifact.path.suffix == ".tflite":
-            _check_built(artifact)
+        _check_built(artifact)
 
 
 def _named(artifact: ModelArtifact) -> str:
@@ -196,7 +197,7 @@ def _named(artifact: ModelArtifact) -> str:
 
 def _check_built(artifact: ModelArtifact) -> None:
     try:
-        scheme = scheme_of(artifact.path)
+        scheme = _held(artifact)
     except ModelBuildError:
         return  # damaged: its hash will not be right either, and it is built again
     if scheme != artifact.variant.scheme and sha256_of(artifact.path) == artifact.sha256:
@@ -204,6 +205,18 @@ def _check_built(artifact: ModelArtifact) -> None:
             f"{artifact.variant} contradicts {artifact.path}, which holds {scheme}; delete it, and "
             f"it is built again"
         )
+
+
+def _held(artifact: ModelArtifact) -> str:
+    """The scheme that a built file holds, by its bytes. Raises ModelBuildError."""
+    if artifact.framework != _TORCH:
+        return scheme_of(artifact.path)
+    found, name = inspect_torch(artifact.path), artifact.variant.scheme
+    if artifact.no_op is not None:
+        return name if found.scheme == "float32" else found.scheme
+    if found.scheme != _ALIKE.get(name, name):
+        return found.scheme
+    return found.noted_scheme or name
 
 
 # -- kept for resuming ----------------------------------------------------------------------------

@@ -11,11 +11,21 @@ from typing import Any
 
 import pytest
 
+from orchestrator.config import Suite
+from orchestrator.errors import UsageError
 from orchestrator.measurement import Outcome
 from orchestrator.plan import Trial, Variant
 from orchestrator.runners.base import Evidence, Reading
 from orchestrator.runners.registry import runner_named
-from orchestrator.zoo import ModelArtifact, ensure_artifacts, find_artifacts, known_schemes
+from orchestrator.zoo import (
+    ModelArtifact,
+    OwnFiles,
+    check_variants,
+    ensure_artifacts,
+    find_artifacts,
+    known_schemes,
+)
+from orchestrator.zoo.torch_file import TorchInspection, inspect_any
 from tests import runner_cases as cases
 from tests.zoo_fixtures import models_dir
 
@@ -55,6 +65,41 @@ def test_a_scheme_that_changes_nothing_is_a_no_op(built: dict[str, ModelArtifact
     assert counts["float32"] == counts["dynamic_int8"] == {}
     assert counts["static_int8"] == counts["qat_int8"] == {"quantized::conv2d_relu": 26}
     assert built["static_int8"].size_bytes < built["float32"].size_bytes / 3
+
+
+def test_a_file_tells_its_scheme_without_its_name(
+    built: dict[str, ModelArtifact], tmp_path: Path
+) -> None:
+    shown = {}
+    for scheme, artifact in built.items():
+        nameless = tmp_path / "model"
+        nameless.write_bytes(artifact.path.read_bytes())
+        found = inspect_any(nameless)
+        assert isinstance(found, TorchInspection)
+        shown[scheme] = (found.scheme, found.noted_scheme, found.input_shape)
+    shape = (3, 224, 224)
+    assert shown == {
+        "float32": ("float32", "float32", shape),
+        "dynamic_int8": ("float32", "dynamic_int8", shape),  # a no-op in this model
+        "static_int8": ("static_int8", "static_int8", shape),
+        "qat_int8": ("static_int8", "qat_int8", shape),
+    }
+
+
+def test_a_plan_takes_what_was_built_and_no_file_under_another_scheme(
+    built: dict[str, ModelArtifact],
+) -> None:
+    nobody = OwnFiles(Suite(name="s", models=("squeezenet1_1",), schemes=("float32",)), {})
+    check_variants(nobody, {artifact.variant: artifact for artifact in built.values()})
+    for scheme, holds in (("float32", "static_int8"), ("static_int8", "qat_int8")):
+        wrong = replace(built[holds], variant=Variant("squeezenet1_1", scheme))
+        with pytest.raises(UsageError, match=rf"{scheme} contradicts .* holds {holds}"):
+            check_variants(nobody, {wrong.variant: wrong})
+    unchanged = replace(built["float32"], variant=Variant("squeezenet1_1", "dynamic_int8"))
+    twice = [built["float32"], replace(unchanged, no_op="there is no Linear layer")]
+    check_variants(nobody, {artifact.variant: artifact for artifact in twice})
+    with pytest.raises(UsageError, match="the same file, byte for byte"):
+        check_variants(nobody, {artifact.variant: artifact for artifact in (twice[0], unchanged)})
 
 
 def test_the_schemes_compute_the_same_function_without_torchvision(
@@ -143,7 +188,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from orchestrator.zoo.catalog import BuildOptions
-from orchestrator.zoo.torch_catalog import MODELS, SCHEMES, dataset_data
+from orchestrator.zoo.torch_catalog import MODELS, dataset_data
 from orchestrator.zoo.torch_data import calibration_images, training_set
 from orchestrator.zoo.torch_models import load_model
 from orchestrator.zoo.torch_quantize import Converter
@@ -162,7 +207,7 @@ files = {}
 for calibration in ("max", "percentile"):
     images = lambda: (image for image in [next(calibration_images(options, 224))])
     made = Converter(loaded.model, spec, calibration, images)
-    made = made.convert(SCHEMES["static_int8"], lambda: None, 0, lambda step: None)
+    made = made.convert("static_int8", lambda: None, 0, lambda step: None)
     files[calibration] = [made.observer, made.operators, hash(made.data)]
 print(json.dumps([list(data.images.shape), data.labels.tolist(), data.facts,
                   dataset_data(options), files]))

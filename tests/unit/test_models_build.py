@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,9 @@ def test_options_reach_the_zoo(zoo: Zoo, tmp_path: Path) -> None:
     given = ("--representative", str(tmp_path), "--compatibility", "tflite-2.14")
     assert build("resnet50", *given) == 0
     assert zoo.options == BuildOptions(representative=tmp_path, compatibility="tflite-2.14")
+    torch = ("--calibration", "percentile", "--dataset", str(tmp_path), "--weights", "random")
+    assert build("resnet18", "--framework", "torch", *torch) == 0
+    assert zoo.options == BuildOptions("random", calibration="percentile", dataset=tmp_path)
 
 
 def test_names_and_a_suite_contradict_each_other(
@@ -93,8 +97,8 @@ def test_the_runtime_of_a_suite_decides_what_must_load_its_files(
     path = tmp_path / "mine.yaml"
     path.write_text(f"models: [resnet50]\nschemes: [float32]\nrunner: litert\nruntime: {runtime}\n")
     suite = load_suite(str(path), known_models=known_models(), known_schemes=known_schemes())
-    assert build_options(suite, tmp_path).compatibility == compatibility
-    assert build_options(suite, tmp_path).representative == tmp_path
+    chosen = BuildOptions(representative=tmp_path, calibration="max")
+    assert build_options(suite, chosen) == replace(chosen, compatibility=compatibility)
     assert build("--suite", str(path)) == 0
     assert zoo.options.compatibility == compatibility
     assert build("--suite", str(path), "--compatibility", "current") == 0
