@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from orchestrator.report.drawings import Drawing
 
 #: More devices than this, and only the first one's charts are unfolded.
-_UNFOLDED = 2
+_UNFOLDED = 4
 #: Of how many devices, or settings of one, the page has charts: some seconds each to draw, and
 #: some 300 kB.
 MOST_DRAWN = 12
@@ -202,7 +202,7 @@ def _overview(rows: Sequence[Speedup]) -> Iterable[Markup]:
         )
         for model, scheme in dict.fromkeys((row.model, row.scheme) for row in rows)
     ]
-    yield element("h3", "Across devices")
+    yield element("h3", "Side by side")
     yield _grid(("Model", "Scheme", *labels.values()), body)
 
 
@@ -311,7 +311,16 @@ def _published(rows: Sequence[Speedup]) -> Iterable[Markup]:
         for each in row.published
     ]
     if body:
-        header = ("Device", "Model", "Scheme", "Ours", "Published", "", "Hardware", "Source")
+        header = (
+            "Device",
+            "Model",
+            "Scheme",
+            "Ours",
+            "Published",
+            "Agreement",
+            "Hardware",
+            "Source",
+        )
         yield _grid(header, body)
 
 

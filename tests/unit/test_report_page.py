@@ -19,6 +19,7 @@ from orchestrator.report import charts, html, render, repeat, write_charts
 from orchestrator.report.inline_svg import inline
 from orchestrator.report.markup import Markup, element, join
 from tests import pages
+from tests.analysis_runs import BASELINE, FACTORS, bad, blocks_of, ok, run_of
 
 SECTIONS = [
     "table", "published", "heat-map", "forest", "bars", "processes", "cost", "warm-up", "findings",
@@ -278,6 +279,43 @@ def test_every_chart_is_valid_vega_lite(
     assert {each.kind for each in found} == DRAWN
     assert len({each.name for each in found}) == len(found)
     assert all(re.fullmatch(r"[A-Za-z0-9-]+", each.name) for each in found)
+
+
+_ODD_RUNS = {
+    "one block": [ok(BASELINE, 0, 3000.0), ok("full_int8", 0, 2000.0)],
+    "no treatment": [ok(BASELINE, block, 3000.0) for block in range(7)],
+    "nothing ended ok": [bad(BASELINE, 0), bad("full_int8", 0)],
+    "far apart": blocks_of({BASELINE: 1e9, "full_int8": 1.0}, 6),
+    "all noise": blocks_of(
+        {BASELINE: 1e3, "full_int8": 900.0}, 6, noise=lambda rng: rng.gauss(0, 2)
+    ),
+    "more schemes than colours": blocks_of(
+        {BASELINE: 1e3, **{f"scheme{number}": 900.0 for number in range(9)}}, 6
+    ),
+    "a sweep": [
+        trial
+        for threads in (1, 2)
+        for trial in blocks_of(
+            {BASELINE: 1e3, "full_int8": 500.0},
+            6,
+            factors=dataclasses.replace(FACTORS, threads=threads),
+        )
+    ],
+}
+
+
+@pytest.mark.usefixtures("drawn")
+@pytest.mark.parametrize("which", _ODD_RUNS)
+def test_every_kind_of_run_has_a_page_without_a_broken_chart(
+    which: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from orchestrator.report import drawings  # noqa: PLC0415  # needs the extra
+
+    monkeypatch.setattr(drawings, "VALIDATE", True)
+    text = render(analyse(run_of(_ODD_RUNS[which])), "html")
+    Page(text)
+    assert "cannot be drawn" not in text
+    assert not re.search(r"\b(NaN|Infinity|undefined)\b", text)
 
 
 @pytest.mark.usefixtures("drawn")
