@@ -235,8 +235,12 @@ def _add_models(parser: argparse.ArgumentParser) -> None:
 
 def _add_report(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", help="a run id, the beginning of one, or `last`")
-    parser.add_argument("--format", choices=("text", "csv", "json", "markdown"), default="text")
+    formats = ("text", "csv", "json", "markdown", "latex", "html")
+    parser.add_argument("--format", choices=formats, default="text")
     parser.add_argument("--output", metavar="FILE", type=Path, help="write there, not to stdout")
+    parser.add_argument(
+        "--charts", metavar="DIR", type=Path, help="put every chart there, as SVG and PNG"
+    )
     parser.add_argument("--results", metavar="DIR", type=Path, default=Path("results"))
     parser.set_defaults(command=_later("runs", "report"))
 

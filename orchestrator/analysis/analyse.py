@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TypedDict
 
 from orchestrator.analysis.audit import Side, audit, most_common, no_noise_floor
+from orchestrator.analysis.distributions import distributions
 from orchestrator.analysis.pairing import GroupKey, Pairs, centres, group_key, median_ms, pair
 from orchestrator.analysis.statistics import MIN_PAIRS, Estimate, estimate, holm, p_value
 from orchestrator.analysis.summaries import (
@@ -75,6 +76,7 @@ def analyse(run: RunRecord) -> SpeedupTable:
         min_blocks=run.min_blocks,
         max_blocks=run.max_blocks,
         sweeps=sweeps(run, judged),
+        distributions=distributions(run),
     )
 
 

@@ -196,7 +196,8 @@ class Distribution:
     """One scheme of a group, process by process: what box plots and warm-up curves are drawn of.
 
     ``centres_ms`` has one figure a timing trial that ended ok, both replicates of the baseline, in
-    the order of the blocks.
+    the order of the blocks. ``centre_ms`` is the Hodges-Lehmann centre over blocks of the first
+    replicate, ``low_ms`` and ``high_ms`` its 95 % interval; None with too few blocks.
     """
 
     device: str
@@ -204,6 +205,9 @@ class Distribution:
     factors: Factors
     scheme: str
     centres_ms: tuple[float, ...]
+    centre_ms: float | None = None
+    low_ms: float | None = None
+    high_ms: float | None = None
 
 
 @dataclass(frozen=True)

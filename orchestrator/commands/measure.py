@@ -25,6 +25,7 @@ from orchestrator.console import Console
 from orchestrator.errors import UsageError
 from orchestrator.fleet.progress import StopLevel, StopRequest
 from orchestrator.report import render, write_reports
+from orchestrator.report.background import read_background
 from orchestrator.report.plan import describe_plan
 from orchestrator.runs.directory import RunDirectory
 
@@ -36,8 +37,10 @@ def run(arguments: argparse.Namespace) -> Answer:
     stop = StopRequest()
     with Console() as console, _signals(stop, console):
         conclusion = _measure(arguments, console, stop)
-    table = analyse(conclusion.directory.read())
-    write_reports(table, conclusion.directory.path)
+    record = conclusion.directory.read()
+    table = analyse(record)
+    background = read_background(conclusion.directory, record)
+    write_reports(table, conclusion.directory.path, background)
     shape = "json" if arguments.json else "text"
     text = render(table, shape, width=answer_width(), color=colour_wanted())
     console.say(_closing_words(conclusion))

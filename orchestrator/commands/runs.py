@@ -9,7 +9,8 @@ from orchestrator.analysis import analyse
 from orchestrator.answer import Answer
 from orchestrator.commands.terminal import answer_width, colour_wanted
 from orchestrator.errors import JournalError, UsageError
-from orchestrator.report import render
+from orchestrator.report import render, write_charts
+from orchestrator.report.background import read_background
 from orchestrator.report.grid import render_grid
 from orchestrator.runs.directory import RunDirectory
 from orchestrator.runs.directory import list_runs as runs_in
@@ -18,10 +19,20 @@ from orchestrator.runs.directory import list_runs as runs_in
 def report(arguments: argparse.Namespace) -> Answer:
     """The table again, from the journal alone."""
     directory = RunDirectory.find(arguments.results, arguments.run)
-    table = analyse(directory.read())
+    record = directory.read()
+    table = analyse(record)
+    drawn = arguments.format == "html" or arguments.charts is not None
+    background = read_background(directory, record) if drawn else None
+    if arguments.charts is not None:
+        write_charts(table, arguments.charts, background)
     to_file = arguments.output is not None
-    width = 120 if to_file else answer_width()
-    text = render(table, arguments.format, width=width, color=colour_wanted() and not to_file)
+    text = render(
+        table,
+        arguments.format,
+        width=120 if to_file else answer_width(),
+        color=colour_wanted() and not to_file,
+        background=background,
+    )
     if not to_file:
         return Answer(text)
     try:

@@ -1,27 +1,43 @@
-"""Speed-ups → terminal, csv, json, markdown. Reads a SpeedupTable and computes nothing new."""
+"""Speed-ups → terminal, csv, json, markdown, latex, html. A SpeedupTable in, nothing computed."""
 
 from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from orchestrator.analysis.table import SpeedupTable
 from orchestrator.errors import OrchestrateError, UsageError
 
-FORMATS = ("text", "csv", "json", "markdown")
+if TYPE_CHECKING:
+    from orchestrator.report.background import Background
+
+FORMATS = ("text", "csv", "json", "markdown", "latex", "html")
 
 #: Where nobody says how wide the terminal is.
 DEFAULT_WIDTH = 100
 
 #: What `write_reports` leaves beside the journal.
-FILES = {"csv": "speedup.csv", "json": "speedup.json", "markdown": "speedup.md"}
+FILES = {
+    "csv": "speedup.csv",
+    "json": "speedup.json",
+    "markdown": "speedup.md",
+    "html": "report.html",
+}
 
 
 def render(
-    table: SpeedupTable, report_format: str, *, width: int | None = None, color: bool = False
+    table: SpeedupTable,
+    report_format: str,
+    *,
+    width: int | None = None,
+    color: bool = False,
+    background: Background | None = None,
 ) -> str:
-    """The table in one of ``FORMATS``. ``width`` (columns) and ``color`` concern text alone.
+    """The table in one of ``FORMATS``. ``width`` (columns) and ``color`` concern text alone,
+    ``background`` html.
 
     Raises UsageError on a format that does not exist.
     """
@@ -34,6 +50,14 @@ def render(
         from orchestrator.report.markdown import to_markdown  # noqa: PLC0415
 
         return to_markdown(table)
+    if report_format == "latex":
+        from orchestrator.report.latex import to_latex  # noqa: PLC0415
+
+        return to_latex(table)
+    if report_format == "html":
+        from orchestrator.report.html import to_html  # noqa: PLC0415
+
+        return to_html(table, background)
     if report_format in {"csv", "json"}:
         from orchestrator.report import flat  # noqa: PLC0415
 
@@ -41,24 +65,57 @@ def render(
     raise UsageError(f"no report format {report_format!r}; choose one of: {', '.join(FORMATS)}")
 
 
-def write_reports(table: SpeedupTable, run_dir: Path) -> tuple[Path, ...]:
-    """Write speedup.csv, speedup.json and speedup.md into ``run_dir``, each all or nothing; and
-    sweep.svg and sweep.png where a factor varied and the extra ``charts`` is installed.
+def write_reports(
+    table: SpeedupTable, run_dir: Path, background: Background | None = None
+) -> tuple[Path, ...]:
+    """Write speedup.csv, speedup.json, speedup.md and report.html into ``run_dir``, each all or
+    nothing; and sweep.svg and sweep.png where a factor varied and the extra ``charts`` is
+    installed.
 
     Raises OrchestrateError where a file cannot be written; the journal is not touched.
     """
     from orchestrator.report import charts  # noqa: PLC0415  # as above
 
-    files = {name: render(table, shape).encode() for shape, name in FILES.items()}
+    files = {
+        name: render(table, shape, background=background).encode() for shape, name in FILES.items()
+    }
+    return _write_files(files | charts.draw(table.sweeps), run_dir, table.run_id)
+
+
+def write_charts(
+    table: SpeedupTable, folder: Path, background: Background | None = None
+) -> tuple[Path, ...]:
+    """Write every chart of the page into ``folder`` as SVG and PNG, making it where it is not.
+
+    Raises OrchestrateError where a file cannot be written, or the extra ``charts`` is missing.
+    """
+    from orchestrator.report import charts  # noqa: PLC0415  # as above
+
+    if not charts.available():
+        raise OrchestrateError(f"charts need the extra `charts`: {charts.EXTRA}")
+    files: dict[str, bytes] = {}
+    for drawing in charts.drawings(table, background):
+        files |= charts.files(drawing)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise OrchestrateError(
+            f"{folder}: cannot be made ({exc.strerror or exc}); choose another folder"
+        ) from exc
+    return _write_files(files, folder, table.run_id)
+
+
+def _write_files(files: Mapping[str, bytes], folder: Path, run_id: str) -> tuple[Path, ...]:
+    """Each of the files all or nothing. Raises OrchestrateError where one cannot be written."""
     written = []
-    for name, data in (files | charts.draw(table.sweeps)).items():
-        path = run_dir / name
+    for name, data in files.items():
+        path = folder / name
         try:
             _replace(path, data)
         except OSError as exc:
             raise OrchestrateError(
                 f"{path}: cannot be written ({exc.strerror or exc}); the journal is complete, "
-                f"make room or fix permissions and run `orchestrate report {table.run_id}`"
+                f"make room or fix permissions and run `orchestrate report {run_id}`"
             ) from exc
         written.append(path)
     return tuple(written)

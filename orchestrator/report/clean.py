@@ -2,12 +2,36 @@
 
 from __future__ import annotations
 
+import re
+
 from orchestrator.printable import printable
 
 _LONGEST = 400
 
 _MARKDOWN = str.maketrans(
     {"&": "&amp;", "<": "&lt;", ">": "&gt;"} | {c: f"\\{c}" for c in "\\`*[]|~"}
+)
+
+_LATEX = str.maketrans(
+    {c: f"\\{c}" for c in "&%$#_{}"}
+    | {
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "|": r"\textbar{}",
+        '"': r"\textquotedbl{}",
+        "`": r"\textasciigrave{}",
+        "'": r"\textquotesingle{}",
+        "×": r"$\times$",
+        "÷": r"$\div$",
+        "→": r"$\to$",
+        "±": r"$\pm$",
+        "–": r"\textendash{}",
+        "…": r"\ldots{}",
+        "µ": r"$\mu$",
+    }
 )
 
 #: A spreadsheet takes a cell that begins so for a formula.
@@ -23,6 +47,15 @@ def clean(text: str) -> str:
 def markdown(text: str) -> str:
     """``text`` made printable and escaped: no markup, no HTML, no end of a table's cell."""
     return printable(text).translate(_MARKDOWN)
+
+
+def latex(text: str) -> str:
+    """``text`` made printable and escaped; what pdfLaTeX has no glyph for becomes its code."""
+    escaped = "".join(
+        c.translate(_LATEX) if ord(c) in _LATEX or " " <= c <= "ÿ" else f"[U+{ord(c):04X}]"
+        for c in printable(text)
+    )
+    return re.sub("-(?=-)", "-{}", escaped)  # two dashes of an option stay two
 
 
 def csv_cell(text: str) -> str:

@@ -43,8 +43,17 @@ COLUMNS = (
     "findings",
 )
 
-#: Appended where a row has them, because then rows may differ in nothing else.
-FURTHER_COLUMNS = ("engine", "processor", "input_size")
+#: Appended where a row has them: rows may differ in nothing else, or be read by it.
+FURTHER_COLUMNS = (
+    "engine",
+    "processor",
+    "input_size",
+    "control",
+    "baseline_energy_mj",
+    "treatment_energy_mj",
+    "baseline_co2_ug",
+    "treatment_co2_ug",
+)
 
 _COUNTS = ("threads", "batch", "blocks")
 _FIGURES = (
@@ -58,6 +67,10 @@ _FIGURES = (
     "treatment_size_mb",
     "baseline_memory_mb",
     "treatment_memory_mb",
+    "baseline_energy_mj",
+    "treatment_energy_mj",
+    "baseline_co2_ug",
+    "treatment_co2_ug",
 )
 
 #: Version of speedup.json's shape. 1: the first.
@@ -80,7 +93,7 @@ def to_frame(table: SpeedupTable) -> pd.DataFrame:
     frame: pd.DataFrame = pd.DataFrame(rows, columns=columns)
     for column in {*_COUNTS, "input_size"} & {*columns}:
         frame[column] = frame[column].astype(pd.Int64Dtype())
-    for column in _FIGURES:
+    for column in {*_FIGURES} & {*columns}:
         frame[column] = frame[column].astype(float)
     return frame
 

@@ -13,6 +13,7 @@ from orchestrator.report.figures import change, speedup
 from orchestrator.report.notes import (
     METHOD,
     codes,
+    conditions,
     device_title,
     explanations,
     floors_of,
@@ -47,6 +48,7 @@ def to_markdown(table: SpeedupTable) -> str:
         parts.append(f"Weights: {safe(sources)}.")
     for key, rows in sections(table.rows).items():
         parts += [f"## {safe(device_title(rows))}", f"{safe(setting(rows))}."]
+        parts += [f"{safe(line)}." for line in conditions(rows)]
         parts.append(_table(_HEADER, (_cells(row) for row in rows)))
         parts.append("\n".join(f"- {safe(line)}" for line in floors_of(table, key)))
     for sweep in table.sweeps:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from orchestrator.analysis.table import NoiseFloor, Problem, Speedup, SpeedupTable
+from orchestrator.analysis.table import Problem, Speedup, SpeedupTable, Verdict
 from orchestrator.measurement import Finding, Outcome
+from orchestrator.plan import Factors
 from orchestrator.report.clean import clean
 from orchestrator.report.figures import counted, noise_floor
 
@@ -18,6 +19,27 @@ METHOD = (
     "interval of the log ratio. Noise floor: the same for the baseline against itself (A/A). "
     "Faster or slower: the interval excludes 1, the effect is beyond the noise floor, and it "
     "passes Holm's correction over the table at 5 %."
+)
+
+#: The sign of a verdict: it carries the verdict where there is no colour.
+SIGNS = {
+    Verdict.FASTER: "▲",
+    Verdict.SLOWER: "▼",
+    Verdict.INDISTINGUISHABLE: "=",
+    Verdict.INVALID: "✗",
+}
+
+#: In what a setting may differ between rows of one device, and what it is called.
+SETTING = (
+    "runner",
+    "runtime",
+    "delegate",
+    "threads",
+    "batch",
+    "isa",
+    "input_size",
+    "engine",
+    "processor",
 )
 
 
@@ -62,11 +84,46 @@ def section_of(row: Speedup) -> SectionKey:
     )
 
 
+def section_under(device: str, factors: Factors) -> SectionKey:
+    """The section in which a device's rows under these factors stand."""
+    f = factors
+    torch = (f.engine, f.processor) if f.framework == "torch" else ()
+    own = (f.runner, f.runtime, f.delegate, f.threads, f.batch, f.isa, f.input_size)
+    return SectionKey(device, *own, *torch)
+
+
 def sections(rows: Iterable[Speedup]) -> dict[SectionKey, list[Speedup]]:
     found: dict[SectionKey, list[Speedup]] = {}
     for row in rows:
         found.setdefault(section_of(row), []).append(row)
     return found
+
+
+def measured_sections(table: SpeedupTable) -> dict[SectionKey, list[Speedup]]:
+    """Without devices to which nothing was sent."""
+    return {key: rows for key, rows in sections(table.rows).items() if key.threads is not None}
+
+
+def varied(rows: Sequence[Speedup]) -> list[str]:
+    """Which settings differ between rows of one device."""
+    measured = [row for row in rows if row.threads is not None]
+    return [name for name in SETTING if _varies_on_a_device(measured, name)]
+
+
+def _varies_on_a_device(rows: Sequence[Speedup], name: str) -> bool:
+    pairs = {(row.device, getattr(row, name)) for row in rows}
+    return len(pairs) > len({device for device, _ in pairs})
+
+
+def section_labels(rows: Sequence[Speedup]) -> dict[SectionKey, str]:
+    """A short name of each section: the device, and what else varies on one device."""
+    names = varied(rows)
+    return {
+        key: clean(" ".join((key.device, *(f"{name}={getattr(key, name)}" for name in names))))
+        if key.threads is not None
+        else clean(key.device)
+        for key in sections(rows)
+    }
 
 
 def by_model(rows: Iterable[Speedup]) -> dict[str, list[Speedup]]:
@@ -105,6 +162,23 @@ def setting(rows: list[Speedup]) -> str:
     )
 
 
+def conditions(rows: Sequence[Speedup]) -> list[str]:
+    """``conditions uncontrolled: …``, once with the models it holds for, and where energy was
+    read; nothing where nobody knows."""
+    models: dict[str, list[str]] = {}
+    for row in rows:
+        if row.control and row.model not in models.setdefault(row.control, []):
+            models[row.control].append(row.model)
+    lines = [
+        clean(
+            f"conditions {said}" if len(models) == 1 else f"{', '.join(named)}: conditions {said}"
+        )
+        for said, named in models.items()
+    ]
+    sources = _distinct(row.energy_source for row in rows)
+    return [*lines, clean(f"energy from {sources}")] if sources else lines
+
+
 def _distinct(values: Iterable[str]) -> str:
     return "/".join(sorted({value for value in values if value}))
 
@@ -121,19 +195,12 @@ def _code(finding: Finding) -> str:
 
 def floors_of(table: SpeedupTable, section: SectionKey) -> list[str]:
     """A line a model: its noise floor, and why it got no more blocks."""
-
-    def matches(floor: NoiseFloor) -> bool:
-        f = floor.factors
-        own = (floor.device, f.runner, f.runtime, f.delegate, f.threads, f.batch, f.isa)
-        torch = (f.engine, f.processor) if f.framework == "torch" else ()
-        return SectionKey(*own, f.input_size, *torch) == section
-
     why = {row.model: row.stopped for row in table.rows if section_of(row) == section}
     return [
         f"{floor.model}: noise floor {noise_floor(floor)}"
         + (f"; stopped: {why[floor.model]}" if why.get(floor.model) else "")
         for floor in table.noise_floors
-        if matches(floor)
+        if section_under(floor.device, floor.factors) == section
     ]
 
 

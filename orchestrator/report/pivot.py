@@ -5,26 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from rich.cells import cell_len, set_cell_size
+from rich.cells import cell_len
+from rich.text import Text
 
 from orchestrator.analysis.table import Speedup, Verdict
 from orchestrator.report import figures
 from orchestrator.report.clean import clean
+from orchestrator.report.notes import SETTING, SIGNS, codes, varied
 
 _GAP = "  "
-
-#: In what a setting may differ between rows of one device, and what it is called.
-_SETTING = (
-    "runner",
-    "runtime",
-    "delegate",
-    "threads",
-    "batch",
-    "isa",
-    "input_size",
-    "engine",
-    "processor",
-)
+_INDENT = "  "
+_SUPERSCRIPT = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 @dataclass(frozen=True)
@@ -32,57 +23,70 @@ class Pivot:
     """One table of lines ready to print; ``title`` says what its columns do not share."""
 
     title: str
-    lines: tuple[str, ...]
+    lines: tuple[Text, ...]
 
 
-def pivots(rows: Sequence[Speedup], width: int, signs: Mapping[Verdict, str]) -> Iterable[Pivot]:
-    """As many tables as it takes to fit ``width``; none for fewer than two devices."""
+def superscript(number: int) -> str:
+    return str(number).translate(_SUPERSCRIPT)
+
+
+def pivots(
+    rows: Sequence[Speedup], width: int, styles: Mapping[Verdict, str], notes: Mapping[str, int]
+) -> Iterable[Pivot]:
+    """As many tables as it takes to fit ``width``; none for fewer than two devices.
+
+    ``notes`` has the number of each finding's footnote, by its code.
+    """
     devices = list(dict.fromkeys(row.device for row in rows))
     if len(devices) < 2:
         return
-    varied = [name for name in _SETTING if _varies_on_a_device(rows, name)]
-    cells = {(_name(row, varied), row.device): _cell(row, signs) for row in rows}
-    names = list(dict.fromkeys(name for name, _ in cells))
-    first = max(cell_len(name) for name in names)
-    title = "Across devices" + _unlike(rows, varied)
-    for some in _chunks(devices, cells, names, width - first):
+    settings = varied(rows)
+    cells = {(*_name(row, settings), row.device): _cell(row, styles, notes) for row in rows}
+    names: dict[str, list[str]] = {}
+    for model, scheme, _ in cells:
+        if scheme not in names.setdefault(model, []):
+            names[model].append(scheme)
+    first = max(
+        [cell_len(_INDENT + scheme) for schemes in names.values() for scheme in schemes]
+        + [cell_len(model) for model in names]
+    )
+    title = "Across devices" + _unlike(rows, settings)
+    for some in _chunks(devices, cells, width - first):
         yield Pivot(title, tuple(_lines(some, cells, names, first)))
 
 
-def _varies_on_a_device(rows: Sequence[Speedup], name: str) -> bool:
-    pairs = {(row.device, getattr(row, name)) for row in rows if row.threads is not None}
-    return len(pairs) > len({device for device, _ in pairs})
+def _name(row: Speedup, settings: Sequence[str]) -> tuple[str, str]:
+    set_to = [f"{name}={getattr(row, name)}" for name in settings]
+    return clean(row.model), clean(" ".join((row.scheme, *set_to)))
 
 
-def _name(row: Speedup, varied: Sequence[str]) -> str:
-    settings = [f"{name}={getattr(row, name)}" for name in varied]
-    return clean(" ".join((row.model, row.scheme, *settings)))
+def _cell(row: Speedup, styles: Mapping[Verdict, str], notes: Mapping[str, int]) -> Text:
+    shown = "" if row.speedup is None else f"{figures.speedup(row)} "
+    word = " invalid" if row.verdict is Verdict.INVALID else ""
+    text = Text(f"{shown}{SIGNS[row.verdict]}{word}", styles[row.verdict])
+    numbers = [superscript(notes[code]) for code in codes(row)]
+    return text.append(f" {' '.join(numbers)}", "dim") if numbers else text
 
 
-def _cell(row: Speedup, signs: Mapping[Verdict, str]) -> str:
-    shown = figures.NONE if row.speedup is None else f"{figures.significant(row.speedup)}×"
-    return f"{shown} {signs[row.verdict]}"
-
-
-def _unlike(rows: Sequence[Speedup], varied: Sequence[str]) -> str:
+def _unlike(rows: Sequence[Speedup], settings: Sequence[str]) -> str:
     """What else differs from column to column: those speed-ups are not of hardware alone."""
     differing = [
         name
-        for name in (*_SETTING, "runtime_version")
-        if name not in varied
+        for name in (*SETTING, "runtime_version")
+        if name not in settings
         and len({getattr(row, name) for row in rows if row.threads is not None} - {""}) > 1
     ]
     return f" (not the same on each: {', '.join(differing)})" if differing else ""
 
 
 def _chunks(
-    devices: Sequence[str], cells: Mapping[tuple[str, str], str], names: Sequence[str], room: int
+    devices: Sequence[str], cells: Mapping[tuple[str, str, str], Text], room: int
 ) -> Iterable[dict[str, int]]:
     """Devices with their columns' widths, as many at a time as ``room`` takes, at least one."""
     chunk: dict[str, int] = {}
     for device in devices:
-        texts = [clean(device), *(cells.get((name, device), "") for name in names)]
-        wide = max(map(cell_len, texts))
+        texts = [text.plain for (_, _, where), text in cells.items() if where == device]
+        wide = max(map(cell_len, [clean(device), *texts]))
         if chunk and sum(chunk.values()) + wide + len(_GAP) * (len(chunk) + 1) > room:
             yield chunk
             chunk = {}
@@ -92,15 +96,21 @@ def _chunks(
 
 def _lines(
     devices: Mapping[str, int],
-    cells: Mapping[tuple[str, str], str],
-    names: Sequence[str],
+    cells: Mapping[tuple[str, str, str], Text],
+    names: Mapping[str, Sequence[str]],
     first: int,
-) -> Iterable[str]:
-    heads = [set_cell_size(clean(device), wide) for device, wide in devices.items()]
-    yield _GAP.join([" " * first, *heads])
-    for name in names:
-        values = [
-            set_cell_size(cells.get((name, device), figures.NONE), wide)
-            for device, wide in devices.items()
-        ]
-        yield _GAP.join([set_cell_size(name, first), *values])
+) -> Iterable[Text]:
+    heads = [_padded(Text(clean(device)), wide) for device, wide in devices.items()]
+    yield Text(_GAP).join([_padded(Text(""), first), *heads])
+    for model, schemes in names.items():
+        yield Text(model, "bold")
+        for scheme in schemes:
+            values = [
+                _padded(cells.get((model, scheme, device), Text(figures.NONE)), wide)
+                for device, wide in devices.items()
+            ]
+            yield Text(_GAP).join([_padded(Text(_INDENT + scheme), first), *values])
+
+
+def _padded(text: Text, width: int) -> Text:
+    return text.copy().append(" " * (width - cell_len(text.plain)))

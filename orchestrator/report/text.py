@@ -18,9 +18,11 @@ from orchestrator.report import sweep as sweeps
 from orchestrator.report.clean import clean
 from orchestrator.report.notes import (
     METHOD,
+    SIGNS,
     SectionKey,
     by_model,
     codes,
+    conditions,
     device_title,
     explanations,
     floors_of,
@@ -30,17 +32,16 @@ from orchestrator.report.notes import (
     totals,
     weights,
 )
-from orchestrator.report.pivot import pivots
+from orchestrator.report.pivot import pivots, superscript
 
 _GAP = "  "
 _NARROWEST_NAME = 12
 
-#: Sign and style of a verdict: the sign carries it where there is no colour.
-_LOOKS = {
-    Verdict.FASTER: ("▲", "green"),
-    Verdict.SLOWER: ("▼", "red"),
-    Verdict.INDISTINGUISHABLE: ("=", "yellow"),
-    Verdict.INVALID: ("✗", "bold magenta"),
+_STYLES = {
+    Verdict.FASTER: "green",
+    Verdict.SLOWER: "red",
+    Verdict.INDISTINGUISHABLE: "yellow",
+    Verdict.INVALID: "bold magenta",
 }
 
 
@@ -52,7 +53,7 @@ class _Column:
 
 
 _SPEEDUP = _Column("speed-up", figures.speedup)
-_VERDICT = _Column("verdict", lambda row: f"{_LOOKS[row.verdict][0]} {row.verdict.value}")
+_VERDICT = _Column("verdict", lambda row: f"{SIGNS[row.verdict]} {row.verdict.value}")
 _PRECISION = _Column("±", figures.precision, right=True)
 _TIME = _Column("ms", lambda row: figures.change(row.baseline_ms, row.treatment_ms))
 _SIZE = _Column("size MB", lambda row: figures.change(row.baseline_size_mb, row.treatment_size_mb))
@@ -87,17 +88,23 @@ def to_text(table: SpeedupTable, *, width: int, color: bool) -> str:
     _head(console, table)
     for key, rows in sections(table.rows).items():
         _section(console, table, key, rows)
-    for block in pivots(table.rows, width, {v: sign for v, (sign, _) in _LOOKS.items()}):
+    # last, beside its footnotes: a terminal shows the end
+    several = len({row.device for row in table.rows}) > 1
+    notes = {each.code: number for number, each in enumerate(explanations(table), 1)}
+    for block in pivots(table.rows, width, _STYLES, notes):
         console.print()
         _paragraph(console, "", block.title, "bold")
         for line in block.lines:
-            _line(console, Text(line))
+            _line(console, line)
+    if several:
+        signs = ", ".join(f"{sign} {verdict.value}" for verdict, sign in SIGNS.items())
+        _paragraph(console, "", f"{signs}; numbers: findings, below", "dim")
     for sweep in table.sweeps:
         _sweep(console, sweep)
     if table.sweeps:
         console.print()
         _paragraph(console, "", sweeps.METHOD, "dim")
-    _notes(console, table)
+    _notes(console, table, numbered=several)
     return "".join(line.rstrip() + "\n" for line in out.getvalue().splitlines())
 
 
@@ -118,7 +125,8 @@ def _section(
     rows = list(rows)
     console.print()
     _line(console, Text(clean(device_title(rows)), "bold"))
-    _paragraph(console, "", setting(rows))
+    for line in (setting(rows), *conditions(rows)):
+        _paragraph(console, "", line)
     if key.threads is None:
         _unmeasured(console, rows)
         return
@@ -158,8 +166,7 @@ def _fit(rows: Sequence[Speedup], width: int) -> tuple[list[int], tuple[_Column,
 def _row(console: Console, row: Speedup, columns: Sequence[_Column], widths: Sequence[int]) -> None:
     cells = [column.cell(row) for column in columns]
     line = Text(_join("  " + clean(row.scheme), cells, widths, columns))
-    style = _LOOKS[row.verdict][1]
-    line.highlight_words([_VERDICT.cell(row)], style)
+    line.highlight_words([_VERDICT.cell(row)], _STYLES[row.verdict])
     _line(console, line)
     if _SIZE not in columns:
         _paragraph(console, "    ", _beside(row), "dim")
@@ -204,14 +211,15 @@ def _sweep(console: Console, sweep: Sweep) -> None:
         _paragraph(console, "  ", f"✗ {line}")
 
 
-def _notes(console: Console, table: SpeedupTable) -> None:
+def _notes(console: Console, table: SpeedupTable, *, numbered: bool) -> None:
     _list(
         console,
         "Findings",
         [
-            f"{e.code} ({figures.counted(e.comparisons, 'comparison')}): {e.message}. "
+            (f"{superscript(number)} " if numbered else "")
+            + f"{e.code} ({figures.counted(e.comparisons, 'comparison')}): {e.message}. "
             f"Remedy: {e.remedy}."
-            for e in explanations(table)
+            for number, e in enumerate(explanations(table), 1)
         ],
     )
     _list(console, "Trials that did not end ok", [problem(p) for p in table.problems])

@@ -7,9 +7,13 @@ characters it has, so that whatever a runner prints cannot be mistaken for our o
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 
 from orchestrator.runners.base import Evidence
+
+#: The first such line is ours: above it stand values in JSON, which have no line breaks.
+_STDOUT = re.compile(r"^# stdout, ([0-9]{1,12}) characters:\n", re.MULTILINE)
 
 
 def render(argv: Sequence[str], evidence: Evidence) -> str:
@@ -28,3 +32,9 @@ def render(argv: Sequence[str], evidence: Evidence) -> str:
     for name, text in (("stdout", evidence.stdout), ("stderr", evidence.stderr)):
         lines += [f"# {name}, {len(text)} characters:", text]
     return "\n".join(lines) + "\n"
+
+
+def stdout_of(log: str) -> str:
+    """What the runner printed, out of a log's text; empty where there is none in it."""
+    match = _STDOUT.search(log)
+    return "" if match is None else log[match.end() : match.end() + int(match[1])]

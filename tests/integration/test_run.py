@@ -62,6 +62,10 @@ def test_the_report_is_made_again_from_the_journal_alone(lab: Lab) -> None:
     target = lab.folder / "table.md"
     assert lab.run("report", "last", "--format", "markdown", "--output", target).stdout == ""
     assert target.read_text() == written["speedup.md"]
+    page = lab.run("report", "last", "--format", "html").stdout
+    assert page == (run / "report.html").read_text()
+    assert run.name in page and "--suite" in page
+    assert r"\toprule" in lab.run("report", "last", "--format", "latex").stdout
     assert run.name in lab.run("runs").stdout
     assert "complete" in lab.run("runs").stdout
 

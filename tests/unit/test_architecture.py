@@ -24,7 +24,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "runs": {"runners", "plan", "measurement", "errors"},
     "analysis": {"runs", "plan", "measurement", "errors"},
     "schedule": {"runs", "plan", "measurement"},
-    "report": {"analysis", "plan", "measurement", "errors", "printable"},
+    # runs: the page shows the manifest and single times from the logs
+    "report": {"analysis", "plan", "measurement", "errors", "printable", "runs"},
     "artifacts": {"errors"},
     # config: the user's own files stand in the suite
     "zoo": {"artifacts", "config", "plan", "errors"},
@@ -42,7 +43,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "cli": {"answer", "commands", "config", "errors", "printable"},
     "__main__": {"cli"},
-    "__init__": set(),
+    "notebook": {"analysis", "report", "runs"},
+    "__init__": {"notebook"},
 }  # fmt: skip
 
 #: Each third-party library stands behind one fence.
@@ -66,6 +68,7 @@ FENCES: dict[str, tuple[str, ...]] = {
     "scipy": ("orchestrator/analysis",),
     "pandas": ("orchestrator/analysis", "orchestrator/report"),
     "vl_convert": ("orchestrator/report/charts.py",),
+    "altair": ("orchestrator/report/drawings.py",),
     "rich": ("orchestrator/console.py", "orchestrator/report"),
 }
 

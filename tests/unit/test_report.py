@@ -163,7 +163,17 @@ def test_a_lost_device_is_one_short_section(table: SpeedupTable) -> None:
 def test_devices_stand_side_by_side(table: SpeedupTable) -> None:
     across = section(lines(table, 100), "Across devices")
     assert across[1].split() == ["here", "cascadelake-1", "pi"]
-    assert re.search(r"full_int8 +3\.\d\d× ▲ +3\.\d\d× ▲ +– ✗", the_line(across, INT8))
+    assert across[2] == "mobilenet_v1"
+    interval = r"3\.\d\d× \[3\.\d\d, 3\.\d\d\] ▲"
+    assert re.search(rf"full_int8 +{interval} ³ +{interval} +✗ invalid ¹$", the_line(across, INT8))
+    assert across[-1].startswith("▲ faster, ▼ slower, = indistinguishable, ✗ invalid")
+
+
+def test_a_footnote_is_a_finding(table: SpeedupTable) -> None:
+    found = lines(table, 200)
+    numbered = [line.split()[:2] for line in section(found, "Findings")[1:]]
+    assert [n for n, _ in numbered] == ["¹", "²", "³", "⁴"][: len(numbered)]
+    assert ["³", "truncated"] in numbered
 
 
 def test_many_devices_are_split_to_fit(table: SpeedupTable) -> None:
@@ -207,6 +217,20 @@ def test_an_empty_table_says_so() -> None:
 
 
 # -- csv and json
+
+
+def test_conditions_and_energy_are_said_where_they_are_known(table: SpeedupTable) -> None:
+    first, *others = table.rows
+    known = dataclasses.replace(
+        first, control="uncontrolled: no governor", baseline_energy_mj=2.5, energy_source="RAPL"
+    )
+    told = dataclasses.replace(table, rows=(known, *others))
+    assert "conditions uncontrolled: no governor" in lines(told, 100)
+    assert "energy from RAPL." in render(told, "markdown").splitlines()
+    header, row, *_ = render(told, "csv").splitlines()
+    cells = dict(zip(header.split(","), row.split(","), strict=True))
+    assert (cells["control"], cells["baseline_energy_mj"]) == ("uncontrolled: no governor", "2.5")
+    assert "control" not in render(table, "csv").splitlines()[0]
 
 
 def test_csv_has_the_columns_of_the_contract_and_a_line_a_row(table: SpeedupTable) -> None:
@@ -335,7 +359,8 @@ def test_ratios(ratio: tuple[float | None, float | None, float | None], shown: s
 def test_reports_are_written_whole(table: SpeedupTable, tmp_path: Path) -> None:
     (tmp_path / "speedup.csv").write_text("old")
     written = write_reports(table, tmp_path)
-    assert [path.name for path in written] == ["speedup.csv", "speedup.json", "speedup.md"]
+    names = ["speedup.csv", "speedup.json", "speedup.md", "report.html"]
+    assert [path.name for path in written] == names
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(p.name for p in written)
     assert (tmp_path / "speedup.csv").read_text(encoding="utf-8") == render(table, "csv")
     assert (tmp_path / "speedup.md").stat().st_mode & 0o777 == 0o644
@@ -347,7 +372,7 @@ def test_a_folder_that_cannot_be_written_is_named(table: SpeedupTable, tmp_path:
 
 
 def test_an_unknown_format_is_refused_with_those_there_are(table: SpeedupTable) -> None:
-    with pytest.raises(UsageError, match="text, csv, json, markdown"):
+    with pytest.raises(UsageError, match="text, csv, json, markdown, latex, html"):
         render(table, "pdf")
 
 

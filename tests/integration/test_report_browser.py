@@ -1,0 +1,127 @@
+"""The page in a real browser, offline: light and dark, wide and phone, with a full fleet."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from orchestrator.analysis import analyse
+from orchestrator.report import charts, render
+from tests import pages
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Dialog
+
+_CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+#: nine devices × ten models × five schemes
+_LARGEST_BYTES = 5_000_000
+
+pytestmark = [
+    pytest.mark.skipif(_CHROMIUM is None, reason="there is no chromium on PATH"),
+    pytest.mark.skipif(not charts.available(), reason="needs the extra `charts`"),
+]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+    # as root, which containers are, Chromium refuses its own sandbox
+    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+    with playwright.sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=_CHROMIUM, args=arguments)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    record = pages.run()
+    table = pages.full(analyse(record))
+    assert len(table.rows) == 9 * 10 * 4
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    text = render(table, "html", background=pages.background(record))
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+_OVERFLOW = "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
+#: Text that its own background swallows: below 3 : 1 nobody can read it.
+_CONTRAST = """() => {
+  const channel = c => (c /= 255) <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
+  const light = colour => {
+    const [r, g, b] = colour.match(/[0-9.]+/g).map(Number);
+    return 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b);
+  };
+  const paper = light(getComputedStyle(document.body).backgroundColor);
+  const worst = {};
+  for (const node of document.querySelectorAll("h1,h2,p,td,th,summary,.verdict,a,svg text")) {
+    if (node.closest("#heat-map svg")) continue;  // its cells bring their own background
+    const style = getComputedStyle(node);
+    const colour = node.tagName === "text" ? style.fill : style.color;
+    const ink = light(colour);
+    const ratio = (Math.max(ink, paper) + 0.05) / (Math.min(ink, paper) + 0.05);
+    if (ratio < 3) worst[colour] = node.textContent.slice(0, 40);
+  }
+  return [paper, worst];
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [(1400, 900), (390, 844)], ids=["wide", "phone"])
+def test_the_page_reads_well(
+    browser: Browser, page_file: Path, scheme: Any, size: tuple[int, int]
+) -> None:
+    context = browser.new_context(
+        viewport={"width": size[0], "height": size[1]}, color_scheme=scheme, offline=True
+    )
+    page = context.new_page()
+    asked: list[str] = []
+    said: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.goto(page_file.as_uri())
+    assert asked == [page_file.as_uri()]
+    assert said == []  # a style that the policy refuses is said here as well
+    shown = page.eval_on_selector_all("section", "all => all.map(one => one.id)")
+    assert {"table", "published", "forest", "bars", "heat-map", "devices", "repeat"} <= {*shown}
+    page.eval_on_selector_all("details", "all => all.forEach(one => one.open = true)")
+    whole, window = page.evaluate(_OVERFLOW)
+    assert whole <= window == size[0]
+    assert page.locator("svg").count() == 1 + 9 * 5
+    for chart in page.locator("svg").all()[:7]:
+        box = chart.bounding_box()
+        assert box is not None and box["width"] > 100 and box["height"] > 100
+    paper, unreadable = page.evaluate(_CONTRAST)
+    assert (paper > 0.5) == (scheme == "light")
+    assert unreadable == {}
+    context.close()
+
+
+def test_a_hostile_page_runs_nothing(browser: Browser, tmp_path: Path) -> None:
+    table, behind = pages.hostile()
+    path = tmp_path / "hostile.html"
+    path.write_text(render(table, "html", background=behind), encoding="utf-8")
+    page = browser.new_page()
+    said: list[str] = []
+
+    def dismiss(dialog: Dialog) -> None:
+        said.append(dialog.message)
+        dialog.dismiss()
+
+    page.on("dialog", dismiss)
+    page.on("console", lambda message: said.append(message.text))
+    page.goto(path.as_uri())
+    page.wait_for_load_state("networkidle")
+    assert said == []
+    assert page.locator("script, img").count() == 0
+    assert "alert(1)" in page.inner_text("body")
+
+
+def test_a_full_fleets_page_can_be_mailed(page_file: Path) -> None:
+    assert page_file.stat().st_size < _LARGEST_BYTES

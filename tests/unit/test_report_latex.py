@@ -1,0 +1,67 @@
+"""LaTeX: escaped, and compiled where there is a LaTeX."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from orchestrator.analysis import analyse
+from orchestrator.report import render
+from orchestrator.report.clean import latex
+from tests import pages
+
+
+@pytest.mark.parametrize(
+    ("text", "escaped"),
+    [
+        ("full_int8 & 50 %", r"full\_int8 \& 50 \%"),
+        (r"\input{/etc/passwd}", r"\textbackslash{}input\{/etc/passwd\}"),
+        ("a^b~c#d$e", r"a\textasciicircum{}b\textasciitilde{}c\#d\$e"),
+        ("--resume ---", "-{}-resume -{}-{}-"),
+        ("3.21× ±2 → 1 ÷ 2 – x…", r"3.21$\times$ $\pm$2 $\to$ 1 $\div$ 2 \textendash{} x\ldots{}"),
+        ("é 中 \x1b[31m\u202e", "é [U+4E2D]"),
+    ],
+)
+def test_escaping(text: str, escaped: str) -> None:
+    assert latex(text) == escaped
+
+
+def test_a_section_is_a_table_with_booktabs() -> None:
+    table = pages.full(analyse(pages.run(devices=2, models=4)))
+    shown = render(table, "latex")
+    assert shown.count(r"\begin{table}") == shown.count(r"\end{table}") == 2
+    for rule in (r"\toprule", r"\bottomrule"):
+        assert shown.count(rule) == 2
+    rows = [line for line in shown.splitlines() if line.startswith("{}")]
+    assert len(rows) == len(table.rows)
+    assert {len(re.findall(r"(?<!\\)&", row)) for row in rows} == {6}
+    assert re.search(
+        r"\{\}dynamic\\_range & \d\.\d\d\$\\times\$ \[\d\.\d\d, \d\.\d\d\] & \$\\bl", shown
+    )
+    numbers = {int(n) for row in rows for n in re.findall(r"\[(\d+)\]", row.rpartition("&")[2])}
+    explained = {int(n) for n in re.findall(r"footnotesize \[(\d+)\] \\texttt", shown)}
+    assert numbers <= explained
+
+
+@pytest.mark.parametrize("which", ["usual", "hostile"])
+def test_it_compiles(tmp_path: Path, which: str) -> None:
+    if shutil.which("pdflatex") is None:
+        pytest.skip("there is no pdflatex on PATH")
+    table = analyse(pages.run(devices=2, models=4)) if which == "usual" else pages.hostile()[0]
+    shown = render(table, "latex")
+    needed = "".join(re.findall(r"\\usepackage(?:\[\w+\])?\{\w+\}", shown.split(r"\begin")[0]))
+    document = rf"\documentclass{{article}}{needed}\begin{{document}}{shown}\end{{document}}"
+    (tmp_path / "paper.tex").write_text(document, encoding="utf-8")
+    done = subprocess.run(
+        ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "paper"],
+        cwd=tmp_path, capture_output=True, timeout=120, check=False,
+    )  # fmt: skip
+    log = (tmp_path / "paper.log").read_text(encoding="utf-8", errors="replace")
+    if "not found" in log:
+        pytest.skip("this LaTeX lacks booktabs or amssymb")
+    assert done.returncode == 0, log[-2000:]
+    assert (tmp_path / "paper.pdf").stat().st_size > 1000
