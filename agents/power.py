@@ -24,7 +24,7 @@ from agents.sysfs import Tree, to_float
 #: A reading takes some tens of microseconds: less than a thousandth of one CPU.
 INTERVAL_S = 0.25
 #: ``vcgencmd`` is a process, of some milliseconds.
-PMIC_INTERVAL_S = 1.0
+PMIC_INTERVAL_S = 0.4
 #: Beyond this every second sample goes, and they come half as often.
 MAX_SAMPLES = 1000
 VCGENCMD = "vcgencmd"
