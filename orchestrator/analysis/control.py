@@ -66,7 +66,7 @@ def _pinning(records: Sequence[TrialRecord]) -> tuple[bool, str]:
 def _is_pinned(record: TrialRecord) -> bool:
     """No more CPUs than threads: then the scheduler has nothing to move."""
     pinned = (record.conditions or {}).get("pinned")
-    return bool(pinned) and len(pinned) <= record.trial.factors.threads
+    return pinned is not None and len(pinned) <= record.trial.factors.threads
 
 
 def _governor(records: Sequence[TrialRecord]) -> tuple[bool, str]:

@@ -23,8 +23,9 @@ SCHEMA = 1
 STAGE, RESULT, ERROR = ("@orchestrate-stage ", "@orchestrate-result ", "@orchestrate-error ")
 
 #: A third of the steady phase with fewer inferences says nothing about its median.
-DRIFT_MIN_THIRD = 5
-#: Of 40 trials without drift one in ten thousand or so lies beyond four standard errors.
+DRIFT_MIN_THIRD = 10
+#: Of simulated phases of 30 inferences with log-normal noise and no drift, at most one in 200 lies
+#: beyond; of longer ones fewer.
 DRIFT_ERRORS = 4.0
 
 _STAGES = {
