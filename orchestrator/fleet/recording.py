@@ -11,7 +11,7 @@ from agents.protocol import Conditions, Event, Gate, TrialRequest
 from orchestrator.errors import AgentError
 from orchestrator.fleet.provision import Blob
 from orchestrator.measurement import Energy, Measurement, Outcome
-from orchestrator.plan import DevicePlan, RunSettings, Trial, TrialKind, Variant
+from orchestrator.plan import DevicePlan, GateSettings, RunSettings, Trial, TrialKind, Variant
 from orchestrator.runners import circumstances
 from orchestrator.runners.base import Command, Evidence, Files, Reading
 from orchestrator.runners.circumstances import Circumstances
@@ -94,14 +94,11 @@ class Recorder:
         """Only what measures time needs the machine still, and only there energy is of use."""
         if trial.kind is not TrialKind.TIMING:
             return Conditions()
-        gate = self._settings.gate
         return Conditions(
             pin=trial.factors.threads if self._target.pin else None,
             tune=self._target.tune,
             energy=self._target.energy,
-            gate=None
-            if gate is None
-            else Gate(_bound(gate.load), gate.temperature_c, gate.timeout_s),
+            gate=_gate(self._settings.gate),
         )
 
     def write(self, event: Event) -> None:
@@ -202,9 +199,15 @@ class Recorder:
 _AS_TOLD = ("attempt", "rusage", "machine_lock", "conditions", "health_before", "health")
 
 
-def _bound(load: float) -> float | None:
-    """A bound that nothing can exceed is none: the agent need not look."""
-    return load if load < 1 else None
+def _gate(settings: GateSettings | None) -> Gate | None:
+    """What the agent waits for; None where nothing can be out of bounds, so that it need not look.
+
+    A load of 1 is one that nothing can exceed.
+    """
+    if settings is None or (settings.load >= 1 and settings.temperature_c is None):
+        return None
+    load = settings.load if settings.load < 1 else None
+    return Gate(load, settings.temperature_c, settings.timeout_s)
 
 
 def evidence_from(event: Mapping[str, Any], *, device: str) -> Evidence:

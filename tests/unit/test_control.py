@@ -16,8 +16,8 @@ from orchestrator.runs.records import TrialRecord
 from tests.analysis_runs import ok, run_of
 
 FIXED = {"governor": "performance", "turbo": False}
-PINNED = {"pinned": [3], "tuned": {}, "reasons": [], "gate": None}
-FREE = {"pinned": None, "tuned": {}, "reasons": [], "gate": None}
+PINNED: dict[str, Any] = {"pinned": [3], "tuned": {}, "reasons": [], "gate": None}
+FREE: dict[str, Any] = {"pinned": None, "tuned": {}, "reasons": [], "gate": None}
 
 
 def records(conditions: Mapping[str, Any] | None, before: Mapping[str, Any]) -> list[TrialRecord]:
