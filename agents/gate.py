@@ -12,22 +12,28 @@ from agents.sysfs import Tree
 #: How long the load is watched for one answer. The kernel counts in ticks of 10 ms a CPU, so on two
 #: CPUs one tick is 2.5 % of it.
 WINDOW_S = 0.2
+#: So many looks at who can run, so far apart, come before: most machines are idle, and need not be
+#: watched. A process that computes all the time is in each of them.
+GLANCES = 3
+GLANCE_S = 0.005
 
 
 def wait(tree: Tree, gate: Gate, pause: Callable[[float], bool]) -> Json:
     """How it went: ``waited_s``, ``timed_out``, and the last ``load`` and ``temperature_c`` seen.
 
     ``pause`` sleeps for so many seconds, and is true where the trial was called off. ``load`` is
-    the share of all CPUs' time spent at work. What the node does not tell cannot hold a trial up.
+    the share of all CPUs' time spent at work, None where a few glances found nobody else at work.
+    What the node does not tell cannot hold a trial up.
     """
     start = time.monotonic()
+    watched = gate.load is not None and not _alone(tree, pause)
     while True:
-        load = _load(tree, pause) if gate.load is not None else None
+        load = _load(tree, pause) if watched else None
         temperature_c = sensors.temperature_c(tree)
         quiet = _within(load, gate.load) and _within(temperature_c, gate.temperature_c)
         waited_s = time.monotonic() - start
         over = waited_s >= gate.timeout_s
-        if quiet or over or pause(0.0 if gate.load is not None else WINDOW_S):
+        if quiet or over or pause(0.0 if watched else WINDOW_S):
             return {
                 "waited_s": round(time.monotonic() - start, 3),
                 "timed_out": not quiet and over,
@@ -36,6 +42,17 @@ def wait(tree: Tree, gate: Gate, pause: Callable[[float], bool]) -> Json:
                 "temperature_c": temperature_c,
                 "temperature_bound_c": gate.temperature_c,
             }
+
+
+def _alone(tree: Tree, pause: Callable[[float], bool]) -> bool:
+    """Whether we were the only one that could run, each time we looked."""
+    for number in range(GLANCES):
+        if number:
+            pause(GLANCE_S)
+        running = health.running_processes(tree)
+        if running is None or running > 1:
+            return False
+    return True
 
 
 def _load(tree: Tree, pause: Callable[[float], bool]) -> Optional[float]:

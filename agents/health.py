@@ -67,6 +67,11 @@ def _spread(values: List[float]) -> Optional[Json]:
     return {"min": min(values), "mean": round(mean, 3), "max": max(values), "count": len(values)}
 
 
+def running_processes(tree: Tree) -> Optional[int]:
+    """How many tasks run or could run now, the one that asks among them."""
+    return _stat_number((tree.read("/proc/stat") or "").splitlines(), "procs_running")
+
+
 def _stat_number(stat: List[str], key: str) -> Optional[int]:
     for line in stat:
         name, _, value = line.partition(" ")

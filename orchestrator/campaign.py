@@ -348,7 +348,10 @@ def _materials(
         inputs={each["name"]: tuple(each["input"]) for each in own if each.get("input")},
         blobs={v: Blob(m.sha256, m.path, m.size_bytes) for v, m in models.items()},
         binaries={d: Blob(b.sha256, b.path, b.size_bytes) for d, b in binaries.items()},
-        unpinned=frozenset(b.device for b in manifest.binaries if not b.pinned),
+        # a file of the user's own is what he means it to be, and its hash is in the manifest
+        unpinned=frozenset(
+            b.device for b in manifest.binaries if not b.pinned and "://" in b.source
+        ),
     )
 
 

@@ -34,7 +34,7 @@ class Circumstances:
 
     ``during`` is what lies between the two snapshots (``agents.health.difference``). ``conditions``
     and ``rusage`` are as the agent tells them. ``unpinned_binary``: the binary that ran was
-    fetched for this run, and no hash of it was known before.
+    fetched from an address for this run, and no hash of it was known before.
     """
 
     during: Mapping[str, Any] = field(default_factory=dict)
@@ -219,5 +219,5 @@ def _unpinned_binary(seen: Circumstances) -> Finding | None:
         "unpinned_binary",
         "nothing said beforehand which benchmark_model this must be: a nightly build of another "
         "day moves figures by some 10 %",
-        "give its `sha256:` in the inventory; later runs of these models keep to it by themselves",
+        "give its `sha256:` in the inventory; later runs keep to this one by themselves",
     )

@@ -91,6 +91,11 @@ def test_an_address_is_fetched_once_and_pinned_from_then_on(
     )
     assert first["sha256"] == hashlib.sha256(stand_in.read_bytes()).hexdigest() == second["sha256"]
     assert (first["pinned"], second["pinned"]) == (False, True)
+    codes = [
+        {f["code"] for event in lab.events("finished", run) for f in event["findings"]}
+        for run in lab.runs()
+    ]
+    assert ["unpinned_binary" in each for each in codes] == [True, False]
 
 
 def test_a_binary_for_another_machine_stops_that_device_only(lab: Lab, stand_in: Path) -> None:

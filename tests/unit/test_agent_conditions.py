@@ -281,6 +281,13 @@ def test_it_waits_until_the_load_is_gone(tmp_path: Path) -> None:
     assert len(list(steps)) == 1
 
 
+def test_who_is_alone_is_not_watched(tmp_path: Path) -> None:
+    tree = plant(tmp_path, {"/proc/stat": "cpu  0 0 0 0 0 0 0 0 0 0\nprocs_running 1"})
+    told = gate.wait(tree, Gate(0.1, None, 60), lambda _: False)
+    assert (told["timed_out"], told["load"]) == (False, None)
+    assert told["waited_s"] < gate.WINDOW_S
+
+
 def test_it_gives_up_and_says_so(tmp_path: Path) -> None:
     tree = plant(tmp_path, {**stat(0, 0), **hot(91_000)})
     told = gate.wait(tree, Gate(0.1, 70.0, 0), sleeper(tmp_path, iter([stat(0, 100)])))
