@@ -27,6 +27,9 @@ PROTOCOL = (
     "gate: {load: 1}, timeout: 60}"
 )
 
+#: Findings of what else happens on the machine that runs the tests.
+SURROUNDINGS = {"load", "steal", "clock_jump", "frequency_changed", "throttled", "drift"}
+
 Event = Mapping[str, Any]
 
 

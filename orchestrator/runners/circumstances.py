@@ -17,6 +17,9 @@ from orchestrator.plan import Trial, TrialKind
 #: Of all CPUs' time. On two CPUs this is a fifth of one: enough to be on the trial's CPU now and
 #: then. It is also the gate's default, so that what passes the gate is not then complained of.
 LOAD_SHARE = 0.1
+#: Of all CPUs together, in seconds: the kernel counts in ticks of 10 ms a CPU, and of a shorter
+#: trial what surrounds it (forking it, reading its output) would be taken for others' work.
+MIN_CPU_S = 1.0
 #: Of the time that CPUs had work to do. As much as the precision asked for by default.
 STEAL_SHARE = 0.02
 #: The kernel slews a clock by 500 ppm at most; what goes beyond is a step.
@@ -163,7 +166,7 @@ def load_share(seen: Circumstances) -> float | None:
     """The share of all CPUs' time that others than the trial spent at work; None if untold."""
     busy, total = seen.during.get("busy_s"), seen.during.get("cpu_s")
     own = (seen.rusage.get("user_s"), seen.rusage.get("sys_s"))
-    if busy is None or not total or None in own:
+    if busy is None or total is None or total < MIN_CPU_S or None in own:
         return None
     # the kernel counts the machine's time by ticks and the trial's exactly
     return max(0.0, float(busy) - float(own[0] or 0) - float(own[1] or 0)) / float(total)
@@ -171,7 +174,8 @@ def load_share(seen: Circumstances) -> float | None:
 
 def _steal(during: Mapping[str, Any]) -> Finding | None:
     steal, busy = during.get("steal_s"), during.get("busy_s")
-    if not steal or busy is None or steal / (steal + busy) <= STEAL_SHARE:
+    long_enough = (during.get("cpu_s") or 0.0) >= MIN_CPU_S
+    if not steal or not long_enough or busy is None or steal / (steal + busy) <= STEAL_SHARE:
         return None
     return Finding(
         "steal",

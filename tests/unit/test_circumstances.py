@@ -60,6 +60,7 @@ def test_what_happened_meanwhile(during: dict[str, Any], code: str) -> None:
         {"busy_s": 4.0},  # ticks that missed some of the trial's own time
         {"busy_s": None},
         {"cpu_s": 0.0},
+        {"cpu_s": 0.9, "busy_s": 9.0, "steal_s": 5.0},  # some ninety ticks
         {"steal_s": 0.1},
         {"clock_jump_s": 0.04},
         {"clock_jump_s": None},
