@@ -127,7 +127,8 @@ class Recorder:
             energy = self._energy(event, reading.measurement)
         files = self._files(trial)
         log = self._directory.write_log(
-            trial.trial_id, rawlog.render(self._command(trial).argv, evidence)
+            trial.trial_id,
+            rawlog.render(self._command(trial).argv, evidence, event.fields.get("power")),
         )
         return self._journal.append(
             self._target.device,
