@@ -12,9 +12,11 @@ from agents.sysfs import Tree
 #: How long the load is watched for one answer. The kernel counts in ticks of 10 ms a CPU, so on two
 #: CPUs one tick is 2.5 % of it.
 WINDOW_S = 0.2
-#: So many looks at who can run, so far apart, come before: most machines are idle, and need not be
-#: watched. A process that computes all the time is in each of them.
-GLANCES = 3
+#: Looks at who can run come before, so many at most: most machines are idle, and need not be
+#: watched. So many in a row that find nobody are enough, as a process that computes all the time is
+#: in each; the first ones may meet a controller on this machine that writes the last trial down.
+GLANCES = 10
+ALONE_GLANCES = 3
 GLANCE_S = 0.005
 
 
@@ -45,14 +47,17 @@ def wait(tree: Tree, gate: Gate, pause: Callable[[float], bool]) -> Json:
 
 
 def _alone(tree: Tree, pause: Callable[[float], bool]) -> bool:
-    """Whether we were the only one that could run, each time we looked."""
-    for number in range(GLANCES):
-        if number:
-            pause(GLANCE_S)
+    """Whether we were the only one that could run, some times in a row."""
+    alone = 0
+    for _ in range(GLANCES):
         running = health.running_processes(tree)
-        if running is None or running > 1:
+        if running is None:
             return False
-    return True
+        alone = alone + 1 if running <= 1 else 0
+        if alone == ALONE_GLANCES:
+            return True
+        pause(GLANCE_S)
+    return False
 
 
 def _load(tree: Tree, pause: Callable[[float], bool]) -> Optional[float]:
