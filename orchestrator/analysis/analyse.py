@@ -221,7 +221,7 @@ def _compare(
         treatment_weights=treatment.artifact.weights if treatment.artifact else "",
         stopped=_stopped(run, group),
         failures=dict(sorted(failures.items())),
-        control=control(run.facts.get(group.device, {}), (*baseline.timed, *treatment.timed)),
+        control=control(run.facts.get(group.device, {}), baseline.states + treatment.states),
         baseline_energy_mj=used.baseline_mj,
         treatment_energy_mj=used.treatment_mj,
         baseline_co2_ug=used.baseline_co2_ug,

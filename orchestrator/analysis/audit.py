@@ -37,6 +37,11 @@ class Side:
         )
 
     @cached_property
+    def states(self) -> Counter[control.State]:
+        """What held while those ran, with how many trials each."""
+        return control.states(self.timed)
+
+    @cached_property
     def contents(self) -> frozenset[str]:
         """The SHA-256 of every file that ran, or would have run, under this scheme's name."""
         ran = {r.artifact_sha256 for r in self.records if r.artifact_sha256}

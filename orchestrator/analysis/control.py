@@ -6,7 +6,8 @@ Judged by what held while the trials ran, whoever brought it about. Pure.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.runs.records import TrialRecord
@@ -27,18 +28,49 @@ def forbids(code: str, concerned: int, timed: int) -> bool:
     return code in SLOWED and concerned > MOST_SLOWED * timed
 
 
-def control(facts: Mapping[str, Any], records: Iterable[TrialRecord]) -> str:
+@dataclass(frozen=True)
+class State:
+    """What held while one trial ran: hashable, since the trials of a run share a few of them.
+
+    ``recorded`` is false where nothing says so. ``pinned``: to no more CPUs than it has threads,
+    so that the scheduler has nothing to move. ``reasons``: why not all that was asked for held.
+    """
+
+    recorded: bool
+    pinned: bool
+    governor: str | None
+    turbo: bool | None
+    reasons: tuple[str, ...]
+
+
+def states(records: Iterable[TrialRecord]) -> Counter[State]:
+    """The states of these trials, with how many ran in each."""
+    return Counter(map(_state, records))
+
+
+def _state(record: TrialRecord) -> State:
+    conditions = dict(record.conditions or {})
+    before = dict(record.health_before or {})
+    pinned = conditions.get("pinned")
+    return State(
+        recorded=record.conditions is not None,
+        pinned=pinned is not None and len(pinned) <= record.trial.factors.threads,
+        governor=before.get("governor"),
+        turbo=before.get("turbo"),
+        reasons=tuple(conditions.get("reasons", ())),
+    )
+
+
+def control(facts: Mapping[str, Any], seen: Counter[State]) -> str:
     """``controlled``, ``partly controlled`` or ``uncontrolled``, a colon, and why in a few words.
 
-    ``records``: the timing trials of both sides that ended ok; empty text without any.
+    ``seen``: the states of the timing trials of both sides that ended ok; empty text without any.
     """
-    records = list(records)
-    if not records:
+    if not seen:
         return ""
-    told = [record for record in records if record.conditions is not None]
-    if len(told) < len(records):
+    if not all(state.recorded for state in seen):
         return "uncontrolled: nothing is recorded of the conditions"
-    held, lacking = _sorted_out(told)
+    held, lacking = _sorted_out(seen)
     outside = _outside(facts)
     word = "partly controlled" if held else "uncontrolled"
     if held and not lacking and not outside:
@@ -46,61 +78,48 @@ def control(facts: Mapping[str, Any], records: Iterable[TrialRecord]) -> str:
     return f"{word}: {'; '.join([*held, *lacking, *outside])}"
 
 
-def _sorted_out(records: Sequence[TrialRecord]) -> tuple[list[str], list[str]]:
+def _sorted_out(seen: Counter[State]) -> tuple[list[str], list[str]]:
     """What held in every trial, and what did not, in words."""
     held: list[str] = []
     lacking: list[str] = []
-    for good, words in (_pinning(records), _governor(records), _turbo(records)):
+    for good, words in (_pinning(seen), _governor(seen), _turbo(seen)):
         if words:
             (held if good else lacking).append(words)
     return held, lacking
 
 
-def _pinning(records: Sequence[TrialRecord]) -> tuple[bool, str]:
-    free = [r for r in records if not _is_pinned(r)]
-    if not free:
+def _pinning(seen: Counter[State]) -> tuple[bool, str]:
+    if all(state.pinned for state in seen):
         return True, "pinned to CPUs of its own"
-    return False, _because(free, "pinning", "not pinned (`pin: true` or `tune: true`)")
+    return False, _because(seen, "pinning", "not pinned (`pin: true` or `tune: true`)")
 
 
-def _is_pinned(record: TrialRecord) -> bool:
-    """No more CPUs than threads: then the scheduler has nothing to move."""
-    pinned = (record.conditions or {}).get("pinned")
-    return pinned is not None and len(pinned) <= record.trial.factors.threads
+def _governor(seen: Counter[State]) -> tuple[bool, str]:
+    names = sorted({state.governor for state in seen if state.governor is not None})
+    told = f"governor {' and '.join(names)}" if names else "the clock is not told"
+    if {state.governor for state in seen} <= _FIXED:
+        return True, told
+    return False, _because(seen, "governor", f"{told} (`tune: true` sets performance)")
 
 
-def _governor(records: Sequence[TrialRecord]) -> tuple[bool, str]:
-    seen = {_before(r, "governor") for r in records}
-    if seen <= _FIXED:
-        return True, f"governor {' and '.join(sorted(map(str, seen)))}"
-    names = sorted({name for name in seen if isinstance(name, str)})
-    default = f"governor {' and '.join(names)}" if names else "the clock is not told"
-    return False, _because(records, "governor", f"{default} (`tune: true` sets performance)")
-
-
-def _turbo(records: Sequence[TrialRecord]) -> tuple[bool, str]:
+def _turbo(seen: Counter[State]) -> tuple[bool, str]:
     """A machine without a switch has no turbo to speak of, or hides it: nothing is said."""
-    seen = {_before(r, "turbo") for r in records}
-    if seen == {None}:
+    settings = {state.turbo for state in seen}
+    if settings == {None}:
         return True, ""
-    if seen == {False}:
+    if settings == {False}:
         return True, "turbo off"
-    return False, _because(records, "turbo", "turbo on (`tune: true` turns it off)")
+    return False, _because(seen, "turbo", "turbo on (`tune: true` turns it off)")
 
 
-def _because(records: Sequence[TrialRecord], what: str, otherwise: str) -> str:
+def _because(seen: Counter[State], what: str, otherwise: str) -> str:
     """The agent's most frequent reason for what it could not do, else ``otherwise``."""
-    reasons = Counter(
-        reason
-        for record in records
-        for reason in (record.conditions or {}).get("reasons", ())
-        if reason.startswith(what + ":")
-    )
+    reasons: Counter[str] = Counter()
+    for state, count in seen.items():
+        for reason in state.reasons:
+            if reason.startswith(what + ":"):
+                reasons[reason] += count
     return min(reasons, key=lambda reason: (-reasons[reason], reason)) if reasons else otherwise
-
-
-def _before(record: TrialRecord, name: str) -> Any:
-    return (record.health_before or {}).get(name)
 
 
 def _outside(facts: Mapping[str, Any]) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from orchestrator.analysis import analyse
-from orchestrator.analysis.control import control
+from orchestrator.analysis.control import control, states
 from orchestrator.analysis.table import Speedup, Verdict
 from orchestrator.measurement import Energy, Finding
 from orchestrator.runs.records import TrialRecord
@@ -64,17 +64,17 @@ def test_control_in_words(
     before: Mapping[str, Any],
     expected: str,
 ) -> None:
-    assert control(facts, records(conditions, before)) == expected
+    assert control(facts, states(records(conditions, before))) == expected
 
 
 def test_one_trial_under_another_governor_is_enough() -> None:
     mixed = [*records(PINNED, FIXED), *records(PINNED, {**FIXED, "governor": "powersave"})]
-    assert control({}, mixed).startswith("partly controlled")
-    assert "performance and powersave" in control({}, mixed)
+    assert control({}, states(mixed)).startswith("partly controlled")
+    assert "performance and powersave" in control({}, states(mixed))
 
 
 def test_without_trials_nothing_is_said() -> None:
-    assert control({}, []) == ""
+    assert control({}, states([])) == ""
 
 
 # --- in the table --------------------------------------------------------------------------------
