@@ -7,6 +7,7 @@ import os
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,10 @@ import pytest
 
 from agents import power
 from agents.sysfs import Tree
+from orchestrator.plan import PhaseSettings, RunSettings
+from orchestrator.runners.judgement import XNNPACK_CREATED
+from orchestrator.runners.registry import runner_named
+from tests import runner_cases
 from tests.lab import Lab
 
 PROTOCOL = (
@@ -76,6 +81,50 @@ def test_a_machine_that_is_left_alone_says_so(lab: Lab) -> None:
     assert all(event["conditions"]["pinned"] is None for event in lab.events("finished"))
     (row,) = rows(lab)
     assert row["control"].startswith(("uncontrolled: not pinned", "partly controlled: "))
+
+
+def test_work_that_begins_in_the_steady_phase_is_drift(built: Path) -> None:
+    """A child on one CPU, which it has to share from the first quarter of its steady phase on."""
+    (model,) = built.glob("mobilenet_v1-float32-*.tflite")
+    settings = RunSettings(PhaseSettings(5, 0.0), PhaseSettings(30, 4.0), timeout_s=60.0)
+    trial = runner_cases.a_trial(runner="litert", runtime="any")
+    files = runner_cases.files(size=model.stat().st_size)
+    runner = runner_named("litert")
+    command = runner.command(trial, settings, files)
+    argv = [word.replace(f"{{blob:{files.model_sha256}}}", str(model)) for word in command.argv[3:]]
+    cpu = str(max(os.sched_getaffinity(0)))
+    child = subprocess.Popen(
+        ["taskset", "-c", cpu, sys.executable, "-m", "agents.litert", *argv],
+        cwd=runner_cases.ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert child.stdout is not None
+    said = ""
+    while not said.endswith("@orchestrate-stage steady\n"):
+        line = child.stdout.readline()
+        assert line, said
+        said += line
+    time.sleep(1.0)
+    hogs = [
+        subprocess.Popen(["taskset", "-c", cpu, sys.executable, "-c", "while True: pass"])
+        for _ in range(3)
+    ]
+    try:
+        said += child.stdout.read()
+        assert child.wait() == 0
+    finally:
+        for hog in hogs:
+            hog.kill()
+            hog.wait()
+    reading = runner.read(trial, settings, files, runner_cases.evidence(said, XNNPACK_CREATED))
+    assert reading.measurement is not None, reading.reason
+    assert reading.measurement.steady_window_s is not None
+    begun, ended = reading.measurement.steady_window_s
+    assert 4.0 <= ended - begun < 30.0
+    (drift,) = (finding for finding in reading.findings if finding.code == "drift")
+    assert "slower" in drift.message
 
 
 @pytest.mark.skipif(
