@@ -38,7 +38,7 @@ def main(argv: Optional[List[str]] = None) -> int:
 def _serve(options: argparse.Namespace) -> int:
     from agents import daemon
 
-    return daemon.serve(options.home, options.idle_s)
+    return daemon.serve(options.home, options.idle_s, options.root)
 
 
 def _attach(options: argparse.Namespace) -> int:
@@ -99,6 +99,9 @@ def _parser() -> argparse.ArgumentParser:
             metavar="SECONDS",
             help="the daemon ends after so long without trials and connections (default 1800)",
         )
+    serve.add_argument(
+        "--root", default="/", metavar="DIR", help="where /proc and /sys are (default /)"
+    )
     _command(commands, "ask", "pass one request on stdin to the daemon, if one runs")
     put = _command(commands, "put", "store a file that comes in on stdin")
     put.add_argument("sha256", metavar="SHA256", type=_sha256)

@@ -172,7 +172,7 @@ def _clocks(tree: Tree, cpus: CpuInfo) -> Json:
         "min_mhz": _mhz(min((khz for khz in low if khz), default=None)),
         "max_mhz": _mhz(max((khz for khz in high if khz), default=None)),
         "base_mhz": _base_mhz(tree, cpus),
-        "turbo": _turbo(tree),
+        "turbo": sensors.turbo(tree),
     }
 
 
@@ -192,16 +192,12 @@ def _base_mhz(tree: Tree, cpus: CpuInfo) -> Optional[float]:
     return None if ghz is None else round(ghz * 1000, 3)
 
 
-def _turbo(tree: Tree) -> Optional[bool]:
-    disabled = tree.flag(CPUS + "/intel_pstate/no_turbo")
-    return tree.flag(CPUS + "/cpufreq/boost") if disabled is None else not disabled
-
-
 def _use(tree: Tree) -> Json:
-    return {"cpus_allowed": _cpus_allowed(tree), "cpu_quota": cgroup.cpu_quota(tree)}
+    return {"cpus_allowed": cpus_allowed(tree), "cpu_quota": cgroup.cpu_quota(tree)}
 
 
-def _cpus_allowed(tree: Tree) -> Optional[List[int]]:
+def cpus_allowed(tree: Tree) -> Optional[List[int]]:
+    """The CPUs that this process, and so what it starts, may use."""
     if tree.is_live:
         return sorted(os.sched_getaffinity(0))
     match = re.search(r"^Cpus_allowed_list:\s*(\S*)$", tree.read("/proc/self/status") or "", re.M)

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 import traceback
+from dataclasses import dataclass
 from typing import Any, Dict, NoReturn, Optional, Set
 
 from agents import home
@@ -21,7 +22,9 @@ from agents.errors import EXIT_FAILED, EXIT_HELD, AgentError
 from agents.launch import StartError, become_subreaper
 from agents.service import Connection, Context
 from agents.spool import SpoolError
+from agents.sysfs import Tree
 from agents.trial_queue import TrialQueue
+from agents.tuning import Tuner
 from agents.worker import Worker
 
 #: How long a daemon that was told to stop may take to end its trial and write that down.
@@ -31,9 +34,10 @@ MAX_CONNECTIONS = 64
 _LOG_TAIL_BYTES = 4096
 
 
-def serve(home_path: str, idle_s: float) -> int:
+def serve(home_path: str, idle_s: float, root: str = "/") -> int:
     """Start the daemon of this home in the background; returns when it listens.
 
+    ``root`` is where the files are by which Linux describes the machine.
     Raises AgentError: exit code 3 where there is one already.
     """
     agent_hash, archive = home.identity()
@@ -42,7 +46,7 @@ def serve(home_path: str, idle_s: float) -> int:
     child = os.fork()
     if child == 0:
         os.close(report_r)
-        _detached(path, agent_hash, archive, idle_s, report_w)
+        _detached(Site(path, agent_hash, archive, idle_s, root), report_w)
     os.close(report_w)
     with os.fdopen(report_r, "rb") as pipe:
         report = pipe.read()
@@ -58,7 +62,18 @@ def serve(home_path: str, idle_s: float) -> int:
     return 0
 
 
-def _detached(path: str, agent_hash: str, archive: str, idle_s: float, report: int) -> NoReturn:
+@dataclass(frozen=True)
+class Site:
+    """What a daemon is started with: its home, which agent it is, and the machine's files."""
+
+    path: str
+    agent_hash: str
+    archive: str
+    idle_s: float
+    root: str
+
+
+def _detached(site: Site, report: int) -> NoReturn:
     """In the forked child: leave the session for good, become the daemon. Never returns."""
     code = EXIT_FAILED
     try:
@@ -70,22 +85,22 @@ def _detached(path: str, agent_hash: str, archive: str, idle_s: float, report: i
         os.close(null)
         home.open_log()
         sys.stdout = sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
-        code = _run(path, agent_hash, archive, idle_s, report)
+        code = _run(site, report)
     except BaseException:  # noqa: BLE001 (a forked child must not return into its parent's code)
         home.log(f"the agent died: {traceback.format_exc()}")
     finally:
         os._exit(code)
 
 
-def _run(path: str, agent_hash: str, archive: str, idle_s: float, report: int) -> int:
+def _run(site: Site, report: int) -> int:
     try:
-        lock = _take_lock(agent_hash)
-        daemon = Daemon(path, agent_hash, archive, idle_s)
+        lock = _take_lock(site.agent_hash)
+        daemon = Daemon(site)
     except (AgentError, SpoolError, StartError, OSError) as exc:
         home.log(f"cannot start: {exc}")
         _report(report, getattr(exc, "exit_code", EXIT_FAILED), str(exc))
         return EXIT_FAILED
-    home.log(f"agent {agent_hash[:12]} listens in {path}")
+    home.log(f"agent {site.agent_hash[:12]} listens in {site.path}")
     _report(report, 0, "")
     code = daemon.run()
     os.close(lock)
@@ -126,9 +141,9 @@ def _take_lock(agent_hash: str) -> int:
 class Daemon:
     """Everything that lives as long as the process. Raises SpoolError, StartError, OSError."""
 
-    def __init__(self, path: str, agent_hash: str, archive: str, idle_s: float) -> None:
+    def __init__(self, site: Site) -> None:
         become_subreaper()
-        self._idle_s = idle_s
+        self._idle_s = site.idle_s
         self._stopping = False
         self._exit_code = 0
         self._wake_r, self._wake_w = os.pipe()
@@ -137,9 +152,12 @@ class Daemon:
         self._connections: Set[Connection] = set()
         self._queue = TrialQueue(on_idle=self._wake)
         self._queue.load()
-        blobs = BlobStore(path)
-        self._context = Context(self._queue, blobs, agent_hash, home.now(), self.stop)
-        worker = Worker(self._queue, blobs, archive, self._fatal)
+        # after the trial of a daemon that was killed is dead, before another begins
+        self._tuner = Tuner(Tree(site.root))
+        self._tuner.restore()
+        blobs = BlobStore(site.path)
+        self._context = Context(self._queue, blobs, site.agent_hash, home.now(), self.stop)
+        worker = Worker(self._queue, blobs, site.archive, self._fatal, site.root)
         self._worker = threading.Thread(target=worker.run, daemon=True)
         self._listener = _listen()
 
@@ -229,6 +247,7 @@ class Daemon:
         self._listener.close()
         self._queue.stop()
         self._worker.join(STOP_S)
+        self._tuner.restore()  # the worker has, unless it hangs
         for connection in list(self._connections):
             connection.close()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime
 import os
 import time
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple
 
 from agents import sensors
 from agents.facts import meminfo_bytes
@@ -23,6 +23,8 @@ _FIRMWARE_BITS = ("under_voltage", "frequency_capped", "throttled", "soft_temper
 _SINCE_BOOT_SHIFT = 16
 _PLATFORM = "/sys/devices/platform"
 _POWERCAP = "/sys/class/powercap"
+#: No package draws more for long; at this rate the usual counter begins anew every nine minutes.
+_MOST_WATTS = 500.0
 
 Json = Dict[str, Any]
 
@@ -31,8 +33,9 @@ def snapshot(root: str = "/") -> Json:
     """The machine's state now; plain JSON values. Never raises.
 
     ``cpu_s`` are seconds since boot summed over all CPUs, ``mhz`` the frequencies of ``count``
-    clock domains, ``energy_uj`` microjoules by RAPL package (its counter wraps), ``pressure`` the
-    share of the last ten seconds, in percent, in which some task waited.
+    clock domains, ``energy_uj`` microjoules by RAPL package, ``energy_range_uj`` where its counter
+    begins again from 0, ``pressure`` the share of the last ten seconds, in percent, in which some
+    task waited.
     """
     tree = Tree(root)
     stat = (tree.read("/proc/stat") or "").splitlines()
@@ -43,14 +46,16 @@ def snapshot(root: str = "/") -> Json:
         "boot_id": tree.read("/proc/sys/kernel/random/boot_id"),
         "mhz": _spread(sensors.frequencies_mhz(tree)),
         "governor": sensors.governor(tree),
+        "turbo": sensors.turbo(tree),
         "temperature_c": sensors.temperature_c(tree),
         "throttle": _throttle(tree),
         "load1": to_float((tree.read("/proc/loadavg") or "").partition(" ")[0]),
         "running_processes": _stat_number(stat, "procs_running"),
         "context_switches": _stat_number(stat, "ctxt"),
-        "cpu_s": _cpu_seconds(stat),
+        "cpu_s": cpu_seconds(tree),
         "memory_available_bytes": meminfo_bytes(tree.read("/proc/meminfo"), "MemAvailable"),
-        "energy_uj": _energy(tree),
+        "energy_uj": energy_uj(tree),
+        "energy_range_uj": energy_ranges_uj(tree),
         "pressure": {name: _pressure(tree, name) for name in ("cpu", "memory")},
     }
 
@@ -62,6 +67,11 @@ def _spread(values: List[float]) -> Optional[Json]:
     return {"min": min(values), "mean": round(mean, 3), "max": max(values), "count": len(values)}
 
 
+def running_processes(tree: Tree) -> Optional[int]:
+    """How many tasks run or could run now, the one that asks among them."""
+    return _stat_number((tree.read("/proc/stat") or "").splitlines(), "procs_running")
+
+
 def _stat_number(stat: List[str], key: str) -> Optional[int]:
     for line in stat:
         name, _, value = line.partition(" ")
@@ -70,8 +80,10 @@ def _stat_number(stat: List[str], key: str) -> Optional[int]:
     return None
 
 
-def _cpu_seconds(stat: List[str]) -> Optional[Dict[str, float]]:
-    columns = stat[0].split() if stat else []
+def cpu_seconds(tree: Tree) -> Optional[Dict[str, float]]:
+    """Seconds since boot in each state, summed over all CPUs; the kernel counts them in ticks."""
+    stat = (tree.read("/proc/stat") or "").partition("\n")[0]
+    columns = stat.split()
     ticks = [to_int(column) for column in columns[1 : 1 + len(_CPU_STATES)]]
     hertz = os.sysconf("SC_CLK_TCK")
     told = [n / hertz for n in ticks if n is not None]
@@ -114,14 +126,23 @@ def _under_voltage(tree: Tree) -> Optional[bool]:
     return None
 
 
-def _energy(tree: Tree) -> Optional[Dict[str, int]]:
+def energy_uj(tree: Tree) -> Optional[Dict[str, int]]:
     """By package; only root may read it since 2020 (CVE-2020-8694)."""
+    return _of_packages(tree, "energy_uj")
+
+
+def energy_ranges_uj(tree: Tree) -> Optional[Dict[str, int]]:
+    """By package: where its counter begins again from 0."""
+    return _of_packages(tree, "max_energy_range_uj")
+
+
+def _of_packages(tree: Tree, file: str) -> Optional[Dict[str, int]]:
     found = {}
     for domain in tree.entries(_POWERCAP, "intel-rapl:*"):
         name = tree.read(domain + "/name") or ""
-        energy = tree.integer(domain + "/energy_uj") if name.startswith("package") else None
-        if energy is not None:
-            found[name] = energy
+        number = tree.integer(f"{domain}/{file}") if name.startswith("package") else None
+        if number is not None:
+            found[name] = number
     return found or None
 
 
@@ -140,7 +161,8 @@ def difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> Json:
     ``clock_jump_s`` is how far the wall clock moved beyond the time that passed (NTP steps,
     suspended guests). ``throttle_events`` is how far the thermal counters grew;
     ``throttle_reasons`` names each mechanism that acted, and is None, not empty, where the machine
-    tells of none. Across a reboot only the wall clock counts.
+    tells of none. ``busy_s`` and ``steal_s`` are parts of ``cpu_s``, which is the time of all CPUs
+    together in every state. Across a reboot only the wall clock counts.
     """
     if before.get("boot_id") != after.get("boot_id"):
         return {**dict.fromkeys(_DIFFERENCES), "rebooted": True}
@@ -148,23 +170,24 @@ def difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> Json:
     wall = _delta(before.get("wall_clock_s"), after.get("wall_clock_s"))
     events, reasons = _throttling(before.get("throttle") or {}, after.get("throttle") or {})
     cpu_before, cpu_after = before.get("cpu_s") or {}, after.get("cpu_s") or {}
-    busy = [_growth(cpu_before, cpu_after, state) for state in _BUSY_STATES]
     return {
         "rebooted": False,
         "elapsed_s": elapsed,
         "clock_jump_s": _delta(elapsed, wall),
-        "busy_s": None if None in busy else round(sum(part or 0.0 for part in busy), 6),
+        "cpu_s": _total(_growth(cpu_before, cpu_after, state) for state in _CPU_STATES),
+        "busy_s": _total(_growth(cpu_before, cpu_after, state) for state in _BUSY_STATES),
         "steal_s": _growth(cpu_before, cpu_after, "steal"),
         "context_switches": _growth(before, after, "context_switches"),
         "throttle_events": events,
         "throttle_reasons": reasons,
-        "energy_j": _energy_joules(before.get("energy_uj"), after.get("energy_uj")),
+        "energy_j": _energy_joules(before, after, elapsed),
     }
 
 
 _DIFFERENCES = (
     "elapsed_s",
     "clock_jump_s",
+    "cpu_s",
     "busy_s",
     "steal_s",
     "context_switches",
@@ -212,10 +235,43 @@ def _firmware_reasons(before: Optional[int], after: Optional[int]) -> Optional[L
     return [name for bit, name in enumerate(_FIRMWARE_BITS) if held >> bit & 1]
 
 
-def _energy_joules(
-    before: Optional[Mapping[str, int]], after: Optional[Mapping[str, int]]
-) -> Optional[float]:
-    if not before or not after or set(before) != set(after):
+def busy_share(before: Optional[Json], after: Optional[Json]) -> Optional[float]:
+    """The share of all CPUs' time that was spent at work between two :func:`cpu_seconds`."""
+    if before is None or after is None:
         return None
-    parts = [_growth(before, after, name) for name in before]
-    return None if None in parts else round(sum(parts) / 1e6, 6)
+    total = _total(_growth(before, after, state) for state in _CPU_STATES)
+    busy = _total(_growth(before, after, state) for state in _BUSY_STATES)
+    return busy / total if busy is not None and total else None
+
+
+def _total(parts: Iterable[Optional[float]]) -> Optional[float]:
+    """The sum; None where a part is missing."""
+    known = list(parts)
+    return None if None in known else round(sum(part or 0.0 for part in known), 6)
+
+
+def _energy_joules(
+    before: Mapping[str, Any], after: Mapping[str, Any], elapsed: Optional[float]
+) -> Optional[float]:
+    first, last = before.get("energy_uj"), after.get("energy_uj")
+    if not first or not last or set(first) != set(last):
+        return None
+    ranges = after.get("energy_range_uj") or {}
+    parts = [
+        _counted_uj(first[name], last[name], ranges.get(name), elapsed or 0.0) for name in first
+    ]
+    return None if None in parts else round(sum(part or 0 for part in parts) / 1e6, 6)
+
+
+def _counted_uj(first: int, last: int, wraps_at: Optional[int], elapsed: float) -> Optional[int]:
+    """What a package's counter counted; None where it may have begun anew more than once."""
+    if wraps_at is not None and elapsed * _MOST_WATTS * 1e6 >= wraps_at:
+        return None
+    return unwrapped(first, last, wraps_at)
+
+
+def unwrapped(first: int, last: int, wraps_at: Optional[int]) -> Optional[int]:
+    """What a counter counted that began anew at most once; None where it did, nobody knows when."""
+    if last >= first:
+        return last - first
+    return None if wraps_at is None else last - first + wraps_at

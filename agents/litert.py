@@ -137,6 +137,7 @@ def measure(args: argparse.Namespace, begin: Callable[[str], None]) -> dict[str,
         "init_us": loaded.init_us,
         "warmup_us": warmup.times_us(),
         "steady_us": steady.times_us(),
+        "steady_window_s": steady.window_s(),
         "memory": memory,
     }
 

@@ -112,13 +112,14 @@ class Phase:
         self.seconds = seconds
         self.max_seconds = max_seconds
         self.count = 0
+        self._window_ns = (0, 0)
         self._times_ns = array.array("q", bytes(8 * MAX_INVOCATIONS))
 
     def run(self, invoke: Callable[[], object], fill: Callable[[], None]) -> None:
         """Time each inference. Nothing is printed or allocated until the phase is over."""
         clock = time.perf_counter_ns
         times, runs, count = self._times_ns, self.runs, 0
-        now = clock()
+        now = begun = clock()
         enough = now + int(self.seconds * 1e9)
         too_long = now + int(self.max_seconds * 1e9)
         while (count < runs or now < enough) and now <= too_long and count < MAX_INVOCATIONS:
@@ -129,6 +130,12 @@ class Phase:
             times[count] = now - start
             count += 1
         self.count = count
+        self._window_ns = (begun, now)
+
+    def window_s(self) -> Tuple[float, float]:
+        """When the phase began and ended, by the machine's monotonic clock."""
+        begun, ended = self._window_ns
+        return begun / 1e9, ended / 1e9
 
     def times_us(self) -> list[float]:
         return [microseconds(time_ns) for time_ns in self._times_ns[: self.count]]

@@ -41,7 +41,7 @@ Events, each with ``seq`` (per session, from 1), ``time`` (UTC, ISO 8601), ``eve
 ``started``   attempt, health, process {pid, pgid, start_ticks, boot_id, mark}
 ``finished``  attempt, exit_code, signal, timed_out, oom_killed, wall_s, stdout, stderr,
               stdout_bytes, stderr_bytes (before capping), health_before, health, rusage,
-              machine_lock, lost, reason
+              machine_lock, conditions, power, lost, reason
 ``interrupted`` attempt, reason, orderly: the agent or the node died under the trial, or (orderly)
               the agent was stopped; it runs again
 ``cancelled`` reason
@@ -54,6 +54,9 @@ could not be started (``lost`` false, no ``started`` before), or the agent died 
 MAX_ATTEMPTS times (``lost`` true). ``oom_killed`` is null where the node cannot tell; ``wall_s``,
 ``rusage`` and the healths are null where nothing ran. ``machine_lock`` is ``"held"``,
 ``"unavailable: why"``, or null for a trial that did not ask for the machine to itself.
+``conditions`` says which of those asked for came true: {pinned: [cpu] | null, tuned: {governor,
+turbo}, reasons: [why not], gate: null | {waited_s, timed_out, load, temperature_c, …}}; ``power``,
+null where the node cannot tell, is {source, samples: [[monotonic s, joules]]}.
 """
 
 from __future__ import annotations
@@ -190,11 +193,67 @@ def _brief(exc: Exception) -> str:
 
 
 @dataclass(frozen=True)
+class Gate:
+    """What a trial waits for, and ``timeout_s`` how long at most, in seconds.
+
+    ``load`` is the share of all CPUs' time that others may use, ``temperature_c`` the CPU's in
+    degrees Celsius; None where it does not matter.
+    """
+
+    load: Optional[float]
+    temperature_c: Optional[float]
+    timeout_s: float
+
+    def to_json(self) -> Json:
+        return dict(self.__dict__)
+
+    @classmethod
+    def from_json(cls, data: Any) -> Gate:
+        """The inverse. Raises ProtocolError."""
+        fields = _object(data, "gate")
+        return cls(
+            load=_optional_number(fields, "load", 0.0, 1.0),
+            temperature_c=_optional_number(fields, "temperature_c", 0.0, 200.0),
+            timeout_s=_number(fields, "timeout_s", 0.0, MAX_TIMEOUT_S),
+        )
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What the machine is to be like while a trial runs, as far as it lets us.
+
+    ``pin``: on so many CPUs of the agent's choice, of those in the request's ``cpus`` where there
+    are any. ``tune``: governor ``performance`` and no turbo. ``energy``: sample what is consumed.
+    """
+
+    pin: Optional[int] = None
+    tune: bool = False
+    energy: bool = False
+    gate: Optional[Gate] = None
+
+    def to_json(self) -> Json:
+        gate = None if self.gate is None else self.gate.to_json()
+        return {"pin": self.pin, "tune": self.tune, "energy": self.energy, "gate": gate}
+
+    @classmethod
+    def from_json(cls, data: Any) -> Conditions:
+        """The inverse. Raises ProtocolError."""
+        fields = _object(data, "conditions")
+        return cls(
+            pin=None if fields.get("pin") is None else _int(fields, "pin", 1, MAX_CPUS),
+            tune=_bool(fields, "tune", default=False),
+            energy=_bool(fields, "energy", default=False),
+            gate=None if fields.get("gate") is None else Gate.from_json(fields["gate"]),
+        )
+
+
+@dataclass(frozen=True)
 class TrialRequest:
     """One process to run. ``timeout_s`` bounds it; ``cpus`` None leaves the CPUs as they are.
 
     In ``argv``, and nowhere else, ``{blob:SHA256}``, ``{exe:SHA256}`` and ``{agent}`` are
-    replaced (see :func:`substitute`). ``exclusive`` asks for the machine-wide lock.
+    replaced (see :func:`substitute`). ``exclusive`` asks for the machine-wide lock. A trial id
+    stands for one command line; its ``conditions`` may be others when it is submitted again.
     """
 
     trial_id: str
@@ -204,6 +263,7 @@ class TrialRequest:
     blobs: Tuple[str, ...] = ()
     cpus: Optional[Tuple[int, ...]] = None
     exclusive: bool = True
+    conditions: Conditions = field(default=Conditions(), compare=False)
 
     def to_json(self) -> Json:
         """As it stands in a ``submit`` request and in the spool."""
@@ -215,6 +275,7 @@ class TrialRequest:
             "blobs": list(self.blobs),
             "cpus": None if self.cpus is None else list(self.cpus),
             "exclusive": self.exclusive,
+            "conditions": self.conditions.to_json(),
         }
 
     @classmethod
@@ -229,6 +290,7 @@ class TrialRequest:
             blobs=_sha_list(fields, "blobs", default=()),
             cpus=_cpus(fields),
             exclusive=_bool(fields, "exclusive", default=True),
+            conditions=Conditions.from_json(fields.get("conditions", {})),
         )
         unlisted = sorted(named_blobs(request.argv) - set(request.blobs))
         if unlisted:
@@ -535,13 +597,26 @@ def _env(fields: Mapping[str, Any]) -> Dict[str, str]:
 
 
 def _timeout(fields: Mapping[str, Any]) -> float:
-    value = fields.get("timeout_s")
+    value = _number(fields, "timeout_s", 0.0, MAX_TIMEOUT_S)
+    if value == 0:
+        raise ProtocolError(f"timeout_s must be above 0 and at most {MAX_TIMEOUT_S:g}")
+    return value
+
+
+def _number(fields: Mapping[str, Any], key: str, low: float, high: float) -> float:
+    value = fields.get(key)
     # an integer can be too large for a float: compare it before converting it
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ProtocolError(f"timeout_s must be a number, not {_kind(value)}")
-    if not 0 < value <= MAX_TIMEOUT_S or not math.isfinite(value):
-        raise ProtocolError(f"timeout_s must be above 0 and at most {MAX_TIMEOUT_S:g}")
+        raise ProtocolError(f"{key} must be a number, not {_kind(value)}")
+    if not low <= value <= high or not math.isfinite(value):
+        raise ProtocolError(f"{key} must be from {low:g} to {high:g}")
     return float(value)
+
+
+def _optional_number(
+    fields: Mapping[str, Any], key: str, low: float, high: float
+) -> Optional[float]:
+    return None if fields.get(key) is None else _number(fields, key, low, high)
 
 
 def _cpus(fields: Mapping[str, Any]) -> Optional[Tuple[int, ...]]:

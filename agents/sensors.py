@@ -1,4 +1,4 @@
-"""What changes while a machine runs: clock frequency, governor, temperature.
+"""What changes while a machine runs: clock frequency, governor, turbo, temperature.
 
 Shared by ``facts`` (once) and ``health`` (around every trial).
 """
@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import re
 import time
-from typing import List, Optional
+from typing import List, Optional, Tuple
 
 from agents import cpuinfo
 from agents.sysfs import Tree
 
 CPUS = "/sys/devices/system/cpu"
+NO_TURBO = CPUS + "/intel_pstate/no_turbo"
 _CPU = "cpu[0-9]*"
 _CPU_ZONE = re.compile(r"x86_pkg_temp|cpu|(big|little)-?core", re.IGNORECASE)
 _CPU_CHIPS = frozenset({"coretemp", "k10temp", "zenpower", "cpu_thermal"})
@@ -37,6 +38,23 @@ def governor(tree: Tree) -> Optional[str]:
     """The cpufreq governor; where CPUs differ, each once, joined by commas."""
     each = {tree.read(policy + "/scaling_governor") for policy in policies(tree)}
     return ",".join(sorted(name for name in each if name)) or None
+
+
+def turbo_switches(tree: Tree) -> List[Tuple[str, str]]:
+    """Every file that turns turbo on or off, with the word that turns it off; one kind of them."""
+    if tree.exists(NO_TURBO):
+        return [(NO_TURBO, "1")]
+    if tree.exists(CPUS + "/cpufreq/boost"):
+        return [(CPUS + "/cpufreq/boost", "0")]
+    # since Linux 6.11 each clock domain may have its own
+    return [(f"{p}/boost", "0") for p in policies(tree) if tree.exists(f"{p}/boost")]
+
+
+def turbo(tree: Tree) -> Optional[bool]:
+    """Whether some CPU may clock above its nominal frequency; None where nothing tells."""
+    told = [(tree.read(path), off) for path, off in turbo_switches(tree)]
+    known = [text != off for text, off in told if text in ("0", "1")]
+    return any(known) if known else None
 
 
 def frequencies_mhz(tree: Tree) -> List[float]:

@@ -1,8 +1,8 @@
 """Reads the files by which Linux describes a machine, all of them under one root.
 
-Every system path of ``facts`` and ``health`` goes through a :class:`Tree`, so that a test hands
-over a directory instead of a machine. Nothing here raises for what a file holds or lacks: what
-cannot be read, or does not parse, is None.
+Every system path of the agent goes through a :class:`Tree`, so that a test hands over a directory
+instead of a machine. Nothing that reads raises for what a file holds or lacks: what cannot be read,
+or does not parse, is None.
 """
 
 from __future__ import annotations
@@ -80,6 +80,14 @@ class Tree:
 
     def exists(self, path: str) -> bool:
         return os.path.exists(self._at(path))
+
+    def write(self, path: str, text: str) -> None:
+        """Write one setting in one call, as sysfs wants it. Raises OSError; makes no file."""
+        fd = os.open(self._at(path), os.O_WRONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_TRUNC)
+        try:
+            os.write(fd, text.encode("ascii"))
+        finally:
+            os.close(fd)
 
 
 def _drain(fd: int, limit: int) -> bytes:

@@ -37,6 +37,8 @@ _NO_PROCESS: Mapping[str, Any] = {
     "health_before": None,
     "health": None,
     "machine_lock": None,
+    "conditions": None,
+    "power": None,
 }
 
 
@@ -308,6 +310,11 @@ class TrialQueue:
     def called_off(self, entry: Entry) -> bool:
         """Whether the worker should let go of ``entry``."""
         return self.stopping or entry.cancelled
+
+    def pause(self, entry: Entry, seconds: float) -> bool:
+        """Sleep so long; true, and at once, where the worker should let go of ``entry``."""
+        with self.changed:
+            return self.changed.wait_for(lambda: self.called_off(entry), seconds)
 
     def start(
         self, entry: Entry, process: ProcessId, kill: Callable[[], None], health: Json

@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 import traceback
-from typing import Callable, Optional
+from typing import Callable, Optional, Tuple
 
 from agents import health, home
 from agents.blobs import BlobStore, DamagedBlobError
@@ -16,7 +16,9 @@ from agents.machine import MachineLock
 from agents.process import Process
 from agents.procs import kill_marked
 from agents.protocol import Json, substitute
+from agents.setting import Setting
 from agents.spool import SpoolError
+from agents.sysfs import Tree
 from agents.trial_queue import Entry, TrialQueue, not_started
 
 
@@ -24,13 +26,21 @@ class Worker:
     """What one thread does: take a trial, run it, write how it went."""
 
     def __init__(
-        self, queue: TrialQueue, blobs: BlobStore, archive: str, on_fatal: Callable[[str], None]
+        self,
+        queue: TrialQueue,
+        blobs: BlobStore,
+        archive: str,
+        on_fatal: Callable[[str], None],
+        root: str = "/",
     ) -> None:
+        """``root``: where the files are that describe the machine; a test has its own."""
         self._queue = queue
         self._blobs = blobs
         self._archive = archive
         self._on_fatal = on_fatal
         self._machine = MachineLock(queue.changed)
+        self._root = root
+        self._setting = Setting(Tree(root))
 
     def run(self) -> None:
         """Until the queue says stop. What cannot be recorded must not run: then ``on_fatal``."""
@@ -63,7 +73,10 @@ class Worker:
                 return {}
             return {**self._run_in_folder(entry), "machine_lock": machine_lock}
         finally:
-            self._machine.release()
+            try:
+                self._setting.restore()  # under the lock: nobody else's trial meets our clocks
+            finally:
+                self._machine.release()
 
     def _run_in_folder(self, entry: Entry) -> Json:
         parent = entry.session.spool.work_folder()
@@ -74,21 +87,32 @@ class Worker:
             _remove(folder)
 
     def _run_process(self, entry: Entry, folder: str) -> Json:
-        before = health.snapshot()
+        request = entry.request
+        cpus, conditions = self._setting.prepare(
+            request, lambda seconds: self._queue.pause(entry, seconds)
+        )
+        before = health.snapshot(self._root)
+        told = {"health_before": before, "conditions": conditions}
         try:
-            process = self._prepare(entry, folder)
+            process = self._prepare(entry, folder, cpus)
         except (StartError, DamagedBlobError) as exc:
-            return not_started(str(exc), health_before=before, health=health.snapshot())
+            return not_started(str(exc), **told, health=health.snapshot(self._root))
+        sampler = self._setting.sampler(request)
+        power: Optional[Json] = None
         try:
             if not self._queue.start(entry, process.id, process.kill, before):
                 return {}
+            if sampler is not None:
+                sampler.start()
             ending = process.run()
         finally:
+            if sampler is not None:
+                power = sampler.stop()
             process.close()
             _kill_runaways(process.id.mark)
-        return {**ending.to_json(), "health_before": before, "health": health.snapshot()}
+        return {**ending.to_json(), **told, "health": health.snapshot(self._root), "power": power}
 
-    def _prepare(self, entry: Entry, folder: str) -> Process:
+    def _prepare(self, entry: Entry, folder: str, cpus: Optional[Tuple[int, ...]]) -> Process:
         """The process at its gate. Raises StartError, DamagedBlobError."""
         request = entry.request
         for sha256 in request.blobs:
@@ -105,7 +129,7 @@ class Worker:
             env=env,
             cwd=folder,
             timeout_s=request.timeout_s,
-            cpus=request.cpus,
+            cpus=cpus,
             name=entry.name,
         )
 

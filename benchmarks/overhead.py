@@ -5,7 +5,8 @@ agents of this machine at once, with models from the folder MODELS (default ``mo
 is a process that sleeps until it is one second old and prints what the real measuring child printed
 once for that file, so that reading, journal, schedule and analysis do their full work while the
 trial itself costs no CPU. Prints, per device, the ratio of the time from its first trial's start to
-its last one's end to the sum of its trials; 1 is ideal.
+its last one's end to the sum of its trials; 1 is ideal. The gate is open: waiting for other
+work to end is the device's matter, and costs some 10 ms on an idle one.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ SUITE = """\
 models: [mobilenet_v1]
 schemes: [float32, full_int8]
 protocol:
-  {blocks: 12, precision: 0.0001, warmup: {runs: 5, seconds: 0}, steady: {runs: 5, seconds: 0}}
+  {blocks: 12, precision: 0.0001, warmup: {runs: 5, seconds: 0}, steady: {runs: 5, seconds: 0},
+   gate: {load: 1}}
 """
 
 

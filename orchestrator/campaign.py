@@ -348,6 +348,10 @@ def _materials(
         inputs={each["name"]: tuple(each["input"]) for each in own if each.get("input")},
         blobs={v: Blob(m.sha256, m.path, m.size_bytes) for v, m in models.items()},
         binaries={d: Blob(b.sha256, b.path, b.size_bytes) for d, b in binaries.items()},
+        # a file of the user's own is what he means it to be, and its hash is in the manifest
+        unpinned=frozenset(
+            b.device for b in manifest.binaries if not b.pinned and "://" in b.source
+        ),
     )
 
 
@@ -371,7 +375,15 @@ def _device_runs(campaign: Campaign, fleet: Fleet) -> dict[str, DeviceRun]:
     return {
         device.name: DeviceRun(
             campaign,
-            Target(device.name, device.python_command, device.exclusive, device.cpus),
+            Target(
+                device=device.name,
+                python=device.python_command,
+                exclusive=device.exclusive,
+                cpus=device.cpus,
+                pin=device.pins,
+                tune=device.tune,
+                energy=device.energy,
+            ),
             expect=device.expect,
             reach=partial(fleet.reach, device),
         )

@@ -75,8 +75,35 @@ class Delegation:
 
 
 @dataclass(frozen=True)
+class Energy:
+    """What a device consumed in the steady phase of one trial, in joules, and by which meter.
+
+    All that the meter sees counts: the idle part of the machine, and copying the inputs in.
+    ``window_s`` is how long the phase was.
+    """
+
+    source: str
+    joules: float
+    inferences: int
+    window_s: float
+
+    def __post_init__(self) -> None:
+        if self.inferences < 1 or self.joules < 0:
+            raise ValueError(f"{self.joules} J over {self.inferences} inferences is no energy")
+
+    @property
+    def mj_per_inference(self) -> float:
+        """Millijoules for one invocation of the model, whatever its batch."""
+        return self.joules * 1e3 / self.inferences
+
+
+@dataclass(frozen=True)
 class Measurement:
-    """Everything one process of one runner measured on one variant."""
+    """Everything one process of one runner measured on one variant.
+
+    ``steady_window_s`` is when the steady phase began and ended by the device's monotonic clock,
+    where the runner tells.
+    """
 
     init_us: float | None
     first_us: float | None
@@ -87,6 +114,7 @@ class Measurement:
     delegation: Delegation | None = None
     runtime_name: str | None = None
     runtime_version: str | None = None
+    steady_window_s: tuple[float, float] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As it stands in a ``finished`` line of the journal."""
@@ -109,7 +137,12 @@ class Measurement:
             delegation=part(Delegation, data.get("delegation")),
             runtime_name=data.get("runtime_name"),
             runtime_version=data.get("runtime_version"),
+            steady_window_s=_window(data.get("steady_window_s")),
         )
+
+
+def _window(value: Any) -> tuple[float, float] | None:
+    return None if value is None else (float(value[0]), float(value[1]))
 
 
 def _known(kind: Any, data: Mapping[str, Any]) -> dict[str, Any]:

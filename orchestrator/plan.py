@@ -74,12 +74,26 @@ class PhaseSettings:
 
 
 @dataclass(frozen=True)
+class GateSettings:
+    """A timing trial waits, ``timeout_s`` at most, until other processes use no more than ``load``
+    of all CPUs' time and the CPU is no hotter than ``temperature_c`` (None: any)."""
+
+    load: float
+    temperature_c: float | None
+    timeout_s: float
+
+
+@dataclass(frozen=True)
 class RunSettings:
-    """What the suite's protocol asks of every trial. ``timeout_s`` bounds the whole process."""
+    """What the suite's protocol asks of every trial. ``timeout_s`` bounds the whole process.
+
+    ``gate`` None: a trial waits for nothing.
+    """
 
     warmup: PhaseSettings
     steady: PhaseSettings
     timeout_s: float
+    gate: GateSettings | None = None
 
 
 @dataclass(frozen=True)
@@ -220,6 +234,7 @@ def _settings(protocol: Protocol) -> RunSettings:
         warmup=PhaseSettings(protocol.warmup.runs, protocol.warmup.seconds),
         steady=PhaseSettings(protocol.steady.runs, protocol.steady.seconds),
         timeout_s=protocol.timeout_s,
+        gate=GateSettings(protocol.gate.load, protocol.gate.temperature_c, protocol.gate.timeout_s),
     )
 
 

@@ -9,7 +9,9 @@ from dataclasses import dataclass, replace
 from typing import TypedDict
 
 from orchestrator.analysis.audit import Side, audit, most_common, no_noise_floor
+from orchestrator.analysis.control import control
 from orchestrator.analysis.distributions import distributions
+from orchestrator.analysis.energy import energy
 from orchestrator.analysis.pairing import GroupKey, Pairs, centres, group_key, median_ms, pair
 from orchestrator.analysis.statistics import MIN_PAIRS, Estimate, estimate, holm, p_value
 from orchestrator.analysis.summaries import (
@@ -179,6 +181,7 @@ def _compare(
     forbidden = any(finding.forbids for finding in findings)
     found = None if forbidden or not len(pairs) else estimate(pairs.logs)
     base_memory, treatment_memory, memory_kind = memory_mb(baseline, treatment)
+    used = energy(baseline, treatment, run.grid_gco2_per_kwh.get(group.device))
     factors = group.factors
     failures = baseline.failures + treatment.failures
     return Speedup(
@@ -220,6 +223,12 @@ def _compare(
         treatment_weights=treatment.artifact.weights if treatment.artifact else "",
         stopped=_stopped(run, group),
         failures=dict(sorted(failures.items())),
+        control=control(run.facts.get(group.device, {}), baseline.states + treatment.states),
+        baseline_energy_mj=used.baseline_mj,
+        treatment_energy_mj=used.treatment_mj,
+        baseline_co2_ug=used.baseline_co2_ug,
+        treatment_co2_ug=used.treatment_co2_ug,
+        energy_source=used.source,
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
+from orchestrator.analysis import control
 from orchestrator.analysis.conditions import conditions, differences, to_finding
 from orchestrator.analysis.pairing import Pairs, centre_us, half_width
 from orchestrator.analysis.statistics import MIN_PAIRS
@@ -34,6 +35,11 @@ class Side:
         return tuple(
             r for r in self.records if r.outcome is Outcome.OK and r.trial.kind is TrialKind.TIMING
         )
+
+    @cached_property
+    def states(self) -> Counter[control.State]:
+        """What held while those ran, with how many trials each."""
+        return control.states(self.timed)
 
     @cached_property
     def contents(self) -> frozenset[str]:
@@ -169,7 +175,11 @@ def _on_trials(baseline: Side, treatment: Side) -> Iterable[Finding]:
             code,
             f"{most_common(finding.message for finding, _ in seen)} (in trials: {where})",
             most_common(finding.remedy for finding, _ in seen),
-            forbids=any(finding.forbids for finding, _ in seen),
+            forbids=any(finding.forbids for finding, _ in seen)
+            or any(
+                control.forbids(code, sum(s == side.scheme for _, s in seen), len(side.timed))
+                for side in (baseline, treatment)
+            ),
         )
 
 

@@ -67,8 +67,9 @@ class Speedup:
 
     ``by_mean`` and ``by_minimum`` are the comparison by the mean and the minimum of each process,
     None where a runner does not report them. ``control`` says how far the machine's conditions
-    were in our hands: ``controlled``, ``uncontrolled``, or what of it was. Energy is that of one
-    inference in millijoules, CO2 in micrograms from the grid intensity that the user gave.
+    were in our hands: ``controlled``, ``partly controlled`` or ``uncontrolled``, a colon, and why;
+    empty where nothing was measured. Energy is that of one inference in millijoules, CO2 in
+    micrograms from the grid intensity that the user gave.
     """
 
     run_id: str

@@ -149,6 +149,17 @@ class Device(Strict):
     #: The logical CPUs that trials may use; None: all that the node allows.
     cpus: tuple[Cpu, ...] | None = Field(default=None, strict=False, examples=["cpus: [0, 1]"])
 
+    #: Whether each trial is pinned to as many CPUs as it has threads, the most capable ones.
+    pin: bool | None = Field(default=None, examples=["pin: true"])
+    #: Whether the agent may set governor and turbo for a trial, and put them back; pins as well.
+    tune: bool = Field(default=False, examples=["tune: true"])
+    #: Whether to note what a trial consumes, where the device can tell.
+    energy: bool = Field(default=True, examples=["energy: false"])
+    #: Grams of CO2 for a kilowatt-hour of the electricity that the device runs on.
+    grid_gco2_per_kwh: float | None = Field(
+        default=None, ge=0, le=5000, examples=["grid_gco2_per_kwh: 381"]
+    )
+
     @field_validator("cpus")
     @classmethod
     def _distinct(cls, value: tuple[int, ...] | None) -> tuple[int, ...] | None:
@@ -171,6 +182,11 @@ class Device(Strict):
                 " delete this line, or write `transport: ssh`"
             )
         return value
+
+    @property
+    def pins(self) -> bool:
+        """Whether trials are pinned: as written, else where the device is tuned."""
+        return self.tune if self.pin is None else self.pin
 
     @property
     def python_command(self) -> str:

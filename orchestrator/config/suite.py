@@ -21,6 +21,7 @@ from orchestrator.config.values import (
     Duration,
     PositiveDuration,
     Precision,
+    Share,
     Text,
     check_list,
 )
@@ -120,6 +121,19 @@ class MemoryTrials(Strict):
     trials: int = Field(default=1, ge=0, le=1000, examples=["trials: 1"])
 
 
+class Gate(Strict):
+    """What every timing trial waits for, and how long at most. Waiting is never measured."""
+
+    #: The share of all CPUs' time that other processes may use; 1: any.
+    load: Share = Field(default=0.1, examples=["load: 0.1"])
+    #: Of the CPU, in degrees Celsius; None: any.
+    temperature_c: float | None = Field(
+        default=None, alias="temperature", gt=0, le=150, examples=["temperature: 60"]
+    )
+    #: Seconds; a trial that has waited so long runs, and a finding says so.
+    timeout_s: Duration = Field(default=3.0, alias="timeout", examples=["timeout: 30s"])
+
+
 class Protocol(Strict):
     """How long and how often."""
 
@@ -134,6 +148,7 @@ class Protocol(Strict):
     warmup: Warmup = Field(default=Warmup(), examples=["warmup: {runs: 5, seconds: 0.5}"])
     steady: Steady = Field(default=Steady(), examples=["steady: {runs: 30, seconds: 1}"])
     memory: MemoryTrials = Field(default=MemoryTrials(), examples=["memory: {trials: 1}"])
+    gate: Gate = Field(default=Gate(), examples=["gate: {load: 0.1, timeout: 30s}"])
     #: Seconds after which a trial is stopped.
     timeout_s: PositiveDuration = Field(
         default=300.0, alias="timeout", validate_default=True, examples=["timeout: 5m"]
@@ -282,6 +297,9 @@ class Suite(Strict):
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Suite:
         """The inverse of :meth:`to_json`; UsageError if this version cannot read it."""
+        protocol = data.get("protocol")
+        if isinstance(protocol, Mapping):  # before there was a gate a run waited for nothing
+            data = {**data, "protocol": {"gate": {"load": 1.0}, **protocol}}
         return revived(cls, dict(data), "the suite of the run")
 
 

@@ -84,6 +84,13 @@ def check_precision(value: float) -> float:
     return value
 
 
+def check_share(value: float) -> float:
+    """``value`` if it is a share of something: from 0 to 1."""
+    if not 0 <= value <= 1:
+        raise ValueError("a share lies between 0 and 1; write 0.1 for 10 %")
+    return value
+
+
 def check_text(text: str) -> str:
     """``text`` if a person can read all of it."""
     if not text.strip():
@@ -254,6 +261,7 @@ Duration = Annotated[float, BeforeValidator(_duration)]
 PositiveDuration = Annotated[float, BeforeValidator(_duration), Field(gt=0)]
 Blocks = Annotated[tuple[int, int], BeforeValidator(_blocks)]
 Precision = Annotated[float, AfterValidator(check_precision)]
+Share = Annotated[float, AfterValidator(check_share)]
 
 
 def is_path(suite: str) -> bool:

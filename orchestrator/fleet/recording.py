@@ -6,12 +6,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from agents.protocol import Event, TrialRequest
+from agents import health
+from agents.protocol import Conditions, Event, Gate, TrialRequest
 from orchestrator.errors import AgentError
 from orchestrator.fleet.provision import Blob
-from orchestrator.measurement import Outcome
-from orchestrator.plan import DevicePlan, RunSettings, Trial, Variant
+from orchestrator.measurement import Energy, Measurement, Outcome
+from orchestrator.plan import DevicePlan, GateSettings, RunSettings, Trial, TrialKind, Variant
+from orchestrator.runners import circumstances
 from orchestrator.runners.base import Command, Evidence, Files, Reading
+from orchestrator.runners.circumstances import Circumstances
 from orchestrator.runners.registry import runner_named
 from orchestrator.runs import rawlog
 from orchestrator.runs.directory import RunDirectory
@@ -23,13 +26,15 @@ from orchestrator.runs.records import ArtifactRecord
 class Materials:
     """The bytes of a run: every variant's file, and each device's binary where it has one.
 
-    ``inputs`` holds the input's shape, batch first, of models whose files do not tell it.
+    ``inputs`` holds the input's shape, batch first, of models whose files do not tell it;
+    ``unpinned`` the devices whose binary had no hash that was known beforehand.
     """
 
     artifacts: Mapping[Variant, ArtifactRecord]
     blobs: Mapping[Variant, Blob]
     binaries: Mapping[str, Blob]
     inputs: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    unpinned: frozenset[str] = frozenset()
 
     def needed_by(self, plan: DevicePlan) -> tuple[Blob, ...]:
         """What ``plan``'s device must hold, each blob once."""
@@ -42,12 +47,16 @@ class Materials:
 
 @dataclass(frozen=True)
 class Target:
-    """What a device's trials need to know of it: its interpreter, lock and CPUs."""
+    """What a device's trials need to know of it: its interpreter, lock and CPUs, and what may be
+    done to it for them."""
 
     device: str
     python: str
     exclusive: bool
     cpus: tuple[int, ...] | None
+    pin: bool = False
+    tune: bool = False
+    energy: bool = False
 
 
 class Recorder:
@@ -78,7 +87,19 @@ class Recorder:
             blobs=command.blobs,
             cpus=self._target.cpus,
             exclusive=self._target.exclusive,
+            conditions=self._conditions(trial),
         ).to_json()
+
+    def _conditions(self, trial: Trial) -> Conditions:
+        """Only what measures time needs the machine still, and only there energy is of use."""
+        if trial.kind is not TrialKind.TIMING:
+            return Conditions()
+        return Conditions(
+            pin=trial.factors.threads if self._target.pin else None,
+            tune=self._target.tune,
+            energy=self._target.energy,
+            gate=_gate(self._settings.gate),
+        )
 
     def write(self, event: Event) -> None:
         """Any event but ``finished``, as the agent tells it."""
@@ -98,9 +119,16 @@ class Recorder:
         """
         evidence = evidence_from(event.fields, device=self._target.device)
         reading = self._read(trial, event, evidence)
+        seen = self._circumstances(trial, event)
+        findings = reading.findings
+        energy: Energy | None = None
+        if reading.measurement is not None:
+            findings += circumstances.findings(trial, seen)
+            energy = self._energy(event, reading.measurement)
         files = self._files(trial)
         log = self._directory.write_log(
-            trial.trial_id, rawlog.render(self._command(trial).argv, evidence)
+            trial.trial_id,
+            rawlog.render(self._command(trial).argv, evidence, event.fields.get("power")),
         )
         return self._journal.append(
             self._target.device,
@@ -109,7 +137,9 @@ class Recorder:
             outcome=reading.outcome.value,
             reason=reading.reason,
             **({} if reading.measurement is None else reading.measurement.to_json()),
-            findings=[finding.to_json() for finding in reading.findings],
+            findings=[finding.to_json() for finding in findings],
+            energy=None if energy is None else asdict(energy),
+            during=seen.during,
             artifact_sha256=files.model_sha256,
             binary_sha256=files.benchmark_model_sha256,
             log=log,
@@ -125,6 +155,29 @@ class Recorder:
             return Reading(Outcome.FAILED, reason=f"it could not be run: {why}")
         runner = runner_named(trial.factors.runner)
         return runner.read(trial, self._settings, self._files(trial), evidence)
+
+    def _circumstances(self, trial: Trial, event: Event) -> Circumstances:
+        told = event.fields
+        before, after = told.get("health_before"), told.get("health")
+        device = self._target.device
+        try:
+            return Circumstances(
+                during=health.difference(before, after) if before and after else {},
+                before=before or {},
+                after=after or {},
+                rusage=told.get("rusage") or {},
+                conditions=told.get("conditions") or {},
+                unpinned_binary=trial.factors.runner == "benchmark_model"
+                and device in self._materials.unpinned,
+            )
+        except (TypeError, ValueError, AttributeError) as exc:
+            raise _unreadable(exc, device) from exc
+
+    def _energy(self, event: Event, measurement: Measurement) -> Energy | None:
+        try:
+            return circumstances.energy_of(event.fields.get("power"), measurement)
+        except (KeyError, TypeError, ValueError, AttributeError) as exc:
+            raise _unreadable(exc, self._target.device) from exc
 
     def _command(self, trial: Trial) -> Command:
         runner = runner_named(trial.factors.runner)
@@ -144,7 +197,18 @@ class Recorder:
 
 
 #: What the agent says of a finished trial beside the evidence.
-_AS_TOLD = ("attempt", "rusage", "machine_lock", "health_before", "health")
+_AS_TOLD = ("attempt", "rusage", "machine_lock", "conditions", "health_before", "health")
+
+
+def _gate(settings: GateSettings | None) -> Gate | None:
+    """What the agent waits for; None where nothing can be out of bounds, so that it need not look.
+
+    A load of 1 is one that nothing can exceed.
+    """
+    if settings is None or (settings.load >= 1 and settings.temperature_c is None):
+        return None
+    load = settings.load if settings.load < 1 else None
+    return Gate(load, settings.temperature_c, settings.timeout_s)
 
 
 def evidence_from(event: Mapping[str, Any], *, device: str) -> Evidence:
@@ -165,9 +229,11 @@ def evidence_from(event: Mapping[str, Any], *, device: str) -> Evidence:
             stderr_bytes=int(event["stderr_bytes"]),
         )
     except (KeyError, TypeError, ValueError, OverflowError) as exc:
-        raise AgentError(
-            f"sent a finished trial that cannot be read ({exc!r})", device=device
-        ) from exc
+        raise _unreadable(exc, device) from exc
+
+
+def _unreadable(exc: Exception, device: str) -> AgentError:
+    return AgentError(f"sent a finished trial that cannot be read ({exc!r})", device=device)
 
 
 def _optional(kind: Callable[[Any], int], value: object) -> int | None:

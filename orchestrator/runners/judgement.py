@@ -21,6 +21,10 @@ DELEGATES = ("xnnpack", "none")
 #: Fewer warm-up inferences than this leave caches, clocks and lazy allocations unsettled.
 MIN_WARMUP_COUNT = 5
 
+#: The median lies about halfway: with this drift, off either end by the precision that is asked
+#: for by default.
+DRIFT_SHARE = 0.05
+
 #: The stage of a process that has not run an inference yet.
 LOADING = "while loading the model"
 
@@ -171,12 +175,14 @@ class Applied:
 
     ``size_matches``: the file that ran is as long as the artifact, within the rounding of whoever
     printed it. ``xnnpack_seen``: the XNNPACK delegate was there, or was tried and took nothing.
-    ``threads``: None where the output does not say.
+    ``threads``: None where the output does not say. ``drift``: how much slower the last third of
+    the steady phase was than the first, as a ratio; None where it was not, or nothing tells.
     """
 
     size_matches: bool
     xnnpack_seen: bool
     threads: int | None
+    drift: float | None = None
 
 
 def findings(
@@ -194,6 +200,7 @@ def findings(
         None if applied.size_matches else _wrong_file(measurement.model_size_bytes),
         _wrong_threads(trial.factors.threads, applied.threads),
         _output_capped(evidence),
+        _drift(trial, applied.drift),
         *_delegate(trial.factors.delegate, measurement, applied.xnnpack_seen),
     )
     return tuple(finding for finding in found if finding is not None)
@@ -230,6 +237,17 @@ def _short_warmup(trial: Trial, warmup: Invocations | None) -> Finding | None:
         "short_warmup",
         f"only {count} inferences of warm-up; the steady phase may hold unsettled ones",
         f"set warmup.runs to at least {MIN_WARMUP_COUNT} in the suite's protocol",
+    )
+
+
+def _drift(trial: Trial, ratio: float | None) -> Finding | None:
+    if trial.kind is TrialKind.MEMORY or ratio is None or abs(ratio - 1) <= DRIFT_SHARE:
+        return None
+    return Finding(
+        "drift",
+        f"the steady phase was not steady: over {DRIFT_SHARE:.0%} "
+        f"{'slower' if ratio > 1 else 'faster'} in its last third than in its first",
+        "warm up for longer, cool the device, or keep other work off it (`tune: true`, the gate)",
     )
 
 

@@ -22,6 +22,7 @@ from orchestrator.runners.child_output import (
     NonsenseError,
     check_as_asked,
     common_arguments,
+    drift_of,
     figure,
     integer,
     integer_or_none,
@@ -30,6 +31,7 @@ from orchestrator.runners.child_output import (
     statistics_of,
     string,
     times_of,
+    window_of,
 )
 from orchestrator.runners.judgement import failed
 
@@ -90,6 +92,8 @@ class _Result:
     warmup: Invocations
     steady: Invocations
     memory: Memory
+    drift: float | None
+    window_s: tuple[float, float] | None
 
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> _Result:
@@ -108,6 +112,8 @@ class _Result:
             warmup=statistics_of(times_of(data, "warmup_us")),
             steady=statistics_of(times_of(data, "steady_us")),
             memory=memory_of(data),
+            drift=drift_of(times_of(data, "steady_us")),
+            window_s=window_of(data),
         )
 
     def check(self, trial: Trial) -> None:
@@ -138,11 +144,13 @@ def _ok(
         delegation=result.delegation,
         runtime_name=result.runtime,
         runtime_version=result.runtime_version,
+        steady_window_s=result.window_s,
     )
     applied = judgement.Applied(
         size_matches=result.model_size_bytes == files.model_size_bytes,
         xnnpack_seen=seen,
         threads=result.threads,
+        drift=result.drift,
     )
     remarks += judgement.findings(trial, settings, evidence, measurement, applied)
     return Reading(Outcome.OK, measurement=measurement, findings=remarks)

@@ -15,6 +15,7 @@ from orchestrator.runners.child_output import (
     NonsenseError,
     check_as_asked,
     common_arguments,
+    drift_of,
     figure,
     integer,
     memory_of,
@@ -22,6 +23,7 @@ from orchestrator.runners.child_output import (
     statistics_of,
     string,
     times_of,
+    window_of,
 )
 from orchestrator.runners.judgement import failed
 
@@ -90,6 +92,8 @@ class _Result:
     warmup: Invocations
     steady: Invocations
     memory: Memory
+    drift: float | None
+    window_s: tuple[float, float] | None
 
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> _Result:
@@ -106,6 +110,8 @@ class _Result:
             warmup=statistics_of(times_of(data, "warmup_us")),
             steady=statistics_of(times_of(data, "steady_us")),
             memory=memory_of(data),
+            drift=drift_of(times_of(data, "steady_us")),
+            window_s=window_of(data),
         )
 
     def check(self, trial: Trial) -> None:
@@ -133,11 +139,13 @@ def _ok(
         model_size_bytes=result.model_size_bytes,
         runtime_name=result.runtime,
         runtime_version=result.runtime_version,
+        steady_window_s=result.window_s,
     )
     applied = judgement.Applied(
         size_matches=result.model_size_bytes == files.model_size_bytes,
         xnnpack_seen=False,
         threads=result.threads,
+        drift=result.drift,
     )
     remarks += judgement.findings(trial, settings, evidence, measurement, applied)
     return Reading(Outcome.OK, measurement=measurement, findings=remarks)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import JournalError, RunNotFoundError
-from orchestrator.measurement import Finding, Measurement, Outcome
+from orchestrator.measurement import Energy, Finding, Measurement, Outcome
 from orchestrator.plan import Factors, Trial, TrialKind, Variant
 from orchestrator.runs import journal as journals
 from orchestrator.runs.manifest import FILE_NAME as MANIFEST_NAME
@@ -138,6 +138,11 @@ def to_record(manifest: Manifest, events: Iterable[Mapping[str, Any]]) -> RunRec
         min_blocks=low,
         max_blocks=high,
         suite=manifest.suite["name"],
+        grid_gco2_per_kwh={
+            device["name"]: device["grid_gco2_per_kwh"]
+            for device in manifest.inventory.get("devices", ())
+            if device.get("grid_gco2_per_kwh") is not None
+        },
     )
 
 
@@ -184,4 +189,6 @@ def trial_record(event: Mapping[str, Any]) -> TrialRecord:
         health_before=event.get("health_before"),
         health_after=event.get("health"),
         wall_s=event.get("wall_s"),
+        conditions=event.get("conditions"),
+        energy=Energy(**event["energy"]) if event.get("energy") else None,
     )

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from orchestrator.runners.base import Evidence
 
@@ -16,9 +17,10 @@ from orchestrator.runners.base import Evidence
 _STDOUT = re.compile(r"^# stdout, ([0-9]{1,12}) characters:\n", re.MULTILINE)
 
 
-def render(argv: Sequence[str], evidence: Evidence) -> str:
-    """The log's text. ``argv`` is the command as submitted, blobs by hash."""
-    head = {
+def render(argv: Sequence[str], evidence: Evidence, power: Mapping[str, Any] | None = None) -> str:
+    """The log's text. ``argv`` is the command as submitted, blobs by hash; ``power`` the readings
+    of the device's meter, where it has one (see ``agents.protocol``)."""
+    head: dict[str, Any] = {
         "argv": list(argv),
         "exit_code": evidence.exit_code,
         "signal": evidence.signal,
@@ -28,6 +30,8 @@ def render(argv: Sequence[str], evidence: Evidence) -> str:
         "stdout_bytes": evidence.stdout_bytes,
         "stderr_bytes": evidence.stderr_bytes,
     }
+    if power is not None:
+        head["power"] = power
     lines = [f"# {name}: {json.dumps(value)}" for name, value in head.items()]
     for name, text in (("stdout", evidence.stdout), ("stderr", evidence.stderr)):
         lines += [f"# {name}, {len(text)} characters:", text]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.measurement import Finding, Measurement, Outcome
+from orchestrator.measurement import Energy, Finding, Measurement, Outcome
 from orchestrator.plan import Factors, Trial, TrialKind, Variant
 
 
@@ -15,7 +15,8 @@ class TrialRecord:
     """One ``finished`` line. ``measurement`` is present exactly when ``outcome`` is ``ok``.
 
     ``artifact_sha256`` names the bytes that ran; ``binary_sha256`` the benchmark_model binary,
-    where one ran. ``wall_s`` is how long the whole process took, in seconds.
+    where one ran. ``wall_s`` is how long the whole process took, in seconds. ``conditions`` is what
+    the agent says of pinning, clocks and the gate (see ``agents.protocol``).
     """
 
     trial: Trial
@@ -28,6 +29,8 @@ class TrialRecord:
     health_before: Mapping[str, Any] | None = None
     health_after: Mapping[str, Any] | None = None
     wall_s: float | None = None
+    conditions: Mapping[str, Any] | None = None
+    energy: Energy | None = None
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ class RunRecord:
     ``facts`` maps a device's name to what its agent reported (see ``agents.facts``); a device
     that was never reached has no entry, and ``lost`` maps it to the reason. ``stopped`` maps a
     comparison group's key (see ``plan.Group.key``) to the reason why it got no more blocks.
+    ``grid_gco2_per_kwh`` maps a device to the grid intensity that the user gave, if he did.
     ``planned`` holds every trial that was released to a device, finished or not.
     """
 
@@ -65,6 +69,7 @@ class RunRecord:
     max_blocks: int
     planned: tuple[Trial, ...] = ()
     suite: str = ""
+    grid_gco2_per_kwh: Mapping[str, float] = field(default_factory=dict)
 
 
 __all__ = ["ArtifactRecord", "Factors", "RunRecord", "Trial", "TrialKind", "TrialRecord"]

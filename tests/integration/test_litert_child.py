@@ -268,7 +268,8 @@ def test_a_phase_ends_at_its_maximum(models: Path) -> None:
     settings = replace(cases.SHORT, steady=replace(cases.SHORT.steady, runs=1_000_000))
     reading = RUNNER.read(a_trial(), settings, files, cases.run_argv(argv))
     assert reading.outcome is Outcome.OK, reading.reason
-    assert [finding.code for finding in reading.findings] == ["truncated"]
+    # thousands of inferences of some microseconds: another process is enough to make them drift
+    assert {finding.code for finding in reading.findings} - {"drift"} == {"truncated"}
 
 
 @WITH_TENSORFLOW

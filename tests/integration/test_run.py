@@ -185,7 +185,8 @@ def test_a_cut_off_file_a_hang_and_a_crash_are_outcomes_and_the_run_goes_on(lab:
     )
     python = broken_python(lab, dynamic_range="exec sleep 600", full_int8="kill -SEGV $$")
     protocol = (
-        "{blocks: 6, warmup: {runs: 5, seconds: 0}, steady: {runs: 5, seconds: 0}, timeout: 3}"
+        "{blocks: 6, warmup: {runs: 5, seconds: 0}, steady: {runs: 5, seconds: 0}, "
+        "gate: {load: 1}, timeout: 3}"
     )
     suite = lab.suite(["float32", "float16", "dynamic_range", "full_int8"], protocol)
     inventory = lab.inventory(lab.here(python=python))

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab import Lab, every_planned_trial_finished_once
+from tests.lab import SURROUNDINGS, Lab, every_planned_trial_finished_once
 
 SOURCE = Path(__file__).resolve().parents[1] / "data" / "benchmark_model" / "stand_in.c"
 
@@ -59,7 +59,7 @@ def test_auto_takes_the_binary_and_pins_it(lab: Lab, stand_in: Path) -> None:
     finished = lab.events("finished")
     assert {event["binary_sha256"] for event in finished} == {sha256}
     assert {event["runner"] for event in finished} == {"benchmark_model"}
-    assert not [finding for event in finished for finding in event["findings"]]
+    assert {f["code"] for event in finished for f in event["findings"]} <= SURROUNDINGS
     (row,) = lab.table()
     assert row["runtime_version"] == f"benchmark_model {sha256[:12]}"
     # the invented times follow the sizes
@@ -91,6 +91,11 @@ def test_an_address_is_fetched_once_and_pinned_from_then_on(
     )
     assert first["sha256"] == hashlib.sha256(stand_in.read_bytes()).hexdigest() == second["sha256"]
     assert (first["pinned"], second["pinned"]) == (False, True)
+    codes = [
+        {f["code"] for event in lab.events("finished", run) for f in event["findings"]}
+        for run in lab.runs()
+    ]
+    assert ["unpinned_binary" in each for each in codes] == [True, False]
 
 
 def test_a_binary_for_another_machine_stops_that_device_only(lab: Lab, stand_in: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents import protocol
-from agents.protocol import Event, LineBuffer, ProtocolError, Reply, TrialRequest
+from agents.protocol import Conditions, Event, Gate, LineBuffer, ProtocolError, Reply, TrialRequest
 
 SHA = "ab" * 32
 OTHER = "cd" * 32
@@ -46,6 +46,46 @@ def test_a_trial_request_survives_the_wire() -> None:
     )
     line = protocol.encode(request.to_json())
     assert TrialRequest.from_json(protocol.decode(line)) == request
+
+
+def test_conditions_survive_the_wire_and_are_no_part_of_a_trial_s_identity() -> None:
+    wanted = Conditions(pin=2, tune=True, energy=True, gate=Gate(0.1, 70.0, 30.0))
+    request = TrialRequest("t", ("true",), 1.0, conditions=wanted)
+    heard = TrialRequest.from_json(protocol.decode(protocol.encode(request.to_json())))
+    assert heard.conditions == wanted
+    plain = TrialRequest("t", ("true",), 1.0)
+    assert TrialRequest.from_json(minimal(argv=["true"], timeout_s=1.0)).conditions == Conditions()
+    assert heard == plain  # one that waits on a device is not refused when it is asked for anew
+
+
+@pytest.mark.parametrize(
+    ("conditions", "words"),
+    [
+        ([], "conditions must be an object"),
+        ({"pin": 0}, "pin must be an integer from 1"),
+        ({"pin": True}, "pin"),
+        ({"tune": 1}, "tune must be true or false"),
+        ({"gate": 3}, "gate must be an object"),
+        ({"gate": {}}, "timeout_s must be a number"),
+        ({"gate": {"timeout_s": -1}}, "timeout_s must be from 0"),
+        ({"gate": {"timeout_s": 1, "load": 1.5}}, "load must be from 0 to 1"),
+        ({"gate": {"timeout_s": 1, "load": True}}, "load must be a number"),
+        ({"gate": {"timeout_s": 1, "temperature_c": float("nan")}}, "temperature_c"),
+    ],
+)
+def test_impossible_conditions_are_refused(conditions: Any, words: str) -> None:
+    with pytest.raises(ProtocolError, match=words):
+        TrialRequest.from_json(minimal(conditions=conditions))
+
+
+@quick
+@given(st.dictionaries(st.sampled_from(["pin", "tune", "energy", "gate"]), json_values))
+def test_any_conditions_are_valid_or_a_protocol_error(fields: dict[str, Any]) -> None:
+    try:
+        conditions = Conditions.from_json(fields)
+    except ProtocolError:
+        return
+    assert Conditions.from_json(conditions.to_json()) == conditions
 
 
 @quick

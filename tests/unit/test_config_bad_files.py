@@ -139,6 +139,7 @@ KEYS = st.sampled_from(
         *(*Inventory.model_fields, *Suite.model_fields, "defaults", "nonsense"),
         *("transport", "host", "port", "user", "key_file", "gateway", "python", "expect", "cpus"),
         *("benchmark_model", "connect_timeout", "workdir", "exclusive", "url", "sha256"),
+        *("pin", "tune", "energy", "grid_gco2_per_kwh", "gate", "load", "temperature", "timeout"),
         *("threads", "delegate", "isa", "batch", "blocks", "precision", "budget", "steady", "runs"),
     ]
 )
@@ -163,6 +164,8 @@ DEVICES = st.lists(
         optional={
             "gateway": st.sampled_from(["a", "b", "c", "u@h"]),
             "cpus": VALUES,
+            "tune": VALUES,
+            "grid_gco2_per_kwh": VALUES,
             "host": VALUES,
         },
     ),

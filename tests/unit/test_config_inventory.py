@@ -37,6 +37,9 @@ devices:
     known_hosts: ~/.ssh/fleet_hosts
     expect: {microarchitecture: cascadelake, smt: false}
     cpus: [2, 0]
+    tune: true
+    energy: false
+    grid_gco2_per_kwh: 381
     site: uc
     exclusive: no
   - name: direct
@@ -59,6 +62,10 @@ def test_every_field_is_read(tmp_path: Path) -> None:
     assert device.known_hosts == Path.home() / ".ssh/fleet_hosts"
     assert device.expect == {"microarchitecture": "cascadelake", "smt": False}
     assert device.cpus == (2, 0)
+    assert (device.tune, device.pins, device.energy) == (True, True, False)
+    assert device.grid_gco2_per_kwh == 381.0
+    other = inventory.device("direct")
+    assert (other.tune, other.pins, other.energy) == (False, False, True)
     assert (device.site, device.exclusive, device.workdir) == ("uc", False, "~/.orchestrate")
 
 
@@ -217,3 +224,13 @@ def test_the_studys_fleet_parses_and_leads_nowhere_until_filled_in() -> None:
     assert len(hosts) == 8
     assert all(host.startswith("192.0.2.") for host in hosts), "addresses for documentation"
     assert inventory.gateway_of(inventory.device("haswell")) == inventory.device("cascadelake")
+
+
+@pytest.mark.parametrize(
+    ("written_as", "pins"),
+    [("tune: true", True), ("{tune: true, pin: false}", False), ("pin: true", True)],
+)
+def test_tuning_pins_unless_told_not_to(tmp_path: Path, written_as: str, pins: bool) -> None:
+    keys = written_as.strip("{}")
+    text = f"devices: [{{name: here, transport: local, {keys}}}]\n"
+    assert written(tmp_path, text).device("here").pins is pins

@@ -78,6 +78,7 @@ def test_every_field_is_read(tmp_path: Path) -> None:
           warmup: {runs: 0, seconds: 0}
           steady: {runs: 7, seconds: 2s}
           memory: {trials: 0}
+          gate: {load: 0.2, temperature: 65, timeout: 1m}
           timeout: 90
         """,
     )
@@ -89,6 +90,8 @@ def test_every_field_is_read(tmp_path: Path) -> None:
     warmup, steady = suite.protocol.warmup, suite.protocol.steady
     assert (warmup.runs, warmup.seconds, steady.runs, steady.seconds) == (0, 0, 7, 2)
     assert suite.protocol.timeout_s == 90
+    gate = suite.protocol.gate
+    assert (gate.load, gate.temperature_c, gate.timeout_s) == (0.2, 65.0, 60.0)
     assert Suite.from_json(json.loads(json.dumps(suite.to_json()))) == suite
 
 
@@ -180,6 +183,15 @@ def test_a_suite_of_before_torch_can_be_read(tmp_path: Path) -> None:
     data = suite.to_json()
     del data["factors"]["engine"], data["factors"]["processor"]
     assert Suite.from_json(data) == suite and suite.framework == "tflite"
+
+
+def test_a_run_of_before_the_gate_goes_on_without_waiting(tmp_path: Path) -> None:
+    suite = load(str(written(tmp_path, SMALL)))
+    assert (suite.protocol.gate.load, suite.protocol.gate.timeout_s) == (0.1, 3.0)
+    data = suite.to_json()
+    assert Suite.from_json(data) == suite
+    del data["protocol"]["gate"]
+    assert Suite.from_json(data).protocol.gate.load == 1.0
 
 
 @pytest.mark.parametrize(

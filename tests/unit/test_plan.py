@@ -11,6 +11,7 @@ from orchestrator.config import Device, Suite
 from orchestrator.errors import UsageError
 from orchestrator.plan import (
     Factors,
+    GateSettings,
     Group,
     PhaseSettings,
     Plan,
@@ -128,9 +129,16 @@ def test_batches_are_not_for_the_official_binary() -> None:
 
 
 def test_the_protocol_becomes_the_settings_of_every_trial() -> None:
-    protocol = {"blocks": 6, "warmup": {"runs": 7}, "steady": {"seconds": "2s"}, "timeout": 90}
+    protocol = {
+        "blocks": 6,
+        "warmup": {"runs": 7},
+        "steady": {"seconds": "2s"},
+        "gate": {"temperature": 60, "timeout": "1m"},
+        "timeout": 90,
+    }
     settings = make_plan([device()], suite(protocol=protocol), seed=1).settings
-    assert settings == RunSettings(PhaseSettings(7, 0.5), PhaseSettings(30, 2.0), 90.0)
+    gate = GateSettings(0.1, 60.0, 60.0)
+    assert settings == RunSettings(PhaseSettings(7, 0.5), PhaseSettings(30, 2.0), 90.0, gate)
 
 
 def test_torch_s_groups_say_engine_and_processor_and_other_keys_stay_as_they_were() -> None:

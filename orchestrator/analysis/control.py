@@ -1,0 +1,137 @@
+"""How far a machine's conditions were in our hands, and when what slowed it forbids a comparison.
+
+Judged by what held while the trials ran, whoever brought it about. Pure.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.runs.records import TrialRecord
+
+#: Codes of findings on trials whose machine ran slower than it can. One such trial is an outlier,
+#: which the estimate withstands; the Hodges-Lehmann estimate breaks down when 29 % of the pairs are
+#: off, so with more than a quarter of a side's trials the figure may be that of the cooling.
+SLOWED = ("throttled", "under_voltage")
+MOST_SLOWED = 0.25
+
+#: Governors that hold one frequency.
+_FIXED = frozenset({"performance", "userspace"})
+
+
+def forbids(code: str, concerned: int, timed: int) -> bool:
+    """Whether a finding on ``concerned`` of a side's ``timed`` trials forbids a comparison that it
+    does not forbid on any one of them."""
+    return code in SLOWED and concerned > MOST_SLOWED * timed
+
+
+@dataclass(frozen=True)
+class State:
+    """What held while one trial ran: hashable, since the trials of a run share a few of them.
+
+    ``recorded`` is false where nothing says so. ``pinned``: to no more CPUs than it has threads,
+    so that the scheduler has nothing to move. ``reasons``: why not all that was asked for held.
+    """
+
+    recorded: bool
+    pinned: bool
+    governor: str | None
+    turbo: bool | None
+    reasons: tuple[str, ...]
+
+
+def states(records: Iterable[TrialRecord]) -> Counter[State]:
+    """The states of these trials, with how many ran in each."""
+    return Counter(map(_state, records))
+
+
+def _state(record: TrialRecord) -> State:
+    conditions = dict(record.conditions or {})
+    before = dict(record.health_before or {})
+    pinned = conditions.get("pinned")
+    return State(
+        recorded=record.conditions is not None,
+        pinned=pinned is not None and len(pinned) <= record.trial.factors.threads,
+        governor=before.get("governor"),
+        turbo=before.get("turbo"),
+        reasons=tuple(conditions.get("reasons", ())),
+    )
+
+
+def control(facts: Mapping[str, Any], seen: Counter[State]) -> str:
+    """``controlled``, ``partly controlled`` or ``uncontrolled``, a colon, and why in a few words.
+
+    ``seen``: the states of the timing trials of both sides that ended ok; empty text without any.
+    """
+    if not seen:
+        return ""
+    if not all(state.recorded for state in seen):
+        return "uncontrolled: nothing is recorded of the conditions"
+    held, lacking = _sorted_out(seen)
+    outside = _outside(facts)
+    word = "partly controlled" if held else "uncontrolled"
+    if held and not lacking and not outside:
+        word = "controlled"
+    return f"{word}: {'; '.join([*held, *lacking, *outside])}"
+
+
+def _sorted_out(seen: Counter[State]) -> tuple[list[str], list[str]]:
+    """What held in every trial, and what did not, in words."""
+    held: list[str] = []
+    lacking: list[str] = []
+    for good, words in (_pinning(seen), _governor(seen), _turbo(seen)):
+        if words:
+            (held if good else lacking).append(words)
+    return held, lacking
+
+
+def _pinning(seen: Counter[State]) -> tuple[bool, str]:
+    if all(state.pinned for state in seen):
+        return True, "pinned to CPUs of its own"
+    return False, _because(seen, "pinning", "not pinned (`pin: true` or `tune: true`)")
+
+
+def _governor(seen: Counter[State]) -> tuple[bool, str]:
+    names = sorted({state.governor for state in seen if state.governor is not None})
+    told = f"governor {' and '.join(names)}" if names else "the clock is not told"
+    if {state.governor for state in seen} <= _FIXED:
+        return True, told
+    return False, _because(seen, "governor", f"{told} (`tune: true` sets performance)")
+
+
+def _turbo(seen: Counter[State]) -> tuple[bool, str]:
+    """A machine without a switch has no turbo to speak of, or hides it: nothing is said."""
+    settings = {state.turbo for state in seen}
+    if settings == {None}:
+        return True, ""
+    if settings == {False}:
+        return True, "turbo off"
+    return False, _because(seen, "turbo", "turbo on (`tune: true` turns it off)")
+
+
+def _because(seen: Counter[State], what: str, otherwise: str) -> str:
+    """The agent's most frequent reason for what it could not do, else ``otherwise``."""
+    reasons: Counter[str] = Counter()
+    for state, count in seen.items():
+        for reason in state.reasons:
+            if reason.startswith(what + ":"):
+                reasons[reason] += count
+    return min(reasons, key=lambda reason: (-reasons[reason], reason)) if reasons else otherwise
+
+
+def _outside(facts: Mapping[str, Any]) -> list[str]:
+    """What takes the clock and the CPUs out of our hands, whatever we set."""
+    found = []
+    virtualization, container = facts.get("virtualization"), facts.get("container")
+    if virtualization not in (None, "none"):
+        found.append(f"a virtual machine ({virtualization}), whose host decides on clocks and CPUs")
+    cpu = facts.get("cpu")
+    quota = cpu.get("cpu_quota") if isinstance(cpu, dict) else None
+    if quota is not None:
+        found.append(f"a quota of {quota:g} CPUs' time")
+    if container is not None:
+        found.append(f"a container ({container}), which others may share the machine with")
+    return found
