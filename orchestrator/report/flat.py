@@ -43,17 +43,9 @@ COLUMNS = (
     "findings",
 )
 
-#: Appended where a row has them: rows may differ in nothing else, or be read by it.
-FURTHER_COLUMNS = (
-    "engine",
-    "processor",
-    "input_size",
-    "control",
-    "baseline_energy_mj",
-    "treatment_energy_mj",
-    "baseline_co2_ug",
-    "treatment_co2_ug",
-)
+#: Appended where a row has them: rows may then differ in nothing else. What more is known of
+#: a row is in speedup.json.
+FURTHER_COLUMNS = ("engine", "processor", "input_size")
 
 _COUNTS = ("threads", "batch", "blocks")
 _FIGURES = (
@@ -67,10 +59,6 @@ _FIGURES = (
     "treatment_size_mb",
     "baseline_memory_mb",
     "treatment_memory_mb",
-    "baseline_energy_mj",
-    "treatment_energy_mj",
-    "baseline_co2_ug",
-    "treatment_co2_ug",
 )
 
 #: Version of speedup.json's shape. 1: the first.
@@ -93,7 +81,7 @@ def to_frame(table: SpeedupTable) -> pd.DataFrame:
     frame: pd.DataFrame = pd.DataFrame(rows, columns=columns)
     for column in {*_COUNTS, "input_size"} & {*columns}:
         frame[column] = frame[column].astype(pd.Int64Dtype())
-    for column in {*_FIGURES} & {*columns}:
+    for column in _FIGURES:
         frame[column] = frame[column].astype(float)
     return frame
 

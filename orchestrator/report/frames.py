@@ -109,11 +109,8 @@ def to_frames(run: RunRecord, table: SpeedupTable) -> RunFrames:
 def _speedups(table: SpeedupTable) -> pd.DataFrame:
     import pandas as pd  # noqa: PLC0415  # as above
 
-    frame = to_frame(table)
     behind = pd.DataFrame([_behind(row) for row in table.rows])
-    # what the csv has where a run knows it stands there already
-    further = behind[behind.columns.difference(frame.columns, sort=False)]
-    joined: pd.DataFrame = pd.concat([frame, further], axis="columns")
+    joined: pd.DataFrame = pd.concat([to_frame(table), behind], axis="columns")
     return joined
 
 
