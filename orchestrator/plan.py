@@ -82,7 +82,7 @@ class RunSettings:
     timeout_s: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Trial:
     """One process of one runner on one variant: the unit of evidence.
 

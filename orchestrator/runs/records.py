@@ -10,7 +10,7 @@ from orchestrator.measurement import Finding, Measurement, Outcome
 from orchestrator.plan import Factors, Trial, TrialKind, Variant
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TrialRecord:
     """One ``finished`` line. ``measurement`` is present exactly when ``outcome`` is ``ok``.
 
