@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 from orchestrator.analysis.conditions import conditions, differences, to_finding
-from orchestrator.analysis.pairing import Pairs, centre_us, half_width
+from orchestrator.analysis.pairing import (
+    Centres,
+    Pairs,
+    Statistic,
+    centre_us,
+    centres,
+    half_width,
+)
 from orchestrator.analysis.statistics import MIN_PAIRS
+from orchestrator.analysis.table import NoiseFloor
 from orchestrator.measurement import Finding, Outcome
 from orchestrator.plan import TrialKind
 from orchestrator.runs.records import ArtifactRecord, RunRecord, TrialRecord
@@ -34,6 +42,15 @@ class Side:
         return tuple(
             r for r in self.records if r.outcome is Outcome.OK and r.trial.kind is TrialKind.TIMING
         )
+
+    @cached_property
+    def times(self) -> Mapping[tuple[Statistic, int], Centres]:
+        """The usable times of each statistic and replicate."""
+        return {
+            (statistic, replicate): centres(self.timed, replicate=replicate, statistic=statistic)
+            for statistic in Statistic
+            for replicate in (0, 1)
+        }
 
     @cached_property
     def contents(self) -> frozenset[str]:
@@ -66,6 +83,17 @@ def no_noise_floor(aa_pairs: int) -> Finding:
         f"both baselines ended ok in only {aa_pairs} blocks, and {MIN_PAIRS} are needed to say "
         "what the baseline against itself yields",
         "see why baseline trials fail, and run again",
+    )
+
+
+def aa_effect(floor: NoiseFloor) -> Finding:
+    """The finding on every comparison of a group whose baseline differs from itself."""
+    return Finding(
+        "aa_effect",
+        f"the baseline against itself lies between {floor.low:.4f} and {floor.high:.4f}, which is "
+        "not 1: something other than the scheme makes processes of one block unlike",
+        "treat effects of that size as nothing; look for what changes within a block (a clock "
+        "that settles, a neighbour that comes and goes), then run again",
     )
 
 

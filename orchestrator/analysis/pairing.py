@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from statistics import median
 from typing import TypeAlias
 
@@ -16,8 +17,19 @@ from orchestrator.runs.records import TrialRecord
 #: Device, model, factors: what a comparison holds equal.
 GroupKey: TypeAlias = "tuple[str, str, Factors]"
 
-#: Block → centre of the process's steady state, in µs.
+#: Block → one statistic of the process's steady state, in µs.
 Centres: TypeAlias = "Mapping[int, float]"
+
+
+class Statistic(str, Enum):
+    """What stands for a process: which figure of its steady state.
+
+    ``CENTRE`` is the median where the runner reports one, else the mean.
+    """
+
+    CENTRE = "centre_us"
+    MEAN = "mean_us"
+    MINIMUM = "min_us"
 
 
 @dataclass(frozen=True)
@@ -50,22 +62,31 @@ def pair(baseline: Centres, treatment: Centres) -> Pairs:
 
 def centre_us(record: TrialRecord) -> float | None:
     """A usable time of one process, else None: a logarithm needs it positive and finite."""
+    return _usable_us(record, Statistic.CENTRE)
+
+
+def _usable_us(record: TrialRecord, statistic: Statistic) -> float | None:
     if record.outcome is not Outcome.OK or record.measurement is None:
         return None
-    centre = record.measurement.steady.centre_us
-    return centre if centre is not None and 0 < centre < math.inf else None
+    time: float | None = getattr(record.measurement.steady, statistic.value)
+    return time if time is not None and 0 < time < math.inf else None
 
 
-def centres(records: Iterable[TrialRecord], *, replicate: int = 0) -> dict[int, float]:
+def centres(
+    records: Iterable[TrialRecord],
+    *,
+    replicate: int = 0,
+    statistic: Statistic = Statistic.CENTRE,
+) -> dict[int, float]:
     """The usable time of each block, of the timing trials among ``records``."""
     found: dict[int, float] = {}
     for record in records:
         trial = record.trial
         if trial.kind is not TrialKind.TIMING or trial.replicate != replicate:
             continue
-        centre = centre_us(record)
-        if centre is not None:
-            found[trial.block] = centre
+        time = _usable_us(record, statistic)
+        if time is not None:
+            found[trial.block] = time
     return found
 
 
