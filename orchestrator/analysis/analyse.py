@@ -12,6 +12,7 @@ from orchestrator.analysis import alternatives
 from orchestrator.analysis.audit import Side, aa_effect, audit, most_common, no_noise_floor
 from orchestrator.analysis.conditions import statistic_of
 from orchestrator.analysis.pairing import GroupKey, Pairs, Statistic, group_key, median_ms, pair
+from orchestrator.analysis.published import Publication, beside
 from orchestrator.analysis.statistics import (
     MIN_PAIRS,
     Estimate,
@@ -47,8 +48,9 @@ class _Group:
     sides: Mapping[str, Side]
 
 
-def analyse(run: RunRecord) -> SpeedupTable:
-    """Every comparison that was planned, with what is certain about it and what is not.
+def analyse(run: RunRecord, published: Iterable[Publication] = ()) -> SpeedupTable:
+    """Every comparison that was planned, with what is certain about it and what is not; beside it
+    what is ``published`` of the same.
 
     Raises JournalError where the run tells of one trial twice.
     """
@@ -60,7 +62,7 @@ def analyse(run: RunRecord) -> SpeedupTable:
         for group, floor, effect in zip(groups, floors, effects, strict=True)
         for side in group.sides.values()
     ]
-    judged = _beside_others(_judge(row for row, _, _ in compared), compared)
+    judged = beside(_beside_others(_judge(row for row, _, _ in compared), compared), published)
     return SpeedupTable(
         run_id=run.run_id,
         baseline=run.baseline,

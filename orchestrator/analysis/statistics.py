@@ -37,7 +37,7 @@ Test
 An exact signed-rank p-value cannot go below 2/64 with six blocks, so no effect however large
 could pass Holm's correction over a table; a t-test can, but one process that hung makes it blind.
 The p-value is therefore twice the smaller of the two (Bonferroni over two looks). With the
-interval, the noise floor and Holm's correction together, at most 1.3 % of 1,000 simulated A/A
+interval, the noise floor and Holm's correction together, at most 0.9 % of 10,000 simulated A/A
 tables of 18 comparisons call anything different, whatever the noise and the number of blocks.
 """
 

@@ -18,6 +18,7 @@ from orchestrator.commands.terminal import answer_width, colour_wanted
 from orchestrator.console import Console
 from orchestrator.errors import UsageError
 from orchestrator.fleet.progress import StopLevel, StopRequest
+from orchestrator.published import publications
 from orchestrator.report import render, write_reports
 from orchestrator.report.plan import describe_plan
 from orchestrator.runs.directory import RunDirectory
@@ -30,7 +31,7 @@ def run(arguments: argparse.Namespace) -> Answer:
     stop = StopRequest()
     with Console() as console, _signals(stop, console):
         conclusion = _measure(arguments, console, stop)
-    table = analyse(conclusion.directory.read())
+    table = analyse(conclusion.directory.read(), publications())
     write_reports(table, conclusion.directory.path)
     shape = "json" if arguments.json else "text"
     text = render(table, shape, width=answer_width(), color=colour_wanted())

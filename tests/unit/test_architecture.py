@@ -23,6 +23,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "runners": {"plan", "measurement", "errors"},
     "runs": {"runners", "plan", "measurement", "errors"},
     "analysis": {"runs", "plan", "measurement", "errors"},
+    "published": {"analysis"},
     "schedule": {"runs", "plan", "measurement"},
     "report": {"analysis", "plan", "measurement", "errors", "printable"},
     "artifacts": {"errors"},
@@ -38,7 +39,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "commands": {
         "analysis", "answer", "campaign", "config", "console", "errors", "fleet", "plan",
-        "report", "runs", "zoo", "agents",
+        "published", "report", "runs", "zoo", "agents",
     },
     "cli": {"answer", "commands", "config", "errors", "printable"},
     "__main__": {"cli"},
