@@ -73,6 +73,7 @@ _HELP = {
     "devices": "Reach, identify and check every device.",
     "models": "List, build and inspect model files.",
     "report": "Make a run's table again from its journal.",
+    "compare": "What changed between runs, beyond their noise floors, and what changed with it.",
     "runs": "List what is in the results folder.",
     "agents": "Ask, read or stop the agents on the devices.",
 }
@@ -225,6 +226,15 @@ def _add_report(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=_later("runs", "report"))
 
 
+def _add_compare(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "run", metavar="RUN", nargs="+", help="two runs or more; each is held against the first"
+    )
+    parser.add_argument("--results", metavar="DIR", type=Path, default=Path("results"))
+    parser.add_argument("--json", action="store_true", help="print as JSON")
+    parser.set_defaults(command=_later("compare", "compare"))
+
+
 def _add_runs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--results", metavar="DIR", type=Path, default=Path("results"))
     parser.add_argument("--json", action="store_true", help="print as JSON")
@@ -269,6 +279,7 @@ _COMMANDS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "devices": _add_devices,
     "models": _add_models,
     "report": _add_report,
+    "compare": _add_compare,
     "runs": _add_runs,
     "agents": _add_agents,
 }

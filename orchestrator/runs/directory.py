@@ -134,6 +134,7 @@ def to_record(manifest: Manifest, events: Iterable[Mapping[str, Any]]) -> RunRec
     planned: list[Trial] = []
     lost: dict[str, str] = {}
     stopped: dict[str, str] = {}
+    agents: dict[str, str] = {}
     facts: dict[str, Mapping[str, Any]] = dict(manifest.facts)
     for event in events:
         kind, device = event["event"], event["device"]
@@ -146,6 +147,7 @@ def to_record(manifest: Manifest, events: Iterable[Mapping[str, Any]]) -> RunRec
         elif kind == "device_ready":
             lost.pop(device, None)
             facts[device] = event["facts"]
+            agents[device] = event.get("agent_hash") or ""
         elif kind == "stopped":
             stopped[event["group"]] = event["reason"]
     protocol = manifest.suite["protocol"]
@@ -164,6 +166,7 @@ def to_record(manifest: Manifest, events: Iterable[Mapping[str, Any]]) -> RunRec
         min_blocks=low,
         max_blocks=high,
         suite=manifest.suite["name"],
+        agents=agents,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.measurement import Finding, Measurement, Outcome
@@ -49,7 +49,8 @@ class RunRecord:
     ``facts`` maps a device's name to what its agent reported (see ``agents.facts``); a device
     that was never reached has no entry, and ``lost`` maps it to the reason. ``stopped`` maps a
     comparison group's key (see ``plan.Group.key``) to the reason why it got no more blocks.
-    ``planned`` holds every trial that was released to a device, finished or not.
+    ``planned`` holds every trial that was released to a device, finished or not. ``agents`` maps a
+    device to the SHA-256 of its agent's sources.
     """
 
     run_id: str
@@ -65,6 +66,7 @@ class RunRecord:
     max_blocks: int
     planned: tuple[Trial, ...] = ()
     suite: str = ""
+    agents: Mapping[str, str] = field(default_factory=dict)
 
 
 __all__ = ["ArtifactRecord", "Factors", "RunRecord", "Trial", "TrialKind", "TrialRecord"]
