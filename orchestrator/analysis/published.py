@@ -32,6 +32,9 @@ AGREES, CONTRADICTS, CANNOT_TELL = "agrees", "contradicts", "cannot tell"
 #: Stands for a model or scheme that a publication does not name.
 ANY = "*"
 
+#: The finding on figures that were imported from a publication.
+PUBLISHED_FIGURE = "published_figure"
+
 #: Two intervals around 1 agree only where neither is wider than this, as a half-width of the log.
 _TELLING = math.log(1.1)
 
@@ -91,7 +94,15 @@ class Publication:
 def beside(rows: Iterable[Speedup], known: Iterable[Publication]) -> tuple[Speedup, ...]:
     """Every row with what is published of its model and scheme on its microarchitecture."""
     known = tuple(known)
-    return tuple(replace(row, published=tuple(_figures(row, known))) for row in rows)
+    return tuple(
+        row if _is_published(row) else replace(row, published=tuple(_figures(row, known)))
+        for row in rows
+    )
+
+
+def _is_published(row: Speedup) -> bool:
+    """A published figure that was imported is not held against itself."""
+    return any(finding.code == PUBLISHED_FIGURE for finding in row.findings)
 
 
 def _figures(row: Speedup, known: Iterable[Publication]) -> Iterator[PublishedFigure]:
@@ -129,7 +140,7 @@ def _unlike(row: Speedup, each: Publication) -> Iterator[str]:
     """What makes the two figures ones of different things."""
     if ANY in (each.model, each.scheme):
         yield "several networks, not named one by one: their direction alone"
-    if each.threads is not None and row.threads not in (None, each.threads):
+    if each.threads is not None and row.threads not in (None, 0, each.threads):
         yield f"published with threads {each.threads}, ours with {row.threads}"
     if row.batch not in (None, 1):
         yield f"published with batch 1, ours with {row.batch}"

@@ -22,6 +22,7 @@ from orchestrator.published import publications
 from orchestrator.report import render, write_reports
 from orchestrator.report.plan import describe_plan
 from orchestrator.runs.directory import RunDirectory
+from orchestrator.runs.manifest import read_manifest
 
 _OVERRIDES = ("suite", "blocks", "precision", "budget", "seed", "representative")
 
@@ -46,6 +47,8 @@ def _measure(
     if arguments.resume is not None:
         _refuse_overrides(arguments)
         directory = RunDirectory.find(arguments.results, arguments.resume)
+        if read_manifest(directory.path).suite.get("runner") == "imported":
+            raise UsageError(f"{directory.run_id} was imported: there is nothing to go on with")
         inventory = None if arguments.inventory is None else inventory_of(arguments)
         return campaign.resume(directory, inventory, places, console=console, stop=stop)
     inventory = inventory_of(arguments)

@@ -98,7 +98,7 @@ def setting(rows: list[Speedup]) -> str:
         (
             f"{first.runner} ({ran or 'version unknown'})",
             *own,
-            counted(first.threads, "thread"),
+            counted(first.threads, "thread") if first.threads else "threads not told",
             f"batch {first.batch}",
             f"isa {first.isa}",
         )

@@ -24,7 +24,7 @@ def lines(rows: Iterable[Speedup]) -> list[str]:
 
 def _line(row: Speedup, each: PublishedFigure) -> str:
     name = " ".join(map(clean, (row.device, row.model, row.scheme)))
-    if row.threads not in (None, 1):
+    if row.threads not in (None, 0, 1):
         name += f" ({row.threads} threads)"
     told = figures.ratio(each.speedup, each.low, each.high)
     if each.speedup is None:

@@ -23,6 +23,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "runners": {"plan", "measurement", "errors"},
     "runs": {"runners", "plan", "measurement", "errors"},
     "analysis": {"runs", "plan", "measurement", "errors"},
+    "imports": {"runs", "runners", "plan", "measurement", "errors"},
     "published": {"analysis"},
     "schedule": {"runs", "plan", "measurement"},
     "report": {"analysis", "plan", "measurement", "errors", "printable"},
@@ -38,8 +39,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         "runs", "zoo",
     },
     "commands": {
-        "analysis", "answer", "campaign", "config", "console", "errors", "fleet", "plan",
-        "published", "report", "runs", "zoo", "agents",
+        "analysis", "answer", "campaign", "config", "console", "errors", "fleet", "imports",
+        "measurement", "plan", "published", "report", "runs", "zoo", "agents",
     },
     "cli": {"answer", "commands", "config", "errors", "printable"},
     "__main__": {"cli"},
