@@ -15,7 +15,7 @@ from orchestrator.analysis.audit import Side
 from orchestrator.analysis.pairing import Statistic, pair
 from orchestrator.analysis.statistics import Estimate, estimate, holm, p_value
 from orchestrator.analysis.table import Alternative, Speedup, Verdict
-from orchestrator.analysis.verdicts import doubt, floor_of
+from orchestrator.analysis.verdicts import doubt
 from orchestrator.measurement import Finding
 
 #: Those beside the centre that the table's own columns are made of.
@@ -33,12 +33,10 @@ class Comparison:
 
 def compare(baseline: Side, treatment: Side, statistic: Statistic) -> Comparison | None:
     """By ``statistic``, over the blocks in which both sides have it; None where there is none."""
-    first, second = (baseline.times[statistic, replicate] for replicate in (0, 1))
-    logs = pair(first, treatment.times[statistic, 0]).logs
+    logs = pair(baseline.times[statistic, 0], treatment.times[statistic, 0]).logs
     if not logs:
         return None
-    floor = floor_of(pair(first, second).logs)
-    return Comparison(estimate(logs), floor, p_value(logs))
+    return Comparison(estimate(logs), baseline.floors[statistic], p_value(logs))
 
 
 def judge(comparisons: Sequence[Comparison | None]) -> list[Alternative | None]:
@@ -63,12 +61,14 @@ def _alternative(comparison: Comparison, p_adjusted: float | None) -> Alternativ
     )
 
 
-def disagreement(row: Speedup, centre: str) -> Finding | None:
+def disagreement(
+    row: Speedup, mean: Alternative | None, minimum: Alternative | None, centre: str
+) -> Finding | None:
     """The finding that the statistics do not agree on ``row``; ``centre`` names its own."""
     if row.speedup is None:
         return None
     own = Alternative(row.speedup, row.ci_low, row.ci_high, row.verdict)
-    told = {centre: own, "mean": row.by_mean, "minimum": row.by_minimum}
+    told = {centre: own, "mean": mean, "minimum": minimum}
     known = {name: each for name, each in told.items() if each is not None}
     if len({each.verdict for each in known.values()}) < 2:
         return None

@@ -28,7 +28,14 @@ from orchestrator.analysis.summaries import (
     size_mb,
 )
 from orchestrator.analysis.sweeps import sweeps
-from orchestrator.analysis.table import NoiseFloor, Problem, Speedup, SpeedupTable, Verdict
+from orchestrator.analysis.table import (
+    Alternative,
+    NoiseFloor,
+    Problem,
+    Speedup,
+    SpeedupTable,
+    Verdict,
+)
 from orchestrator.analysis.verdicts import ALPHA, CERTAIN, doubt, floor_of
 from orchestrator.errors import JournalError
 from orchestrator.measurement import Finding, Outcome
@@ -293,13 +300,11 @@ def _judge(rows: Iterable[Speedup]) -> tuple[Speedup, ...]:
     """Every row with its verdict, after Holm's correction over all of them."""
     rows = list(rows)
     tested = [(i, row.p_value) for i, row in enumerate(rows) if row.p_value is not None]
-    adjusted = holm([p for _, p in tested])
-    for (index, _), p_adjusted in zip(tested, adjusted, strict=True):
-        rows[index] = replace(rows[index], p_adjusted=p_adjusted)
-    return tuple(_with_verdict(row) for row in rows)
+    adjusted = dict(zip((i for i, _ in tested), holm([p for _, p in tested]), strict=True))
+    return tuple(_with_verdict(row, adjusted.get(i)) for i, row in enumerate(rows))
 
 
-def _with_verdict(row: Speedup) -> Speedup:
+def _with_verdict(row: Speedup, p_adjusted: float | None) -> Speedup:
     if row.speedup is None:
         because = next((f for f in row.findings if f.forbids), None)
         return replace(row, reason=because.message if because else "nothing was measured")
@@ -307,11 +312,14 @@ def _with_verdict(row: Speedup) -> Speedup:
     if row.ci_low is not None and row.ci_high is not None:
         interval = Interval(math.log(row.ci_low), math.log(row.ci_high))
     found = Estimate(math.log(row.speedup), interval)
-    why = doubt(found, row.noise_floor, row.p_adjusted)
-    if why is not None:
-        return replace(row, verdict=Verdict.INDISTINGUISHABLE, reason=why)
+    why = doubt(found, row.noise_floor, p_adjusted)
     verdict = Verdict.FASTER if row.speedup > 1 else Verdict.SLOWER
-    return replace(row, verdict=verdict, reason=CERTAIN)
+    return replace(
+        row,
+        p_adjusted=p_adjusted,
+        verdict=Verdict.INDISTINGUISHABLE if why else verdict,
+        reason=why or CERTAIN,
+    )
 
 
 def _beside_others(
@@ -327,16 +335,20 @@ def _beside_others(
         )
         for statistic in alternatives.STATISTICS
     )
-    finished = []
-    for row, mean, minimum, (_, baseline, _) in zip(
-        rows, by_mean, by_minimum, compared, strict=True
-    ):
-        beside = replace(row, by_mean=mean, by_minimum=minimum)
-        finding = alternatives.disagreement(beside, statistic_of(baseline.timed))
-        finished.append(
-            replace(beside, findings=(*beside.findings, finding)) if finding else beside
+    return tuple(
+        _beside_other(row, mean, minimum, statistic_of(baseline.timed))
+        for row, mean, minimum, (_, baseline, _) in zip(
+            rows, by_mean, by_minimum, compared, strict=True
         )
-    return tuple(finished)
+    )
+
+
+def _beside_other(
+    row: Speedup, mean: Alternative | None, minimum: Alternative | None, centre: str
+) -> Speedup:
+    finding = alternatives.disagreement(row, mean, minimum, centre)
+    findings = (*row.findings, finding) if finding else row.findings
+    return replace(row, by_mean=mean, by_minimum=minimum, findings=findings)
 
 
 def _problems(run: RunRecord) -> tuple[Problem, ...]:

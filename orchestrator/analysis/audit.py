@@ -12,12 +12,14 @@ from orchestrator.analysis.pairing import (
     Centres,
     Pairs,
     Statistic,
+    all_times,
     centre_us,
-    centres,
     half_width,
+    pair,
 )
 from orchestrator.analysis.statistics import MIN_PAIRS
 from orchestrator.analysis.table import NoiseFloor
+from orchestrator.analysis.verdicts import floor_of
 from orchestrator.measurement import Finding, Outcome
 from orchestrator.plan import TrialKind
 from orchestrator.runs.records import ArtifactRecord, RunRecord, TrialRecord
@@ -46,11 +48,12 @@ class Side:
     @cached_property
     def times(self) -> Mapping[tuple[Statistic, int], Centres]:
         """The usable times of each statistic and replicate."""
-        return {
-            (statistic, replicate): centres(self.timed, replicate=replicate, statistic=statistic)
-            for statistic in Statistic
-            for replicate in (0, 1)
-        }
+        return all_times(self.timed)
+
+    @cached_property
+    def floors(self) -> Mapping[Statistic, float | None]:
+        """The noise floor of each statistic, where this side is the baseline."""
+        return {s: floor_of(pair(self.times[s, 0], self.times[s, 1]).logs) for s in Statistic}
 
     @cached_property
     def contents(self) -> frozenset[str]:

@@ -10,7 +10,6 @@ from statistics import median
 from typing import TypeAlias
 
 from orchestrator.analysis.statistics import estimate
-from orchestrator.measurement import Outcome
 from orchestrator.plan import Factors, TrialKind
 from orchestrator.runs.records import TrialRecord
 
@@ -62,32 +61,38 @@ def pair(baseline: Centres, treatment: Centres) -> Pairs:
 
 def centre_us(record: TrialRecord) -> float | None:
     """A usable time of one process, else None: a logarithm needs it positive and finite."""
-    return _usable_us(record, Statistic.CENTRE)
-
-
-def _usable_us(record: TrialRecord, statistic: Statistic) -> float | None:
-    if record.outcome is not Outcome.OK or record.measurement is None:
-        return None
-    time: float | None = getattr(record.measurement.steady, statistic.value)
+    time = record.measurement.steady.centre_us if record.measurement is not None else None
     return time if time is not None and 0 < time < math.inf else None
 
 
-def centres(
-    records: Iterable[TrialRecord],
-    *,
-    replicate: int = 0,
-    statistic: Statistic = Statistic.CENTRE,
-) -> dict[int, float]:
+def centres(records: Iterable[TrialRecord], *, replicate: int = 0) -> dict[int, float]:
     """The usable time of each block, of the timing trials among ``records``."""
-    found: dict[int, float] = {}
+    return dict(all_times(records)[Statistic.CENTRE, replicate])
+
+
+def all_times(records: Iterable[TrialRecord]) -> Mapping[tuple[Statistic, int], Centres]:
+    """The usable times by block, of the timing trials among ``records``, for each statistic and
+    replicate."""
+    found: dict[tuple[Statistic, int], dict[int, float]] = {
+        (statistic, replicate): {} for statistic in Statistic for replicate in (0, 1)
+    }
+    by_replicate = {
+        replicate: [found[statistic, replicate] for statistic in _ORDER] for replicate in (0, 1)
+    }
     for record in records:
-        trial = record.trial
-        if trial.kind is not TrialKind.TIMING or trial.replicate != replicate:
+        trial, measurement = record.trial, record.measurement
+        places = by_replicate.get(trial.replicate)
+        if measurement is None or places is None or trial.kind is not TrialKind.TIMING:
             continue
-        time = _usable_us(record, statistic)
-        if time is not None:
-            found[trial.block] = time
+        steady, block = measurement.steady, trial.block
+        times = (steady.centre_us, steady.mean_us, steady.min_us)
+        for place, time in zip(places, times, strict=True):
+            if time is not None and 0 < time < math.inf:
+                place[block] = time
     return found
+
+
+_ORDER = (Statistic.CENTRE, Statistic.MEAN, Statistic.MINIMUM)
 
 
 def comparison_precision(trials: Iterable[TrialRecord], baseline: str) -> dict[str, float | None]:

@@ -94,10 +94,12 @@ class Publication:
 def beside(rows: Iterable[Speedup], known: Iterable[Publication]) -> tuple[Speedup, ...]:
     """Every row with what is published of its model and scheme on its microarchitecture."""
     known = tuple(known)
-    return tuple(
-        row if _is_published(row) else replace(row, published=tuple(_figures(row, known)))
-        for row in rows
-    )
+    return tuple(_beside(row, known) for row in rows)
+
+
+def _beside(row: Speedup, known: Iterable[Publication]) -> Speedup:
+    figures = () if _is_published(row) else tuple(_figures(row, known))
+    return replace(row, published=figures) if figures else row
 
 
 def _is_published(row: Speedup) -> bool:

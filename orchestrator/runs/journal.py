@@ -68,25 +68,22 @@ class JournalReader:
         self.torn: bytes | None = None
 
     def __iter__(self) -> Iterator[Event]:
+        without, path = self._without, self._path
         try:
-            with self._path.open("rb") as file:
+            with path.open("rb") as file:
                 for number, line in enumerate(file, 1):
+                    if without:
+                        # Our own writer puts the event's name among the first words; a quote
+                        # inside a text would have a backslash before it.
+                        at = line.find(_EVENT, 0, _HEAD)
+                        if line.startswith(without, at) and at > 0 and line.endswith(b"}\n"):
+                            continue
                     if not line.endswith(b"\n"):
                         self.torn = line
                         return
-                    if self._unwanted(line):
-                        continue
-                    yield _parse(self._path, number, line)
+                    yield _parse(path, number, line)
         except OSError as exc:
-            raise JournalError(
-                f"{self._path}: cannot be read ({exc.strerror}); is this a run?"
-            ) from exc
-
-    def _unwanted(self, line: bytes) -> bool:
-        # Our own writer puts the event's name among the first words; a quote inside a text would
-        # have a backslash before it.
-        at = line.find(_EVENT, 0, _HEAD)
-        return at > 0 and line.startswith(self._without, at) and line.endswith(b"}\n")
+            raise JournalError(f"{path}: cannot be read ({exc.strerror}); is this a run?") from exc
 
 
 #: Where the event's name stands, and within how many bytes of its line.
