@@ -12,6 +12,7 @@ from orchestrator.errors import JournalError, UsageError
 from orchestrator.published import publications
 from orchestrator.report import render
 from orchestrator.report.grid import render_grid
+from orchestrator.runs.collection import no_collection
 from orchestrator.runs.directory import RunDirectory
 from orchestrator.runs.directory import list_runs as runs_in
 
@@ -19,7 +20,8 @@ from orchestrator.runs.directory import list_runs as runs_in
 def report(arguments: argparse.Namespace) -> Answer:
     """The table again, from the journal alone."""
     directory = RunDirectory.find(arguments.results, arguments.run)
-    table = analyse(directory.read(), publications())
+    with no_collection():
+        table = analyse(directory.read(), publications())
     to_file = arguments.output is not None
     width = 120 if to_file else answer_width()
     text = render(table, arguments.format, width=width, color=colour_wanted() and not to_file)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import difflib
-import gc
 import os
 import re
 import secrets
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, fields
 from datetime import datetime, timezone
 from functools import lru_cache
@@ -20,6 +18,7 @@ from orchestrator.errors import JournalError, RunNotFoundError
 from orchestrator.measurement import Finding, Measurement, Outcome
 from orchestrator.plan import Factors, Trial, TrialKind, Variant
 from orchestrator.runs import journal as journals
+from orchestrator.runs.collection import no_collection
 from orchestrator.runs.manifest import FILE_NAME as MANIFEST_NAME
 from orchestrator.runs.manifest import Manifest, read_manifest
 from orchestrator.runs.packed import packed
@@ -93,28 +92,13 @@ class RunDirectory:
     def read(self) -> RunRecord:
         """The whole run from manifest and journal alone. Raises JournalError."""
         manifest = read_manifest(self.path)
-        with _no_collection():
+        with no_collection():
             path = self.path / journals.FILE_NAME
             return to_record(manifest, journals.JournalReader(path, without=_NOT_RECORDED))
 
 
 #: Events that say nothing to a record: a third of a journal's bytes.
 _NOT_RECORDED = ("queued", "started")
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """Nothing in a run's records is a cycle, and looking for one again and again among the
-    millions of values of a large journal costs as much as reading it. They are still freed as soon
-    as nobody refers to them."""
-    was = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-        gc.freeze()
-    finally:
-        if was:
-            gc.enable()
 
 
 def list_runs(results: Path) -> tuple[RunDirectory, ...]:
@@ -131,7 +115,8 @@ def list_runs(results: Path) -> tuple[RunDirectory, ...]:
 def to_record(manifest: Manifest, events: Iterable[Mapping[str, Any]]) -> RunRecord:
     """What the analysis works on, from a run's manifest and its events."""
     trials: list[TrialRecord] = []
-    planned: list[Trial] = []
+    # A finished line tells its trial again: most planned lines need not become one.
+    planned: dict[str, Trial | Mapping[str, Any]] = {}
     lost: dict[str, str] = {}
     stopped: dict[str, str] = {}
     agents: dict[str, str] = {}
@@ -139,9 +124,12 @@ def to_record(manifest: Manifest, events: Iterable[Mapping[str, Any]]) -> RunRec
     for event in events:
         kind, device = event["event"], event["device"]
         if kind == "planned":
-            planned.append(trial_from_event(event))
+            planned.setdefault(event["trial_id"], event)
         elif kind == "finished":
-            trials.append(trial_record(event))
+            record = trial_record(event)
+            trials.append(record)
+            if record.trial.trial_id in planned:
+                planned[record.trial.trial_id] = record.trial
         elif kind == "device_lost":
             lost[device] = event["reason"]
         elif kind == "device_ready":
@@ -156,7 +144,9 @@ def to_record(manifest: Manifest, events: Iterable[Mapping[str, Any]]) -> RunRec
         run_id=manifest.run_id,
         baseline=manifest.suite["baseline"],
         devices=manifest.devices,
-        planned=tuple(planned),
+        planned=tuple(
+            each if isinstance(each, Trial) else trial_from_event(each) for each in planned.values()
+        ),
         trials=tuple(trials),
         artifacts={a.variant: a for a in manifest.artifacts},
         facts=facts,
