@@ -21,7 +21,6 @@ from orchestrator.runs import journal as journals
 from orchestrator.runs.collection import no_collection
 from orchestrator.runs.manifest import FILE_NAME as MANIFEST_NAME
 from orchestrator.runs.manifest import Manifest, read_manifest
-from orchestrator.runs.packed import packed
 from orchestrator.runs.records import RunRecord, TrialRecord
 
 _RUN_ID = re.compile(r"\A\d{8}T\d{6}Z-[0-9a-f]{6}\Z")
@@ -219,7 +218,7 @@ def trial_record(event: Mapping[str, Any]) -> TrialRecord:
         findings=tuple(Finding.from_json(f) for f in event.get("findings", ())),
         artifact_sha256=event.get("artifact_sha256"),
         binary_sha256=event.get("binary_sha256"),
-        health_before=packed(event.get("health_before")),
-        health_after=packed(event.get("health")),
+        health_before=event.get("health_before"),
+        health_after=event.get("health"),
         wall_s=event.get("wall_s"),
     )

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from orchestrator.errors import JournalError
 from orchestrator.runs.journal import FILE_NAME, Journal, JournalReader, read_journal
-from orchestrator.runs.packed import packed
 
 
 def test_events_come_back_in_order_with_a_sequence_per_device(tmp_path: Path) -> None:
@@ -148,14 +147,3 @@ def test_events_can_be_left_out(tmp_path: Path) -> None:
     path.write_bytes(cut)
     with pytest.raises(JournalError, match=f"{FILE_NAME}:1"):
         list(JournalReader(path, without=("queued", "started")))
-
-
-@given(st.dictionaries(st.text(), VALUES, max_size=6))
-def test_what_is_packed_is_the_same_object(values: dict[str, object]) -> None:
-    small = packed(values)
-    assert small is not None
-    assert small == values
-    assert list(small) == list(values)
-    assert all(small[name] == values[name] and small.get(name) == values[name] for name in values)
-    assert small.get("no such name, surely", 7) == 7
-    assert packed(None) is packed("text") is None
