@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from orchestrator.analysis.audit import Side
+from orchestrator.analysis.conditions import statistic_of
 from orchestrator.analysis.pairing import Statistic, pair
 from orchestrator.analysis.statistics import Estimate, estimate, holm, p_value
 from orchestrator.analysis.table import Alternative, Speedup, Verdict
@@ -62,16 +63,17 @@ def _alternative(comparison: Comparison, p_adjusted: float | None) -> Alternativ
 
 
 def disagreement(
-    row: Speedup, mean: Alternative | None, minimum: Alternative | None, centre: str
+    row: Speedup, mean: Alternative | None, minimum: Alternative | None, baseline: Side
 ) -> Finding | None:
-    """The finding that the statistics do not agree on ``row``; ``centre`` names its own."""
+    """The finding that the statistics do not agree on ``row``."""
     if row.speedup is None:
         return None
-    own = Alternative(row.speedup, row.ci_low, row.ci_high, row.verdict)
-    told = {centre: own, "mean": mean, "minimum": minimum}
-    known = {name: each for name, each in told.items() if each is not None}
-    if len({each.verdict for each in known.values()}) < 2:
+    others = {"mean": mean, "minimum": minimum}
+    told = {name: each for name, each in others.items() if each is not None}
+    if all(each.verdict is row.verdict for each in told.values()):
         return None
+    own = Alternative(row.speedup, row.ci_low, row.ci_high, row.verdict)
+    known = {statistic_of(baseline.timed): own} | told
     figures = ", ".join(f"{name} {_figures(each)}" for name, each in known.items())
     return Finding(
         "estimator_disagreement",

@@ -10,7 +10,6 @@ from typing import TypedDict
 
 from orchestrator.analysis import alternatives
 from orchestrator.analysis.audit import Side, aa_effect, audit, most_common, no_noise_floor
-from orchestrator.analysis.conditions import statistic_of
 from orchestrator.analysis.pairing import GroupKey, Pairs, Statistic, group_key, median_ms, pair
 from orchestrator.analysis.published import Publication, beside
 from orchestrator.analysis.statistics import (
@@ -336,7 +335,7 @@ def _beside_others(
         for statistic in alternatives.STATISTICS
     )
     return tuple(
-        _beside_other(row, mean, minimum, statistic_of(baseline.timed))
+        _beside_other(row, mean, minimum, baseline)
         for row, mean, minimum, (_, baseline, _) in zip(
             rows, by_mean, by_minimum, compared, strict=True
         )
@@ -344,9 +343,9 @@ def _beside_others(
 
 
 def _beside_other(
-    row: Speedup, mean: Alternative | None, minimum: Alternative | None, centre: str
+    row: Speedup, mean: Alternative | None, minimum: Alternative | None, baseline: Side
 ) -> Speedup:
-    finding = alternatives.disagreement(row, mean, minimum, centre)
+    finding = alternatives.disagreement(row, mean, minimum, baseline)
     findings = (*row.findings, finding) if finding else row.findings
     return replace(row, by_mean=mean, by_minimum=minimum, findings=findings)
 
