@@ -73,7 +73,9 @@ _HELP = {
     "devices": "Reach, identify and check every device.",
     "models": "List, build and inspect model files.",
     "report": "Make a run's table again from its journal.",
+    "compare": "What changed between runs, beyond their noise floors, and what changed with it.",
     "runs": "List what is in the results folder.",
+    "import": "Make a run of benchmark_model logs, notebooks or a table of published times.",
     "agents": "Ask, read or stop the agents on the devices.",
 }
 
@@ -245,10 +247,46 @@ def _add_report(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=_later("runs", "report"))
 
 
+def _add_compare(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "run", metavar="RUN", nargs="+", help="two runs or more; each is held against the first"
+    )
+    parser.add_argument("--results", metavar="DIR", type=Path, default=Path("results"))
+    parser.add_argument("--json", action="store_true", help="print as JSON")
+    parser.set_defaults(command=_later("compare", "compare"))
+
+
 def _add_runs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--results", metavar="DIR", type=Path, default=Path("results"))
     parser.add_argument("--json", action="store_true", help="print as JSON")
     parser.set_defaults(command=_later("runs", "list_runs"))
+
+
+def _add_import(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "file", metavar="FILE", nargs="+", type=Path, help="logs, notebooks, or a published table"
+    )
+    parser.add_argument(
+        "--device", metavar="NAME", default="imported", type=_parsed_by("check_name"),
+        help="the machine that the logs come from (default: imported)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--microarchitecture", metavar="NAME", default="", help="of that machine, where known"
+    )
+    parser.add_argument(
+        "--map", metavar="FILE", type=Path,
+        help="csv with the columns graph, model, scheme, for files whose names do not tell",
+    )  # fmt: skip
+    parser.add_argument("--model", metavar="NAME", help="what every process ran, with --scheme")
+    parser.add_argument("--scheme", metavar="NAME")
+    parser.add_argument(
+        "--threads", metavar="N", type=int, default=0, help="where the logs do not say"
+    )
+    parser.add_argument("--delegate", choices=("xnnpack", "none"), help="where the logs do not say")
+    parser.add_argument("--baseline", metavar="SCHEME", default="float32")
+    parser.add_argument("--results", metavar="DIR", type=Path, default=Path("results"))
+    parser.add_argument("--json", action="store_true", help="print the table as JSON")
+    parser.set_defaults(command=_later("imports", "import_files"))
 
 
 def _add_agents(parser: argparse.ArgumentParser) -> None:
@@ -289,6 +327,8 @@ _COMMANDS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "devices": _add_devices,
     "models": _add_models,
     "report": _add_report,
+    "compare": _add_compare,
     "runs": _add_runs,
+    "import": _add_import,
     "agents": _add_agents,
 }

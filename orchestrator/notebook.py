@@ -6,6 +6,7 @@ from os import PathLike
 from pathlib import Path
 
 from orchestrator.analysis import analyse
+from orchestrator.published import publications
 from orchestrator.report.frames import RunFrames, to_frames
 from orchestrator.runs.directory import RunDirectory
 
@@ -20,4 +21,4 @@ def load_run(path: str | PathLike[str]) -> RunFrames:
     understood.
     """
     run = RunDirectory(Path(path).resolve()).read()
-    return to_frames(run, analyse(run))
+    return to_frames(run, analyse(run, publications()))

@@ -96,7 +96,7 @@ class RunSettings:
     gate: GateSettings | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Trial:
     """One process of one runner on one variant: the unit of evidence.
 

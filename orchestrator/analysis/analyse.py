@@ -8,12 +8,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypedDict
 
-from orchestrator.analysis.audit import Side, audit, most_common, no_noise_floor
+from orchestrator.analysis import alternatives
+from orchestrator.analysis.audit import Side, aa_effect, audit, most_common, no_noise_floor
 from orchestrator.analysis.control import control
 from orchestrator.analysis.distributions import distributions
 from orchestrator.analysis.energy import energy
-from orchestrator.analysis.pairing import GroupKey, Pairs, centres, group_key, median_ms, pair
-from orchestrator.analysis.statistics import MIN_PAIRS, Estimate, estimate, holm, p_value
+from orchestrator.analysis.pairing import GroupKey, Pairs, Statistic, group_key, median_ms, pair
+from orchestrator.analysis.published import Publication, beside
+from orchestrator.analysis.statistics import (
+    MIN_PAIRS,
+    Estimate,
+    Interval,
+    estimate,
+    holm,
+    p_value,
+)
 from orchestrator.analysis.summaries import (
     memory_mb,
     microarchitecture,
@@ -21,54 +30,56 @@ from orchestrator.analysis.summaries import (
     size_mb,
 )
 from orchestrator.analysis.sweeps import sweeps
-from orchestrator.analysis.table import NoiseFloor, Problem, Speedup, SpeedupTable, Verdict
+from orchestrator.analysis.table import (
+    Alternative,
+    NoiseFloor,
+    Problem,
+    Speedup,
+    SpeedupTable,
+    Verdict,
+)
+from orchestrator.analysis.verdicts import ALPHA, CERTAIN, doubt, floor_of
 from orchestrator.errors import JournalError
-from orchestrator.measurement import Outcome
+from orchestrator.measurement import Finding, Outcome
 from orchestrator.plan import Factors, Group, TrialKind, Variant
 from orchestrator.runs.records import RunRecord, TrialRecord
-
-#: Family-wise error rate of a table.
-ALPHA = 0.05
-
-_CERTAIN = (
-    "the interval excludes 1, the effect is beyond the noise floor, and it passes Holm's correction"
-)
 
 
 @dataclass(frozen=True)
 class _Group:
-    """A comparison group as it came out. ``factors`` is None where nothing of it was sent."""
+    """A comparison group as it came out. ``factors`` is None where nothing of it was sent;
+    ``sides`` are the treatments by scheme."""
 
     device: str
     model: str
     factors: Factors | None
+    baseline: Side
     sides: Mapping[str, Side]
 
 
-def analyse(run: RunRecord) -> SpeedupTable:
-    """Every comparison that was planned, with what is certain about it and what is not.
+def analyse(run: RunRecord, published: Iterable[Publication] = ()) -> SpeedupTable:
+    """Every comparison that was planned, with what is certain about it and what is not; beside it
+    what is ``published`` of the same.
 
     Raises JournalError where the run tells of one trial twice.
     """
-    rows: list[Speedup] = []
-    floors: list[NoiseFloor] = []
-    for group in _groups(run):
-        baseline = group.sides.get(run.baseline) or Side(run.baseline, (), None)
-        floor = _noise_floor(group, baseline)
-        if group.factors is not None:
-            floors.append(floor)
-        rows.extend(
-            _compare(run, group, baseline, side, floor)
-            for scheme, side in group.sides.items()
-            if scheme != run.baseline
-        )
-    judged = _judge(rows)
+    groups = _groups(run)
+    floors = [_noise_floor(group) for group in groups]
+    effects = _aa_effects(groups, floors)
+    compared = [
+        (_compare(run, group, side, floor, effect), group.baseline, side)
+        for group, floor, effect in zip(groups, floors, effects, strict=True)
+        for side in group.sides.values()
+    ]
+    judged = beside(_beside_others(_judge(row for row, _, _ in compared), compared), published)
     return SpeedupTable(
         run_id=run.run_id,
         baseline=run.baseline,
         devices=run.devices,
         rows=judged,
-        noise_floors=tuple(floors),
+        noise_floors=tuple(
+            floor for group, floor in zip(groups, floors, strict=True) if group.factors is not None
+        ),
         problems=_problems(run),
         lost=dict(run.lost),
         stopped=dict(run.stopped),
@@ -107,17 +118,29 @@ def _groups(run: RunRecord) -> list[_Group]:
         by_scheme = records.setdefault(group_key(record), {})
         by_scheme.setdefault(record.trial.variant.scheme, []).append(record)
     groups = [
-        _Group(device, model, factors, _sides(run, model, by_scheme))
+        _group(run, device, model, factors, by_scheme)
         for (device, model, factors), by_scheme in records.items()
     ]
     reached = {(group.device, group.model) for group in groups}
     groups += [
-        _Group(device, model, None, _sides(run, model, {}))
+        _group(run, device, model, None, {})
         for device in run.devices
         for model in {variant.model for variant in run.artifacts}
         if (device, model) not in reached
     ]
     return sorted(groups, key=lambda group: _place(run, group))
+
+
+def _group(
+    run: RunRecord,
+    device: str,
+    model: str,
+    factors: Factors | None,
+    records: Mapping[str, Sequence[TrialRecord]],
+) -> _Group:
+    sides = _sides(run, model, records)
+    baseline = sides.pop(run.baseline, None) or Side(run.baseline, (), None)
+    return _Group(device, model, factors, baseline, sides)
 
 
 def _place(run: RunRecord, group: _Group) -> tuple[object, ...]:
@@ -154,8 +177,8 @@ def _sides(
     }
 
 
-def _noise_floor(group: _Group, baseline: Side) -> NoiseFloor:
-    pairs = pair(centres(baseline.records), centres(baseline.records, replicate=1))
+def _noise_floor(group: _Group) -> NoiseFloor:
+    pairs = _aa(group.baseline)
     found = estimate(pairs.logs) if len(pairs) else None
     interval = found.interval if found else None
     return NoiseFloor(
@@ -166,16 +189,38 @@ def _noise_floor(group: _Group, baseline: Side) -> NoiseFloor:
         ratio=math.exp(found.centre) if found else None,
         low=math.exp(interval.low) if interval else None,
         high=math.exp(interval.high) if interval else None,
-        floor=math.exp(max(abs(interval.low), abs(interval.high))) if interval else None,
+        floor=floor_of(pairs.logs),
     )
 
 
+def _aa(baseline: Side) -> Pairs:
+    return pair(baseline.times[Statistic.CENTRE, 0], baseline.times[Statistic.CENTRE, 1])
+
+
+def _aa_effects(
+    groups: Sequence[_Group], floors: Sequence[NoiseFloor]
+) -> list[tuple[Finding, ...]]:
+    """Where the baseline differs from itself, after Holm's correction over all A/A comparisons."""
+    tested = [p_value(_aa(group.baseline).logs) for group in groups]
+    known = [index for index, p in enumerate(tested) if p is not None]
+    adjusted = dict(zip(known, holm([p for p in tested if p is not None]), strict=True))
+    return [
+        (aa_effect(floor),) if floor.excludes_one and adjusted.get(index, 1.0) <= ALPHA else ()
+        for index, floor in enumerate(floors)
+    ]
+
+
 def _compare(
-    run: RunRecord, group: _Group, baseline: Side, treatment: Side, floor: NoiseFloor
+    run: RunRecord,
+    group: _Group,
+    treatment: Side,
+    floor: NoiseFloor,
+    of_group: Iterable[Finding],
 ) -> Speedup:
     """One row, its verdict still open: that needs the other rows' p-values."""
-    pairs = pair(centres(baseline.records), centres(treatment.records))
-    findings = list(audit(run, baseline, treatment, pairs, device=group.device))
+    baseline = group.baseline
+    pairs = pair(baseline.times[Statistic.CENTRE, 0], treatment.times[Statistic.CENTRE, 0])
+    findings = [*audit(run, baseline, treatment, pairs, device=group.device), *of_group]
     if floor.floor is None and len(pairs) >= MIN_PAIRS:
         findings.append(no_noise_floor(floor.blocks))
     forbidden = any(finding.forbids for finding in findings)
@@ -234,7 +279,7 @@ def _compare(
 
 def _ms(pairs: Pairs, paired_us: Sequence[float], side: Side) -> float | None:
     """Over the blocks compared; where there are none, over all that was measured."""
-    return median_ms(paired_us if len(pairs) else centres(side.records).values())
+    return median_ms(paired_us if len(pairs) else side.times[Statistic.CENTRE, 0].values())
 
 
 class _Ratios(TypedDict):
@@ -265,36 +310,55 @@ def _judge(rows: Iterable[Speedup]) -> tuple[Speedup, ...]:
     """Every row with its verdict, after Holm's correction over all of them."""
     rows = list(rows)
     tested = [(i, row.p_value) for i, row in enumerate(rows) if row.p_value is not None]
-    adjusted = holm([p for _, p in tested])
-    for (index, _), p_adjusted in zip(tested, adjusted, strict=True):
-        rows[index] = replace(rows[index], p_adjusted=p_adjusted)
-    return tuple(_with_verdict(row) for row in rows)
+    adjusted = dict(zip((i for i, _ in tested), holm([p for _, p in tested]), strict=True))
+    return tuple(_with_verdict(row, adjusted.get(i)) for i, row in enumerate(rows))
 
 
-def _with_verdict(row: Speedup) -> Speedup:
+def _with_verdict(row: Speedup, p_adjusted: float | None) -> Speedup:
     if row.speedup is None:
         because = next((f for f in row.findings if f.forbids), None)
         return replace(row, reason=because.message if because else "nothing was measured")
-    doubt = _doubt(row)
-    if doubt is not None:
-        return replace(row, verdict=Verdict.INDISTINGUISHABLE, reason=doubt)
+    interval = None
+    if row.ci_low is not None and row.ci_high is not None:
+        interval = Interval(math.log(row.ci_low), math.log(row.ci_high))
+    found = Estimate(math.log(row.speedup), interval)
+    why = doubt(found, row.noise_floor, p_adjusted)
     verdict = Verdict.FASTER if row.speedup > 1 else Verdict.SLOWER
-    return replace(row, verdict=verdict, reason=_CERTAIN)
+    return replace(
+        row,
+        p_adjusted=p_adjusted,
+        verdict=Verdict.INDISTINGUISHABLE if why else verdict,
+        reason=why or CERTAIN,
+    )
 
 
-def _doubt(row: Speedup) -> str | None:
-    """Why the two sides may not be called different; None if they may."""
-    if row.speedup is None or row.ci_low is None or row.ci_high is None:
-        return "too few blocks for a 95 % interval"
-    if row.ci_low <= 1 <= row.ci_high:
-        return "the interval includes 1"
-    if row.noise_floor is None:
-        return "there is no noise floor to hold the effect against"
-    if abs(math.log(row.speedup)) <= math.log(row.noise_floor):
-        return f"the effect is within the noise floor ({row.noise_floor:.4g})"
-    if row.p_adjusted is None or row.p_adjusted > ALPHA:
-        return "it does not pass Holm's correction over the table"
-    return None
+def _beside_others(
+    rows: Sequence[Speedup], compared: Sequence[tuple[Speedup, Side, Side]]
+) -> tuple[Speedup, ...]:
+    """Every row with the verdicts by mean and minimum beside its own, and whether they agree."""
+    by_mean, by_minimum = (
+        alternatives.judge(
+            [
+                None if row.speedup is None else alternatives.compare(baseline, side, statistic)
+                for row, baseline, side in compared
+            ]
+        )
+        for statistic in alternatives.STATISTICS
+    )
+    return tuple(
+        _beside_other(row, mean, minimum, baseline)
+        for row, mean, minimum, (_, baseline, _) in zip(
+            rows, by_mean, by_minimum, compared, strict=True
+        )
+    )
+
+
+def _beside_other(
+    row: Speedup, mean: Alternative | None, minimum: Alternative | None, baseline: Side
+) -> Speedup:
+    finding = alternatives.disagreement(row, mean, minimum, baseline)
+    findings = (*row.findings, finding) if finding else row.findings
+    return replace(row, by_mean=mean, by_minimum=minimum, findings=findings)
 
 
 def _problems(run: RunRecord) -> tuple[Problem, ...]:

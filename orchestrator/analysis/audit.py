@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 from orchestrator.analysis import control
 from orchestrator.analysis.conditions import conditions, differences, to_finding
-from orchestrator.analysis.pairing import Pairs, centre_us, half_width
+from orchestrator.analysis.pairing import (
+    Centres,
+    Pairs,
+    Statistic,
+    all_times,
+    centre_us,
+    half_width,
+    pair,
+)
 from orchestrator.analysis.statistics import MIN_PAIRS
+from orchestrator.analysis.table import NoiseFloor
+from orchestrator.analysis.verdicts import floor_of
 from orchestrator.measurement import Finding, Outcome
 from orchestrator.plan import TrialKind
 from orchestrator.runs.records import ArtifactRecord, RunRecord, TrialRecord
@@ -40,6 +50,16 @@ class Side:
     def states(self) -> Counter[control.State]:
         """What held while those ran, with how many trials each."""
         return control.states(self.timed)
+
+    @cached_property
+    def times(self) -> Mapping[tuple[Statistic, int], Centres]:
+        """The usable times of each statistic and replicate."""
+        return all_times(self.timed)
+
+    @cached_property
+    def floors(self) -> Mapping[Statistic, float | None]:
+        """The noise floor of each statistic, where this side is the baseline."""
+        return {s: floor_of(pair(self.times[s, 0], self.times[s, 1]).logs) for s in Statistic}
 
     @cached_property
     def contents(self) -> frozenset[str]:
@@ -72,6 +92,17 @@ def no_noise_floor(aa_pairs: int) -> Finding:
         f"both baselines ended ok in only {aa_pairs} blocks, and {MIN_PAIRS} are needed to say "
         "what the baseline against itself yields",
         "see why baseline trials fail, and run again",
+    )
+
+
+def aa_effect(floor: NoiseFloor) -> Finding:
+    """The finding on every comparison of a group whose baseline differs from itself."""
+    return Finding(
+        "aa_effect",
+        f"the baseline against itself lies between {floor.low:.4f} and {floor.high:.4f}, which is "
+        "not 1: something other than the scheme makes processes of one block unlike",
+        "treat effects of that size as nothing; look for what changes within a block (a clock "
+        "that settles, a neighbour that comes and goes), then run again",
     )
 
 

@@ -51,6 +51,12 @@ def conditions(records: Iterable[TrialRecord], artifact: ArtifactRecord | None) 
     )
 
 
+def statistic_of(records: Iterable[TrialRecord]) -> str:
+    """What the times of ``records`` are: ``median``, ``mean``, or both where they are mixed."""
+    found = {_statistic(r.measurement) for r in records if r.measurement is not None}
+    return _words(frozenset(found)) or "median"
+
+
 def differences(baseline: Conditions, treatment: Conditions) -> tuple[Difference, ...]:
     """Every condition under which the two sides were not one and the same throughout.
 

@@ -5,19 +5,30 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from statistics import median
 from typing import TypeAlias
 
 from orchestrator.analysis.statistics import estimate
-from orchestrator.measurement import Outcome
 from orchestrator.plan import Factors, TrialKind
 from orchestrator.runs.records import TrialRecord
 
 #: Device, model, factors: what a comparison holds equal.
 GroupKey: TypeAlias = "tuple[str, str, Factors]"
 
-#: Block → centre of the process's steady state, in µs.
+#: Block → one statistic of the process's steady state, in µs.
 Centres: TypeAlias = "Mapping[int, float]"
+
+
+class Statistic(str, Enum):
+    """What stands for a process: which figure of its steady state.
+
+    ``CENTRE`` is the median where the runner reports one, else the mean.
+    """
+
+    CENTRE = "centre_us"
+    MEAN = "mean_us"
+    MINIMUM = "min_us"
 
 
 @dataclass(frozen=True)
@@ -50,23 +61,38 @@ def pair(baseline: Centres, treatment: Centres) -> Pairs:
 
 def centre_us(record: TrialRecord) -> float | None:
     """A usable time of one process, else None: a logarithm needs it positive and finite."""
-    if record.outcome is not Outcome.OK or record.measurement is None:
-        return None
-    centre = record.measurement.steady.centre_us
-    return centre if centre is not None and 0 < centre < math.inf else None
+    time = record.measurement.steady.centre_us if record.measurement is not None else None
+    return time if time is not None and 0 < time < math.inf else None
 
 
 def centres(records: Iterable[TrialRecord], *, replicate: int = 0) -> dict[int, float]:
     """The usable time of each block, of the timing trials among ``records``."""
-    found: dict[int, float] = {}
+    return dict(all_times(records)[Statistic.CENTRE, replicate])
+
+
+def all_times(records: Iterable[TrialRecord]) -> Mapping[tuple[Statistic, int], Centres]:
+    """The usable times by block, of the timing trials among ``records``, for each statistic and
+    replicate."""
+    found: dict[tuple[Statistic, int], dict[int, float]] = {
+        (statistic, replicate): {} for statistic in Statistic for replicate in (0, 1)
+    }
+    by_replicate = {
+        replicate: [found[statistic, replicate] for statistic in _ORDER] for replicate in (0, 1)
+    }
     for record in records:
-        trial = record.trial
-        if trial.kind is not TrialKind.TIMING or trial.replicate != replicate:
+        trial, measurement = record.trial, record.measurement
+        places = by_replicate.get(trial.replicate)
+        if measurement is None or places is None or trial.kind is not TrialKind.TIMING:
             continue
-        centre = centre_us(record)
-        if centre is not None:
-            found[trial.block] = centre
+        steady, block = measurement.steady, trial.block
+        times = (steady.centre_us, steady.mean_us, steady.min_us)
+        for place, time in zip(places, times, strict=True):
+            if time is not None and 0 < time < math.inf:
+                place[block] = time
     return found
+
+
+_ORDER = (Statistic.CENTRE, Statistic.MEAN, Statistic.MINIMUM)
 
 
 def comparison_precision(trials: Iterable[TrialRecord], baseline: str) -> dict[str, float | None]:

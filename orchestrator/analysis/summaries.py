@@ -29,7 +29,11 @@ def runtime_versions(*sides: Side) -> str:
 
 
 def size_mb(side: Side) -> float | None:
-    return side.artifact.size_bytes / _MB if side.artifact else None
+    """The file's own; of imported figures, whose file nobody has, what the runner printed."""
+    if side.artifact is not None:
+        return side.artifact.size_bytes / _MB
+    printed = [r.measurement.model_size_bytes for r in side.timed if r.measurement is not None]
+    return _median_mb([size for size in printed if size is not None])
 
 
 def memory_mb(baseline: Side, treatment: Side) -> tuple[float | None, float | None, str | None]:

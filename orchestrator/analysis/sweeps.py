@@ -38,8 +38,11 @@ def sweeps(run: RunRecord, rows: Sequence[Speedup]) -> tuple[Sweep, ...]:
     speedups = {_key_of(row): row for row in rows}
     found: dict[tuple[str, str, str, Factors], list[SweepPoint]] = {}
     for axis in AXES:
+        settings: dict[str, set[int]] = {}
         for side in sides:
-            if len({getattr(o.factors, axis) for o in sides if o.device == side.device}) < 2:
+            settings.setdefault(side.device, set()).add(getattr(side.factors, axis))
+        for side in sides:
+            if len(settings[side.device]) < 2:
                 continue
             rest = _without(side.factors, axis)
             point = _point(side, axis, speedups)

@@ -146,6 +146,11 @@ class NoiseFloor:
     high: float | None
     floor: float | None
 
+    @property
+    def excludes_one(self) -> bool:
+        """Whether even the baseline against itself is not 1."""
+        return self.low is not None and self.high is not None and not self.low <= 1 <= self.high
+
 
 @dataclass(frozen=True)
 class Problem:

@@ -24,10 +24,12 @@ from orchestrator.commands.terminal import answer_width, colour_wanted
 from orchestrator.console import Console
 from orchestrator.errors import UsageError
 from orchestrator.fleet.progress import StopLevel, StopRequest
+from orchestrator.published import publications
 from orchestrator.report import render, write_reports
 from orchestrator.report.background import read_background
 from orchestrator.report.plan import describe_plan
 from orchestrator.runs.directory import RunDirectory
+from orchestrator.runs.manifest import read_manifest
 
 _OVERRIDES = ("suite", "blocks", "precision", "budget", "seed", *BUILDING)
 
@@ -38,7 +40,7 @@ def run(arguments: argparse.Namespace) -> Answer:
     with Console() as console, _signals(stop, console):
         conclusion = _measure(arguments, console, stop)
     record = conclusion.directory.read()
-    table = analyse(record)
+    table = analyse(record, publications())
     background = read_background(conclusion.directory, record)
     write_reports(table, conclusion.directory.path, background)
     shape = "json" if arguments.json else "text"
@@ -54,6 +56,8 @@ def _measure(
     if arguments.resume is not None:
         _refuse_overrides(arguments)
         directory = RunDirectory.find(arguments.results, arguments.resume)
+        if read_manifest(directory.path).suite.get("runner") == "imported":
+            raise UsageError(f"{directory.run_id} was imported: there is nothing to go on with")
         inventory = None if arguments.inventory is None else inventory_of(arguments)
         return campaign.resume(directory, inventory, places, console=console, stop=stop)
     inventory = inventory_of(arguments)

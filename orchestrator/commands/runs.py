@@ -9,9 +9,11 @@ from orchestrator.analysis import analyse
 from orchestrator.answer import Answer
 from orchestrator.commands.terminal import answer_width, colour_wanted
 from orchestrator.errors import JournalError, UsageError
+from orchestrator.published import publications
 from orchestrator.report import render, write_charts
 from orchestrator.report.background import read_background
 from orchestrator.report.grid import render_grid
+from orchestrator.runs.collection import no_collection
 from orchestrator.runs.directory import RunDirectory
 from orchestrator.runs.directory import list_runs as runs_in
 
@@ -19,8 +21,9 @@ from orchestrator.runs.directory import list_runs as runs_in
 def report(arguments: argparse.Namespace) -> Answer:
     """The table again, from the journal alone."""
     directory = RunDirectory.find(arguments.results, arguments.run)
-    record = directory.read()
-    table = analyse(record)
+    with no_collection():
+        record = directory.read()
+        table = analyse(record, publications())
     drawn = arguments.format == "html" or arguments.charts is not None
     background = read_background(directory, record) if drawn else None
     if arguments.charts is not None:

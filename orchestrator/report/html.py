@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.analysis.table import Alternative, Speedup, SpeedupTable, Verdict
 from orchestrator.errors import OrchestrateError
-from orchestrator.report import charts, figures, palette, repeat
+from orchestrator.report import charts, figures, palette, published, repeat
 from orchestrator.report import sweep as sweeps
 from orchestrator.report.background import Background
 from orchestrator.report.clean import clean
@@ -322,6 +322,7 @@ def _published(rows: Sequence[Speedup]) -> Iterable[Markup]:
             "Source",
         )
         yield _grid(header, body)
+        yield element("p", published.METHOD)
 
 
 def _sweeps(table: SpeedupTable) -> Iterable[Markup]:

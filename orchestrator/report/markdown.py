@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from orchestrator.analysis.table import Speedup, SpeedupTable
-from orchestrator.report import figures
+from orchestrator.report import figures, published
 from orchestrator.report import sweep as sweeps
 from orchestrator.report.clean import clean
 from orchestrator.report.clean import markdown as safe
@@ -81,6 +81,9 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _notes(table: SpeedupTable) -> Iterable[str]:
+    if beside := published.lines(table.rows):
+        yield from _list(f"{published.TITLE}:", [safe(line) for line in beside])
+        yield published.METHOD
     yield from _list(
         "Findings:",
         [

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from orchestrator.analysis.table import Speedup, SpeedupTable, Sweep, Verdict
 from orchestrator.printable import printable
-from orchestrator.report import figures
+from orchestrator.report import figures, published
 from orchestrator.report import sweep as sweeps
 from orchestrator.report.clean import clean
 from orchestrator.report.notes import (
@@ -212,6 +212,8 @@ def _sweep(console: Console, sweep: Sweep) -> None:
 
 
 def _notes(console: Console, table: SpeedupTable, *, numbered: bool) -> None:
+    beside = published.lines(table.rows)
+    _list(console, published.TITLE, [*beside, published.METHOD] if beside else [])
     _list(
         console,
         "Findings",

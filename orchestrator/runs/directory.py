@@ -9,6 +9,8 @@ import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, fields
 from datetime import datetime, timezone
+from functools import lru_cache
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from orchestrator.errors import JournalError, RunNotFoundError
 from orchestrator.measurement import Energy, Finding, Measurement, Outcome
 from orchestrator.plan import Factors, Trial, TrialKind, Variant
 from orchestrator.runs import journal as journals
+from orchestrator.runs.collection import no_collection
 from orchestrator.runs.manifest import FILE_NAME as MANIFEST_NAME
 from orchestrator.runs.manifest import Manifest, read_manifest
 from orchestrator.runs.records import RunRecord, TrialRecord
@@ -87,8 +90,14 @@ class RunDirectory:
 
     def read(self) -> RunRecord:
         """The whole run from manifest and journal alone. Raises JournalError."""
-        contents = journals.read_journal(self.path / journals.FILE_NAME)
-        return to_record(read_manifest(self.path), contents.events)
+        manifest = read_manifest(self.path)
+        with no_collection():
+            path = self.path / journals.FILE_NAME
+            return to_record(manifest, journals.JournalReader(path, without=_NOT_RECORDED))
+
+
+#: Events that say nothing to a record: a third of a journal's bytes.
+_NOT_RECORDED = ("queued", "started")
 
 
 def list_runs(results: Path) -> tuple[RunDirectory, ...]:
@@ -105,21 +114,27 @@ def list_runs(results: Path) -> tuple[RunDirectory, ...]:
 def to_record(manifest: Manifest, events: Iterable[Mapping[str, Any]]) -> RunRecord:
     """What the analysis works on, from a run's manifest and its events."""
     trials: list[TrialRecord] = []
-    planned: list[Trial] = []
+    # A finished line tells its trial again: most planned lines need not become one.
+    planned: dict[str, Trial | Mapping[str, Any]] = {}
     lost: dict[str, str] = {}
     stopped: dict[str, str] = {}
+    agents: dict[str, str] = {}
     facts: dict[str, Mapping[str, Any]] = dict(manifest.facts)
     for event in events:
         kind, device = event["event"], event["device"]
         if kind == "planned":
-            planned.append(trial_from_event(event))
+            planned.setdefault(event["trial_id"], event)
         elif kind == "finished":
-            trials.append(trial_record(event))
+            record = trial_record(event)
+            trials.append(record)
+            if record.trial.trial_id in planned:
+                planned[record.trial.trial_id] = record.trial
         elif kind == "device_lost":
             lost[device] = event["reason"]
         elif kind == "device_ready":
             lost.pop(device, None)
             facts[device] = event["facts"]
+            agents[device] = event.get("agent_hash") or ""
         elif kind == "stopped":
             stopped[event["group"]] = event["reason"]
     protocol = manifest.suite["protocol"]
@@ -128,7 +143,9 @@ def to_record(manifest: Manifest, events: Iterable[Mapping[str, Any]]) -> RunRec
         run_id=manifest.run_id,
         baseline=manifest.suite["baseline"],
         devices=manifest.devices,
-        planned=tuple(planned),
+        planned=tuple(
+            each if isinstance(each, Trial) else trial_from_event(each) for each in planned.values()
+        ),
         trials=tuple(trials),
         artifacts={a.variant: a for a in manifest.artifacts},
         facts=facts,
@@ -143,6 +160,7 @@ def to_record(manifest: Manifest, events: Iterable[Mapping[str, Any]]) -> RunRec
             for device in manifest.inventory.get("devices", ())
             if device.get("grid_gco2_per_kwh") is not None
         },
+        agents=agents,
     )
 
 
@@ -156,28 +174,47 @@ def trial_from_event(event: Mapping[str, Any]) -> Trial:
     return Trial(
         trial_id=event["trial_id"],
         device=event["device"],
-        kind=TrialKind(event["kind"]),
-        variant=Variant(event["model"], event["scheme"]),
+        kind=_KINDS[event["kind"]],
+        variant=_variant(event["model"], event["scheme"]),
         factors=_factors(event),
         block=event["block"],
         replicate=event["replicate"],
     )
 
 
+_KINDS = {kind.value: kind for kind in TrialKind}
+_OUTCOMES = {outcome.value: outcome for outcome in Outcome}
+
+#: Each factor's name, and its value in lines of before it was known.
+_FACTORS = {each.name: each.default for each in fields(Factors)}
+_FACTORS_BEFORE = {name: value for name, value in _FACTORS.items() if value is not MISSING}
+_all_factors = itemgetter(*_FACTORS)
+
+
 def _factors(event: Mapping[str, Any]) -> Factors:
     """Lines of before a factor was known do not have it, and ran under its default."""
-    values = {
-        each.name: event[each.name]
-        if each.default is MISSING
-        else event.get(each.name, each.default)
-        for each in fields(Factors)
-    }
-    return Factors(**values)
+    try:
+        values = _all_factors(event)
+    except KeyError:
+        values = _all_factors(_FACTORS_BEFORE | dict(event))
+    return _shared_factors(*values)
+
+
+# A run has thousands of trials and a few settings of its factors: one value of each is enough.
+# ``typed``, because 1, 1.0 and True are one key and not one factor.
+@lru_cache(maxsize=4096, typed=True)
+def _shared_factors(*values: Any) -> Factors:
+    return Factors(*values)
+
+
+@lru_cache(maxsize=4096, typed=True)
+def _variant(model: str, scheme: str) -> Variant:
+    return Variant(model, scheme)
 
 
 def trial_record(event: Mapping[str, Any]) -> TrialRecord:
     """A ``finished`` line as a value."""
-    outcome = Outcome(event["outcome"])
+    outcome = _OUTCOMES[event["outcome"]]
     return TrialRecord(
         trial=trial_from_event(event),
         outcome=outcome,

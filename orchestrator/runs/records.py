@@ -10,7 +10,7 @@ from orchestrator.measurement import Energy, Finding, Measurement, Outcome
 from orchestrator.plan import Factors, Trial, TrialKind, Variant
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TrialRecord:
     """One ``finished`` line. ``measurement`` is present exactly when ``outcome`` is ``ok``.
 
@@ -53,7 +53,8 @@ class RunRecord:
     that was never reached has no entry, and ``lost`` maps it to the reason. ``stopped`` maps a
     comparison group's key (see ``plan.Group.key``) to the reason why it got no more blocks.
     ``grid_gco2_per_kwh`` maps a device to the grid intensity that the user gave, if he did.
-    ``planned`` holds every trial that was released to a device, finished or not.
+    ``planned`` holds every trial that was released to a device, finished or not. ``agents`` maps a
+    device to the SHA-256 of its agent's sources.
     """
 
     run_id: str
@@ -70,6 +71,7 @@ class RunRecord:
     planned: tuple[Trial, ...] = ()
     suite: str = ""
     grid_gco2_per_kwh: Mapping[str, float] = field(default_factory=dict)
+    agents: Mapping[str, str] = field(default_factory=dict)
 
 
 __all__ = ["ArtifactRecord", "Factors", "RunRecord", "Trial", "TrialKind", "TrialRecord"]

@@ -14,10 +14,15 @@ from scipy import stats
 from benchmarks.interval_methods import (
     BLOCKS,
     NOISES,
+    aa_tables,
+    any_called,
+    by_the_product,
+    called,
     coverage,
     differing_tables,
     paired_logs,
     signed_rank,
+    wilcoxon,
 )
 from orchestrator.analysis import statistics
 from orchestrator.analysis.statistics import (
@@ -136,20 +141,46 @@ def test_the_order_of_blocks_does_not_matter(logs: list[float], rng: random.Rand
     assert estimate(shuffled) == estimate(logs)
 
 
+# -- the simulation that chose the interval: benchmarks/interval_methods.py
+#
+# 2,000 comparisons are what was asked for; their coverage has a standard error of half a point, and
+# the least true one lies half a point above the bound. So the seed is fixed there, and the same is
+# asked of 40,000 (a tenth of a point), with their own uncertainty counted against us.
+
+MANY = 40_000
+#: Of a share of one in twenty among ``MANY``: the normal 99 % bound, one-sided.
+MARGIN = 2.33 * math.sqrt(0.05 * 0.95 / MANY)
+
+
 @pytest.mark.parametrize("noise", NOISES)
 @pytest.mark.parametrize("blocks", BLOCKS)
 def test_intervals_cover_the_truth(noise: str, blocks: int) -> None:
     first, _ = paired_logs(noise, 2000, blocks, seed=1)
     covered, _ = coverage(signed_rank, first)
     assert covered >= 0.94
-    assert covered <= (0.975 if blocks >= 10 else 0.985)
+    assert blocks < 10 or covered <= 0.975
+
+
+@pytest.mark.parametrize("noise", NOISES)
+@pytest.mark.parametrize("blocks", BLOCKS)
+def test_intervals_cover_the_truth_whatever_the_seed(noise: str, blocks: int) -> None:
+    first, _ = paired_logs(noise, MANY, blocks, seed=11)
+    covered, _ = coverage(signed_rank, first)
+    assert covered - MARGIN >= 0.94
+    assert blocks < 10 or covered + MARGIN <= 0.975
+
+
+def test_at_six_blocks_coverage_is_that_of_the_whole_range() -> None:
+    # 1 - 2/2^6: with six pairs the interval can be no narrower, hence no upper bound there
+    first, _ = paired_logs("log-normal", MANY, 6, seed=5)
+    assert coverage(signed_rank, first)[0] == pytest.approx(1 - 2 / 2**6, abs=MARGIN)
 
 
 def test_two_baselines_averaged_would_not_cover() -> None:
     # The reason why the second baseline serves the noise floor alone.
-    _, both = paired_logs("bimodal", 4000, 20, seed=2)
+    _, both = paired_logs("bimodal", MANY, 20, seed=2)
     covered, _ = coverage(signed_rank, both)
-    assert covered < 0.94
+    assert covered + MARGIN < 0.94
 
 
 @pytest.mark.parametrize("noise", NOISES)
@@ -157,7 +188,23 @@ def test_two_baselines_averaged_would_not_cover() -> None:
 def test_at_most_one_table_in_twenty_of_nothing_calls_anything_different(
     noise: str, blocks: int
 ) -> None:
-    assert differing_tables(noise, 100, blocks, seed=4) <= 0.05
+    assert differing_tables(noise, 2000, blocks, seed=4) <= 0.05
+
+
+@pytest.mark.parametrize("noise", NOISES)
+@pytest.mark.parametrize("blocks", BLOCKS)
+def test_the_simulation_does_what_the_product_does(noise: str, blocks: int) -> None:
+    first, _ = paired_logs(noise, 100, blocks, seed=6)
+    found = wilcoxon(first)
+    assert np.allclose(by_the_product(first), (found.low, found.high))
+    assert [p_value(list(row)) for row in first] == pytest.approx(list(found.p))
+    assert np.allclose([estimate(list(row)).centre for row in first], found.centre)
+    # an effect in some tables, so that both answers are there to be compared
+    tables = aa_tables(noise, 24, blocks, seed=7)
+    tables[::2, :, :, 2] += np.linspace(0, 0.6, 12)[:, None, None]
+    expected = [any_called(table) for table in tables]
+    assert list(called(tables)) == expected
+    assert len(set(expected)) == 2
 
 
 def test_the_simulations_truth_is_where_it_says() -> None:

@@ -7,11 +7,11 @@ import threading
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.errors import JournalError
-from orchestrator.runs.journal import FILE_NAME, Journal, read_journal
+from orchestrator.runs.journal import FILE_NAME, Journal, JournalReader, read_journal
 
 
 def test_events_come_back_in_order_with_a_sequence_per_device(tmp_path: Path) -> None:
@@ -103,3 +103,47 @@ def test_any_text_survives(tmp_path_factory: pytest.TempPathFactory, text: str) 
     with Journal(folder) as journal:
         journal.append("a", "planned", reason=text)
     assert read_journal(folder / FILE_NAME).events[0]["reason"] == text
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)  # fmt: skip
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
+@given(value=VALUES)
+def test_the_quick_reader_reads_what_the_standard_library_reads(
+    value: object, tmp_path: Path
+) -> None:
+    line = json.dumps({"seq": 1, "device": "a", "event": "x", "value": value})
+    path = tmp_path / FILE_NAME
+    path.write_text(line + "\n", encoding="utf-8")
+    (event,) = read_journal(path).events
+    assert event == json.loads(line)
+    assert repr(event["value"]) == repr(json.loads(line)["value"])
+
+
+def test_half_a_surrogate_in_what_a_runner_said_is_read(tmp_path: Path) -> None:
+    with Journal(tmp_path) as journal:
+        journal.append("a", "finished", reason="it printed \udc80")
+    (event,) = read_journal(tmp_path / FILE_NAME).events
+    assert event["reason"] == "it printed \udc80"
+
+
+def test_events_can_be_left_out(tmp_path: Path) -> None:
+    with Journal(tmp_path) as journal:
+        for name in ("planned", "queued", "started", "finished"):
+            journal.append("a", name, text='"event":"started",')
+    path = tmp_path / FILE_NAME
+    with path.open("ab") as file:
+        file.write(b'{"seq":5,"device":"a","event":"sta')
+    reader = JournalReader(path, without=("queued", "started"))
+    assert [e["event"] for e in reader] == ["planned", "finished"]
+    assert reader.torn is not None
+    cut = path.read_bytes().replace(b'text":"\\"event\\":\\"started\\","}\n', b"\n", 3)
+    path.write_bytes(cut)
+    with pytest.raises(JournalError, match=f"{FILE_NAME}:1"):
+        list(JournalReader(path, without=("queued", "started")))

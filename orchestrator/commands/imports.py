@@ -1,0 +1,118 @@
+"""``import``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+
+from orchestrator.analysis import analyse
+from orchestrator.answer import Answer, ExitCode
+from orchestrator.commands.terminal import answer_width, colour_wanted
+from orchestrator.console import Console
+from orchestrator.errors import UsageError
+from orchestrator.imports import naming, table
+from orchestrator.imports.logs import ReadLogs, Told, read_logs
+from orchestrator.imports.save import save
+from orchestrator.imports.trials import Imported, place, same_sizes
+from orchestrator.measurement import Outcome
+from orchestrator.published import publications
+from orchestrator.report import render, write_reports
+from orchestrator.report.background import read_background
+
+_ZIP = b"PK\x03\x04"
+
+
+def import_files(arguments: argparse.Namespace) -> Answer:
+    """A run of what the files hold; its table."""
+    told = _told(arguments)
+    files = {str(path): _bytes(path) for path in dict.fromkeys(arguments.file)}
+    figures, remarks = _read_all(files, told)
+    same = same_sizes(figures)
+    figures = [f.with_finding(same[f.variant]) if f.variant in same else f for f in figures]
+    _check_baseline(figures, arguments.baseline)
+    directory = save(arguments.results, place(figures), files, arguments.baseline)
+    record = directory.read()
+    found = analyse(record, publications())
+    write_reports(found, directory.path, read_background(directory, record))
+    failed = [f.reading.reason for f in figures if f.reading.outcome is not Outcome.OK]
+    with Console() as console:
+        for line in [*remarks, *filter(None, failed)]:
+            console.say(line)
+    shape = "json" if arguments.json else "text"
+    text = render(found, shape, width=answer_width(), color=colour_wanted())
+    return Answer(text, ExitCode.FAILED if failed or remarks else ExitCode.OK)
+
+
+def _read_all(files: Mapping[str, bytes], told: Told) -> tuple[list[Imported], list[str]]:
+    """What all files hold. Raises UsageError with what is wrong in any of them."""
+    figures: list[Imported] = []
+    remarks: list[str] = []
+    wrong: list[str] = []
+    for name, data in files.items():
+        try:
+            read = _read(name, data, told)
+        except UsageError as exc:
+            wrong.append(str(exc))
+            continue
+        figures += read.figures
+        remarks += read.remarks
+    if wrong:
+        raise UsageError("\n".join(wrong))
+    return figures, remarks
+
+
+def _told(arguments: argparse.Namespace) -> Told:
+    if (arguments.model is None) != (arguments.scheme is None):
+        raise UsageError("--model and --scheme go together: they say what every process ran")
+    named = {}
+    if arguments.map is not None:
+        named = naming.read_table(
+            str(arguments.map), _text(str(arguments.map), _bytes(arguments.map))
+        )
+    variant = None
+    if arguments.model is not None:
+        variant = naming.variant_named("--model, --scheme", arguments.model, arguments.scheme)
+    return Told(
+        device=arguments.device,
+        microarchitecture=arguments.microarchitecture,
+        variant=variant,
+        table=named,
+        threads=arguments.threads,
+        delegate=arguments.delegate or "",
+    )
+
+
+def _read(name: str, data: bytes, told: Told) -> ReadLogs:
+    if data.startswith(_ZIP):
+        raise UsageError(
+            f"{name}: an archive; the results of a bundle cannot be imported by this version. "
+            "Unpack it and give the logs in it"
+        )
+    text = _text(name, data)
+    if table.is_table(text):
+        return ReadLogs(table.read_table(name, text), ())
+    return read_logs(name, text, told)
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as exc:
+        raise UsageError(f"{path}: cannot be read ({exc.strerror})") from exc
+
+
+def _text(name: str, data: bytes) -> str:
+    """Logs hold paths in whatever encoding: what is not UTF-8 is shown as escapes, not lost."""
+    if b"\x00" in data:
+        raise UsageError(f"{name}: not a text file")
+    return data.decode("utf-8-sig", "backslashreplace").replace("\r\n", "\n")
+
+
+def _check_baseline(figures: list[Imported], baseline: str) -> None:
+    schemes = sorted({f.variant.scheme for f in figures})
+    if baseline not in schemes:
+        raise UsageError(
+            f"nothing in the files is {baseline}, which the others are compared with; there are: "
+            f"{', '.join(schemes)}. Name one with --baseline"
+        )
