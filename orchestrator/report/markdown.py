@@ -9,7 +9,7 @@ from orchestrator.report import figures, published
 from orchestrator.report import sweep as sweeps
 from orchestrator.report.clean import clean
 from orchestrator.report.clean import markdown as safe
-from orchestrator.report.figures import change, speedup
+from orchestrator.report.figures import change, precision, speedup
 from orchestrator.report.notes import (
     METHOD,
     codes,
@@ -28,6 +28,7 @@ _HEADER = (
     "Model",
     "Scheme",
     "Speed-up, 95 % interval",
+    "±",
     "Verdict",
     "Time, ms",
     "Size, MB",
@@ -35,7 +36,7 @@ _HEADER = (
     "n",
     "Findings",
 )
-_RIGHT = frozenset({"n"})
+_RIGHT = frozenset({"±", "n"})
 
 
 def to_markdown(table: SpeedupTable) -> str:
@@ -66,6 +67,7 @@ def _cells(row: Speedup) -> Sequence[str]:
         safe(row.model),
         safe(row.scheme),
         speedup(row),
+        precision(row),
         row.verdict.value,
         change(row.baseline_ms, row.treatment_ms),
         change(row.baseline_size_mb, row.treatment_size_mb),
