@@ -38,10 +38,12 @@ def sweeps(run: RunRecord, rows: Sequence[Speedup]) -> tuple[Sweep, ...]:
     speedups = {_key_of(row): row for row in rows}
     found: dict[tuple[str, str, str, Factors], list[SweepPoint]] = {}
     for axis in AXES:
+        # an imported log may not tell its threads, written 0; a model's own input size is 0 as well
+        told = [s for s in sides if axis == "input_size" or getattr(s.factors, axis) > 0]
         settings: dict[str, set[int]] = {}
-        for side in sides:
+        for side in told:
             settings.setdefault(side.device, set()).add(getattr(side.factors, axis))
-        for side in sides:
+        for side in told:
             if len(settings[side.device]) < 2:
                 continue
             rest = _without(side.factors, axis)

@@ -61,6 +61,11 @@ def test_what_does_not_vary_is_no_sweep() -> None:
     assert analyse(run_of(blocks_of(TIMES, 6))).sweeps == ()
 
 
+def test_what_was_not_told_is_no_point_of_a_sweep() -> None:
+    known, untold = (blocks_of(TIMES, 6, factors=at(threads=n)) for n in (1, 0))
+    assert analyse(run_of([*known, *untold])).sweeps == ()
+
+
 def test_two_factors_are_swept_each_at_every_value_of_the_other() -> None:
     records = [
         record
