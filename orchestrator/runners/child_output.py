@@ -78,18 +78,6 @@ def result_of(evidence: Evidence, settings: RunSettings) -> dict[str, Any] | Rea
     return data
 
 
-def check_as_asked(pairs: Sequence[tuple[str, object, object]], steady: Invocations) -> None:
-    """Raise NonsenseError if something else was measured than the trial asks for.
-
-    ``pairs``: what, as asked for, as it ran.
-    """
-    for what, wanted, got in pairs:
-        if wanted != got:
-            raise NonsenseError(f"the child ran {what} {got!r} and was asked for {wanted!r}")
-    if steady.count == 0:
-        raise NonsenseError("no inference ran in the steady phase")
-
-
 class NonsenseError(ValueError):
     """The result line is not what the child prints; the message says where."""
 
