@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from orchestrator.analysis import control
-from orchestrator.analysis.conditions import conditions, differences, to_finding
+from orchestrator.analysis.conditions import Conditions, conditions, differences, to_finding
 from orchestrator.analysis.pairing import (
     Centres,
     Pairs,
@@ -21,7 +21,7 @@ from orchestrator.analysis.pairing import (
 from orchestrator.analysis.statistics import MIN_PAIRS
 from orchestrator.analysis.table import NoiseFloor
 from orchestrator.analysis.verdicts import floor_of
-from orchestrator.measurement import Finding, Outcome
+from orchestrator.measurement import Finding, Memory, Outcome
 from orchestrator.plan import TrialKind
 from orchestrator.runs.records import ArtifactRecord, RunRecord, TrialRecord
 
@@ -45,6 +45,24 @@ class Side:
         return tuple(
             r for r in self.records if r.outcome is Outcome.OK and r.trial.kind is TrialKind.TIMING
         )
+
+    @cached_property
+    def conditions(self) -> Conditions:
+        """What those ran under."""
+        return conditions(self.timed, self.artifact)
+
+    @cached_property
+    def versions(self) -> frozenset[str]:
+        """The runtimes of those, by name and version."""
+        ran = (r.measurement for r in self.timed if r.measurement is not None)
+        names = {(m.runtime_name, m.runtime_version) for m in ran}
+        return frozenset(" ".join(filter(None, name)) for name in names)
+
+    @cached_property
+    def memory(self) -> tuple[Memory, ...]:
+        """What the memory trials that ended ok found."""
+        of_memory = (r.measurement for r in self.records if r.trial.kind is TrialKind.MEMORY)
+        return tuple(m.memory for m in of_memory if m is not None and m.memory is not None)
 
     @cached_property
     def states(self) -> Counter[control.State]:
@@ -154,10 +172,7 @@ def _not_measured(run: RunRecord, device: str) -> Finding:
 
 
 def _unlike(baseline: Side, treatment: Side) -> Iterable[Finding]:
-    for difference in differences(
-        conditions(baseline.timed, baseline.artifact),
-        conditions(treatment.timed, treatment.artifact),
-    ):
+    for difference in differences(baseline.conditions, treatment.conditions):
         yield to_finding(difference, baseline.scheme, treatment.scheme)
 
 

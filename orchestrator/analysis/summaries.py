@@ -5,8 +5,7 @@ from __future__ import annotations
 from statistics import median
 
 from orchestrator.analysis.audit import Side
-from orchestrator.plan import TrialKind
-from orchestrator.runs.records import RunRecord, TrialRecord
+from orchestrator.runs.records import RunRecord
 
 _MB = 1e6
 
@@ -23,9 +22,7 @@ def microarchitecture(run: RunRecord, device: str) -> str:
 
 def runtime_versions(*sides: Side) -> str:
     """What ran, by name and version; several joined by ``/`` (then a finding says so)."""
-    ran = [r.measurement for s in sides for r in s.timed if r.measurement]
-    seen = {" ".join(filter(None, (m.runtime_name, m.runtime_version))) for m in ran}
-    return "/".join(sorted(filter(None, seen)))
+    return "/".join(sorted(filter(None, frozenset().union(*(side.versions for side in sides)))))
 
 
 def size_mb(side: Side) -> float | None:
@@ -53,13 +50,5 @@ def _median_mb(values: list[int]) -> float | None:
 
 
 def _of_kind(side: Side, kind: str) -> list[int]:
-    return [value for r in side.records if (value := _memory_bytes(r, kind)) is not None]
-
-
-def _memory_bytes(record: TrialRecord, kind: str) -> int | None:
-    if record.trial.kind is not TrialKind.MEMORY or record.measurement is None:
-        return None
-    memory = record.measurement.memory
-    if memory is None:
-        return None
-    return memory.peak_bytes if kind == "peak" else memory.overall_bytes
+    found = (m.peak_bytes if kind == "peak" else m.overall_bytes for m in side.memory)
+    return [value for value in found if value is not None]
