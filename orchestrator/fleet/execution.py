@@ -217,9 +217,9 @@ class DeviceRun:
         return self._schedule.complete
 
     def _release(self, node: Node) -> None:
-        # With one trial left in hand the next block goes out, so that the device never idles
-        # while we think; a group on its own is thereby judged without that last trial.
-        while self._schedule.unfinished <= 1:
+        # With one trial (or duet) left in hand the next block goes out, so that the device never
+        # idles while we think; a group on its own is thereby judged without that last one.
+        while self._schedule.unfinished <= self._campaign.plan.at_once:
             stopped = self._schedule.stopped
             trials = self._schedule.next_trials()
             self._write_stops(stopped)
