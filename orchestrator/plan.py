@@ -199,6 +199,12 @@ class DevicePlan:
         return any(group.factors.runner == "benchmark_model" for group in self.groups)
 
     @property
+    def cpus_for_duets(self) -> int:
+        """How many CPUs it takes to run two trials at once; 0 where none do."""
+        duets = (t for block in self.blocks for t in block.trials if t.duet is not None)
+        return 2 * max((t.factors.threads for t in duets), default=0)
+
+    @property
     def runtimes(self) -> frozenset[str]:
         """What is asked of the device's Python: ``any`` or distributions; empty for the binary."""
         return frozenset(g.factors.runtime for g in self.groups if g.factors.runtime)

@@ -222,6 +222,7 @@ class SpeedupTable:
 
     ``outcomes`` counts the finished trials by how they ended, ``unfinished`` those that were
     released to a device and never ended. ``stopped`` maps a group's key to why it stopped.
+    ``duet``: baseline and treatment ran at the same time.
     """
 
     run_id: str
@@ -239,3 +240,4 @@ class SpeedupTable:
     max_blocks: int
     sweeps: tuple[Sweep, ...] = ()
     distributions: tuple[Distribution, ...] = ()
+    duet: bool = False

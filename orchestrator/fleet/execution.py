@@ -63,6 +63,7 @@ class DeviceRun:
         self._expect = expect
         self._reach = reach
         self._device = target.device
+        self._cpus = target.cpus
         self._run_id = campaign.directory.run_id
         self._journal = campaign.journal
         self._plan = campaign.plan.device(target.device)
@@ -167,7 +168,7 @@ class DeviceRun:
         self._end(node)
 
     def _prepare(self, node: Node) -> None:
-        suitability = check_suitability(node, self._expect, self._plan.runtimes)
+        suitability = check_suitability(node, self._expect, self._plan, self._cpus)
         self._journal.append(
             self._device,
             "device_ready",
