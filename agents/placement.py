@@ -48,7 +48,7 @@ def choose_half(
     """
     cpus, why = choose(tree, 2 * count, within)
     if cpus is None:
-        return None, f"two trials at once of {why}"
+        return None, f"for two trials at once: {why}"
     return cpus[half * count : (half + 1) * count], ""
 
 
