@@ -276,6 +276,7 @@ def _compare(
         baseline_co2_ug=used.baseline_co2_ug,
         treatment_co2_ug=used.treatment_co2_ug,
         energy_source=used.source,
+        duet=run.duet,
     )
 
 

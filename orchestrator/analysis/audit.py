@@ -317,9 +317,10 @@ def overlap(one: TrialRecord, other: TrialRecord) -> float | None:
 
 
 def _ran_together(record: TrialRecord) -> bool:
-    """Unless the agent says that it had nothing to run it beside."""
-    duet = (record.conditions or {}).get("duet") or {}
-    return bool(duet.get("together", True))
+    """As the agent tells, where anything is told; one of before there were duets says nothing."""
+    if record.conditions is None:
+        return True
+    return bool((record.conditions.get("duet") or {}).get("together"))
 
 
 def most_common(texts: Iterable[str]) -> str:

@@ -123,6 +123,7 @@ class Speedup:
     baseline_co2_ug: float | None = None
     treatment_co2_ug: float | None = None
     energy_source: str = ""
+    duet: bool = False
 
     def __post_init__(self) -> None:
         if self.verdict is Verdict.INVALID and self.speedup is not None:

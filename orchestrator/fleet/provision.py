@@ -287,11 +287,15 @@ def _require_cpus(node: Node, needed: int, cpus: Collection[int] | None) -> None
             device=node.device,
         )
     usable = set(allowed) if cpus is None else set(allowed) & set(cpus)
-    if len(usable) < needed:
+    quota = _fact(node.facts, "cpu_quota")
+    short = f"{len(usable)} may be used there" if len(usable) < needed else ""
+    if isinstance(quota, int | float) and quota < needed:  # they would wait for each other
+        short = f"the time of {quota:g} is all that its container gets"
+    if short:
         raise PermanentDeviceError(
             f"`duet: true` runs two trials at once, each on CPUs of its own: {needed} are needed, "
-            f"and {len(usable)} may be used there; use fewer `threads`, more `cpus:` in the "
-            f"inventory, or take `duet` out of the suite",
+            f"and {short}; use fewer `threads`, more `cpus:` in the inventory, or take `duet` out "
+            f"of the suite",
             device=node.device,
         )
 

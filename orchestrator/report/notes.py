@@ -187,6 +187,8 @@ def conditions(rows: Sequence[Speedup]) -> list[str]:
         )
         for said, named in models.items()
     ]
+    if any(row.duet for row in rows):
+        lines.append("in duets: baseline and treatment at the same time, each on CPUs of its own")
     sources = _distinct(row.energy_source for row in rows)
     return [*lines, clean(f"energy from {sources}")] if sources else lines
 
