@@ -39,6 +39,24 @@ def choose(
     return tuple(cpu.number for cpu in _ranked(tree, usable, count)[:count]), ""
 
 
+def choose_half(
+    tree: Tree, count: int, half: int, within: Optional[Sequence[int]] = None
+) -> Tuple[Optional[Tuple[int, ...]], str]:
+    """Of twice ``count`` CPUs, those of ``half``, 0 or 1: nobody else's in a duet. Else None, why.
+
+    Never the same core for both, where there are cores enough.
+    """
+    cpus, why = choose(tree, 2 * count, within)
+    if cpus is None:
+        return None, f"for two trials at once: {why}"
+    return cpus[half * count : (half + 1) * count], ""
+
+
+def share_cores(tree: Tree, one: Sequence[int], other: Sequence[int]) -> bool:
+    """Whether some CPU of ``one`` is of the same core as one of ``other``."""
+    return bool({_core(tree, cpu) for cpu in one} & {_core(tree, cpu) for cpu in other})
+
+
 def _ranked(tree: Tree, numbers: Sequence[int], count: int) -> List[_Cpu]:
     fast = cpu_list(tree.read(_FAST_X86)) or []
     nodes = _nodes(tree)

@@ -26,7 +26,8 @@ Operations
 A *session* is one (run_id, device) pair: it has a spool and a ``seq`` of its own, so that several
 runs, and several inventory names for one machine, share a daemon without seeing each other.
 ``submit`` and ``events`` begin it where there is none. ``status``: ``running`` is null or
-{run_id, device, trial_id, state: "waiting" | "running"} ("waiting" for the machine-wide lock),
+{run_id, device, trial_id, state: "waiting" | "running"} ("waiting" for the machine-wide lock; of
+a duet its first trial),
 ``queued`` how many trials wait, ``sessions`` [{run_id, device, queued, running, ended, last_seq}],
 ``idle_s`` seconds since the last trial ended, null while one runs.
 
@@ -55,8 +56,13 @@ MAX_ATTEMPTS times (``lost`` true). ``oom_killed`` is null where the node cannot
 ``rusage`` and the healths are null where nothing ran. ``machine_lock`` is ``"held"``,
 ``"unavailable: why"``, or null for a trial that did not ask for the machine to itself.
 ``conditions`` says which of those asked for came true: {pinned: [cpu] | null, tuned: {governor,
-turbo}, reasons: [why not], gate: null | {waited_s, timed_out, load, temperature_c, …}}; ``power``,
-null where the node cannot tell, is {source, samples: [[monotonic s, joules]]}.
+turbo}, reasons: [why not], gate: null | {waited_s, timed_out, load, temperature_c, …}}; in a duet
+also ``duet``: {partner, half, together, partner_cpu_s: null | seconds the partner computed}.
+``power``, null where the node cannot tell, is {source, samples: [[monotonic s, joules]]}.
+
+A *duet* is two trials of a session that name each other in their ``conditions``. They are started
+at the same time, on disjoint CPUs, and nothing else runs meanwhile; each has events of its own.
+Where the partner is not in the queue any more a trial runs alone, and ``together`` is false.
 """
 
 from __future__ import annotations
@@ -219,32 +225,62 @@ class Gate:
 
 
 @dataclass(frozen=True)
+class Duet:
+    """The trial that is to run at the same time, and which half of the CPUs is ours: 0 or 1."""
+
+    partner: str
+    half: int
+
+    def to_json(self) -> Json:
+        return dict(self.__dict__)
+
+    @classmethod
+    def from_json(cls, data: Any) -> Duet:
+        """The inverse. Raises ProtocolError."""
+        fields = _object(data, "duet")
+        return cls(_name(fields, "partner"), _int(fields, "half", 0, 1))
+
+
+@dataclass(frozen=True)
 class Conditions:
     """What the machine is to be like while a trial runs, as far as it lets us.
 
     ``pin``: on so many CPUs of the agent's choice, of those in the request's ``cpus`` where there
     are any. ``tune``: governor ``performance`` and no turbo. ``energy``: sample what is consumed.
+    ``duet`` needs ``pin``: twice as many CPUs are chosen, and each of the two trials has half.
     """
 
     pin: Optional[int] = None
     tune: bool = False
     energy: bool = False
     gate: Optional[Gate] = None
+    duet: Optional[Duet] = None
 
     def to_json(self) -> Json:
         gate = None if self.gate is None else self.gate.to_json()
-        return {"pin": self.pin, "tune": self.tune, "energy": self.energy, "gate": gate}
+        duet = None if self.duet is None else self.duet.to_json()
+        return {
+            "pin": self.pin,
+            "tune": self.tune,
+            "energy": self.energy,
+            "gate": gate,
+            "duet": duet,
+        }
 
     @classmethod
     def from_json(cls, data: Any) -> Conditions:
         """The inverse. Raises ProtocolError."""
         fields = _object(data, "conditions")
-        return cls(
+        made = cls(
             pin=None if fields.get("pin") is None else _int(fields, "pin", 1, MAX_CPUS),
             tune=_bool(fields, "tune", default=False),
             energy=_bool(fields, "energy", default=False),
             gate=None if fields.get("gate") is None else Gate.from_json(fields["gate"]),
+            duet=None if fields.get("duet") is None else Duet.from_json(fields["duet"]),
         )
+        if made.duet is not None and made.pin is None:
+            raise ProtocolError("conditions: a duet needs pin, the CPUs of each of its trials")
+        return made
 
 
 @dataclass(frozen=True)

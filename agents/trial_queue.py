@@ -139,7 +139,8 @@ class TrialQueue:
         self._on_idle = on_idle
         self._sessions: Dict[Tuple[str, str], Session] = {}
         self._waiting: List[Entry] = []
-        self._current: Optional[Entry] = None
+        #: The trial under way; both where they are a duet.
+        self._current: Tuple[Entry, ...] = ()
         self._idle_since = time.monotonic()
 
     # --- at the start -----------------------------------------------------------------------
@@ -241,8 +242,9 @@ class TrialQueue:
                 reason = {"reason": "cancelled before it started"}
                 session.add(*(("cancelled", e.request.trial_id, reason) for e in doomed))
             self._waiting = [entry for entry in self._waiting if entry.session is not session]
-            if self._current is not None and self._current.session is session:
-                doomed += self._cancel_current(self._current, running)
+            for entry in self._current:
+                if entry.session is session:
+                    doomed += self._cancel_current(entry, running)
             self.changed.notify_all()
             return [entry.request.trial_id for entry in doomed]
 
@@ -274,91 +276,111 @@ class TrialQueue:
     def busy(self) -> int:
         """How many trials wait or run."""
         with self.changed:
-            return len(self._waiting) + (self._current is not None)
+            return len(self._waiting) + len(self._current)
 
     def status(self) -> Json:
         with self.changed:
             idle_s = time.monotonic() - self._idle_since
             return {
-                "running": None if self._current is None else _running(self._current),
+                "running": _running(self._current[0]) if self._current else None,
                 "queued": len(self._waiting),
                 "sessions": [session.to_json() for session in self._sessions.values()],
-                "idle_s": idle_s if self._current is None else None,
+                "idle_s": None if self._current else idle_s,
             }
 
     def stop(self) -> None:
-        """No trial starts any more, and the running one is killed."""
+        """No trial starts any more, and what runs is killed."""
         with self.changed:
             self.stopping = True
-            if self._current is not None and self._current.kill is not None:
-                self._current.kill()
+            for entry in self._current:
+                if entry.kill is not None:
+                    entry.kill()
             self.changed.notify_all()
 
     # --- for the worker ---------------------------------------------------------------------
 
-    def take(self) -> Optional[Entry]:
-        """The next trial, waiting for one; None when the daemon is to stop."""
+    def take(self) -> Optional[Tuple[Entry, ...]]:
+        """The next trial, or both of a duet, waiting for one; None when the daemon is to stop."""
         with self.changed:
             self.changed.wait_for(lambda: self.stopping or bool(self._waiting))
             if self.stopping:
                 return None
             entry = self._waiting.pop(0)
-            entry.phase = Phase.TAKEN
-            self._current = entry
-            return entry
+            partner = next((each for each in self._waiting if _are_duet(entry, each)), None)
+            if partner is not None:
+                self._waiting.remove(partner)
+            self._current = (entry,) if partner is None else (entry, partner)
+            for each in self._current:
+                each.phase = Phase.TAKEN
+            return self._current
 
-    def called_off(self, entry: Entry) -> bool:
-        """Whether the worker should let go of ``entry``."""
-        return self.stopping or entry.cancelled
+    def called_off(self, entries: Sequence[Entry]) -> bool:
+        """Whether the worker should let go of ``entries``."""
+        return self.stopping or any(entry.cancelled for entry in entries)
 
-    def pause(self, entry: Entry, seconds: float) -> bool:
-        """Sleep so long; true, and at once, where the worker should let go of ``entry``."""
+    def pause(self, entries: Sequence[Entry], seconds: float) -> bool:
+        """Sleep so long; true, and at once, where the worker should let go of ``entries``."""
         with self.changed:
-            return self.changed.wait_for(lambda: self.called_off(entry), seconds)
+            return self.changed.wait_for(lambda: self.called_off(entries), seconds)
 
     def start(
-        self, entry: Entry, process: ProcessId, kill: Callable[[], None], health: Json
+        self,
+        entries: Sequence[Entry],
+        standing: Sequence[Tuple[Entry, ProcessId, Callable[[], None]]],
+        health: Json,
     ) -> bool:
-        """The process stands at its gate. False where it must not go. Raises SpoolError."""
+        """``standing``: those of ``entries`` whose process stands at its gate, it, and what kills
+        it. False where nothing must go. Raises SpoolError."""
         with self.changed:
-            if self.called_off(entry):
+            if self.called_off(entries):
                 return False
-            more = {
-                "attempt": entry.attempts + 1,
-                "health": health,
-                "process": process.to_json(),
-            }
-            entry.session.add(("started", entry.request.trial_id, more))
-            entry.kill = kill
+            if standing:
+                events = [
+                    (
+                        "started",
+                        entry.request.trial_id,
+                        {
+                            "attempt": entry.attempts + 1,
+                            "health": health,
+                            "process": process.to_json(),
+                        },
+                    )
+                    for entry, process, _ in standing
+                ]
+                standing[0][0].session.add(*events)
+            for entry, _, kill in standing:
+                entry.kill = kill
             self.changed.notify_all()
             return True
 
-    def end(self, entry: Entry, finished: Mapping[str, Any]) -> None:
-        """The trial is over: as it went, or cancelled, or put back. Raises SpoolError."""
+    def end(self, entries: Sequence[Entry], finished: Sequence[Mapping[str, Any]]) -> None:
+        """These trials are over: as they went, or cancelled, or put back. Raises SpoolError."""
         with self.changed:
             try:
-                self._end(entry, finished)
+                self._end(entries, finished)
             finally:
-                entry.kill = None
-                self._current = None
+                for entry in entries:
+                    entry.kill = None
+                self._current = ()
                 self._idle_since = time.monotonic()
                 self.changed.notify_all()
         self._on_idle()
 
-    def _end(self, entry: Entry, finished: Mapping[str, Any]) -> None:
-        trial_id = entry.request.trial_id
-        started = entry.phase is Phase.STARTED
-        if entry.cancelled:
-            reason = "cancelled while it ran" if started else "cancelled before it started"
-            entry.session.add(("cancelled", trial_id, {"reason": reason}))
-        elif self.stopping and started and finished.get("exit_code") is None:
-            self._interrupt(entry, "the agent was stopped", orderly=True)
-        elif self.stopping and not started:
-            entry.phase = Phase.QUEUED
-        else:
-            attempt = entry.attempts if started else entry.attempts + 1
-            more = {"attempt": attempt, "lost": False, "reason": None, **finished}
-            entry.session.add(("finished", trial_id, more))
+    def _end(self, entries: Sequence[Entry], finished: Sequence[Mapping[str, Any]]) -> None:
+        both = list(zip(entries, finished))  # noqa: B905 - strict= is of Python 3.10
+        if self.stopping and any(_was_stopped(entry, fields) for entry, fields in both):
+            # what one of a duet was about to finish is worth nothing without the other
+            for entry, fields in both:
+                if entry.cancelled:
+                    entry.session.add(_ending(entry, fields))
+                elif entry.phase is Phase.STARTED:
+                    self._interrupt(entry, "the agent was stopped", orderly=True)
+                else:
+                    entry.phase = Phase.QUEUED
+            return
+        # in one piece, so that a crash does not leave one of a duet to run again alone
+        events = [_ending(entry, fields) for entry, fields in both]
+        entries[0].session.add(*events)
 
     def _interrupt(self, entry: Entry, reason: str, *, orderly: bool) -> None:
         more: Json = {"attempt": entry.attempts, "reason": reason, "orderly": orderly}
@@ -367,6 +389,36 @@ class TrialQueue:
             reason = f"the agent or the node died under it {entry.deaths} times"
             more = {**_NO_PROCESS, "attempt": entry.attempts, "lost": True, "reason": reason}
             entry.session.add(("finished", entry.request.trial_id, more))
+
+
+def _are_duet(one: Entry, other: Entry) -> bool:
+    """Whether they name each other, and want disjoint CPUs."""
+    first, second = one.request.conditions.duet, other.request.conditions.duet
+    return (
+        one.session is other.session
+        and first is not None
+        and second is not None
+        and first.partner == other.request.trial_id
+        and second.partner == one.request.trial_id
+        and first.half != second.half
+    )
+
+
+def _was_stopped(entry: Entry, finished: Mapping[str, Any]) -> bool:
+    """Whether the daemon's end was the trial's: it did not start, or did not come to its end."""
+    if entry.cancelled:
+        return False
+    return entry.phase is not Phase.STARTED or finished.get("exit_code") is None
+
+
+def _ending(entry: Entry, finished: Mapping[str, Any]) -> Tuple[str, str, Mapping[str, Any]]:
+    """The event that ends a trial."""
+    trial_id, started = entry.request.trial_id, entry.phase is Phase.STARTED
+    if entry.cancelled:
+        reason = "cancelled while it ran" if started else "cancelled before it started"
+        return "cancelled", trial_id, {"reason": reason}
+    attempt = entry.attempts if started else entry.attempts + 1
+    return "finished", trial_id, {"attempt": attempt, "lost": False, "reason": None, **finished}
 
 
 def not_started(reason: str, **known: Any) -> Json:

@@ -1,25 +1,30 @@
-"""Runs the queue's trials, one after the other. Between two of them, and while one runs, nothing
-else here wakes up: every wait blocks in the kernel."""
+"""Runs the queue's trials, one after the other, or the two of a duet at once. Between two of them,
+and while one runs, nothing else here wakes up: every wait blocks in the kernel."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
 import traceback
-from typing import Callable, Optional, Tuple
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Callable, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from agents import health, home
 from agents.blobs import BlobStore, DamagedBlobError
 from agents.launch import StartError, base_environment, find_executable
 from agents.machine import MachineLock
-from agents.process import Process
+from agents.process import Ending, Process
 from agents.procs import kill_marked
 from agents.protocol import Json, substitute
-from agents.setting import Setting
+from agents.setting import Prepared, Setting
 from agents.spool import SpoolError
 from agents.sysfs import Tree
 from agents.trial_queue import Entry, TrialQueue, not_started
+
+#: The trials that are run at once: one, or the two of a duet.
+Entries = Tuple[Entry, ...]
 
 
 class Worker:
@@ -46,71 +51,90 @@ class Worker:
         """Until the queue says stop. What cannot be recorded must not run: then ``on_fatal``."""
         try:
             while True:
-                entry = self._queue.take()
-                if entry is None:
+                entries = self._queue.take()
+                if entries is None:
                     return
-                self._run_recorded(entry)
+                self._run_recorded(entries)
         except SpoolError as exc:
             self._on_fatal(str(exc))
 
-    def _run_recorded(self, entry: Entry) -> None:
+    def _run_recorded(self, entries: Entries) -> None:
         try:
-            finished = self._run(entry)
-            self._queue.end(entry, finished)
+            finished = self._run(entries)
+            self._queue.end(entries, finished)
         except SpoolError:
             raise
         except Exception as exc:  # noqa: BLE001 (the trial must end, and the next one run)
-            home.log(f"trial {entry.request.trial_id}: {traceback.format_exc()}")
-            self._queue.end(entry, not_started(f"the agent failed: {exc!r}; see agents logs"))
+            home.log(f"trial {entries[0].request.trial_id}: {traceback.format_exc()}")
+            failed = not_started(f"the agent failed: {exc!r}; see agents logs")
+            self._queue.end(entries, [failed for _ in entries])
 
-    def _run(self, entry: Entry) -> Json:
-        """The fields of ``finished``. Where the trial is called off they do not matter."""
+    def _run(self, entries: Entries) -> Sequence[Json]:
+        """The fields of each ``finished``. Where the trials are called off they do not matter."""
         machine_lock: Optional[str] = None
+        called_off: Sequence[Json] = [{} for _ in entries]
         try:
-            if entry.request.exclusive:
-                machine_lock = self._machine.acquire(lambda: self._queue.called_off(entry))
-            if self._queue.called_off(entry):
-                return {}
-            return {**self._run_in_folder(entry), "machine_lock": machine_lock}
+            if any(entry.request.exclusive for entry in entries):
+                machine_lock = self._machine.acquire(lambda: self._queue.called_off(entries))
+            if self._queue.called_off(entries):
+                return called_off
+            finished = self._run_in_folders(entries) or called_off
+            return [{**fields, "machine_lock": machine_lock} for fields in finished]
         finally:
             try:
                 self._setting.restore()  # under the lock: nobody else's trial meets our clocks
             finally:
                 self._machine.release()
 
-    def _run_in_folder(self, entry: Entry) -> Json:
-        parent = entry.session.spool.work_folder()
-        folder = tempfile.mkdtemp(prefix="trial-", dir=parent)
-        try:
-            return self._run_process(entry, folder)
-        finally:
-            _remove(folder)
+    def _run_in_folders(self, entries: Entries) -> Optional[Sequence[Json]]:
+        with contextlib.ExitStack() as folders:
+            each = [folders.enter_context(_folder(entry)) for entry in entries]
+            return self._run_processes(entries, each)
 
-    def _run_process(self, entry: Entry, folder: str) -> Json:
-        request = entry.request
-        cpus, conditions = self._setting.prepare(
-            request, lambda seconds: self._queue.pause(entry, seconds)
+    def _run_processes(self, entries: Entries, folders: Sequence[str]) -> Optional[Sequence[Json]]:
+        """None where they were called off before they began."""
+        prepared = self._setting.prepare(
+            [entry.request for entry in entries],
+            lambda seconds: self._queue.pause(entries, seconds),
         )
         before = health.snapshot(self._root)
-        told = {"health_before": before, "conditions": conditions}
-        try:
-            process = self._prepare(entry, folder, cpus)
-        except (StartError, DamagedBlobError) as exc:
-            return not_started(str(exc), **told, health=health.snapshot(self._root))
-        sampler = self._setting.sampler(request)
+        attempts: List[_Attempt] = []
         power: Optional[Json] = None
         try:
-            if not self._queue.start(entry, process.id, process.kill, before):
-                return {}
-            if sampler is not None:
-                sampler.start()
-            ending = process.run()
+            for entry, folder, each in zip(entries, folders, prepared):  # noqa: B905 - 3.10
+                attempts.append(self._attempt(entry, folder, each))
+            standing = [
+                (entry, attempt.process.id, attempt.process.kill)
+                for entry, attempt in zip(entries, attempts)  # noqa: B905 - strict= is of 3.10
+                if attempt.process is not None
+            ]
+            sampler = self._setting.sampler([entry.request for entry in entries])
+            try:
+                if standing and not self._queue.start(entries, standing, before):
+                    return None
+                if sampler is not None and standing:
+                    sampler.start()
+                _run_at_once(attempts)
+            finally:
+                if sampler is not None:
+                    power = sampler.stop() if standing else None
         finally:
-            if sampler is not None:
-                power = sampler.stop()
-            process.close()
-            _kill_runaways(process.id.mark)
-        return {**ending.to_json(), **told, "health": health.snapshot(self._root), "power": power}
+            for attempt in attempts:
+                if attempt.process is not None:
+                    attempt.process.close()
+                    _kill_runaways(attempt.process.id.mark)
+        _tell_of_each_other(attempts)
+        told = {"health_before": before, "health": health.snapshot(self._root)}
+        return [attempt.finished(told, power) for attempt in attempts]
+
+    def _attempt(self, entry: Entry, folder: str, prepared: Prepared) -> _Attempt:
+        if prepared.refused:
+            return _Attempt(prepared.conditions, None, prepared.refused)
+        try:
+            process = self._prepare(entry, folder, prepared.cpus)
+        except (StartError, DamagedBlobError) as exc:
+            return _Attempt(prepared.conditions, None, str(exc))
+        return _Attempt(prepared.conditions, process)
 
     def _prepare(self, entry: Entry, folder: str, cpus: Optional[Tuple[int, ...]]) -> Process:
         """The process at its gate. Raises StartError, DamagedBlobError."""
@@ -132,6 +156,59 @@ class Worker:
             cpus=cpus,
             name=entry.name,
         )
+
+
+class _Attempt:
+    """One trial's process, or why there is none, and how it went."""
+
+    def __init__(self, conditions: Json, process: Optional[Process], refused: str = "") -> None:
+        self.conditions = conditions
+        self.process = process
+        self.refused = refused
+        self.ending: Optional[Ending] = None
+
+    def run(self) -> None:
+        if self.process is not None:
+            self.ending = self.process.run()
+
+    def finished(self, healths: Mapping[str, Any], power: Optional[Json]) -> Json:
+        """The fields of ``finished``, without the lock's."""
+        told = {**healths, "conditions": self.conditions}
+        if self.ending is None:
+            return not_started(self.refused, **told)
+        return {**self.ending.to_json(), **told, "power": power}
+
+
+def _run_at_once(attempts: Sequence[_Attempt]) -> None:
+    """All of them, each to its own end."""
+    if len(attempts) == 1:
+        attempts[0].run()
+        return
+    with ThreadPoolExecutor(len(attempts)) as pool:
+        for running in [pool.submit(attempt.run) for attempt in attempts]:
+            running.result()
+
+
+def _tell_of_each_other(attempts: Sequence[_Attempt]) -> None:
+    """What the other one computed is not the load of a stranger."""
+    if len(attempts) < 2:
+        return
+    for own, other in (attempts, attempts[::-1]):
+        if other.ending is None:
+            own.conditions["duet"]["together"] = False
+        else:
+            usage = other.ending.rusage
+            own.conditions["duet"]["partner_cpu_s"] = usage["user_s"] + usage["sys_s"]
+
+
+@contextlib.contextmanager
+def _folder(entry: Entry) -> Iterator[str]:
+    """A folder of the trial's own, gone after it."""
+    folder = tempfile.mkdtemp(prefix="trial-", dir=entry.session.spool.work_folder())
+    try:
+        yield folder
+    finally:
+        _remove(folder)
 
 
 def _kill_runaways(mark: str) -> None:

@@ -102,7 +102,7 @@ class Fleet:
         """The same, and see at once whether the device is the right one and has what it needs."""
         node = self.reach(device)
         try:
-            check_suitability(node, device.expect, self.plan.device(device.name).runtimes)
+            check_suitability(node, device.expect, self.plan.device(device.name), device.cpus)
         except DeviceError:
             node.close()
             raise

@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import random
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import Enum
 from typing import Any, TypeVar
 
@@ -17,6 +17,8 @@ T = TypeVar("T")
 
 #: Memory trials belong to no block.
 MEMORY_BLOCK = -1
+#: The replicate of the baseline that runs beside a group's first treatment; 0 and 1 are the A/A's.
+FIRST_PARTNER = 2
 
 
 class TrialKind(str, Enum):
@@ -97,12 +99,21 @@ class RunSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class Duet:
+    """Which trial runs at the same time as this one, and on which half of the CPUs, 0 or 1."""
+
+    partner: str
+    half: int
+
+
+@dataclass(frozen=True, slots=True)
 class Trial:
     """One process of one runner on one variant: the unit of evidence.
 
     ``block`` counts from 0 within a comparison group; memory trials have block -1. ``replicate``
     is 0, or 1 for the second baseline of a block (the A/A partner). ``trial_id`` is a file name,
-    the same each time the plan is made from the same seed.
+    the same each time the plan is made from the same seed. In a block of duets every treatment has
+    a baseline of its own, with a replicate from 2 on.
     """
 
     trial_id: str
@@ -112,6 +123,7 @@ class Trial:
     factors: Factors
     block: int
     replicate: int = 0
+    duet: Duet | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The trial's fields as a journal line carries them: flat, factors included."""
@@ -124,6 +136,8 @@ class Trial:
             "block": self.block,
             "replicate": self.replicate,
             **asdict(self.factors),
+            # left out of trials that run alone, whose lines stay as they were
+            **({} if self.duet is None else {"duet": asdict(self.duet)}),
         }
 
 
@@ -150,7 +164,11 @@ class Group:
 
 @dataclass(frozen=True)
 class Block:
-    """One randomised pass over a group: every scheme once, the baseline twice."""
+    """One randomised pass over a group: every scheme once, the baseline twice.
+
+    As duets: every treatment beside a baseline of its own, and the baseline beside itself; the two
+    trials of a duet follow each other.
+    """
 
     group: Group
     index: int
@@ -181,6 +199,12 @@ class DevicePlan:
         return any(group.factors.runner == "benchmark_model" for group in self.groups)
 
     @property
+    def cpus_for_duets(self) -> int:
+        """How many CPUs it takes to run two trials at once; 0 where none do."""
+        duets = (t for block in self.blocks for t in block.trials if t.duet is not None)
+        return 2 * max((t.factors.threads for t in duets), default=0)
+
+    @property
     def runtimes(self) -> frozenset[str]:
         """What is asked of the device's Python: ``any`` or distributions; empty for the binary."""
         return frozenset(g.factors.runtime for g in self.groups if g.factors.runtime)
@@ -198,6 +222,12 @@ class Plan:
     budget_s: float | None
     settings: RunSettings
     devices: tuple[DevicePlan, ...]
+    duet: bool = False
+
+    @property
+    def at_once(self) -> int:
+        """How many timing trials a device runs at the same time."""
+        return 2 if self.duet else 1
 
     @property
     def variants(self) -> tuple[Variant, ...]:
@@ -226,6 +256,7 @@ def make_plan(devices: Sequence[Device], suite: Suite, *, seed: int) -> Plan:
         budget_s=suite.protocol.budget_s,
         settings=_settings(suite.protocol),
         devices=tuple(_plan_device(device, suite, seed) for device in devices),
+        duet=suite.protocol.duet,
     )
 
 
@@ -262,10 +293,11 @@ def _plan_device(device: Device, suite: Suite, seed: int) -> DevicePlan:
         for scheme in group.schemes
         for number in range(suite.protocol.memory_trials)
     )
+    make_block = _block_of_duets if suite.protocol.duet else _block
     blocks = []
     for index in range(suite.protocol.max_blocks):
         for group in _shuffled(groups, seed, device.name, "round", index):
-            blocks.append(_block(seed, group, index))
+            blocks.append(make_block(seed, group, index))
     return DevicePlan(device.name, groups, memory, tuple(blocks))
 
 
@@ -323,6 +355,34 @@ def _block(seed: int, group: Group, index: int) -> Block:
     ]
     trials.append(_trial(seed, group, group.baseline, TrialKind.TIMING, block=index, replicate=1))
     return Block(group, index, _shuffled(trials, seed, group.key, "block", index))
+
+
+def _block_of_duets(seed: int, group: Group, index: int) -> Block:
+    baseline, treatments = group.baseline, [s for s in group.schemes if s != group.baseline]
+    duets = [_duet(seed, group, index, (baseline, 0), (baseline, 1))]
+    duets += [
+        _duet(seed, group, index, (scheme, 0), (baseline, number))
+        for number, scheme in enumerate(treatments, FIRST_PARTNER)
+    ]
+    order = _shuffled(duets, seed, group.key, "block", index)
+    return Block(group, index, tuple(trial for duet in order for trial in duet))
+
+
+def _duet(
+    seed: int, group: Group, index: int, one: tuple[str, int], other: tuple[str, int]
+) -> tuple[Trial, Trial]:
+    """``one`` and ``other``: scheme and replicate. From block to block they change places, so that
+    what one half of the CPUs is faster by cancels; who begins where is drawn."""
+    (first,) = _shuffled((0, 1), seed, group.key, "half", *one)[:1]
+    half = (first + index) % 2
+    trials = [
+        _trial(seed, group, scheme, TrialKind.TIMING, block=index, replicate=replicate)
+        for scheme, replicate in (one, other)
+    ]
+    return (
+        replace(trials[0], duet=Duet(trials[1].trial_id, half)),
+        replace(trials[1], duet=Duet(trials[0].trial_id, 1 - half)),
+    )
 
 
 def _trial(

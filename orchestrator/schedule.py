@@ -55,7 +55,8 @@ class Schedule:
         return trial_id in self._released and trial_id not in self._finished
 
     def mean_wall_s(self) -> float | None:
-        """How long a finished trial took on average, in seconds; None before the first."""
+        """How long a finished trial held the device on average, in seconds; None before the
+        first."""
         return self._spent_s() / len(self._finished) if self._finished else None
 
     @property
@@ -152,11 +153,15 @@ class Schedule:
             self._stopped.setdefault(group.key, f"maximum of {self._plan.max_blocks} blocks")
 
     def _worth_running(self, block: Block) -> tuple[Trial, ...]:
+        given_up = {
+            t.trial_id for t in block.trials if self._is_given_up(block.group, t.variant.scheme)
+        }
         return tuple(
             t
             for t in block.trials
             if t.trial_id not in self._released
-            and not self._is_given_up(block.group, t.variant.scheme)
+            and t.trial_id not in given_up
+            and (t.duet is None or t.duet.partner not in given_up)
         )
 
     def _is_given_up(self, group: Group, scheme: str) -> bool:
@@ -171,7 +176,11 @@ class Schedule:
         ]
 
     def _spent_s(self) -> float:
-        return sum(record.wall_s or 0.0 for record in self._finished.values())
+        """Of the device's time: two trials at once take one trial's."""
+        return sum(
+            (record.wall_s or 0.0) / (1 if record.trial.duet is None else 2)
+            for record in self._finished.values()
+        )
 
 
 def _with_groups(device: DevicePlan) -> list[tuple[Trial, Group]]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import random
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from orchestrator.measurement import Finding, Invocations, Measurement, Memory, Outcome
-from orchestrator.plan import Factors, Trial, TrialKind, Variant
+from orchestrator.plan import Duet, Factors, Trial, TrialKind, Variant
 from orchestrator.runs.records import ArtifactRecord, RunRecord, TrialRecord
 
 FACTORS = Factors("litert", "any", "xnnpack", 1, 1, "native")
@@ -124,6 +126,43 @@ def blocks_of(
         for block in range(count)
         for scheme, replicate in sides
     ]
+
+
+def duets_of(
+    times: Mapping[str, float],
+    count: int,
+    *,
+    weather: Callable[[random.Random], float] = lambda rng: rng.gauss(0, 0.2),
+    apart: float = 0.0,
+    seed: int = 1,
+) -> list[TrialRecord]:
+    """``count`` blocks of duets under noise that strikes both halves alike and is another for each
+    duet, and 0.2 % of their own. All measure for a second; treatments begin ``apart`` s later."""
+    rng = random.Random(seed)
+    treatments = [scheme for scheme in times if scheme != BASELINE]
+    pairs = [((BASELINE, 0), (BASELINE, 1))]
+    pairs += [((scheme, 0), (BASELINE, n)) for n, scheme in enumerate(treatments, 2)]
+    found = []
+    for block in range(count):
+        for begun, pair in enumerate(pairs):
+            shared = weather(rng)
+            halves = [
+                ok(scheme, block, times[scheme] * math.exp(shared + rng.gauss(0, 0.002)),
+                   replicate=replicate)
+                for scheme, replicate in pair
+            ]  # fmt: skip
+            for half, (own, other) in enumerate((halves, halves[::-1])):
+                assert own.measurement is not None
+                start = 10.0 * begun + (apart if own.trial.variant.scheme != BASELINE else 0.0)
+                duet = Duet(other.trial.trial_id, half)
+                found.append(
+                    replace(
+                        own,
+                        trial=replace(own.trial, duet=duet),
+                        measurement=replace(own.measurement, steady_window_s=(start, start + 1.0)),
+                    )
+                )
+    return found
 
 
 def with_finding(record: TrialRecord, finding: Finding) -> TrialRecord:

@@ -34,7 +34,7 @@ class Comparison:
 
 def compare(baseline: Side, treatment: Side, statistic: Statistic) -> Comparison | None:
     """By ``statistic``, over the blocks in which both sides have it; None where there is none."""
-    logs = pair(baseline.times[statistic, 0], treatment.times[statistic, 0]).logs
+    logs = pair(baseline.times_for(treatment, statistic), treatment.times[statistic, 0]).logs
     if not logs:
         return None
     return Comparison(estimate(logs), baseline.floors[statistic], p_value(logs))

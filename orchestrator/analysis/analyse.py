@@ -90,6 +90,7 @@ def analyse(run: RunRecord, published: Iterable[Publication] = ()) -> SpeedupTab
         max_blocks=run.max_blocks,
         sweeps=sweeps(run, judged),
         distributions=distributions(run),
+        duet=run.duet,
     )
 
 
@@ -219,7 +220,8 @@ def _compare(
 ) -> Speedup:
     """One row, its verdict still open: that needs the other rows' p-values."""
     baseline = group.baseline
-    pairs = pair(baseline.times[Statistic.CENTRE, 0], treatment.times[Statistic.CENTRE, 0])
+    beside = baseline.times_for(treatment, Statistic.CENTRE)
+    pairs = pair(beside, treatment.times[Statistic.CENTRE, 0])
     findings = [*audit(run, baseline, treatment, pairs, device=group.device), *of_group]
     if floor.floor is None and len(pairs) >= MIN_PAIRS:
         findings.append(no_noise_floor(floor.blocks))
@@ -274,6 +276,7 @@ def _compare(
         baseline_co2_ug=used.baseline_co2_ug,
         treatment_co2_ug=used.treatment_co2_ug,
         energy_source=used.source,
+        duet=run.duet,
     )
 
 

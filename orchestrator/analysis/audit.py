@@ -15,8 +15,10 @@ from orchestrator.analysis.pairing import (
     Statistic,
     all_times,
     centre_us,
+    compared_replicate,
     half_width,
     pair,
+    partners,
 )
 from orchestrator.analysis.statistics import MIN_PAIRS
 from orchestrator.analysis.table import NoiseFloor
@@ -24,6 +26,9 @@ from orchestrator.analysis.verdicts import floor_of
 from orchestrator.measurement import Finding, Memory, Outcome
 from orchestrator.plan import TrialKind
 from orchestrator.runs.records import ArtifactRecord, RunRecord, TrialRecord
+
+#: Of the longer steady phase of a duet. What is measured beyond has no neighbour any more.
+LEAST_OVERLAP = 0.8
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,16 @@ class Side:
         return all_times(self.timed)
 
     @cached_property
+    def partners(self) -> frozenset[str]:
+        """The ids of the trials that its own ran beside, in duets."""
+        return partners(self.timed)
+
+    def times_for(self, treatment: Side, statistic: Statistic) -> Centres:
+        """Where this side is the baseline: the times that ``treatment``'s are compared with."""
+        replicate = compared_replicate(treatment.partners, self.records)
+        return self.times.get((statistic, replicate), {})
+
+    @cached_property
     def floors(self) -> Mapping[Statistic, float | None]:
         """The noise floor of each statistic, where this side is the baseline."""
         return {s: floor_of(pair(self.times[s, 0], self.times[s, 1]).logs) for s in Statistic}
@@ -100,6 +115,7 @@ def audit(
         *_no_time(baseline, treatment),
         *_blocks(run, pairs),
         *_noisy(run, pairs),
+        *_apart(baseline, treatment),
     ]
     return tuple(sorted(found, key=lambda finding: not finding.forbids))
 
@@ -279,6 +295,47 @@ def _noisy(run: RunRecord, pairs: Pairs) -> Iterable[Finding]:
             f"the interval is ±{achieved:.1%} wide; ±{run.precision:.1%} was asked for",
             "run more blocks, or quieten the machine (no other load, fixed clock)",
         )
+
+
+def _apart(baseline: Side, treatment: Side) -> Iterable[Finding]:
+    """What a duet is for is lost where its halves measured at different times; and what ran alone
+    ran under another load than what did not."""
+    if not treatment.partners:
+        return
+    halves = {r.trial.trial_id: r for r in baseline.timed}
+    shares = [
+        overlap(record, halves[duet.partner])
+        for record in treatment.timed
+        if (duet := record.trial.duet) is not None and duet.partner in halves
+    ]
+    apart = sum(share is not None and share < LEAST_OVERLAP for share in shares)
+    if apart:
+        yield Finding(
+            "duet_overlap",
+            f"in {apart} of {len(shares)} duets the two halves measured side by side for less than "
+            f"{LEAST_OVERLAP:.0%} of the longer one's time",
+            "let the steady phase last for seconds, not for many runs (`steady: {runs: 1, "
+            "seconds: 5}`), so that a faster scheme measures as long as the baseline",
+        )
+
+
+def overlap(one: TrialRecord, other: TrialRecord) -> float | None:
+    """The share of the longer steady phase in which both were measuring; None where untold."""
+    if not all(_ran_together(record) for record in (one, other)):
+        return 0.0
+    windows = [r.measurement.steady_window_s if r.measurement else None for r in (one, other)]
+    if windows[0] is None or windows[1] is None:
+        return None
+    (begun, ended), (other_begun, other_ended) = windows[0], windows[1]
+    longer = max(ended - begun, other_ended - other_begun)
+    return max(0.0, min(ended, other_ended) - max(begun, other_begun)) / longer if longer else None
+
+
+def _ran_together(record: TrialRecord) -> bool:
+    """As the agent tells, where anything is told; one of before there were duets says nothing."""
+    if record.conditions is None:
+        return True
+    return bool((record.conditions.get("duet") or {}).get("together"))
 
 
 def most_common(texts: Iterable[str]) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from orchestrator.analysis.analyse import analyse
-from orchestrator.analysis.pairing import centres, pair
+from orchestrator.analysis.pairing import centres, compared_replicate, pair, partners
 from orchestrator.analysis.recorded import Change, SideKey, changes, of_device, of_side
 from orchestrator.analysis.shift import shift, shift_p
 from orchestrator.analysis.statistics import Estimate, Interval, holm
@@ -157,10 +157,9 @@ class _Sides:
 
     def logs(self, key: SideKey) -> dict[str, list[float]]:
         """Of the blocks compared: the log of each figure."""
-        pairs = pair(
-            centres(self.trials(self.baseline_of(key))),
-            centres(self.trials(key)),
-        )
+        baselines, trials = self.trials(self.baseline_of(key)), self.trials(key)
+        replicate = compared_replicate(partners(trials), baselines)
+        pairs = pair(centres(baselines, replicate=replicate), centres(trials))
         return {
             SPEEDUP: pairs.logs,
             BASELINE: [math.log(us / 1000) for us in pairs.baseline_us],

@@ -54,6 +54,20 @@ def group_key(record: TrialRecord) -> GroupKey:
     return (trial.device, trial.variant.model, trial.factors)
 
 
+def partners(records: Iterable[TrialRecord]) -> frozenset[str]:
+    """The ids of the trials that these ran beside, in duets; empty where each ran alone."""
+    return frozenset(r.trial.duet.partner for r in records if r.trial.duet is not None)
+
+
+def compared_replicate(partner_ids: frozenset[str], baselines: Iterable[TrialRecord]) -> int:
+    """Which replicate of the baseline a treatment is compared with: the first, but in duets the one
+    that ran at the same time. The same in every block; one that there is not, where it never ran.
+    """
+    if not partner_ids:
+        return 0
+    return next((r.trial.replicate for r in baselines if r.trial.trial_id in partner_ids), -1)
+
+
 def pair(baseline: Centres, treatment: Centres) -> Pairs:
     blocks = tuple(sorted(baseline.keys() & treatment.keys()))
     return Pairs(blocks, tuple(baseline[b] for b in blocks), tuple(treatment[b] for b in blocks))
@@ -67,12 +81,12 @@ def centre_us(record: TrialRecord) -> float | None:
 
 def centres(records: Iterable[TrialRecord], *, replicate: int = 0) -> dict[int, float]:
     """The usable time of each block, of the timing trials among ``records``."""
-    return dict(all_times(records)[Statistic.CENTRE, replicate])
+    return dict(all_times(records).get((Statistic.CENTRE, replicate), {}))
 
 
 def all_times(records: Iterable[TrialRecord]) -> Mapping[tuple[Statistic, int], Centres]:
     """The usable times by block, of the timing trials among ``records``, for each statistic and
-    replicate."""
+    replicate: 0, 1 and those that there are."""
     found: dict[tuple[Statistic, int], dict[int, float]] = {
         (statistic, replicate): {} for statistic in Statistic for replicate in (0, 1)
     }
@@ -81,9 +95,12 @@ def all_times(records: Iterable[TrialRecord]) -> Mapping[tuple[Statistic, int], 
     }
     for record in records:
         trial, measurement = record.trial, record.measurement
-        places = by_replicate.get(trial.replicate)
-        if measurement is None or places is None or trial.kind is not TrialKind.TIMING:
+        if measurement is None or trial.kind is not TrialKind.TIMING:
             continue
+        places = by_replicate.get(trial.replicate)
+        if places is None:  # of a duet
+            places = [found.setdefault((s, trial.replicate), {}) for s in _ORDER]
+            by_replicate[trial.replicate] = places
         steady, block = measurement.steady, trial.block
         times = (steady.centre_us, steady.mean_us, steady.min_us)
         for place, time in zip(places, times, strict=True):
@@ -104,10 +121,14 @@ def comparison_precision(trials: Iterable[TrialRecord], baseline: str) -> dict[s
     by_scheme: dict[str, list[TrialRecord]] = {}
     for record in trials:
         by_scheme.setdefault(record.trial.variant.scheme, []).append(record)
-    base = centres(by_scheme.pop(baseline, ()))
-    return {
-        scheme: half_width(pair(base, centres(records))) for scheme, records in by_scheme.items()
-    }
+    baselines = by_scheme.pop(baseline, [])
+    base = all_times(baselines)
+    found = {}
+    for scheme, records in by_scheme.items():
+        replicate = compared_replicate(partners(records), baselines)
+        beside = base.get((Statistic.CENTRE, replicate), {})
+        found[scheme] = half_width(pair(beside, centres(records)))
+    return found
 
 
 def half_width(pairs: Pairs) -> float | None:

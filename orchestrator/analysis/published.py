@@ -160,6 +160,8 @@ def _circumstances(row: Speedup, each: Publication) -> Iterator[str]:
         )
     if each.runner and row.runner and each.runner != row.runner:
         yield f"published with {each.runner}, ours with {row.runner}"
+    if row.duet:
+        yield "ours in duets: baseline and treatment beside each other"
 
 
 def _agreement(row: Speedup, low: float | None, high: float | None) -> str:

@@ -37,7 +37,9 @@ def of_device(manifest: Manifest, run: RunRecord, device: str) -> dict[str, str]
     facts = run.facts.get(device, {})
     found = {name: v for name, v in _flat("", facts) if name not in _FLEETING}
     found |= {f"inventory.{name}": value for name, value in _inventory(manifest, device)}
-    found |= {f"protocol.{k}": v for k, v in _flat("", manifest.suite.get("protocol", {}))}
+    # a suite without the key is one of before there were duets, or wants none
+    protocol = {"duet": False, **manifest.suite.get("protocol", {})}
+    found |= {f"protocol.{k}": v for k, v in _flat("", protocol)}
     found |= {f"controller.{name}": value for name, value in manifest.versions.items()}
     agent = run.agents.get(device, "")
     found |= {"agent": agent[:12]} if agent else {}

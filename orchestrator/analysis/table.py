@@ -123,6 +123,7 @@ class Speedup:
     baseline_co2_ug: float | None = None
     treatment_co2_ug: float | None = None
     energy_source: str = ""
+    duet: bool = False
 
     def __post_init__(self) -> None:
         if self.verdict is Verdict.INVALID and self.speedup is not None:
@@ -222,6 +223,7 @@ class SpeedupTable:
 
     ``outcomes`` counts the finished trials by how they ended, ``unfinished`` those that were
     released to a device and never ended. ``stopped`` maps a group's key to why it stopped.
+    ``duet``: baseline and treatment ran at the same time.
     """
 
     run_id: str
@@ -239,3 +241,4 @@ class SpeedupTable:
     max_blocks: int
     sweeps: tuple[Sweep, ...] = ()
     distributions: tuple[Distribution, ...] = ()
+    duet: bool = False

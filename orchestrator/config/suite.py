@@ -149,6 +149,8 @@ class Protocol(Strict):
     steady: Steady = Field(default=Steady(), examples=["steady: {runs: 30, seconds: 1}"])
     memory: MemoryTrials = Field(default=MemoryTrials(), examples=["memory: {trials: 1}"])
     gate: Gate = Field(default=Gate(), examples=["gate: {load: 0.1, timeout: 30s}"])
+    #: Whether baseline and treatment run at the same time, each on CPUs of its own.
+    duet: bool = Field(default=False, examples=["duet: true"])
     #: Seconds after which a trial is stopped.
     timeout_s: PositiveDuration = Field(
         default=300.0, alias="timeout", validate_default=True, examples=["timeout: 5m"]
@@ -214,6 +216,17 @@ class Suite(Strict):
         default=Factors(), validate_default=True, examples=["factors: {threads: [1]}"]
     )
     protocol: Protocol = Field(default=Protocol(), examples=['protocol: {blocks: "6:20"}'])
+
+    @field_validator("protocol")
+    @classmethod
+    def _apart(cls, value: Protocol, info: ValidationInfo) -> Protocol:
+        factors = info.data.get("factors")
+        if value.duet and factors is not None and set(factors.processor) != {"cpu"}:
+            raise ValueError(
+                "`duet: true` runs two trials at once on CPUs of their own, and a device has one"
+                " `cuda`; delete `duet`, or write `processor: [cpu]`"
+            )
+        return value
 
     @field_validator("models")
     @classmethod
@@ -292,6 +305,8 @@ class Suite(Strict):
         data = self.model_dump(mode="json", by_alias=True, exclude_none=True)
         if not self.user_models:
             del data["user_models"]
+        if not self.protocol.duet:  # as suites were before there were duets
+            del data["protocol"]["duet"]
         return data
 
     @classmethod

@@ -63,6 +63,7 @@ class DeviceRun:
         self._expect = expect
         self._reach = reach
         self._device = target.device
+        self._cpus = target.cpus
         self._run_id = campaign.directory.run_id
         self._journal = campaign.journal
         self._plan = campaign.plan.device(target.device)
@@ -167,7 +168,7 @@ class DeviceRun:
         self._end(node)
 
     def _prepare(self, node: Node) -> None:
-        suitability = check_suitability(node, self._expect, self._plan.runtimes)
+        suitability = check_suitability(node, self._expect, self._plan, self._cpus)
         self._journal.append(
             self._device,
             "device_ready",
@@ -217,9 +218,9 @@ class DeviceRun:
         return self._schedule.complete
 
     def _release(self, node: Node) -> None:
-        # With one trial left in hand the next block goes out, so that the device never idles
-        # while we think; a group on its own is thereby judged without that last trial.
-        while self._schedule.unfinished <= 1:
+        # With one trial (or duet) left in hand the next block goes out, so that the device never
+        # idles while we think; a group on its own is thereby judged without that last one.
+        while self._schedule.unfinished <= self._campaign.plan.at_once:
             stopped = self._schedule.stopped
             trials = self._schedule.next_trials()
             self._write_stops(stopped)

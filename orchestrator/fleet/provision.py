@@ -13,6 +13,7 @@ from orchestrator.errors import AgentError, PermanentDeviceError, TransientDevic
 from orchestrator.fleet.agent_archive import AgentArchive
 from orchestrator.fleet.link import AgentLink, AgentRefusalError, ask
 from orchestrator.fleet.transport import Completed, Transport
+from orchestrator.plan import DevicePlan
 
 #: Placing the agent and asking for versions are small things; a slow Pi may still take a while.
 SHORT_TIMEOUT_S = 60.0
@@ -260,18 +261,43 @@ class Suitability:
 
 
 def check_suitability(
-    node: Node, expect: Mapping[str, Any], runtimes: Collection[str]
+    node: Node, expect: Mapping[str, Any], plan: DevicePlan, cpus: Collection[int] | None
 ) -> Suitability:
     """Refuse a device that is not what the inventory says, or lacks what the plan runs with.
 
-    ``runtimes`` are those that the plan names, ``any`` among them perhaps; empty where it needs no
-    Python runtime. Raises PermanentDeviceError with the way out.
+    ``cpus`` are those that the inventory lets trials use; None: any. Raises PermanentDeviceError
+    with the way out.
     """
     unverified = check_expectations(node, expect)
-    found = installed_runtimes(node) if runtimes else {}
-    for runtime in sorted(runtimes):
+    _require_cpus(node, plan.cpus_for_duets, cpus)
+    found = installed_runtimes(node) if plan.runtimes else {}
+    for runtime in sorted(plan.runtimes):
         _require(node, runtime, found)
     return Suitability(unverified, found)
+
+
+def _require_cpus(node: Node, needed: int, cpus: Collection[int] | None) -> None:
+    if not needed:
+        return
+    allowed = _fact(node.facts, "cpus_allowed")
+    if not isinstance(allowed, list):
+        raise PermanentDeviceError(
+            "it does not say which CPUs its user may use, so that the two trials of a duet cannot "
+            "be kept apart; take `duet: true` out of the suite",
+            device=node.device,
+        )
+    usable = set(allowed) if cpus is None else set(allowed) & set(cpus)
+    quota = _fact(node.facts, "cpu_quota")
+    short = f"{len(usable)} may be used there" if len(usable) < needed else ""
+    if isinstance(quota, int | float) and quota < needed:  # they would wait for each other
+        short = f"the time of {quota:g} is all that its container gets"
+    if short:
+        raise PermanentDeviceError(
+            f"`duet: true` runs two trials at once, each on CPUs of its own: {needed} are needed, "
+            f"and {short}; use fewer `threads`, more `cpus:` in the inventory, or take `duet` out "
+            f"of the suite",
+            device=node.device,
+        )
 
 
 def _require(node: Node, runtime: str, found: Mapping[str, str]) -> None:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from agents import health
-from agents.protocol import Conditions, Event, Gate, TrialRequest
+from agents.protocol import Conditions, Duet, Event, Gate, TrialRequest
 from orchestrator.errors import AgentError
 from orchestrator.fleet.provision import Blob
 from orchestrator.measurement import Energy, Measurement, Outcome
@@ -94,11 +94,13 @@ class Recorder:
         """Only what measures time needs the machine still, and only there energy is of use."""
         if trial.kind is not TrialKind.TIMING:
             return Conditions()
+        duet = None if trial.duet is None else Duet(trial.duet.partner, trial.duet.half)
         return Conditions(
-            pin=trial.factors.threads if self._target.pin else None,
+            pin=trial.factors.threads if self._target.pin or duet is not None else None,
             tune=self._target.tune,
             energy=self._target.energy,
             gate=_gate(self._settings.gate),
+            duet=duet,
         )
 
     def write(self, event: Event) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.analysis.table import Speedup, SpeedupTable
 from orchestrator.report.clean import csv_cell
-from orchestrator.report.notes import METHOD, codes, weights
+from orchestrator.report.notes import codes, method, weights
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -100,7 +100,7 @@ def to_csv(table: SpeedupTable) -> str:
 
 def to_json(table: SpeedupTable) -> str:
     """All there is. ASCII only, so that no terminal can be told anything by printing it."""
-    head = {"format": JSON_FORMAT, "method": METHOD, "weights": weights(table)}
+    head = {"format": JSON_FORMAT, "method": method(table), "weights": weights(table)}
     document = {**head, **_jsonable(asdict(table))}
     document["speedups"] = document.pop("rows")
     return json.dumps(document, indent=1, allow_nan=False) + "\n"

@@ -89,6 +89,7 @@ _TRIAL_COLUMNS = (
     "wall_s",
     "artifact_sha256",
     "binary_sha256",
+    "duet_partner",
 )
 _FINDING_COLUMNS = (*_PLACE, "scope", "trial_id", "code", "message", "remedy", "forbids")
 
@@ -146,6 +147,7 @@ def _trial(record: TrialRecord) -> list[Any]:
         "wall_s": record.wall_s,
         "artifact_sha256": record.artifact_sha256,
         "binary_sha256": record.binary_sha256,
+        "duet_partner": trial.duet.partner if trial.duet else None,
     }
     values |= {name: getattr(trial.factors, name) for name in _FACTORS}
     if measured is not None:

@@ -23,7 +23,6 @@ from orchestrator.report.clean import clean
 from orchestrator.report.inline_svg import inline
 from orchestrator.report.markup import Markup, element, join, preformatted, style
 from orchestrator.report.notes import (
-    METHOD,
     SIGNS,
     by_model,
     codes,
@@ -32,6 +31,7 @@ from orchestrator.report.notes import (
     explanations,
     floors_of,
     measured_sections,
+    method,
     problem,
     section_labels,
     section_of,
@@ -141,7 +141,7 @@ def _parts(table: SpeedupTable, background: Background | None) -> Iterable[_Part
     yield _Part("sweeps", "Latency against a factor, in figures", join(_sweeps(table)))
     yield _Part("findings", "Findings and what to do", join(_findings(table)))
     yield _Part("failures", "What did not end well", join(_failures(table)))
-    yield _Part("method", "How to read this", element("p", METHOD))
+    yield _Part("method", "How to read this", element("p", method(table)))
     yield _Part("weights", "Weights", _weights(table))
     if background is not None:
         yield _Part("devices", "Devices", join(_devices(background)))

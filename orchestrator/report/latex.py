@@ -9,13 +9,13 @@ from orchestrator.report import figures
 from orchestrator.report.clean import clean
 from orchestrator.report.clean import latex as safe
 from orchestrator.report.notes import (
-    METHOD,
     by_model,
     codes,
     conditions,
     device_title,
     explanations,
     floors_of,
+    method,
     section_labels,
     sections,
     setting,
@@ -81,7 +81,7 @@ def to_latex(table: SpeedupTable) -> str:
         rf"{safe(each.message)}. Remedy: {safe(each.remedy)}."
         for each in explanations(table)
     ]
-    lines.append(rf"\par\noindent\footnotesize {safe(METHOD)}\normalsize")
+    lines.append(rf"\par\noindent\footnotesize {safe(method(table))}\normalsize")
     return "\n".join(lines) + "\n"
 
 

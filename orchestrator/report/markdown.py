@@ -11,12 +11,12 @@ from orchestrator.report.clean import clean
 from orchestrator.report.clean import markdown as safe
 from orchestrator.report.figures import change, precision, speedup
 from orchestrator.report.notes import (
-    METHOD,
     codes,
     conditions,
     device_title,
     explanations,
     floors_of,
+    method,
     problem,
     sections,
     setting,
@@ -58,7 +58,7 @@ def to_markdown(table: SpeedupTable) -> str:
         parts.append(_table(sweeps.header(sweep), rows_of))
         parts.append("\n".join(f"- {safe(line)}" for line in sweeps.problems(sweep)))
     parts += [sweeps.METHOD] if table.sweeps else []
-    parts += ["## Notes", METHOD, *_notes(table)]
+    parts += ["## Notes", method(table), *_notes(table)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

@@ -22,6 +22,12 @@ METHOD = (
     "and with random weights nothing can be."
 )
 
+DUETS = (
+    " In duets: both sides of a pair ran at once, each on CPUs of its own, and so did both "
+    "baselines of an A/A pair. The times hold beside such a neighbour; they are not those of a "
+    "model that has the machine to itself."
+)
+
 #: The sign of a verdict: it carries the verdict where there is no colour.
 SIGNS = {
     Verdict.FASTER: "▲",
@@ -68,6 +74,11 @@ class Explanation:
     comparisons: int
     message: str
     remedy: str
+
+
+def method(table: SpeedupTable) -> str:
+    """How the figures came about, in words."""
+    return METHOD + (DUETS if table.duet else "")
 
 
 def section_of(row: Speedup) -> SectionKey:
@@ -176,6 +187,8 @@ def conditions(rows: Sequence[Speedup]) -> list[str]:
         )
         for said, named in models.items()
     ]
+    if any(row.duet for row in rows):
+        lines.append("in duets: baseline and treatment at the same time, each on CPUs of its own")
     sources = _distinct(row.energy_source for row in rows)
     return [*lines, clean(f"energy from {sources}")] if sources else lines
 

@@ -18,9 +18,12 @@ def describe_plan(plan: Plan, sizes: Mapping[Variant, int], *, width: int, color
     """
     rows = [_row(plan, device, sizes) for device in plan.devices]
     missing = [str(v) for v in plan.variants if v not in sizes]
+    how = f"the baseline {plan.baseline} twice"
+    if plan.duet:
+        how = f"every scheme and the baseline {plan.baseline} at the same time (duets)"
     notes = [
-        f"seed {plan.seed}; {plan.min_blocks} to {plan.max_blocks} blocks, each with the baseline "
-        f"{plan.baseline} twice; a comparison stops at a precision of {plan.precision:g}"
+        f"seed {plan.seed}; {plan.min_blocks} to {plan.max_blocks} blocks, each with {how}; "
+        f"a comparison stops at a precision of {plan.precision:g}"
     ]
     if plan.budget_s is not None:
         notes.append(f"after {plan.budget_s:g} s of measuring no block beyond the minimum begins")
@@ -31,7 +34,9 @@ def describe_plan(plan: Plan, sizes: Mapping[Variant, int], *, width: int, color
 
 def _row(plan: Plan, device: DevicePlan, sizes: Mapping[Variant, int]) -> tuple[str, ...]:
     timing = [t for t in device.trials if t.kind is TrialKind.TIMING]
-    fewest = len(device.memory) + sum(t.block < plan.min_blocks for t in timing)
+    fewest_timing = sum(t.block < plan.min_blocks for t in timing)
+    fewest = len(device.memory) + fewest_timing
+    turns = len(device.memory) + fewest_timing / plan.at_once
     seconds = plan.settings.warmup.seconds + plan.settings.steady.seconds
     variants = {trial.variant for trial in device.trials}
     known = sum(sizes.get(variant, 0) for variant in variants)
@@ -41,6 +46,6 @@ def _row(plan: Plan, device: DevicePlan, sizes: Mapping[Variant, int]) -> tuple[
         ", ".join(sorted({group.factors.runner for group in device.groups})),
         str(sum(len(group.schemes) - 1 for group in device.groups)),
         f"{fewest} to {len(device.trials)}",
-        f"{fewest * seconds / 60:.1f} min",
+        f"{turns * seconds / 60:.1f} min",
         f"{known / 1e6:.0f} MB{unknown}",
     )

@@ -17,7 +17,6 @@ from orchestrator.report import figures, published
 from orchestrator.report import sweep as sweeps
 from orchestrator.report.clean import clean
 from orchestrator.report.notes import (
-    METHOD,
     SIGNS,
     SectionKey,
     by_model,
@@ -26,6 +25,7 @@ from orchestrator.report.notes import (
     device_title,
     explanations,
     floors_of,
+    method,
     problem,
     sections,
     setting,
@@ -231,7 +231,7 @@ def _notes(console: Console, table: SpeedupTable, *, numbered: bool) -> None:
     _list(console, "Trials that did not end ok", [problem(p) for p in table.problems])
     _list(console, "Devices lost", [f"{name}: {clean(why)}" for name, why in table.lost.items()])
     console.print()
-    _paragraph(console, "", METHOD, "dim")
+    _paragraph(console, "", method(table), "dim")
 
 
 def _list(console: Console, title: str, items: Iterable[str]) -> None:

@@ -163,13 +163,16 @@ def _load(seen: Circumstances) -> Finding | None:
 
 
 def load_share(seen: Circumstances) -> float | None:
-    """The share of all CPUs' time that others than the trial spent at work; None if untold."""
+    """The share of all CPUs' time that others than the trial, and its partner in a duet, spent at
+    work; None if untold."""
     busy, total = seen.during.get("busy_s"), seen.during.get("cpu_s")
     own = (seen.rusage.get("user_s"), seen.rusage.get("sys_s"))
+    partner = (seen.conditions.get("duet") or {}).get("partner_cpu_s") or 0.0
     if busy is None or total is None or total < MIN_CPU_S or None in own:
         return None
     # the kernel counts the machine's time by ticks and the trial's exactly
-    return max(0.0, float(busy) - float(own[0] or 0) - float(own[1] or 0)) / float(total)
+    known = float(own[0] or 0) + float(own[1] or 0) + float(partner)
+    return max(0.0, float(busy) - known) / float(total)
 
 
 def _steal(during: Mapping[str, Any]) -> Finding | None:

@@ -16,7 +16,7 @@ from typing import Any
 
 from orchestrator.errors import JournalError, RunNotFoundError
 from orchestrator.measurement import Energy, Finding, Measurement, Outcome
-from orchestrator.plan import Factors, Trial, TrialKind, Variant
+from orchestrator.plan import Duet, Factors, Trial, TrialKind, Variant
 from orchestrator.runs import journal as journals
 from orchestrator.runs.collection import no_collection
 from orchestrator.runs.manifest import FILE_NAME as MANIFEST_NAME
@@ -161,6 +161,7 @@ def to_record(manifest: Manifest, events: Iterable[Mapping[str, Any]]) -> RunRec
             if device.get("grid_gco2_per_kwh") is not None
         },
         agents=agents,
+        duet=bool(protocol.get("duet")),
     )
 
 
@@ -179,6 +180,7 @@ def trial_from_event(event: Mapping[str, Any]) -> Trial:
         factors=_factors(event),
         block=event["block"],
         replicate=event["replicate"],
+        duet=Duet(**event["duet"]) if event.get("duet") else None,
     )
 
 

@@ -54,7 +54,8 @@ class RunRecord:
     comparison group's key (see ``plan.Group.key``) to the reason why it got no more blocks.
     ``grid_gco2_per_kwh`` maps a device to the grid intensity that the user gave, if he did.
     ``planned`` holds every trial that was released to a device, finished or not. ``agents`` maps a
-    device to the SHA-256 of its agent's sources.
+    device to the SHA-256 of its agent's sources. ``duet``: baseline and treatment ran at the same
+    time.
     """
 
     run_id: str
@@ -72,6 +73,7 @@ class RunRecord:
     suite: str = ""
     grid_gco2_per_kwh: Mapping[str, float] = field(default_factory=dict)
     agents: Mapping[str, str] = field(default_factory=dict)
+    duet: bool = False
 
 
 __all__ = ["ArtifactRecord", "Factors", "RunRecord", "Trial", "TrialKind", "TrialRecord"]

@@ -246,6 +246,24 @@ def test_the_load_of_this_machine_holds_a_trial_up(tmp_path: Path) -> None:
         site.close()
 
 
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="a duet needs two CPUs")
+def test_a_meter_that_sees_both_of_a_duet_is_not_asked(site: AgentSite) -> None:
+    agent = site.attach()
+    agent.follow("run")
+    trials = [
+        wanting(shell(own, "sleep 0.6"), pin=1, energy=True, duet={"partner": other, "half": half})
+        for half, (own, other) in enumerate((("t1", "t2"), ("t2", "t1")))
+    ]
+    agent.submit("run", *trials)
+    for name in ("t1", "t2"):
+        told = agent.wait_for("finished", name).fields
+        assert told["power"] is None
+        assert (
+            "energy: the meter cannot tell two trials at once apart"
+            in (told["conditions"]["reasons"])
+        )
+
+
 def test_energy_is_counted_while_a_trial_runs(site: AgentSite, machine: Machine) -> None:
     meter = machine.root / RAPL / "energy_uj"
     script = f"sleep 0.6; echo 3500000 > {meter}; sleep 0.6"
