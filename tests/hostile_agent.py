@@ -103,7 +103,7 @@ class Liar:
             names = [trial["trial_id"] for trial in request["trials"]]
             fresh = self._state.with_suffix(".new")
             fresh.write_text(json.dumps(names))
-            os.replace(fresh, self._state)
+            fresh.replace(self._state)
         return {"last_seq": 0, "cancelled": [], "accepted": [], "known": []}
 
     def _tell_events(self) -> None:

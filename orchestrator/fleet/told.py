@@ -97,7 +97,8 @@ def check(value: object, shape: _Shape, what: str, *, device: str) -> None:
     if problem is not None:
         place, wanted = problem
         raise AgentError(
-            f"sent {what} that cannot be: {place.lstrip('.')[:100] or 'it'} is not {wanted}", device=device
+            f"sent {what} that cannot be: {place.lstrip('.')[:100] or 'it'} is not {wanted}",
+            device=device,
         )
 
 
