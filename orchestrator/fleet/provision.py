@@ -40,8 +40,9 @@ above = os.path.realpath(home)
 while above != "/":
     above = os.path.dirname(above)
     status = os.stat(above)
-    if status.st_uid not in (0, os.geteuid()) or status.st_mode & 0o1022 in (2, 16, 18):
-        print("unsafe %s, above it, is somebody else's or writable by others" % above); sys.exit(0)
+    loose = status.st_mode & 0o022 and not status.st_mode & 0o1000
+    if loose or status.st_uid not in (0, os.geteuid()):
+        print("unsafe %s, above it, is writable by others" % above); sys.exit(0)
 os.makedirs(os.path.join(home, "agents"), exist_ok=True)
 path = os.path.join(home, "agents", name)
 def right(data): return hashlib.sha256(data).hexdigest() == digest
