@@ -31,7 +31,8 @@ import hashlib, os
 home, name, digest, size = sys.argv[1:5]
 home = os.path.abspath(os.path.expanduser(home))
 os.umask(0o077)
-os.makedirs(home, exist_ok=True)
+try: os.makedirs(home, exist_ok=True)
+except OSError as exc: print("unsafe %s: %s" % (home, exc.strerror)); sys.exit(0)
 if os.path.islink(home) or os.stat(home).st_uid != os.geteuid():
     print("unsafe %s is a link or belongs to somebody else" % home); sys.exit(0)
 if os.stat(home).st_mode & 0o022:
