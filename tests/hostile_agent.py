@@ -30,6 +30,7 @@ MODES = {
     "deep": "a line that is not JSON|nested deeper than 64 levels",
     "wide": "more than 200000 lists and objects",
     "endless": "sent more than 1000 events of",
+    "bulky": r"sent an event of 5000\d* bytes; the limit is 262144",
     "own_event": "'planned' is no event of a trial",
     "reply_among_events": "sent a reply among the events",
     "skipped": "sent event 5 where 1 comes next",
@@ -137,6 +138,7 @@ class Liar:
                 "health_before": {"cpu_s": {"user": 1.0}},
                 "health": {"cpu_s": {"user": "1; rm -rf /"}},
             },
+            "bulky": {**event(seq, "started", trial), "junk": "x" * 5_000_000},
             "own_event": {**line, "event": "planned"},
             "skipped": {**line, "seq": 5},
         }.get(mode, line)

@@ -104,6 +104,7 @@ class Recorder:
 
     def write(self, event: Event) -> None:
         """Any event but ``finished``, as the agent tells it."""
+        told.check_size(event.fields, "an event", device=self._target.device)
         own = ("seq", "event", "time", "device", "format", "agent_seq", "device_time")
         self._journal.append(
             self._target.device,
@@ -118,6 +119,7 @@ class Recorder:
 
         Raises AgentError where the event is not what the protocol says.
         """
+        told.check_size(event.fields, "a finished trial", device=self._target.device)
         told.check(event.fields, told.FINISHED, "a finished trial", device=self._target.device)
         evidence = evidence_from(event.fields, device=self._target.device)
         reading = self._read(trial, event, evidence)

@@ -7,6 +7,9 @@ not listed may hold anything: agents of other versions tell more, and nothing co
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+
 from orchestrator.errors import AgentError
 from orchestrator.runs import shape as shapes
 from orchestrator.runs.shape import FLAG, NUMBER, TEXT, WHOLE, Shape
@@ -77,6 +80,19 @@ FINISHED: Shape = {
     },
     "power": {"source": TEXT, "samples": [[NUMBER]]},
 }
+
+
+#: Of a greeting or an event as JSON, without what the trial's process printed and its power
+#: samples: some kilobytes are usual, and every byte is kept in memory and in the journal.
+MAX_BYTES = 256 * 1024
+_LARGE = ("stdout", "stderr", "power")
+
+
+def check_size(fields: Mapping[str, object], what: str, *, device: str) -> None:
+    """Raise AgentError where there is more of it than an honest agent ever has to say."""
+    size = len(json.dumps({name: v for name, v in fields.items() if name not in _LARGE}))
+    if size > MAX_BYTES:
+        raise AgentError(f"sent {what} of {size} bytes; the limit is {MAX_BYTES}", device=device)
 
 
 def check(value: object, shape: Shape, what: str, *, device: str) -> None:
