@@ -48,6 +48,7 @@ def enter(home: str) -> str:
         ) from exc
     try:
         _refuse_shared(path, os.fstat(fd))
+        _refuse_unsafe_way(path)
         os.fchmod(fd, 0o700)
         os.fchdir(fd)
     finally:
@@ -68,6 +69,25 @@ def _refuse_shared(path: str, status: os.stat_result) -> None:
             f"agent home {path} is writable by others; run `chmod 700 {path}` "
             f"when you know what lies in it"
         )
+
+
+def _refuse_unsafe_way(path: str) -> None:
+    """Whoever may rename what lies above a folder can put another in its place."""
+    above = os.path.realpath(path)
+    while above != "/":
+        above = os.path.dirname(above)
+        status = os.stat(above)
+        sticky = status.st_mode & stat.S_ISVTX
+        if status.st_uid not in (0, os.geteuid()):
+            raise AgentError(
+                f"agent home {path}: {above} above it belongs to user {status.st_uid}, who could "
+                f"replace it; choose another with --home"
+            )
+        if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not sticky:
+            raise AgentError(
+                f"agent home {path}: {above} above it is writable by others, who could replace "
+                f"it; run `chmod go-w {above}`, or choose another with --home"
+            )
 
 
 def identity() -> Tuple[str, str]:

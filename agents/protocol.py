@@ -83,6 +83,11 @@ CAPTURE_BYTES = 1024 * 1024
 #: A trial the agent (or node) died under this many times is finished as it is, not tried again.
 MAX_ATTEMPTS = 3
 
+#: What a line may make of itself in memory: each list and object costs some sixty bytes, whatever
+#: is in it, and what is nested deeper than this no part of the protocol is.
+MAX_CONTAINERS = 200_000
+MAX_DEPTH = 64
+
 #: Bounds of a request; beyond them it is a mistake or an attack, not a measurement.
 MAX_TRIALS = 10_000
 MAX_BLOBS = 10_000
@@ -92,11 +97,18 @@ MAX_TIMEOUT_S = 7 * 24 * 3600.0
 MAX_CPUS = 8192
 MAX_INTEGER = 2**53
 
+_MAX_TIME = 64
 _SHA256 = re.compile(r"\A[0-9a-f]{64}\Z")
 #: Run ids, device names and trial ids become folder and file names on the node.
 _NAME = re.compile(r"\A[A-Za-z0-9][A-Za-z0-9._+@-]{0,199}\Z")
 _ENV_NAME = re.compile(r"\A[A-Za-z_][A-Za-z0-9_]{0,199}\Z")
+#: Every byte but the quote and the brackets that open something.
+_NEITHER = bytes(byte for byte in range(256) if byte not in b'"[{')
+_QUOTED = re.compile(rb'"[^"]*"')
 _PLACEHOLDER = re.compile(r"\{(?:(blob|exe):([0-9a-f]{64})|agent)\}")
+
+#: What a session's spool holds of a trial; see above.
+EVENT_KINDS = ("queued", "started", "finished", "interrupted", "cancelled")
 
 OPS = (
     "hello",
@@ -145,13 +157,45 @@ def decode(line: bytes) -> Json:
         raise ProtocolError(
             f"a line of {len(line)} bytes, the limit is {MAX_LINE_BYTES}", kind="too_long"
         )
+    _refuse_crowded(line)
     try:
-        message = json.loads(line.decode("utf-8"), parse_constant=_no_constant, parse_int=_integer)
+        message = json.loads(
+            line.decode("utf-8"),
+            parse_constant=_no_constant,
+            parse_int=_integer,
+            parse_float=_finite,
+        )
     except (ValueError, RecursionError) as exc:
         raise ProtocolError(f"a line that is not JSON: {_brief(exc)}", kind="bad_json") from exc
     if not isinstance(message, dict):
         raise ProtocolError(f"a line that is no JSON object but {_kind(message)}", kind="bad_json")
+    _refuse_deep(message)
     return message
+
+
+def _refuse_crowded(line: bytes) -> None:
+    if line.count(b"[") + line.count(b"{") <= MAX_CONTAINERS:
+        return
+    # what a program printed may be full of brackets: only those outside of text count
+    signs = line.replace(rb"\\", b"").replace(rb"\"", b"").translate(None, _NEITHER)
+    outside = _QUOTED.sub(b"", signs)
+    if len(outside) > MAX_CONTAINERS:
+        raise ProtocolError(f"a line of more than {MAX_CONTAINERS} lists and objects", "bad_json")
+
+
+def _refuse_deep(message: Json) -> None:
+    # level by level: something nested too deeply is what recursion cannot look at
+    level: List[Any] = [message]
+    for _ in range(MAX_DEPTH):
+        level = [
+            item
+            for each in level
+            for item in (each.values() if isinstance(each, dict) else each)
+            if isinstance(item, (dict, list))
+        ]
+        if not level:
+            return
+    raise ProtocolError(f"a line nested deeper than {MAX_DEPTH} levels", kind="bad_json")
 
 
 class LineBuffer:
@@ -189,6 +233,13 @@ def _integer(text: str) -> int:
     if len(text) > 1000:
         raise ValueError(f"an integer of {len(text)} digits")
     return int(text)
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):  # 1e999 is JSON, and no figure
+        raise ValueError(f"{text[:40]} is beyond any number")
+    return value
 
 
 def _brief(exc: Exception) -> str:
@@ -529,8 +580,10 @@ def parse_event(data: Any) -> Event:
     """Check one event of a session. Raises ProtocolError."""
     fields = _object(data, "event")
     kind, time = fields.get("event"), fields.get("time")
-    if not isinstance(kind, str) or not isinstance(time, str):
+    if not isinstance(kind, str) or not isinstance(time, str) or len(time) > _MAX_TIME:
         raise ProtocolError("an event needs `event` and `time`, both text")
+    if kind not in EVENT_KINDS:
+        raise ProtocolError(f"{kind[:40]!r} is no event of a trial")
     seq = _int(fields, "seq", 1, MAX_INTEGER)
     return Event(seq, time, kind, _name(fields, "trial_id"), fields)
 

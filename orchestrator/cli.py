@@ -11,6 +11,7 @@ import argparse
 import importlib
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -40,13 +41,34 @@ def main(argv: Sequence[str] | None = None) -> int:
         return ExitCode.OK
     except KeyboardInterrupt:
         return _refuse("interrupted", ExitCode.INTERRUPTED)
-    except UsageError as exc:
-        return _refuse(exc, ExitCode.USAGE)
-    except NoDeviceReachedError as exc:
-        return _refuse(exc, ExitCode.UNREACHED)
     except OrchestrateError as exc:
-        return _refuse(exc, ExitCode.FAILED)
+        return _refuse(exc, _code_of(exc))
+    except Exception as exc:
+        if os.environ.get(_SHOW_TRACEBACK):
+            raise
+        return _refuse(_unforeseen(exc), ExitCode.FAILED)
     return answer.code
+
+
+def _code_of(exc: OrchestrateError) -> ExitCode:
+    if isinstance(exc, UsageError):
+        return ExitCode.USAGE
+    return ExitCode.UNREACHED if isinstance(exc, NoDeviceReachedError) else ExitCode.FAILED
+
+
+#: Set it to see where an error that nobody foresaw came from.
+_SHOW_TRACEBACK = "ORCHESTRATE_TRACEBACK"
+
+
+def _unforeseen(exc: Exception) -> str:
+    """What to say of an error that has no words of its own: a damaged file, or our mistake."""
+    frames = traceback.extract_tb(exc.__traceback__)
+    place = f" in {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    return (
+        f"{type(exc).__name__}{place}: {str(exc)[:400]}\n"
+        f"a value in a file or from a device is not what it should be, or this is a mistake in "
+        f"orchestrate; nothing was deleted. {_SHOW_TRACEBACK}=1 shows the whole way here"
+    )
 
 
 def _refuse(message: object, code: ExitCode) -> ExitCode:

@@ -79,7 +79,7 @@ class Lab:
         return [sys.executable, "-m", "orchestrator", *map(str, arguments)]
 
     def environment(self) -> dict[str, str]:
-        home = {"HOME": str(self.folder), "PYTHONPATH": str(ROOT)}
+        home = {"HOME": str(self.folder), "PYTHONPATH": str(ROOT), "ORCHESTRATE_TRACEBACK": "1"}
         return {"PATH": os.environ["PATH"], **home}
 
     def run(self, *arguments: str | Path) -> Outcome:

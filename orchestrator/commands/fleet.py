@@ -26,6 +26,7 @@ from orchestrator.fleet.provision import (
 )
 from orchestrator.fleet.reach import place_on, reach_device, transport_to
 from orchestrator.fleet.transport import Transport
+from orchestrator.printable import printable
 from orchestrator.report.grid import render_grid
 
 
@@ -97,7 +98,8 @@ def agents(arguments: argparse.Namespace) -> Answer:
     if arguments.action == "logs":
         asked = _ask_all(arguments, _on_device(_log))
         parts = [f"== {a.device}\n{(a.answer or {}).get('log', a.error)}" for a in asked]
-        return Answer("\n".join(parts).rstrip("\n") + "\n", _code(asked))
+        lines = [printable(line) for part in parts for line in part.splitlines()]
+        return Answer("\n".join(lines) + "\n", _code(asked))
     action = _status if arguments.action == "status" else _stop(force=arguments.force)
     asked = _ask_all(arguments, _on_device(action))
     rows = [
@@ -142,7 +144,7 @@ def _status(site: _Site) -> Mapping[str, Any]:
     idle = f", idle for {duration(idle_s)}" if isinstance(idle_s, int | float) else ""
     return {
         "agent": f"pid {hello.get('pid')}, since {hello.get('started')}{idle}",
-        "running": running["trial_id"] if isinstance(running, dict) else "nothing",
+        "running": str(running.get("trial_id")) if isinstance(running, dict) else "nothing",
         "waiting": str(status.get("queued")),
     }
 

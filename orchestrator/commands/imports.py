@@ -95,11 +95,19 @@ def _read(name: str, data: bytes, told: Told) -> ReadLogs:
     return read_logs(name, text, told)
 
 
+#: A log has some kilobytes, and a folder of them in one file some megabytes.
+_MAX_BYTES = 128 * 2**20
+
+
 def _bytes(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(_MAX_BYTES + 1)
     except OSError as exc:
         raise UsageError(f"{path}: cannot be read ({exc.strerror})") from exc
+    if len(data) > _MAX_BYTES:
+        raise UsageError(f"{path}: larger than {_MAX_BYTES // 2**20} MiB; import it in parts")
+    return data
 
 
 def _text(name: str, data: bytes) -> str:

@@ -15,15 +15,12 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from orchestrator.config.source import Mark
-from orchestrator.config.text import closest, hint, listed, shown
+from orchestrator.config.text import closest, hint, listed, names_a_secret, shown
 from orchestrator.config.tree import MappingNode, Node, Sequence, resolve
 from orchestrator.errors import ConfigError, UsageError
 
 #: A file with more wrong than this is answered with the first of it.
 MAX_SHOWN = 20
-
-#: A key that holds one of these is a secret somebody is about to write into a file that is shared.
-_SECRET_WORDS = ("password", "passphrase", "passwd", "token", "secret", "api_key", "credential")
 
 _WANTED = {
     "string_type": "text",
@@ -142,7 +139,7 @@ def _message(model: type[Strict], node: Node, error: ErrorDetails) -> str:
 
 def unknown_key(key: str, known: list[str]) -> str:
     """What to say of a key that is none of ``known``."""
-    if any(word in key.lower() for word in _SECRET_WORDS):
+    if names_a_secret(key):
         return (
             f"the key {shown(key)}: no secret has a place in this file;"
             " use ssh-agent, or name a key file with `key_file`"

@@ -10,6 +10,15 @@ _SHOWN_CHARACTERS = 60
 _NAMES_LISTED = 20
 
 
+#: What holds one of these is a secret somebody is about to write into a file that is shared.
+SECRET_WORDS = ("password", "passphrase", "passwd", "token", "secret", "api_key", "credential")
+
+
+def names_a_secret(name: str) -> bool:
+    """Whether a key or parameter called ``name`` holds a secret."""
+    return any(word in name.lower().replace("-", "_") for word in SECRET_WORDS)
+
+
 def shown(text: str) -> str:
     """``text`` between backticks; what cannot be seen escaped, what is long cut."""
     cut = text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…"

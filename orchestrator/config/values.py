@@ -11,11 +11,11 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
-from orchestrator.config.text import shown
+from orchestrator.config.text import names_a_secret, shown
 
 #: 6 pairs are the fewest whose range is a distribution-free 95 % interval for a median.
 MIN_BLOCKS = 6
@@ -29,6 +29,8 @@ _BLOCKS = re.compile(r"([0-9]{1,9})(?::([0-9]{1,9}))?", re.ASCII)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _HOST = re.compile(r"[\w.:%-]+")
 _USER = re.compile(r"[\w.+@\\-]+")
+#: What the addresses of clouds that let one file out are signed with.
+_SIGNED = re.compile(r"(?i)signature|^sig$|access_?key|api-?key|^key$|^auth$")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -186,14 +188,22 @@ def check_remote_folder(text: str) -> str:
 
 
 def check_url(text: str) -> str:
-    """``text`` if it is an http(s) address that carries no login."""
+    """``text`` if it is an http(s) address that carries no login and no key."""
     try:
         parts = urlsplit(text)
         host, login = parts.hostname, parts.username is not None or parts.password is not None
+        names = [name for name, _ in parse_qsl(parts.query, keep_blank_values=True)]
     except ValueError as exc:  # an unclosed bracket, an impossible port
-        raise ValueError(f"{shown(text)} is no address: {exc}") from exc
+        # not shown, because there may be a login in it
+        raise ValueError("it is no address; write http:// or https:// and a host") from exc
     if login:
         raise ValueError("the address holds a login; no secret has a place in this file")
+    secret = next((n for n in names if names_a_secret(n) or _SIGNED.search(n)), None)
+    if secret is not None:
+        raise ValueError(
+            f"the address holds a secret ({shown(secret)}), which has no place in this file;"
+            " fetch the file yourself and name its `path`"
+        )
     if parts.scheme not in ("http", "https") or not host or any(c.isspace() for c in text):
         raise ValueError(f"{shown(text)} is no address; write http:// or https:// and a host")
     return text

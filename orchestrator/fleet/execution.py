@@ -6,6 +6,7 @@ it never waits for us, and goes on by itself when we are gone.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,9 @@ from orchestrator.schedule import PrecisionOf, Schedule
 
 #: How long a wait for the next event lasts before we look whether the user wants to stop.
 GLANCE_S = 1.0
+#: Events that an honest agent may have of one trial: queued, and begun, interrupted or cancelled
+#: again and again; every one is kept in memory and in the journal.
+MAX_EVENTS_A_TRIAL = 1000
 #: Pauses between tries to reach a device again, in seconds. Progress starts the list anew.
 RETRY_PAUSES_S = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 
@@ -79,6 +83,7 @@ class DeviceRun:
         self._agent_seq = 0
         #: What the agent has been asked to run and has not ended.
         self._open: set[str] = set()
+        self._heard: Counter[str] = Counter()
         self._stopping = StopLevel.GO_ON
         self._restore()
 
@@ -200,7 +205,11 @@ class DeviceRun:
                 raise
             # The device forgot what it had (a reinstalled node, an emptied home). We hold every
             # event up to our own number, so only what was under way is lost; it is run again.
-            last_seq = int(exc.error.details.get("last_seq", 0))
+            last_seq = exc.error.details.get("last_seq", 0)
+            if not isinstance(last_seq, int) or not 0 <= last_seq < self._agent_seq:
+                raise AgentError(
+                    "says that it has lost its spool, and not how much of it", device=self._device
+                ) from exc
             self._journal.append(
                 self._device, "spool_lost", had=self._agent_seq, agent_seq=last_seq
             )
@@ -263,6 +272,12 @@ class DeviceRun:
         if trial is None or not self._schedule.is_under_way(trial.trial_id):
             raise AgentError(
                 f"sent an event of a trial that is not under way: {event.trial_id}",
+                device=self._device,
+            )
+        self._heard[trial.trial_id] += 1
+        if self._heard[trial.trial_id] > MAX_EVENTS_A_TRIAL:
+            raise AgentError(
+                f"sent more than {MAX_EVENTS_A_TRIAL} events of {trial.trial_id}",
                 device=self._device,
             )
         if event.event == "finished":

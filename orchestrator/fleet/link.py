@@ -7,6 +7,7 @@ events cannot hold up a request. Both are relays into the same daemon on the dev
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -35,9 +36,10 @@ def attach(transport: Transport, argv: Sequence[str]) -> Channel:
     Raises AgentError where the relay does not come up, with what it said.
     """
     channel = transport.open(argv)
+    deadline = time.monotonic() + REPLY_TIMEOUT_S  # for all of it: noise may come line by line
     try:
         for _ in range(MAX_NOISE_LINES):
-            if channel.readline(REPLY_TIMEOUT_S) == protocol.READY.encode():
+            if channel.readline(max(0.0, deadline - time.monotonic())) == protocol.READY.encode():
                 return channel
         reason = f"printed {MAX_NOISE_LINES} lines and never became ready"
     except ChannelTimeout:

@@ -10,6 +10,7 @@ from typing import Any
 
 from agents import protocol
 from orchestrator.errors import AgentError, PermanentDeviceError, TransientDeviceError
+from orchestrator.fleet import told
 from orchestrator.fleet.agent_archive import AgentArchive
 from orchestrator.fleet.link import AgentLink, AgentRefusalError, ask
 from orchestrator.fleet.transport import Completed, Transport
@@ -19,6 +20,8 @@ from orchestrator.plan import DevicePlan
 SHORT_TIMEOUT_S = 60.0
 #: A push may take long on a thin line; this is the slowest rate that is not a dead link.
 SLOWEST_BYTES_PER_S = 50_000
+#: Of a value that a device tells, in a message or a table.
+_LONGEST_TOLD = 200
 
 # Runs on whatever `python` the device has, so it must parse on old ones to say that they are old.
 _BOOTSTRAP = """
@@ -27,11 +30,22 @@ if sys.version_info < (3, 8):
     print("python %d.%d" % sys.version_info[:2]); sys.exit(0)
 import hashlib, os
 home, name, digest, size = sys.argv[1:5]
-home = os.path.expanduser(home)
+home = os.path.abspath(os.path.expanduser(home))
 os.umask(0o077)
-os.makedirs(os.path.join(home, "agents"), exist_ok=True)
+try: os.makedirs(home, exist_ok=True)
+except OSError as exc: print("unsafe %s: %s" % (home, exc.strerror)); sys.exit(0)
 if os.path.islink(home) or os.stat(home).st_uid != os.geteuid():
     print("unsafe %s is a link or belongs to somebody else" % home); sys.exit(0)
+if os.stat(home).st_mode & 0o022:
+    print("unsafe %s is writable by others" % home); sys.exit(0)
+above = os.path.realpath(home)
+while above != "/":
+    above = os.path.dirname(above)
+    status = os.stat(above)
+    loose = status.st_mode & 0o022 and not status.st_mode & 0o1000
+    if loose or status.st_uid not in (0, os.geteuid()):
+        print("unsafe %s, above it, is writable by others" % above); sys.exit(0)
+os.makedirs(os.path.join(home, "agents"), exist_ok=True)
 path = os.path.join(home, "agents", name)
 def right(data): return hashlib.sha256(data).hexdigest() == digest
 try:
@@ -171,6 +185,7 @@ def _attach_to_our_version(
         if exc.error.kind != "protocol":
             raise
         hello = {}
+    _check_hello(transport, hello)
     if hello.get("agent_hash") == archive.sha256:
         return link, hello
     status = link.request("status")
@@ -187,10 +202,23 @@ def _attach_to_our_version(
     link.close()
     link = AgentLink(transport, argv)
     hello = link.request("hello", protocol=protocol.PROTOCOL)
+    _check_hello(transport, hello)
     if hello.get("agent_hash") != archive.sha256:
         link.close()
         raise AgentError("an agent of another version keeps coming back", device=transport.device)
     return link, hello
+
+
+def _check_hello(transport: Transport, hello: Mapping[str, Any]) -> None:
+    """Raise AgentError where it is no answer of an agent of this protocol; empty is none yet."""
+    told.check_size(hello, "a greeting", device=transport.device)
+    told.check(hello, told.HELLO, "a greeting", device=transport.device)
+    if hello and hello.get("protocol") != protocol.PROTOCOL:
+        raise AgentError(
+            f"the agent says that it speaks protocol {str(hello.get('protocol'))[:40]}, not "
+            f"{protocol.PROTOCOL}; end it with `orchestrate agents stop` and look who wrote it",
+            device=transport.device,
+        )
 
 
 def _busy_with(status: Mapping[str, Any], run_id: str | None) -> bool:
@@ -225,7 +253,7 @@ def push(node: Node, blobs: Sequence[Blob], on_sent: Callable[[Blob, int], None]
     tried again; PermanentDeviceError where the device has no room.
     """
     present = node.link.request("have", blobs=[blob.sha256 for blob in blobs]).get("present")
-    there = set(present) if isinstance(present, list) else set()
+    there = {str(each) for each in present} if isinstance(present, list) else set()
     missing = [blob for blob in blobs if blob.sha256 not in there]
     for blob in missing:
         _push_one(node, blob, on_sent)
@@ -330,7 +358,9 @@ def _require_torch(node: Node, found: Mapping[str, str]) -> None:
 def installed_runtimes(node: Node) -> dict[str, str]:
     """The runtimes that the device's Python has: distribution → version. Raises DeviceError."""
     found = node.link.request("probe", python=node.place.python).get("runtimes")
-    return {str(k): str(v) for k, v in found.items()} if isinstance(found, dict) else {}
+    if not isinstance(found, dict):
+        return {}
+    return {str(k)[:_LONGEST_TOLD]: str(v)[:_LONGEST_TOLD] for k, v in found.items()}
 
 
 def check_expectations(node: Node, expect: Mapping[str, Any]) -> tuple[str, ...]:
@@ -346,7 +376,8 @@ def check_expectations(node: Node, expect: Mapping[str, Any]) -> tuple[str, ...]
             unverified.append(name)
         elif str(actual).lower() != str(wanted).lower():
             raise PermanentDeviceError(
-                f"the inventory expects {name} {wanted}, the device reports {actual}; correct "
+                f"the inventory expects {name} {wanted}, the device reports "
+                f"{str(actual)[:_LONGEST_TOLD]}; correct "
                 f"`expect:` or `host:`",
                 device=node.device,
             )

@@ -9,8 +9,9 @@ from typing import Any
 from agents import health
 from agents.protocol import Conditions, Duet, Event, Gate, TrialRequest
 from orchestrator.errors import AgentError
+from orchestrator.fleet import told
 from orchestrator.fleet.provision import Blob
-from orchestrator.measurement import Energy, Measurement, Outcome
+from orchestrator.measurement import Energy, Finding, Measurement, Outcome
 from orchestrator.plan import DevicePlan, GateSettings, RunSettings, Trial, TrialKind, Variant
 from orchestrator.runners import circumstances
 from orchestrator.runners.base import Command, Evidence, Files, Reading
@@ -105,6 +106,7 @@ class Recorder:
 
     def write(self, event: Event) -> None:
         """Any event but ``finished``, as the agent tells it."""
+        told.check_size(event.fields, "an event", device=self._target.device)
         own = ("seq", "event", "time", "device", "format", "agent_seq", "device_time")
         self._journal.append(
             self._target.device,
@@ -119,13 +121,15 @@ class Recorder:
 
         Raises AgentError where the event is not what the protocol says.
         """
+        told.check_size(event.fields, "a finished trial", device=self._target.device)
+        told.check(event.fields, told.FINISHED, "a finished trial", device=self._target.device)
         evidence = evidence_from(event.fields, device=self._target.device)
         reading = self._read(trial, event, evidence)
         seen = self._circumstances(trial, event)
         findings = reading.findings
         energy: Energy | None = None
         if reading.measurement is not None:
-            findings += circumstances.findings(trial, seen)
+            findings += self._findings(trial, seen)
             energy = self._energy(event, reading.measurement)
         files = self._files(trial)
         log = self._directory.write_log(
@@ -159,26 +163,32 @@ class Recorder:
         return runner.read(trial, self._settings, self._files(trial), evidence)
 
     def _circumstances(self, trial: Trial, event: Event) -> Circumstances:
-        told = event.fields
-        before, after = told.get("health_before"), told.get("health")
+        fields = event.fields
+        before, after = fields.get("health_before"), fields.get("health")
         device = self._target.device
         try:
             return Circumstances(
                 during=health.difference(before, after) if before and after else {},
                 before=before or {},
                 after=after or {},
-                rusage=told.get("rusage") or {},
-                conditions=told.get("conditions") or {},
+                rusage=fields.get("rusage") or {},
+                conditions=fields.get("conditions") or {},
                 unpinned_binary=trial.factors.runner == "benchmark_model"
                 and device in self._materials.unpinned,
             )
-        except (TypeError, ValueError, AttributeError) as exc:
+        except _MISREAD as exc:
             raise _unreadable(exc, device) from exc
+
+    def _findings(self, trial: Trial, seen: Circumstances) -> tuple[Finding, ...]:
+        try:
+            return circumstances.findings(trial, seen)
+        except _MISREAD as exc:
+            raise _unreadable(exc, self._target.device) from exc
 
     def _energy(self, event: Event, measurement: Measurement) -> Energy | None:
         try:
             return circumstances.energy_of(event.fields.get("power"), measurement)
-        except (KeyError, TypeError, ValueError, AttributeError) as exc:
+        except _MISREAD as exc:
             raise _unreadable(exc, self._target.device) from exc
 
     def _command(self, trial: Trial) -> Command:
@@ -200,6 +210,10 @@ class Recorder:
 
 #: What the agent says of a finished trial beside the evidence.
 _AS_TOLD = ("attempt", "rusage", "machine_lock", "conditions", "health_before", "health")
+
+
+#: What reading figures that contradict each other may end in.
+_MISREAD = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 
 def _gate(settings: GateSettings | None) -> Gate | None:
@@ -230,7 +244,7 @@ def evidence_from(event: Mapping[str, Any], *, device: str) -> Evidence:
             stdout_bytes=int(event["stdout_bytes"]),
             stderr_bytes=int(event["stderr_bytes"]),
         )
-    except (KeyError, TypeError, ValueError, OverflowError) as exc:
+    except _MISREAD as exc:
         raise _unreadable(exc, device) from exc
 
 

@@ -93,7 +93,13 @@ class RunDirectory:
         manifest = read_manifest(self.path)
         with no_collection():
             path = self.path / journals.FILE_NAME
-            return to_record(manifest, journals.JournalReader(path, without=_NOT_RECORDED))
+            try:
+                return to_record(manifest, journals.JournalReader(path, without=_NOT_RECORDED))
+            except (AttributeError, LookupError, TypeError, ValueError) as exc:
+                raise JournalError(
+                    f"{path}: an event lacks what belongs to it, or holds another kind of value "
+                    f"({exc!r}); restore the journal from a copy"
+                ) from exc
 
 
 #: Events that say nothing to a record: a third of a journal's bytes.

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, BinaryIO
 
 from pydantic_core import from_json
 
@@ -26,6 +26,8 @@ from orchestrator.errors import JournalError
 
 FORMAT = 1
 FILE_NAME = "journal.jsonl"
+#: A line holds at most what one from an agent does, and what we say of it.
+MAX_LINE_BYTES = 32 * 1024 * 1024
 
 Event = Mapping[str, Any]
 
@@ -71,19 +73,29 @@ class JournalReader:
         without, path = self._without, self._path
         try:
             with path.open("rb") as file:
-                for number, line in enumerate(file, 1):
+                for number, line in enumerate(_lines(file), 1):
                     if without:
                         # Our own writer puts the event's name among the first words; a quote
                         # inside a text would have a backslash before it.
                         at = line.find(_EVENT, 0, _HEAD)
                         if line.startswith(without, at) and at > 0 and line.endswith(b"}\n"):
                             continue
+                    if len(line) > MAX_LINE_BYTES:
+                        raise JournalError(
+                            f"{path}:{number}: a line of more than {MAX_LINE_BYTES} bytes is none "
+                            f"of ours; restore the journal from a copy"
+                        )
                     if not line.endswith(b"\n"):
                         self.torn = line
                         return
                     yield _parse(path, number, line)
         except OSError as exc:
             raise JournalError(f"{path}: cannot be read ({exc.strerror}); is this a run?") from exc
+
+
+def _lines(file: BinaryIO) -> Iterator[bytes]:
+    """The lines, one that is too long cut just beyond the bound, so that it fills no memory."""
+    return iter(lambda: file.readline(MAX_LINE_BYTES + 1), b"")
 
 
 #: Where the event's name stands, and within how many bytes of its line.
@@ -93,19 +105,30 @@ _EVENT, _HEAD = b'"event":"', 400
 def _parse(path: Path, number: int, line: bytes) -> Event:
     try:
         event = _decoded(line)
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         raise JournalError(
             f"{path}:{number}: not a JSON object ({exc}); the journal was changed by something "
             f"else. The raw logs beside it are whole; restore the journal from a copy"
         ) from exc
     if not isinstance(event, dict) or not event.keys() >= _NEEDED:
         raise JournalError(f"{path}:{number}: an event needs seq, device and event")
+    if not (_is_whole(event["seq"]) and _is_whole(event.get("format", FORMAT))) or not (
+        isinstance(event["device"], str) and isinstance(event["event"], str)
+    ):
+        raise JournalError(
+            f"{path}:{number}: seq and format are whole numbers, device and event are text; "
+            f"restore the journal from a copy"
+        )
     if event.get("format", FORMAT) > FORMAT:
         raise JournalError(
             f"{path}:{number}: written by a later version (format {event['format']}, this one "
             f"reads up to {FORMAT}); upgrade orchestrate"
         )
     return event
+
+
+def _is_whole(value: object) -> bool:
+    return type(value) is int and 0 <= value < 2**53
 
 
 _NEEDED = frozenset(("seq", "device", "event"))

@@ -15,6 +15,7 @@ from typing import Any
 from orchestrator.errors import JournalError
 from orchestrator.plan import Variant
 from orchestrator.runs.records import ArtifactRecord
+from orchestrator.runs.shape import FLAG, NUMBER, SHA256, TEXT, WHOLE, Shape, problem
 
 FORMAT = 1
 FILE_NAME = "run.json"
@@ -85,6 +86,36 @@ class Manifest:
         )
 
 
+_FILE: dict[str, Shape] = {"sha256": SHA256, "size_bytes": WHOLE}
+_SHAPE: Shape = {
+    **dict.fromkeys(("run_id", "created"), TEXT),
+    "seed": WHOLE,
+    "inventory": {"devices": [{"name": TEXT, "grid_gco2_per_kwh": NUMBER}]},
+    "suite": {
+        **dict.fromkeys(("name", "baseline"), TEXT),
+        "protocol": {"blocks": TEXT, "precision": NUMBER},
+        "user_models": [{"name": TEXT, "input": [WHOLE]}],
+    },
+    "devices": [TEXT],
+    "versions": {"*": TEXT},
+    "artifacts": [{**_FILE, **dict.fromkeys(("model", "scheme", "weights"), TEXT), "no_op": FLAG}],
+    "binaries": [{**_FILE, "device": TEXT, "source": TEXT, "pinned": FLAG}],
+    "facts": {"*": {}},
+}
+#: Where null cannot stand.
+_NEEDED = ("run_id", "created", "seed", "inventory", "suite", "devices", "versions", "facts")
+
+
+def _check_shape(path: Path, data: Any) -> None:
+    found = problem(data, _SHAPE)
+    missing = [name for name in _NEEDED if data.get(name) is None]
+    protocol = data["suite"].get("protocol") or {} if not (found or missing) else {}
+    missing += [f"suite.protocol.{n}" for n in ("blocks", "precision") if protocol.get(n) is None]
+    if found or missing:
+        what = f"{found[0][:100]} is not {found[1]}" if found else f"{missing[0]} is missing"
+        raise JournalError(f"{path}: not a run manifest ({what}); restore it from a copy")
+
+
 def write_manifest(run_dir: Path, manifest: Manifest) -> None:
     """Replace ``run.json`` in one step; a reader sees the old one or the new one."""
     text = json.dumps(manifest.to_json(), indent=1, sort_keys=False) + "\n"
@@ -106,8 +137,9 @@ def read_manifest(run_dir: Path) -> Manifest:
                 f"{path}: written by a later version (format {data['format']}, this one reads up "
                 f"to {FORMAT}); upgrade orchestrate"
             )
+        _check_shape(path, data)
         return Manifest.from_json(data)
     except OSError as exc:
         raise JournalError(f"{path}: cannot be read ({exc.strerror}); is this a run?") from exc
-    except (ValueError, KeyError, TypeError) as exc:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
         raise JournalError(f"{path}: not a run manifest ({exc!r}); restore it from a copy") from exc

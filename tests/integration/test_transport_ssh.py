@@ -350,10 +350,141 @@ def test_a_revoked_key_has_no_remedy(server: Sshd, ssh_folder: Path) -> None:
     assert "accept it" not in str(raised.value)
 
 
-def test_an_authority_line_is_said_to_be_unsupported(server: Sshd, ssh_folder: Path) -> None:
-    authority = server.known_hosts_line("ecdsa")
-    (ssh_folder / "known_hosts").write_text("@cert-authority " + authority)
-    with pytest.raises(HostKeyError, match="host certificates are not supported"):
+# --- host certificates -----------------------------------------------------------------------
+
+
+def signed(
+    server: Sshd, authority: Path, kind: str, *options: str, names: str | None = None
+) -> None:
+    """Give ``server`` a certificate of its ``kind`` key, signed by ``authority``."""
+    command = ["ssh-keygen", "-q", "-s", str(authority), "-I", "id", "-h", "-n"]
+    command += [names or server.address, *options, str(server.host_key(kind).with_suffix(".pub"))]
+    subprocess.run(command, check=True, capture_output=True)
+
+
+@pytest.fixture
+def certified(tmp_path: Path, keys: Path) -> Iterator[Callable[[str], Sshd]]:
+    """Makes a server that shows a certificate of one type beside its plain keys."""
+    made: list[Sshd] = []
+
+    def make(kind: str) -> Sshd:
+        folder = tmp_path / "certified"
+        certificate = folder / f"ssh_host_{kind}_key-cert.pub"
+        server = Sshd(folder, keys / "id", options=[f"HostCertificate {certificate}"])
+        made.append(server)
+        return server
+
+    yield make
+    for server in made:
+        server.stop()
+
+
+def trust(folder: Path, authority: Path, name: str, mark: str = "@cert-authority") -> None:
+    with (folder / "known_hosts").open("a") as file:
+        file.write(f"{mark} {name} {authority.with_suffix('.pub').read_text()}")
+
+
+def openssh_agrees(server: Sshd, folder: Path) -> bool:
+    """Whether OpenSSH's own client takes the host for the one that is meant."""
+    options = ["-F", "none", "-i", str(server.client_key), "-p", str(server.port)]
+    options += ["-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes"]
+    options += ["-o", f"UserKnownHostsFile={folder / 'known_hosts'}"]
+    done = subprocess.run(
+        ["ssh", *options, f"root@{server.address}", "true"], capture_output=True, check=False
+    )
+    return done.returncode == 0
+
+
+@pytest.mark.parametrize("kind", ["ed25519", "ecdsa", "rsa"])
+def test_a_certificate_of_a_trusted_authority_is_enough(
+    certified: Callable[[str], Sshd], ssh_folder: Path, tmp_path: Path, kind: str
+) -> None:
+    server = certified(kind)
+    authority = generate_key(tmp_path / "authority", kind)
+    signed(server, authority, kind)
+    trust(ssh_folder, authority, "[127.0.0.*]:*")
+    with server:
+        says_hello(endpoint(server))
+        assert openssh_agrees(server, ssh_folder)
+
+
+@pytest.mark.parametrize(
+    ("options", "names", "why"),
+    [
+        (("-V", "20200101:20210101"), None, "it has expired"),
+        (("-V", "20900101:20910101"), None, "it is not valid yet"),
+        ((), "elsewhere.example,*.example", r"it is for elsewhere.example,\s\*.example"),
+    ],
+)
+def test_a_certificate_that_does_not_vouch_for_the_host(
+    certified: Callable[[str], Sshd],
+    ssh_folder: Path,
+    tmp_path: Path,
+    options: tuple[str, ...],
+    names: str | None,
+    why: str,
+) -> None:
+    server = certified("ed25519")
+    authority = generate_key(tmp_path / "authority")
+    signed(server, authority, "ed25519", *options, names=names)
+    trust(ssh_folder, authority, server.known_hosts_name)
+    with server:
+        assert not openssh_agrees(server, ssh_folder)
+        with pytest.raises(HostKeyError, match=f"certificate is not accepted: {why}") as raised:
+            says_hello(endpoint(server))
+        # as with OpenSSH the plain key in it may be known all the same
+        follow(raised.value)
+        says_hello(endpoint(server))
+        assert openssh_agrees(server, ssh_folder)
+
+
+def test_a_certificate_of_another_authority(
+    certified: Callable[[str], Sshd], ssh_folder: Path, tmp_path: Path
+) -> None:
+    server = certified("ed25519")
+    signed(server, generate_key(tmp_path / "impostor"), "ed25519")
+    trust(ssh_folder, generate_key(tmp_path / "authority"), server.known_hosts_name)
+    with server:
+        with pytest.raises(HostKeyError, match="an authority that is not trusted"):
+            says_hello(endpoint(server))
+        assert not openssh_agrees(server, ssh_folder)
+        # trusted, but for another host
+        trust(ssh_folder, tmp_path / "impostor", "elsewhere")
+        with pytest.raises(HostKeyError, match="an authority that is not trusted"):
+            says_hello(endpoint(server))
+
+
+def test_a_users_certificate_is_none_of_a_host(
+    certified: Callable[[str], Sshd], ssh_folder: Path, tmp_path: Path
+) -> None:
+    server = certified("ed25519")
+    authority = generate_key(tmp_path / "authority")
+    command = ["ssh-keygen", "-q", "-s", str(authority), "-I", "id", "-n", server.address]
+    public = server.host_key("ed25519").with_suffix(".pub")
+    subprocess.run([*command, str(public)], check=True, capture_output=True)
+    trust(ssh_folder, authority, server.known_hosts_name)
+    with server, pytest.raises(HostKeyError, match="is unknown"):
+        says_hello(endpoint(server))
+
+
+def test_a_revoked_authority_vouches_for_nobody(
+    certified: Callable[[str], Sshd], ssh_folder: Path, tmp_path: Path
+) -> None:
+    server = certified("ed25519")
+    authority = generate_key(tmp_path / "authority")
+    signed(server, authority, "ed25519")
+    trust(ssh_folder, authority, server.known_hosts_name)
+    with server:
+        says_hello(endpoint(server))
+        trust(ssh_folder, authority, "*", mark="@revoked")
+        assert not openssh_agrees(server, ssh_folder)
+        with pytest.raises(HostKeyError, match="known_hosts:1 is marked @revoked"):
+            says_hello(endpoint(server))
+
+
+def test_a_host_without_a_certificate_is_told_so(server: Sshd, ssh_folder: Path) -> None:
+    trust(ssh_folder, server.host_key("ecdsa"), server.known_hosts_name)
+    with pytest.raises(HostKeyError, match="certificate is not accepted: it showed none"):
         says_hello(endpoint(server))
 
 

@@ -41,7 +41,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "commands": {
         "analysis", "answer", "campaign", "config", "console", "errors", "fleet", "imports",
-        "measurement", "plan", "published", "report", "runs", "zoo", "agents",
+        "measurement", "plan", "printable", "published", "report", "runs", "zoo", "agents",
     },
     "cli": {"answer", "commands", "config", "errors", "printable"},
     "__main__": {"cli"},

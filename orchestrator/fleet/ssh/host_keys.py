@@ -131,6 +131,11 @@ def _parsed(file: Path, number: int, line: str) -> Iterator[KeyLine]:
 def _matches(pattern: str, name: str) -> bool:
     if pattern.startswith("|1|"):
         return _hash_matches(pattern, name)
+    return matches_pattern(pattern, name)
+
+
+def matches_pattern(pattern: str, name: str) -> bool:
+    """Whether ``name`` is one that a pattern with ``*`` and ``?`` stands for."""
     regex = re.escape(pattern.lower()).replace(r"\*", ".*").replace(r"\?", ".")
     return re.fullmatch(regex, name.lower()) is not None
 
@@ -163,6 +168,15 @@ def judge(known: KnownHosts, names: Sequence[str], blob: bytes) -> Judgement:
     if not plain and any(line.blob == blob for line in elsewhere if not line.marker):
         return Judgement(Standing.KNOWN)
     return Judgement(Standing.UNKNOWN, tuple(plain), authorities)
+
+
+def authorities(known: KnownHosts, names: Sequence[str]) -> tuple[KeyLine, ...]:
+    """The authorities trusted for the first of ``names`` that has any."""
+    for name in names:
+        found = tuple(x for x in known.about(name) if x.marker == CERT_AUTHORITY)
+        if found:
+            return found
+    return ()
 
 
 def known_types(known: KnownHosts, names: Sequence[str]) -> list[str]:

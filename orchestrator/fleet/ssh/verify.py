@@ -9,10 +9,12 @@ import paramiko
 from paramiko.client import MissingHostKeyPolicy
 
 from orchestrator.errors import HostKeyError
+from orchestrator.fleet.ssh import certificates
 from orchestrator.fleet.ssh.host_keys import (
     Judgement,
     KnownHosts,
     Standing,
+    authorities,
     fingerprint,
     hashed,
     judge,
@@ -27,6 +29,17 @@ from orchestrator.fleet.ssh.route import Hop
 #: What ``ssh-keyscan -t`` and the files in /etc/ssh call a key type.
 _SHORT_TYPES = {"ssh-ed25519": "ed25519", "ssh-rsa": "rsa"}
 _RSA_SIGNATURES = ("rsa-sha2-512", "rsa-sha2-256")
+#: Certificates that may be shown by a host for which an authority is trusted.
+_CERTIFICATES = tuple(
+    f"{name}{certificates.SUFFIX}"
+    for name in (
+        "ssh-ed25519",
+        "ecdsa-sha2-nistp256",
+        "ecdsa-sha2-nistp384",
+        "ecdsa-sha2-nistp521",
+        *_RSA_SIGNATURES,
+    )
+)
 
 
 class HostKeyCheck(MissingHostKeyPolicy):
@@ -41,12 +54,16 @@ class HostKeyCheck(MissingHostKeyPolicy):
         self._known = read_known_hosts(hop.known_hosts + hop.global_known_hosts)
 
     def preferred(self, offered: tuple[str, ...]) -> tuple[str, ...]:
-        """``offered`` algorithms, those first whose key we hold: the server then shows that key."""
+        """``offered`` algorithms, those first whose key we hold: the server then shows that key.
+
+        Certificates come before all of them where an authority is trusted for the host.
+        """
         held: list[str] = []
         for name in known_types(self._known, self._hop.key_names):
             held += _RSA_SIGNATURES if name == "ssh-rsa" else (name,)
         first = [name for name in held if name in offered]
-        return (*first, *(name for name in offered if name not in first))
+        signed = _CERTIFICATES if authorities(self._known, self._hop.key_names) else ()
+        return (*signed, *first, *(name for name in offered if name not in first))
 
     def missing_host_key(
         self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey
@@ -56,11 +73,29 @@ class HostKeyCheck(MissingHostKeyPolicy):
         judgement = judge(self._known, self._hop.key_names, blob)
         if judgement.standing is Standing.KNOWN:
             return
+        distrust = self._why_not_vouched_for(key)
+        if distrust is None and judgement.standing is not Standing.REVOKED:
+            return
         if self._may_accept(judgement):
             self._accept(blob)
             return
         raise HostKeyError(
-            refusal(self._hop, self._known, judgement, blob), device=self._hop.endpoint.device
+            refusal(self._hop, self._known, judgement, blob, distrust or ""),
+            device=self._hop.endpoint.device,
+        )
+
+    def _why_not_vouched_for(self, key: paramiko.PKey) -> str | None:
+        """None where a certificate of a trusted authority says whose key this is."""
+        names = self._hop.key_names
+        trusted = authorities(self._known, names)
+        shown = key.public_blob
+        if not trusted or shown is None:
+            return "it showed none"
+        for line in trusted:
+            if judge(self._known, names, line.blob).standing is Standing.REVOKED:
+                return f"the authority of {line.place} is marked @revoked"
+        return certificates.problem(
+            shown.key_blob, self._hop.host_key_alias or self._hop.host, trusted
         )
 
     def _may_accept(self, judgement: Judgement) -> bool:
@@ -87,8 +122,13 @@ class HostKeyCheck(MissingHostKeyPolicy):
             ) from exc
 
 
-def refusal(hop: Hop, known: KnownHosts, judgement: Judgement, blob: bytes) -> str:
-    """What is wrong with the key, and what to do about it."""
+def refusal(
+    hop: Hop, known: KnownHosts, judgement: Judgement, blob: bytes, distrust: str = ""
+) -> str:
+    """What is wrong with the key, and what to do about it.
+
+    ``distrust`` is why no certificate vouches for it, where an authority is trusted.
+    """
     if judgement.standing is Standing.REVOKED:
         return (
             f"the host key of {hop.address} is marked @revoked in {judgement.lines[0].place} "
@@ -96,10 +136,10 @@ def refusal(hop: Hop, known: KnownHosts, judgement: Judgement, blob: bytes) -> s
         )
     if judgement.standing is Standing.CHANGED:
         return _changed(hop, judgement, blob)
-    return _unknown(hop, known, judgement, blob)
+    return _unknown(hop, known, judgement, blob, distrust)
 
 
-def _unknown(hop: Hop, known: KnownHosts, judgement: Judgement, blob: bytes) -> str:
+def _unknown(hop: Hop, known: KnownHosts, judgement: Judgement, blob: bytes, distrust: str) -> str:
     looked = ", ".join(str(file) for file in known.files) or "no file (none is configured)"
     lines = [f"the host key of {hop.address} is unknown: {_shown(blob)}", f"looked in: {looked}"]
     if judgement.lines:
@@ -107,10 +147,11 @@ def _unknown(hop: Hop, known: KnownHosts, judgement: Judgement, blob: bytes) -> 
             "known there are only keys of other types, which it did not show: "
             + ", ".join(f"{x.key_type} ({x.place})" for x in judgement.lines)
         )
-    if judgement.authorities:
+    trusted = authorities(known, hop.key_names)
+    if trusted:
         lines.append(
-            f"{judgement.authorities[0].place} trusts a certificate authority for it; host "
-            "certificates are not supported here, its plain key has to be accepted"
+            f"{trusted[0].place} trusts a certificate authority for it, whose certificate is not "
+            f"accepted: {distrust}"
         )
     lines += [f"could not be read: {problem}" for problem in known.problems]
     if hop.checking in ("no", "off"):
