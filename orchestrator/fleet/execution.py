@@ -167,7 +167,9 @@ class DeviceRun:
         self._end(node)
 
     def _prepare(self, node: Node) -> None:
-        suitability = check_suitability(node, self._expect, self._plan.runtimes)
+        suitability = check_suitability(
+            node, self._expect, self._plan.runtimes, self._plan.capped_isas
+        )
         self._journal.append(
             self._device,
             "device_ready",
