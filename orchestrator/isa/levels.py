@@ -132,5 +132,10 @@ def lacking(level: str, features: Collection[str], told: Collection[str]) -> lis
     return [f.name for f in FEATURES if f.name in asked & set(told) and f.name not in features]
 
 
+def capped(isa: str) -> bool:
+    """Whether a result under ``isa`` is of a capped process; False where nothing is told."""
+    return isa not in ("", NATIVE)
+
+
 def unknown_isa(isa: str) -> bool:
     return isa != NATIVE and isa not in LEVELS
