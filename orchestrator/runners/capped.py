@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import replace
 
 from orchestrator.errors import UsageError
@@ -45,7 +46,7 @@ class CappedRunner:
         own = replace(evidence, stderr=without_proof(evidence.stderr))
         reading = self._runner.read(trial, settings, files, own)
         if reading.outcome is not Outcome.OK:
-            return reading
+            return _with_hint(reading, own)
         level = trial.factors.isa
         try:
             proof = prove(level, evidence.stderr, files.cap_sha256 or "")
@@ -56,6 +57,16 @@ class CappedRunner:
                 reason=f"not proven to have run with isa {level}: {exc}{said}",
             )
         return replace(reading, isa_proof=proof)
+
+
+def _with_hint(reading: Reading, evidence: Evidence) -> Reading:
+    if evidence.signal != signal.SIGSEGV:
+        return reading
+    hint = (
+        "; under a capped isa also a program that handles SIGSEGV itself (a crash handler, a JIT) "
+        "dies so"
+    )
+    return replace(reading, reason=f"{reading.reason}{hint}")
 
 
 def _loader_said(stderr: str) -> str:

@@ -254,3 +254,10 @@ def test_what_a_foreign_compiler_makes_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="linux_aarch64, the device is linux_x86-64"):
         build.build_cap_object(tmp_path, compilers=(str(fake),))
     assert not list((tmp_path / "isa").glob("*.so"))
+
+
+def test_a_process_that_handles_faults_itself_is_explained() -> None:
+    evidence = cases.evidence(stderr=_BEGIN, signal_number=11)
+    reading = RUNNER.read(TRIAL, cases.SETTINGS, FILES, evidence)
+    assert reading.outcome is Outcome.KILLED
+    assert "handles SIGSEGV itself" in (reading.reason or "")
