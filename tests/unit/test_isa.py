@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+import io
 import itertools
+import json
 import re
 from pathlib import Path
 
@@ -11,16 +14,20 @@ import pytest
 
 from agents.cpuinfo import FEATURES as TOLD
 from agents.protocol import ProtocolError, TrialRequest
+from orchestrator.analysis import SpeedupTable, analyse
 from orchestrator.errors import ArtifactError, UsageError
 from orchestrator.fleet.provision import isa_unavailable
 from orchestrator.isa import build, levels
 from orchestrator.isa.levels import ANY, FEATURES, LEVELS
 from orchestrator.isa.proof import UnprovenError, prove, without_proof
 from orchestrator.measurement import Outcome
+from orchestrator.report import FORMATS, render
+from orchestrator.report.drawings import describe
 from orchestrator.runners.base import Evidence, Reading
 from orchestrator.runners.capped import CappedRunner
 from orchestrator.runners.registry import runner_for, runner_named
 from tests import runner_cases as cases
+from tests.analysis_runs import BASELINE, blocks_of, run_of
 
 CAP_SHA = "c" * 64
 RUNNER = CappedRunner(runner_named("benchmark_model"))
@@ -261,3 +268,57 @@ def test_a_process_that_handles_faults_itself_is_explained() -> None:
     reading = RUNNER.read(TRIAL, cases.SETTINGS, FILES, evidence)
     assert reading.outcome is Outcome.KILLED
     assert "handles SIGSEGV itself" in (reading.reason or "")
+
+
+# -- what results are called ----------------------------------------------------------------------
+
+IN_FULL = "here@haswell (capped, not the microarchitecture)"
+
+
+@pytest.fixture(scope="module")
+def table() -> SpeedupTable:
+    """One device, native and capped."""
+    native = analyse(run_of(blocks_of({BASELINE: 2000.0, "full_int8": 1000.0}, 6)))
+    capped = dataclasses.replace(native.rows[0], isa="haswell")
+    (times,) = {d.factors for d in native.distributions}
+    also = tuple(
+        dataclasses.replace(d, factors=dataclasses.replace(times, isa="haswell"))
+        for d in native.distributions
+    )
+    return dataclasses.replace(
+        native, rows=(*native.rows, capped), distributions=(*native.distributions, *also)
+    )
+
+
+@pytest.mark.parametrize("form", [f for f in FORMATS if f not in ("csv", "json")])
+def test_a_capped_result_says_so_in_every_format(table: SpeedupTable, form: str) -> None:
+    shown = render(table, form)
+    assert IN_FULL in shown
+    native = dataclasses.replace(table, rows=table.rows[:1])
+    assert "capped" not in render(native, form)
+
+
+def test_csv_keeps_the_device_and_tells_the_isa(table: SpeedupTable) -> None:
+    rows = csv.DictReader(io.StringIO(render(table, "csv")))
+    assert [(row["device"], row["isa"]) for row in rows] == [
+        ("here", "native"),
+        ("here", "haswell"),
+    ]
+
+
+def test_native_and_capped_stand_side_by_side(table: SpeedupTable) -> None:
+    lines = render(table, "text").splitlines()
+    (title,) = [n for n, line in enumerate(lines) if line.startswith("Across devices")]
+    assert lines[title].endswith("capped: the instruction set, not the microarchitecture")
+    assert lines[title + 1].split() == ["here", "here@haswell", "(capped)"]
+
+
+def test_every_chart_of_a_capped_result_says_so(table: SpeedupTable) -> None:
+    pytest.importorskip("altair", reason="the extra `charts` is not installed")
+    drawn = describe(table)
+    of_capped = [d for d in drawn if d.kind != "heat-map" and "haswell" in d.label]
+    assert of_capped
+    for drawing in of_capped:
+        assert drawing.specification["title"]["text"] == IN_FULL
+    (heat_map,) = [d for d in drawn if d.name == "heat-map"]
+    assert IN_FULL in json.dumps(heat_map.specification)
