@@ -17,6 +17,7 @@ FEATURES = (
     "avx512f",
     "avx512bw",
     "avx512_vnni",
+    "avx512_vbmi2",
     "avx_vnni",
     "avx512_bf16",
     "avx512_fp16",

@@ -32,7 +32,13 @@ PR_SET_CHILD_SUBREAPER = 36
 
 # A background job of a shell has /dev/null as its stdin and ignores SIGINT and SIGQUIT; nobody
 # sends those here. The gate is the shell's stdin, moved to 3. Exit 125: the gate was never opened.
-_SCRIPT = '{ { IFS= read -r go <&3 && exec "$@" 3<&-; exit 125; } & } 3<&0 </dev/null; echo "$!"'
+# What is preloaded is the tool's alone: in the shell it would speak before the tool, and count in
+# the peak that the tool inherits.
+_SCRIPT = (
+    "preload=$1; shift; { { IFS= read -r go <&3 || exit 125; "
+    '[ -z "$preload" ] || export LD_PRELOAD="$preload"; exec "$@" 3<&-; exit 125; } & } '
+    '3<&0 </dev/null; echo "$!"'
+)
 
 
 class StartError(Exception):
@@ -128,12 +134,13 @@ def end_group(shell: subprocess.Popen[bytes]) -> None:
 def _start_shell(
     argv: Tuple[str, ...], env: Dict[str, str], cwd: str
 ) -> Tuple[subprocess.Popen[bytes], int, int, int]:
+    preload = env.pop("LD_PRELOAD", "")
     gate_r, gate_w = os.pipe()
     stdout_r, stdout_w = os.pipe()
     stderr_r, stderr_w = os.pipe()
     try:
         shell = subprocess.Popen(
-            ["/bin/sh", "-c", _SCRIPT, "sh", *argv],
+            ["/bin/sh", "-c", _SCRIPT, "sh", preload, *argv],
             env=env,
             cwd=cwd,
             stdin=gate_r,

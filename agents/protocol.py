@@ -338,9 +338,10 @@ class Conditions:
 class TrialRequest:
     """One process to run. ``timeout_s`` bounds it; ``cpus`` None leaves the CPUs as they are.
 
-    In ``argv``, and nowhere else, ``{blob:SHA256}``, ``{exe:SHA256}`` and ``{agent}`` are
-    replaced (see :func:`substitute`). ``exclusive`` asks for the machine-wide lock. A trial id
-    stands for one command line; its ``conditions`` may be others when it is submitted again.
+    In ``argv`` and in values of ``env``, and nowhere else, ``{blob:SHA256}``, ``{exe:SHA256}`` and
+    ``{agent}`` are replaced (see :func:`substitute`). ``exclusive`` asks for the machine-wide lock.
+    A trial id stands for one command line; its ``conditions`` may be others when it is submitted
+    again.
     """
 
     trial_id: str
@@ -379,17 +380,18 @@ class TrialRequest:
             exclusive=_bool(fields, "exclusive", default=True),
             conditions=Conditions.from_json(fields.get("conditions", {})),
         )
-        unlisted = sorted(named_blobs(request.argv) - set(request.blobs))
+        named = named_blobs((*request.argv, *request.env.values()))
+        unlisted = sorted(named - set(request.blobs))
         if unlisted:
             raise ProtocolError(
-                f"trial {request.trial_id}: argv names blob {unlisted[0]}, "
+                f"trial {request.trial_id}: argv or env names blob {unlisted[0]}, "
                 f"which is not listed in its blobs"
             )
         return request
 
 
 def named_blobs(argv: Tuple[str, ...]) -> frozenset[str]:
-    """The SHA-256 of every ``{blob:…}`` and ``{exe:…}`` in ``argv``."""
+    """The SHA-256 of every ``{blob:…}`` and ``{exe:…}`` in ``argv``, or in values of ``env``."""
     return frozenset(
         match.group(2) for arg in argv for match in _PLACEHOLDER.finditer(arg) if match.group(2)
     )

@@ -141,13 +141,9 @@ class Worker:
         request = entry.request
         for sha256 in request.blobs:
             self._blobs.path(sha256)
-        env = {**base_environment(), "TMPDIR": folder, **request.env}
-        argv = substitute(
-            request.argv,
-            blob=self._blobs.path,
-            exe=self._blobs.executable,
-            agent=self._archive,
-        )
+        own = dict(zip(request.env, self._substituted(tuple(request.env.values()))))  # noqa: B905
+        env = {**base_environment(), "TMPDIR": folder, **own}
+        argv = self._substituted(request.argv)
         return Process(
             (find_executable(argv[0], env["PATH"]), *argv[1:]),
             env=env,
@@ -155,6 +151,11 @@ class Worker:
             timeout_s=request.timeout_s,
             cpus=cpus,
             name=entry.name,
+        )
+
+    def _substituted(self, texts: Tuple[str, ...]) -> Tuple[str, ...]:
+        return substitute(
+            texts, blob=self._blobs.path, exe=self._blobs.executable, agent=self._archive
         )
 
 

@@ -38,6 +38,7 @@ from orchestrator.fleet.progress import DeviceProgress, State, StopLevel, StopRe
 from orchestrator.fleet.provision import Blob, Node, check_suitability
 from orchestrator.fleet.reach import reach_device
 from orchestrator.fleet.recording import Materials, Target
+from orchestrator.isa.build import CapObject, build_cap_object
 from orchestrator.measurement import Outcome
 from orchestrator.plan import Plan, Variant, make_plan
 from orchestrator.runs.directory import RunDirectory, new_run_id
@@ -172,6 +173,7 @@ def start(
     """Run ``suite`` on ``devices`` from the beginning. Raises OrchestrateError."""
     prepared = prepare(devices, suite, places, seed=seed)
     plan = prepared.plan
+    cap = _cap(plan, places.models)
     fleet = Fleet(inventory, tuple(devices), plan, build_agent_archive(), new_run_id())
     reached = reach_all(fleet, console)
     with _closing(reached):
@@ -205,7 +207,7 @@ def start(
         )
         write_manifest(directory.path, manifest)
         console.say(f"run {fleet.run_id} in {directory.path}")
-        materials = _materials(manifest, models, binaries)
+        materials = _materials(manifest, models, binaries, cap)
         with Journal(directory.path) as journal:
             for error in reached.errors:
                 journal.append(error.device, "device_lost", reason=error.reason)
@@ -232,7 +234,7 @@ def resume(
     devices = inventory.select(manifest.devices)
     plan = make_plan(devices, suite, seed=manifest.seed)
     fleet = Fleet(inventory, devices, plan, build_agent_archive(), manifest.run_id)
-    materials = _stored_materials(manifest, places.models)
+    materials = _stored_materials(manifest, places.models, _cap(plan, places.models))
     with Journal(directory.path) as journal:
         if journal.torn is not None:
             console.say(f"{journal.path}: the last line was torn; what it held is fetched again")
@@ -319,7 +321,15 @@ def _fetch_binary(device: Device, node: Node, models_dir: Path, console: Console
     )
 
 
-def _stored_materials(manifest: Manifest, models_dir: Path) -> Materials:
+def _cap(plan: Plan, models_dir: Path) -> CapObject | None:
+    """The object that caps the instruction set, if some device's plan asks for that.
+
+    Not of the manifest: it has no figure in it, and another build of it caps the same.
+    """
+    return build_cap_object(models_dir) if any(d.capped_isas for d in plan.devices) else None
+
+
+def _stored_materials(manifest: Manifest, models_dir: Path, cap: CapObject | None) -> Materials:
     """The bytes of an earlier run, exactly those: another build of a model is another model."""
     own = {each["name"] for each in manifest.suite.get("user_models", ())}
     records = [record for record in manifest.artifacts if record.variant.model in own]
@@ -334,13 +344,14 @@ def _stored_materials(manifest: Manifest, models_dir: Path) -> Materials:
                 f"{manifest.run_id} measures; name the folder that does with --models"
             )
     binaries = {b.device: stored_binary(b.sha256, models_dir) for b in manifest.binaries}
-    return _materials(manifest, models, binaries)
+    return _materials(manifest, models, binaries, cap)
 
 
 def _materials(
     manifest: Manifest,
     models: Mapping[Variant, ModelArtifact],
     binaries: Mapping[str, BinaryArtifact],
+    cap: CapObject | None,
 ) -> Materials:
     own = manifest.suite.get("user_models", ())
     return Materials(
@@ -348,6 +359,7 @@ def _materials(
         inputs={each["name"]: tuple(each["input"]) for each in own if each.get("input")},
         blobs={v: Blob(m.sha256, m.path, m.size_bytes) for v, m in models.items()},
         binaries={d: Blob(b.sha256, b.path, b.size_bytes) for d, b in binaries.items()},
+        cap=None if cap is None else Blob(cap.sha256, cap.path, cap.size_bytes),
         # a file of the user's own is what he means it to be, and its hash is in the manifest
         unpinned=frozenset(
             b.device for b in manifest.binaries if not b.pinned and "://" in b.source

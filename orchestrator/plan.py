@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from orchestrator.config import Device, Protocol, Suite
 from orchestrator.errors import UsageError
+from orchestrator.isa.levels import NATIVE
 
 T = TypeVar("T")
 
@@ -208,6 +209,11 @@ class DevicePlan:
     def runtimes(self) -> frozenset[str]:
         """What is asked of the device's Python: ``any`` or distributions; empty for the binary."""
         return frozenset(g.factors.runtime for g in self.groups if g.factors.runtime)
+
+    @property
+    def capped_isas(self) -> frozenset[str]:
+        """The instruction sets that processes are to be capped to; empty where it is none."""
+        return frozenset(g.factors.isa for g in self.groups) - {NATIVE}
 
 
 @dataclass(frozen=True)

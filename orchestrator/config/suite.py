@@ -25,6 +25,7 @@ from orchestrator.config.values import (
     Text,
     check_list,
 )
+from orchestrator.isa.levels import LEVELS, NATIVE, unknown_isa
 
 _MOST = 64  # values of one list; more is a mistake, the number of trials is their product
 
@@ -45,15 +46,17 @@ def _known_scheme(value: str, info: ValidationInfo) -> str:
     return _known(value, info, "schemes")
 
 
-def _native(value: str) -> str:
-    if value != "native":
-        raise ValueError(f"{shown(value)} is not available in this version; write `native`")
+def _known_isa(value: str) -> str:
+    if unknown_isa(value):
+        raise ValueError(
+            f"{shown(value)} is unknown; {hint(value, (NATIVE, *LEVELS), 'there are')}"
+        )
     return value
 
 
 Model = Annotated[Text, AfterValidator(_known_model)]
 Scheme = Annotated[Text, AfterValidator(_known_scheme)]
-Isa = Annotated[Text, AfterValidator(_native)]
+Isa = Annotated[Text, AfterValidator(_known_isa)]
 Engine = Literal["default", "x86", "fbgemm", "qnnpack", "onednn"]
 Count = Annotated[int, Field(ge=1, le=4096)]
 InputSize = Annotated[int, Field(ge=0, le=16384)]
@@ -75,7 +78,7 @@ class Factors(Strict):
         default=("native",),
         strict=False,
         max_length=_MOST,
-        examples=["isa: [native]"],
+        examples=["isa: [native, haswell]"],
     )
     batch: tuple[Count, ...] = Field(
         default=(1,), strict=False, max_length=_MOST, examples=["batch: [1]"]

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from agents import protocol
+from agents.cpuinfo import FEATURES
 from orchestrator.errors import AgentError, PermanentDeviceError, TransientDeviceError
 from orchestrator.fleet import told
 from orchestrator.fleet.agent_archive import AgentArchive
 from orchestrator.fleet.link import AgentLink, AgentRefusalError, ask
 from orchestrator.fleet.transport import Completed, Transport
+from orchestrator.isa import levels
 from orchestrator.plan import DevicePlan
 
 #: Placing the agent and asking for versions are small things; a slow Pi may still take a while.
@@ -297,6 +299,8 @@ def check_suitability(
     with the way out.
     """
     unverified = check_expectations(node, expect)
+    for isa in sorted(plan.capped_isas):
+        _require_isa(node, isa)
     _require_cpus(node, plan.cpus_for_duets, cpus)
     found = installed_runtimes(node) if plan.runtimes else {}
     for runtime in sorted(plan.runtimes):
@@ -353,6 +357,33 @@ def _require_torch(node: Node, found: Mapping[str, str]) -> None:
             f"is the smaller one), or name another interpreter with `python:`",
             device=node.device,
         )
+
+
+def _require_isa(node: Node, isa: str) -> None:
+    why = isa_unavailable(node.facts, isa)
+    if why is not None:
+        raise PermanentDeviceError(
+            f"isa not available here: {why}; write `isa: [native]` in the suite, or leave this "
+            f"device out",
+            device=node.device,
+        )
+
+
+def isa_unavailable(facts: Mapping[str, Any], isa: str) -> str | None:
+    """Why a device with these facts cannot cap a process to ``isa``; None where it can.
+
+    Not every feature of a level is among the facts; each trial proves the rest.
+    """
+    architecture, features = _fact(facts, "architecture"), _fact(facts, "features")
+    if architecture != "x86_64":
+        return f"{isa} is an instruction set of x86-64, and the device is {architecture}"
+    has = set(features) if isinstance(features, list) else set()
+    missing = levels.lacking(isa, has, FEATURES)
+    if missing:
+        return f"{isa} has {', '.join(missing)}, which the device's CPU has not"
+    if "cpuid_fault" not in has:
+        return "the CPU, or its hypervisor, cannot make CPUID fault (no cpuid_fault in its flags)"
+    return None
 
 
 def installed_runtimes(node: Node) -> dict[str, str]:

@@ -11,12 +11,13 @@ from agents.protocol import Conditions, Duet, Event, Gate, TrialRequest
 from orchestrator.errors import AgentError
 from orchestrator.fleet import told
 from orchestrator.fleet.provision import Blob
+from orchestrator.isa.levels import NATIVE
 from orchestrator.measurement import Energy, Finding, Measurement, Outcome
 from orchestrator.plan import DevicePlan, GateSettings, RunSettings, Trial, TrialKind, Variant
 from orchestrator.runners import circumstances
 from orchestrator.runners.base import Command, Evidence, Files, Reading
 from orchestrator.runners.circumstances import Circumstances
-from orchestrator.runners.registry import runner_named
+from orchestrator.runners.registry import runner_for
 from orchestrator.runs import rawlog
 from orchestrator.runs.directory import RunDirectory
 from orchestrator.runs.journal import Journal
@@ -27,6 +28,7 @@ from orchestrator.runs.records import ArtifactRecord
 class Materials:
     """The bytes of a run: every variant's file, and each device's binary where it has one.
 
+    ``cap`` is the object that caps the instruction set, where some device's plan asks for that.
     ``inputs`` holds the input's shape, batch first, of models whose files do not tell it;
     ``unpinned`` the devices whose binary had no hash that was known beforehand.
     """
@@ -36,6 +38,7 @@ class Materials:
     binaries: Mapping[str, Blob]
     inputs: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     unpinned: frozenset[str] = frozenset()
+    cap: Blob | None = None
 
     def needed_by(self, plan: DevicePlan) -> tuple[Blob, ...]:
         """What ``plan``'s device must hold, each blob once."""
@@ -43,6 +46,8 @@ class Materials:
         if plan.device in self.binaries and plan.needs_binary:
             binary = self.binaries[plan.device]
             blobs[binary.sha256] = binary
+        if self.cap is not None and plan.capped_isas:
+            blobs[self.cap.sha256] = self.cap
         return tuple(blobs.values())
 
 
@@ -143,6 +148,7 @@ class Recorder:
             outcome=reading.outcome.value,
             reason=reading.reason,
             **({} if reading.measurement is None else reading.measurement.to_json()),
+            **({} if reading.isa_proof is None else {"isa_proof": reading.isa_proof.to_json()}),
             findings=[finding.to_json() for finding in findings],
             energy=None if energy is None else asdict(energy),
             during=seen.during,
@@ -159,8 +165,7 @@ class Recorder:
         why = event.fields.get("reason")
         if why is not None:  # no process ran to its end
             return Reading(Outcome.FAILED, reason=f"it could not be run: {why}")
-        runner = runner_named(trial.factors.runner)
-        return runner.read(trial, self._settings, self._files(trial), evidence)
+        return runner_for(trial).read(trial, self._settings, self._files(trial), evidence)
 
     def _circumstances(self, trial: Trial, event: Event) -> Circumstances:
         fields = event.fields
@@ -192,11 +197,10 @@ class Recorder:
             raise _unreadable(exc, self._target.device) from exc
 
     def _command(self, trial: Trial) -> Command:
-        runner = runner_named(trial.factors.runner)
-        return runner.command(trial, self._settings, self._files(trial))
+        return runner_for(trial).command(trial, self._settings, self._files(trial))
 
     def _files(self, trial: Trial) -> Files:
-        artifact = self._materials.artifacts[trial.variant]
+        artifact, cap = self._materials.artifacts[trial.variant], self._materials.cap
         uses_binary = trial.factors.runner == "benchmark_model"
         binary = self._materials.binaries.get(self._target.device) if uses_binary else None
         return Files(
@@ -205,6 +209,7 @@ class Recorder:
             python=self._target.python,
             benchmark_model_sha256=None if binary is None else binary.sha256,
             input_shape=self._materials.inputs.get(trial.variant.model),
+            cap_sha256=None if cap is None or trial.factors.isa == NATIVE else cap.sha256,
         )
 
 

@@ -13,9 +13,11 @@ import altair as alt
 from altair.utils.schemapi import debug_mode
 
 from orchestrator.analysis.table import Distribution, Speedup, SpeedupTable, Sweep, SweepPoint
+from orchestrator.isa.levels import capped
 from orchestrator.report import figures, palette
 from orchestrator.report.clean import clean
 from orchestrator.report.notes import (
+    CAPPED,
     SIGNS,
     SectionKey,
     by_model,
@@ -84,7 +86,10 @@ def _describe(table: SpeedupTable, curves: Sequence[Curve], most: int | None) ->
         suffix = f"{number + 1}-{_slug(labels[key])}"
         for kind, chart in charts.items():
             if chart is not None:
-                yield Drawing(f"{kind}-{suffix}", kind, labels[key], _finished(chart))
+                drawn = _finished(chart)
+                if capped(key.isa):  # a chart on its own must say so too
+                    drawn["title"] = {"text": labels[key], "anchor": "start", "fontSize": 11}
+                yield Drawing(f"{kind}-{suffix}", kind, labels[key], drawn)
 
 
 def describe_sweeps(sweeps: Sequence[Sweep]) -> tuple[Drawing, ...]:
@@ -148,6 +153,11 @@ def _scheme_colour(schemes: Sequence[str], *, legend: bool = True) -> alt.Color:
 def _short(name: str) -> str:
     name = clean(name) or "–"
     return name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"
+
+
+def _where(label: str) -> str:
+    """A section's label, bounded like any name, but for what it says of the instruction set."""
+    return _short(label.replace(CAPPED, "")) + (CAPPED if CAPPED in label else "")
 
 
 def _slug(name: str) -> str:
@@ -384,7 +394,7 @@ def _heat_map(rows: Sequence[Speedup], labels: Mapping[SectionKey, str]) -> Iter
         {
             "model": _short(row.model),
             "scheme": _short(row.scheme),
-            "where": _short(labels[section_of(row)]),
+            "where": _where(labels[section_of(row)]),
             "log": None if row.speedup is None else max(-_HEAT, min(_HEAT, math.log2(row.speedup))),
             "shown": (f"{figures.significant(row.speedup)} " if row.speedup else "")
             + SIGNS[row.verdict],
@@ -396,7 +406,12 @@ def _heat_map(rows: Sequence[Speedup], labels: Mapping[SectionKey, str]) -> Iter
     models, places, schemes = (
         list(dict.fromkeys(row[name] for row in data)) for name in ("model", "where", "scheme")
     )
-    x = alt.X("where:N", sort=places, title=None, axis=alt.Axis(labelAngle=-30, orient="top"))
+    x = alt.X(
+        "where:N",
+        sort=places,
+        title=None,
+        axis=alt.Axis(labelAngle=-30, orient="top", labelLimit=420),
+    )
     y = alt.Y("model:N", sort=models, title=None)
     scale = alt.Scale(
         domain=[-_HEAT, 0, _HEAT],

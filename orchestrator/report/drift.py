@@ -15,6 +15,7 @@ from orchestrator.analysis.recorded import Change
 from orchestrator.report import figures
 from orchestrator.report.clean import clean
 from orchestrator.report.grid import render_grid
+from orchestrator.report.notes import place_in_full
 
 #: Version of the JSON's shape. 1: the first.
 JSON_FORMAT = 1
@@ -67,7 +68,7 @@ def _cells(rows: Sequence[ComparedRow]) -> list[list[str]]:
     for row in rows:
         f = row.factors
         setting = f" ({f.runner}, {f.delegate}, t{f.threads}, b{f.batch})" if several else ""
-        name = [row.device, row.model + setting, row.scheme]
+        name = [place_in_full(row.device, f.isa), row.model + setting, row.scheme]
         if not row.drifts:
             cells.append([*name, "", "", "", "", "✗ not comparable"])
         for number, drift in enumerate(row.drifts if row.changed else row.drifts[:1]):
@@ -86,7 +87,7 @@ def _figures(drift: Drift) -> list[str]:
 
 
 def _told(row: ComparedRow) -> str:
-    title = f"{row.device} {row.model} {row.scheme}"
+    title = f"{place_in_full(row.device, row.factors.isa)} {row.model} {row.scheme}"
     verdicts = [each.value for each in row.verdicts]
     lines = [f"verdict: {verdicts[0]} → {verdicts[1]}"] if verdicts[0] != verdicts[1] else []
     lines += [row.reason] if row.reason else []

@@ -32,6 +32,7 @@ from orchestrator.report.notes import (
     floors_of,
     measured_sections,
     method,
+    place_in_full,
     problem,
     section_labels,
     section_of,
@@ -294,7 +295,7 @@ def _body(rows: Sequence[Speedup], shown: Sequence[_Column]) -> Iterable[Markup]
 def _published(rows: Sequence[Speedup]) -> Iterable[Markup]:
     body = [
         _row(
-            row.device,
+            place_in_full(row.device, row.isa),
             row.model,
             row.scheme,
             _number(figures.speedup(row)),

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from orchestrator.analysis.table import Problem, Speedup, SpeedupTable, Verdict
+from orchestrator.isa.levels import capped
 from orchestrator.measurement import Finding, Outcome
 from orchestrator.plan import Factors
 from orchestrator.report.clean import clean
@@ -27,6 +28,8 @@ DUETS = (
     "baselines of an A/A pair. The times hold beside such a neighbour; they are not those of a "
     "model that has the machine to itself."
 )
+#: Follows the place of every result from a capped instruction set.
+CAPPED = " (capped, not the microarchitecture)"
 
 #: The sign of a verdict: it carries the verdict where there is no colour.
 SIGNS = {
@@ -127,15 +130,27 @@ def _varies_on_a_device(rows: Sequence[Speedup], name: str) -> bool:
     return len(pairs) > len({device for device, _ in pairs})
 
 
+def place(device: str, isa: str) -> str:
+    """``here``, or ``here@haswell``: where the process was made to see another CPU."""
+    return f"{device}@{isa}" if capped(isa) else device
+
+
+def place_in_full(device: str, isa: str) -> str:
+    """``here@haswell (capped, not the microarchitecture)``, or ``here``."""
+    return place(device, isa) + (CAPPED if capped(isa) else "")
+
+
 def section_labels(rows: Sequence[Speedup]) -> dict[SectionKey, str]:
     """A short name of each section: the device, and what else varies on one device."""
     names = varied(rows)
-    return {
-        key: clean(" ".join((key.device, *(f"{name}={getattr(key, name)}" for name in names))))
-        if key.threads is not None
-        else clean(key.device)
-        for key in sections(rows)
-    }
+    return {key: clean(" ".join(_label(key, names))) for key in sections(rows)}
+
+
+def _label(key: SectionKey, names: Sequence[str]) -> Iterable[str]:
+    yield place_in_full(key.device, key.isa)
+    for name in names if key.threads is not None else ():
+        if name != "isa" or not capped(key.isa):
+            yield f"{name}={getattr(key, name)}"
 
 
 def by_model(rows: Iterable[Speedup]) -> dict[str, list[Speedup]]:
@@ -146,9 +161,12 @@ def by_model(rows: Iterable[Speedup]) -> dict[str, list[Speedup]]:
 
 
 def device_title(rows: list[Speedup]) -> str:
-    """``here (cascadelake)``."""
+    """``here (cascadelake)``, or where it ran and ``, on cascadelake``."""
     first = rows[0]
-    return f"{first.device} ({first.microarchitecture or 'microarchitecture unknown'})"
+    real = first.microarchitecture or "microarchitecture unknown"
+    if capped(first.isa):
+        return f"{place_in_full(first.device, first.isa)}, on {real}"
+    return f"{first.device} ({real})"
 
 
 def setting(rows: list[Speedup]) -> str:

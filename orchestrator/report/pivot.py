@@ -9,9 +9,10 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from orchestrator.analysis.table import Speedup, Verdict
+from orchestrator.isa.levels import capped
 from orchestrator.report import figures
 from orchestrator.report.clean import clean
-from orchestrator.report.notes import SETTING, SIGNS, codes, varied
+from orchestrator.report.notes import SETTING, SIGNS, codes, place, varied
 
 _GAP = "  "
 _INDENT = "  "
@@ -33,15 +34,16 @@ def superscript(number: int) -> str:
 def pivots(
     rows: Sequence[Speedup], width: int, styles: Mapping[Verdict, str], notes: Mapping[str, int]
 ) -> Iterable[Pivot]:
-    """As many tables as it takes to fit ``width``; none for fewer than two devices.
+    """As many tables as it takes to fit ``width``; none for fewer than two
+    devices, a capped instruction set being one of its own.
 
     ``notes`` has the number of each finding's footnote, by its code.
     """
-    devices = list(dict.fromkeys(row.device for row in rows))
+    devices = list(dict.fromkeys(map(column_of, rows)))
     if len(devices) < 2:
         return
-    settings = varied(rows)
-    cells = {(*_name(row, settings), row.device): _cell(row, styles, notes) for row in rows}
+    settings = [name for name in varied(rows) if name != "isa"]  # a column each
+    cells = {(*_name(row, settings), column_of(row)): _cell(row, styles, notes) for row in rows}
     names: dict[str, list[str]] = {}
     for model, scheme, _ in cells:
         if scheme not in names.setdefault(model, []):
@@ -51,8 +53,15 @@ def pivots(
         + [cell_len(model) for model in names]
     )
     title = "Across devices" + _unlike(rows, settings)
+    if any(capped(row.isa) for row in rows):
+        title += "; capped: the instruction set, not the microarchitecture"
     for some in _chunks(devices, cells, width - first):
         yield Pivot(title, tuple(_lines(some, cells, names, first)))
+
+
+def column_of(row: Speedup) -> str:
+    """``here``, ``here@haswell (capped)``."""
+    return place(row.device, row.isa) + (" (capped)" if capped(row.isa) else "")
 
 
 def _name(row: Speedup, settings: Sequence[str]) -> tuple[str, str]:
@@ -73,7 +82,7 @@ def _unlike(rows: Sequence[Speedup], settings: Sequence[str]) -> str:
     differing = [
         name
         for name in (*SETTING, "runtime_version")
-        if name not in settings
+        if name not in (*settings, "isa")
         and len({getattr(row, name) for row in rows if row.threads is not None} - {""}) > 1
     ]
     return f" (not the same on each: {', '.join(differing)})" if differing else ""

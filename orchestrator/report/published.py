@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from orchestrator.analysis.table import PublishedFigure, Speedup
 from orchestrator.report import figures
 from orchestrator.report.clean import clean
+from orchestrator.report.notes import place_in_full
 
 TITLE = "Published figures beside ours"
 
@@ -23,7 +24,7 @@ def lines(rows: Iterable[Speedup]) -> list[str]:
 
 
 def _line(row: Speedup, each: PublishedFigure) -> str:
-    name = " ".join(map(clean, (row.device, row.model, row.scheme)))
+    name = " ".join(map(clean, (place_in_full(row.device, row.isa), row.model, row.scheme)))
     if row.threads not in (None, 0, 1):
         name += f" ({row.threads} threads)"
     told = figures.ratio(each.speedup, each.low, each.high)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from orchestrator.analysis.table import Sweep, SweepPoint
 from orchestrator.report.clean import clean
 from orchestrator.report.figures import NONE, bounded, ratio
+from orchestrator.report.notes import place_in_full
 
 HEADER = ("Scheme", "Value", "ms an inference", "ms an item", "Speed-up", "n")
 
@@ -29,8 +30,8 @@ def title(sweep: Sweep) -> str:
         if name != sweep.factor and (value or name != "input_size")
     ]
     parts.append(f"isa {f.isa}")
-    name = _NAMES[sweep.factor]
-    return clean(f"Latency against {name}: {sweep.model} on {sweep.device} ({', '.join(parts)})")
+    name, where = _NAMES[sweep.factor], place_in_full(sweep.device, f.isa)
+    return clean(f"Latency against {name}: {sweep.model} on {where} ({', '.join(parts)})")
 
 
 def header(sweep: Sweep) -> tuple[str, ...]:

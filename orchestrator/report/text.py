@@ -32,7 +32,7 @@ from orchestrator.report.notes import (
     totals,
     weights,
 )
-from orchestrator.report.pivot import pivots, superscript
+from orchestrator.report.pivot import column_of, pivots, superscript
 
 _GAP = "  "
 _NARROWEST_NAME = 12
@@ -89,7 +89,7 @@ def to_text(table: SpeedupTable, *, width: int, color: bool) -> str:
     for key, rows in sections(table.rows).items():
         _section(console, table, key, rows)
     # last, beside its footnotes: a terminal shows the end
-    several = len({row.device for row in table.rows}) > 1
+    several = len(set(map(column_of, table.rows))) > 1
     notes = {each.code: number for number, each in enumerate(explanations(table), 1)}
     for block in pivots(table.rows, width, _STYLES, notes):
         console.print()

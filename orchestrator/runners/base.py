@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from orchestrator.isa.proof import IsaProof
 from orchestrator.measurement import Finding, Measurement, Outcome
 from orchestrator.plan import RunSettings, Trial
 
@@ -14,7 +15,8 @@ from orchestrator.plan import RunSettings, Trial
 class Files:
     """What a trial needs on the device, by SHA-256, and the interpreter for Python runners.
 
-    ``input_shape``, batch first, is given for files that do not tell it themselves.
+    ``input_shape``, batch first, is given for files that do not tell it themselves. ``cap_sha256``
+    is the object that caps the instruction set, where the trial asks for that.
     """
 
     model_sha256: str
@@ -22,11 +24,13 @@ class Files:
     python: str
     benchmark_model_sha256: str | None = None
     input_shape: tuple[int, ...] | None = None
+    cap_sha256: str | None = None
 
 
 @dataclass(frozen=True)
 class Command:
-    """What the agent runs. The agent replaces, anywhere inside an argument:
+    """What the agent runs. The agent replaces, anywhere inside an argument or a
+    variable's value:
 
     ``{blob:SHA256}`` the path of a pushed blob; ``{exe:SHA256}`` the same, made executable;
     ``{agent}`` the path of the agent's own zipapp.
@@ -61,13 +65,15 @@ class Evidence:
 class Reading:
     """What the evidence means. ``reason`` says in one sentence why an outcome is not ``ok``.
 
-    ``measurement`` is present exactly when the outcome is ``ok``.
+    ``measurement`` is present exactly when the outcome is ``ok``. ``isa_proof`` is that of a
+    process whose instruction set was capped; there is no such measurement without it.
     """
 
     outcome: Outcome
     measurement: Measurement | None = None
     reason: str | None = None
     findings: tuple[Finding, ...] = ()
+    isa_proof: IsaProof | None = None
 
     def __post_init__(self) -> None:
         if (self.outcome is Outcome.OK) != (self.measurement is not None):

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from orchestrator.errors import UsageError
+from orchestrator.isa.levels import LEVELS, unknown_isa
 from orchestrator.measurement import Finding, Invocations, Measurement, Memory, Outcome
 from orchestrator.plan import PhaseSettings, RunSettings, Trial, TrialKind
 from orchestrator.runners.base import Evidence, Reading
@@ -63,10 +64,10 @@ def refuse_unknown_factors(trial: Trial) -> None:
             f"{trial.trial_id}: delegate {factors.delegate!r} is not one that "
             f"{factors.runner} can apply; use one of: {', '.join(DELEGATES)}"
         )
-    if factors.isa != "native":
+    if unknown_isa(factors.isa):
         raise UsageError(
-            f"{trial.trial_id}: isa {factors.isa!r} cannot be applied by {factors.runner}; "
-            "use isa: [native]"
+            f"{trial.trial_id}: isa {factors.isa!r} is not known; use one of: native, "
+            f"{', '.join(LEVELS)}"
         )
     if factors.input_size < 0:
         raise UsageError(

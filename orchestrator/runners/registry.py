@@ -6,8 +6,11 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from orchestrator.errors import UsageError
+from orchestrator.isa.levels import NATIVE
+from orchestrator.plan import Trial
 from orchestrator.runners.base import Runner
 from orchestrator.runners.benchmark_model import BenchmarkModelRunner
+from orchestrator.runners.capped import CappedRunner
 from orchestrator.runners.litert import LiteRtRunner
 from orchestrator.runners.torch import TorchRunner
 
@@ -25,3 +28,12 @@ def runner_named(name: str) -> Runner:
         raise UsageError(
             f"runner {name!r} is not known; use one of: {', '.join(sorted(RUNNERS))}"
         ) from None
+
+
+def runner_for(trial: Trial) -> Runner:
+    """The runner that ``trial`` names, under the instruction set that it names.
+
+    Raises UsageError as :func:`runner_named` does.
+    """
+    runner = runner_named(trial.factors.runner)
+    return runner if trial.factors.isa == NATIVE else CappedRunner(runner)

@@ -18,26 +18,27 @@ MAY_IMPORT: dict[str, set[str]] = {
     "printable": set(),
     "answer": set(),
     "measurement": set(),
-    "config": {"errors"},
-    "plan": {"config", "errors"},
-    "runners": {"plan", "measurement", "errors"},
+    "artifacts": {"errors"},
+    "isa": {"artifacts", "errors"},
+    "config": {"errors", "isa"},
+    "plan": {"config", "errors", "isa"},
+    "runners": {"plan", "isa", "measurement", "errors"},
     "runs": {"runners", "plan", "measurement", "errors"},
     "analysis": {"runs", "plan", "measurement", "errors"},
     "imports": {"runs", "runners", "plan", "measurement", "errors"},
     "published": {"analysis"},
     "schedule": {"runs", "plan", "measurement"},
     # runs: the page shows the manifest and single times from the logs
-    "report": {"analysis", "plan", "measurement", "errors", "printable", "runs"},
-    "artifacts": {"errors"},
+    "report": {"analysis", "isa", "plan", "measurement", "errors", "printable", "runs"},
     # config: the user's own files stand in the suite
     "zoo": {"artifacts", "config", "plan", "errors"},
     "fleet": {
-        "config", "schedule", "runs", "runners", "plan", "measurement", "errors", "agents",
+        "config", "schedule", "runs", "runners", "plan", "measurement", "errors", "agents", "isa",
     },
     "console": {"fleet", "printable"},
     "campaign": {
-        "analysis", "artifacts", "config", "console", "errors", "fleet", "measurement", "plan",
-        "runs", "zoo",
+        "analysis", "artifacts", "config", "console", "errors", "fleet", "isa", "measurement",
+        "plan", "runs", "zoo",
     },
     "commands": {
         "analysis", "answer", "campaign", "config", "console", "errors", "fleet", "imports",
@@ -82,6 +83,8 @@ PURE = (
     "orchestrator/measurement.py",
     "orchestrator/analysis",
     "orchestrator/runners",
+    "orchestrator/isa/levels.py",
+    "orchestrator/isa/proof.py",
     "agents/protocol.py",
 )
 WORLD = {"os", "io", "socket", "subprocess", "shutil", "pathlib", "time", "threading", "tempfile"}

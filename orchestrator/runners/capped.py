@@ -1,0 +1,75 @@
+"""Any runner under a capped instruction set: the object preloaded, and its proof demanded."""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import replace
+
+from orchestrator.errors import UsageError
+from orchestrator.isa import levels
+from orchestrator.isa.proof import UnprovenError, prove, without_proof
+from orchestrator.measurement import Outcome
+from orchestrator.plan import RunSettings, Trial
+from orchestrator.runners.base import Command, Evidence, Files, Reading, Runner
+
+#: What ``cap_cpuid.c`` reads.
+VARIABLE = "ORCHESTRATE_CPUID_CLEAR"
+
+
+class CappedRunner:
+    """``runner`` as a process that sees an older CPU; see :class:`..base.Runner`."""
+
+    def __init__(self, runner: Runner) -> None:
+        self.name = runner.name
+        self._runner = runner
+
+    def command(self, trial: Trial, settings: RunSettings, files: Files) -> Command:
+        """The runner's command with the object preloaded. Raises UsageError."""
+        command = self._runner.command(trial, settings, files)
+        if files.cap_sha256 is None:
+            raise UsageError(
+                f"{trial.trial_id}: isa {trial.factors.isa!r} needs the object that caps CPUID, "
+                f"and none was built; start the run anew, or use isa: [native]"
+            )
+        cap = {
+            "LD_PRELOAD": f"{{blob:{files.cap_sha256}}}",
+            VARIABLE: levels.setting(trial.factors.isa),
+        }
+        return replace(
+            command, env={**command.env, **cap}, blobs=(*command.blobs, files.cap_sha256)
+        )
+
+    def read(
+        self, trial: Trial, settings: RunSettings, files: Files, evidence: Evidence
+    ) -> Reading:
+        """What the evidence means; without a proof of the cap, a failure, whatever was measured."""
+        own = replace(evidence, stderr=without_proof(evidence.stderr))
+        reading = self._runner.read(trial, settings, files, own)
+        if reading.outcome is not Outcome.OK:
+            return _with_hint(reading, own)
+        level = trial.factors.isa
+        try:
+            proof = prove(level, evidence.stderr, files.cap_sha256 or "")
+        except UnprovenError as exc:
+            said = _loader_said(own.stderr)
+            return Reading(
+                Outcome.FAILED,
+                reason=f"not proven to have run with isa {level}: {exc}{said}",
+            )
+        return replace(reading, isa_proof=proof)
+
+
+def _with_hint(reading: Reading, evidence: Evidence) -> Reading:
+    if evidence.signal != signal.SIGSEGV:
+        return reading
+    hint = (
+        "; under a capped isa also a program that handles SIGSEGV itself (a crash handler, a JIT) "
+        "dies so"
+    )
+    return replace(reading, reason=f"{reading.reason}{hint}")
+
+
+def _loader_said(stderr: str) -> str:
+    """What the dynamic loader says where it cannot preload, if it says anything."""
+    said = [line.strip() for line in stderr.splitlines() if "LD_PRELOAD" in line]
+    return f" ({said[0][:300]})" if said else ""

@@ -1,0 +1,203 @@
+"""Processes whose CPUID is really capped: what they see, and what their trials prove."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from agents import facts
+from orchestrator.fleet.provision import isa_unavailable
+from orchestrator.isa import levels
+from orchestrator.isa.build import CapObject, build_cap_object
+from orchestrator.isa.proof import UnprovenError, prove, without_proof
+from tests.lab import Lab, every_planned_trial_finished_once
+
+DATA = Path(__file__).resolve().parents[1] / "data"
+HERE = facts.collect()
+AVAILABLE = [level for level in levels.LEVELS if isa_unavailable(HERE, level) is None]
+COMPILER = shutil.which("cc") or shutil.which("gcc")
+
+needs_capping = pytest.mark.skipif(
+    not AVAILABLE or COMPILER is None,
+    reason="this machine cannot make CPUID fault, or has no C compiler",
+)
+
+
+@pytest.fixture(scope="module")
+def cap(tmp_path_factory: pytest.TempPathFactory) -> CapObject:
+    return build_cap_object(tmp_path_factory.mktemp("cap"))
+
+
+def compiled(source: Path, target: Path, *flags: str) -> Path:
+    assert COMPILER is not None
+    done = subprocess.run(
+        [COMPILER, "-O1", "-pthread", *flags, "-o", target, source],
+        capture_output=True,
+        check=False,
+    )
+    if done.returncode != 0 and "-static" in flags:
+        pytest.skip("there is no static C library here")
+    assert done.returncode == 0, done.stderr
+    return target
+
+
+@pytest.fixture(scope="module")
+def probe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return compiled(DATA / "isa_probe.c", tmp_path_factory.mktemp("probe") / "probe")
+
+
+def capped(cap: CapObject, level: str, *argv: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run it as the agent does: in a session of its own, whose parent is of another."""
+    setting = {"LD_PRELOAD": str(cap.path), "ORCHESTRATE_CPUID_CLEAR": levels.setting(level)}
+    return subprocess.run(
+        [*map(str, argv)],
+        env={**os.environ, **setting},
+        capture_output=True,
+        text=True,
+        start_new_session=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def bits(features: frozenset[str]) -> int:
+    names = ("avx2", "avx512f", "avx512_vnni")
+    return sum(1 << place for place, name in enumerate(names) if name in features)
+
+
+@needs_capping
+@pytest.mark.parametrize("level", AVAILABLE)
+def test_the_process_its_threads_and_its_children_see_the_older_cpu(
+    cap: CapObject, probe: Path, level: str
+) -> None:
+    done = capped(cap, level, probe)
+    assert done.returncode == 0, done.stderr
+    seen = str(bits(levels.kept(level)))
+    # 101 times ±1.5: what was in the vector registers is still there
+    assert done.stdout.split() == [seen, seen, seen, seen, "-151.5", "151.5"]
+    proof = prove(level, done.stderr, cap.sha256)
+    assert set(proof.features) == levels.kept(level)
+    # of the helpers nothing is said: they measure nothing
+    assert done.stderr.count("@orchestrate-cpuid") == 2
+    assert without_proof(done.stderr) == ""
+
+
+@needs_capping
+def test_without_the_preload_the_probe_sees_this_cpu(probe: Path) -> None:
+    done = subprocess.run([probe], capture_output=True, text=True, check=True)
+    real = bits(frozenset(HERE["cpu"]["features"]))
+    assert done.stdout.split()[:4] == [str(real)] * 4
+
+
+@needs_capping
+def test_more_than_the_cpu_has_is_not_proven(cap: CapObject, probe: Path) -> None:
+    if AVAILABLE[-1] == levels.LEVELS[-1]:
+        pytest.skip("this CPU has everything")
+    beyond = levels.LEVELS[len(AVAILABLE)]
+    done = capped(cap, beyond, probe)
+    with pytest.raises(UnprovenError, match="ask for an older level"):
+        prove(beyond, done.stderr, cap.sha256)
+
+
+@needs_capping
+def test_a_true_fault_is_still_one(cap: CapObject, probe: Path) -> None:
+    assert capped(cap, AVAILABLE[0], probe, "crash").returncode == -signal.SIGSEGV
+
+
+@needs_capping
+def test_a_static_binary_proves_nothing(cap: CapObject, tmp_path: Path) -> None:
+    static = compiled(DATA / "isa_probe.c", tmp_path / "static", "-static")
+    done = capped(cap, AVAILABLE[0], static)
+    assert done.returncode == 0
+    with pytest.raises(UnprovenError, match="a static or setuid program"):
+        prove(AVAILABLE[0], done.stderr, cap.sha256)
+
+
+@needs_capping
+def test_nor_does_one_behind_a_dynamic_wrapper(cap: CapObject, tmp_path: Path) -> None:
+    static = compiled(DATA / "isa_probe.c", tmp_path / "static", "-static")
+    done = capped(cap, AVAILABLE[0], "/bin/sh", "-c", f"exec {static}")
+    assert done.returncode == 0
+    with pytest.raises(UnprovenError, match="replaced by one that ignores LD_PRELOAD"):
+        prove(AVAILABLE[0], done.stderr, cap.sha256)
+
+
+@needs_capping
+def test_python_is_capped_like_any_other(cap: CapObject) -> None:
+    done = capped(cap, AVAILABLE[0], sys.executable, "-c", "import ctypes; print('here')")
+    assert done.stdout == "here\n"
+    assert prove(AVAILABLE[0], done.stderr, cap.sha256).level == AVAILABLE[0]
+
+
+@needs_capping
+def test_the_object_is_built_once(cap: CapObject) -> None:
+    again = build_cap_object(cap.path.parent.parent)
+    assert again == cap
+    built = [path.name for path in cap.path.parent.iterdir() if path.suffix == ".so"]
+    assert built == [cap.path.name]
+
+
+# -- whole runs -----------------------------------------------------------------------------------
+
+
+@needs_capping
+@pytest.mark.skipif("haswell" not in AVAILABLE, reason="this CPU has no AVX2")
+def test_a_run_measures_both_and_proves_the_cap(lab: Lab) -> None:
+    suite = lab.suite(
+        ["float32", "dynamic_range"], factors="{isa: [native, haswell]}", runner="litert"
+    )
+    here = lab.here(python=sys.executable)
+    done = lab.run("run", "--inventory", lab.inventory(here), "--suite", suite)
+    assert done.code == 0, done.stderr
+    assert every_planned_trial_finished_once(lab.journal())
+    for event in lab.events("finished"):
+        proof = event.get("isa_proof")
+        assert (proof is not None) is (event["isa"] == "haswell")
+        if proof is not None:
+            assert set(proof["features"]) == levels.kept("haswell")
+    assert {row["isa"] for row in lab.table()} == {"native", "haswell"}
+    assert {row["device"] for row in lab.table()} == {"here"}
+    assert "here@haswell (capped, not the microarchitecture)" in done.stdout
+    for form in ("markdown", "latex", "html"):
+        shown = lab.run("report", lab.runs()[0], "--format", form)
+        assert "here@haswell (capped, not the microarchitecture)" in shown.stdout
+
+
+@needs_capping
+def test_a_static_benchmark_model_is_never_called_capped(lab: Lab, tmp_path: Path) -> None:
+    source, isa = DATA / "benchmark_model" / "stand_in.c", AVAILABLE[0]
+    outcomes = {}
+    for flags in ((), ("-static",)):
+        binary = compiled(source, tmp_path / f"benchmark_model{len(flags)}", *flags)
+        suite = lab.suite(["float32", "float16"], factors=f"{{isa: [{isa}]}}")
+        inventory = lab.inventory(lab.here(name=f"d{len(flags)}", benchmark_model=str(binary)))
+        assert lab.run("run", "--inventory", inventory, "--suite", suite).code == len(flags)
+        outcomes[flags] = lab.events("finished", lab.runs()[-1])
+    assert {event["outcome"] for event in outcomes[()]} == {"ok"}
+    assert {event["isa_proof"]["level"] for event in outcomes[()]} == {isa}
+    assert {event["outcome"] for event in outcomes["-static",]} == {"failed"}
+    for event in outcomes["-static",]:
+        assert f"not proven to have run with isa {isa}" in event["reason"]
+        assert "isa_proof" not in event and "steady" not in event
+
+
+@needs_capping
+def test_what_is_not_available_is_said_before_anything_is_measured(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    inventory = lab.inventory(lab.here(python=sys.executable))
+    if AVAILABLE[-1] != levels.LEVELS[-1]:
+        suite = lab.suite(["float32", "float16"], factors="{isa: [native, sapphirerapids]}")
+        done = lab.run("run", "--inventory", inventory, "--suite", suite)
+        assert done.code == 3 and "isa not available here: sapphirerapids has" in done.stderr
+    suite = lab.suite(["float32", "float16"], factors=f"{{isa: [{AVAILABLE[0]}]}}")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    done = lab.run("run", "--inventory", inventory, "--suite", suite)
+    assert done.code == 1 and "isa not available here: there is no C compiler" in done.stderr
+    assert not lab.runs()
