@@ -40,7 +40,7 @@ from agents.measuring import (
     run_phases,
 )
 
-#: In the artifact: ``{"input_shape": [3, 224, 224]}``, the batch left out, as JSON.
+#: In the artifact, as JSON: ``{"input_shape": [3, 224, 224], …}``, the batch left out.
 EXTRA_FILE = "orchestrate.json"
 
 ENGINES = ("default", "x86", "fbgemm", "qnnpack", "onednn")

@@ -16,6 +16,7 @@ import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -95,7 +96,7 @@ class JournalReader:
 
 def _lines(file: BinaryIO) -> Iterator[bytes]:
     """The lines, one that is too long cut just beyond the bound, so that it fills no memory."""
-    return iter(lambda: file.readline(MAX_LINE_BYTES + 1), b"")
+    return iter(partial(file.readline, MAX_LINE_BYTES + 1), b"")
 
 
 #: Where the event's name stands, and within how many bytes of its line.

@@ -19,6 +19,10 @@ from orchestrator.zoo.catalog import IMAGE_SUFFIXES, BuildOptions, representativ
 #: Raised when the way of building changes the bytes that the same options give. 2: a file notes its
 #: scheme.
 RECIPE = 2
+#: In a built file, as JSON: its scheme, and its input's shape without the batch. The measuring
+#: child reads the shape, having torch and nothing that would know the model; ``torch_file`` reads
+#: both: that integers were trained and not only calibrated, nothing else in a file tells.
+EXTRA_FILE = "orchestrate.json"
 #: Of a data set's images so many are trained on, the first of every class in turn: enough for the
 #: ranges and weights to settle on, few enough for a build on two cores.
 TRAINING_IMAGES = 64

@@ -24,6 +24,7 @@ from orchestrator.errors import ModelBuildError
 from orchestrator.zoo.flatbuffer import Bytes
 from orchestrator.zoo.inspect import Inspection, inspect_file, opened
 from orchestrator.zoo.pickles import Contents, Global, Persistent, PickleError, scan
+from orchestrator.zoo.torch_catalog import EXTRA_FILE
 
 _MB = 1_000_000
 _MAX_DIRECTORY_BYTES = 4 * _MB
@@ -32,7 +33,7 @@ _MAX_CODE_BYTES = 8 * _MB
 _MAX_NOTE_BYTES = 10_000
 _MAX_RANK = 8
 _MAX_NAMES_SHOWN = 5
-_NOTE = "extra/orchestrate.json"
+_NOTE = f"extra/{EXTRA_FILE}"
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # of torch.save before version 1.6
 
 #: All that a state_dict's pickle names: what torch's own ``weights_only=True`` lets through.

@@ -22,12 +22,14 @@ from torch.ao import quantization as ao
 from torch.ao.quantization import quantize_fx
 
 from orchestrator.errors import ModelBuildError
-from orchestrator.zoo.torch_catalog import SCHEMES, TRAINING, TorchModelSpec, TorchSchemeSpec
+from orchestrator.zoo.torch_catalog import (
+    EXTRA_FILE,
+    SCHEMES,
+    TRAINING,
+    TorchModelSpec,
+    TorchSchemeSpec,
+)
 from orchestrator.zoo.torch_data import TrainingSet
-
-#: Read by the measuring child, which has torch and nothing that would know the model, and by
-#: ``torch_file``: that integers were trained and not only calibrated, nothing else in a file tells.
-EXTRA_FILE = "orchestrate.json"
 
 #: The share of an activation's values that the range ``percentile`` keeps.
 _PERCENTILE = 0.9999
