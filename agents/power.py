@@ -9,6 +9,7 @@ controller of a Raspberry Pi 5) is read and summed over time.
 
 from __future__ import annotations
 
+import abc
 import re
 import shutil
 import subprocess
@@ -36,15 +37,15 @@ _WHOLE_BOARD = re.compile(r"\A(VDD_IN|POM_5V_IN|VIN|5V_IN)\Z", re.IGNORECASE)
 _PMIC_LINE = re.compile(r"^\s*(\S+)_(A|V)\s+(?:current|volt)\(\d+\)=([\d.]+)", re.M)
 
 
-class Source:
+class Source(abc.ABC):
     """Tells what is consumed. ``name`` says by which means, ``interval_s`` how often to ask."""
 
     name: str
     interval_s = INTERVAL_S
 
+    @abc.abstractmethod
     def joules(self) -> Optional[float]:
         """Since the first call, in joules; None where a reading failed."""
-        raise NotImplementedError
 
 
 class Rapl(Source):
@@ -89,8 +90,9 @@ class Meter(Source):
         self._last = (now, watts)
         return self._total_j
 
+    @abc.abstractmethod
     def watts(self) -> Optional[float]:
-        raise NotImplementedError
+        """Now; None where it cannot be read."""
 
 
 class Ina(Meter):
