@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TypedDict
 
 from orchestrator.analysis import alternatives
@@ -13,7 +13,8 @@ from orchestrator.analysis.audit import Side, aa_effect, audit, most_common, no_
 from orchestrator.analysis.control import control
 from orchestrator.analysis.distributions import distributions
 from orchestrator.analysis.energy import energy
-from orchestrator.analysis.pairing import GroupKey, Pairs, Statistic, group_key, median_ms, pair
+from orchestrator.analysis.groups import ComparisonGroup, comparison_groups
+from orchestrator.analysis.pairing import Pairs, Statistic, median_ms, pair
 from orchestrator.analysis.published import Publication, beside
 from orchestrator.analysis.statistics import (
     MIN_PAIRS,
@@ -39,22 +40,9 @@ from orchestrator.analysis.table import (
     Verdict,
 )
 from orchestrator.analysis.verdicts import ALPHA, CERTAIN, doubt, floor_of
-from orchestrator.errors import JournalError
 from orchestrator.measurement import Finding, Outcome
-from orchestrator.plan import Factors, Group, TrialKind, Variant
-from orchestrator.runs.records import RunRecord, TrialRecord
-
-
-@dataclass(frozen=True)
-class _Group:
-    """A comparison group as it came out. ``factors`` is None where nothing of it was sent;
-    ``sides`` are the treatments by scheme."""
-
-    device: str
-    model: str
-    factors: Factors | None
-    baseline: Side
-    sides: Mapping[str, Side]
+from orchestrator.plan import Factors, Group, TrialKind
+from orchestrator.runs.records import RunRecord
 
 
 def analyse(run: RunRecord, published: Iterable[Publication] = ()) -> SpeedupTable:
@@ -63,13 +51,13 @@ def analyse(run: RunRecord, published: Iterable[Publication] = ()) -> SpeedupTab
 
     Raises JournalError where the run tells of one trial twice.
     """
-    groups = _groups(run)
+    groups = comparison_groups(run)
     floors = [_noise_floor(group) for group in groups]
     effects = _aa_effects(groups, floors)
     compared = [
         (_compare(run, group, side, floor, effect), group.baseline, side)
         for group, floor, effect in zip(groups, floors, effects, strict=True)
-        for side in group.sides.values()
+        for side in group.treatments.values()
     ]
     judged = beside(_beside_others(_judge(row for row, _, _ in compared), compared), published)
     return SpeedupTable(
@@ -88,97 +76,13 @@ def analyse(run: RunRecord, published: Iterable[Publication] = ()) -> SpeedupTab
         precision=run.precision,
         min_blocks=run.min_blocks,
         max_blocks=run.max_blocks,
-        sweeps=sweeps(run, judged),
-        distributions=distributions(run),
+        sweeps=sweeps(run, groups, judged),
+        distributions=distributions(groups),
         duet=run.duet,
     )
 
 
-def _refuse_duplicates(run_id: str, records: Sequence[TrialRecord]) -> None:
-    """Of one scheme in one group, a place in the plan may be filled once."""
-    seen = set()
-    for record in records:
-        trial = record.trial
-        place = (trial.kind, trial.block, trial.replicate)
-        if place in seen:
-            raise JournalError(
-                f"run {run_id}: the journal finishes trial {trial.trial_id} twice; "
-                "nothing is computed from it, look at its lines in journal.jsonl"
-            )
-        seen.add(place)
-
-
-def _groups(run: RunRecord) -> list[_Group]:
-    """Every group that was planned or measured, and one without factors for each model of which
-    there is nothing on a device."""
-    records: dict[GroupKey, dict[str, list[TrialRecord]]] = {}
-    for trial in run.planned:
-        key = (trial.device, trial.variant.model, trial.factors)
-        records.setdefault(key, {}).setdefault(trial.variant.scheme, [])
-    for record in run.trials:
-        by_scheme = records.setdefault(group_key(record), {})
-        by_scheme.setdefault(record.trial.variant.scheme, []).append(record)
-    groups = [
-        _group(run, device, model, factors, by_scheme)
-        for (device, model, factors), by_scheme in records.items()
-    ]
-    reached = {(group.device, group.model) for group in groups}
-    groups += [
-        _group(run, device, model, None, {})
-        for device in run.devices
-        for model in {variant.model for variant in run.artifacts}
-        if (device, model) not in reached
-    ]
-    return sorted(groups, key=lambda group: _place(run, group))
-
-
-def _group(
-    run: RunRecord,
-    device: str,
-    model: str,
-    factors: Factors | None,
-    records: Mapping[str, Sequence[TrialRecord]],
-) -> _Group:
-    sides = _sides(run, model, records)
-    baseline = sides.pop(run.baseline, None) or Side(run.baseline, (), None)
-    return _Group(device, model, factors, baseline, sides)
-
-
-def _place(run: RunRecord, group: _Group) -> tuple[object, ...]:
-    """Devices as the inventory has them, then factors, then models as the manifest has them."""
-    models = list(dict.fromkeys(variant.model for variant in run.artifacts))
-    return (
-        _index(run.devices, group.device),
-        group.device,
-        (1,) if group.factors is None else (0, group.factors),
-        _index(models, group.model),
-        group.model,
-    )
-
-
-def _index(items: Sequence[str], item: str) -> int:
-    return items.index(item) if item in items else len(items)
-
-
-def _sides(
-    run: RunRecord, model: str, records: Mapping[str, Sequence[TrialRecord]]
-) -> dict[str, Side]:
-    """Every scheme of ``model`` that has an artifact, a plan or a trial; artifacts' order first."""
-    schemes = [variant.scheme for variant in run.artifacts if variant.model == model]
-    schemes += sorted(records.keys() - set(schemes))
-    for of_scheme in records.values():
-        _refuse_duplicates(run.run_id, of_scheme)
-    return {
-        scheme: Side(
-            scheme,
-            tuple(sorted(records.get(scheme, ()), key=lambda r: r.trial.trial_id)),
-            run.artifacts.get(Variant(model, scheme)),
-        )
-        for scheme in schemes
-    }
-
-
-def _noise_floor(group: _Group) -> NoiseFloor:
+def _noise_floor(group: ComparisonGroup) -> NoiseFloor:
     pairs = _aa(group.baseline)
     found = estimate(pairs.logs) if len(pairs) else None
     interval = found.interval if found else None
@@ -199,7 +103,7 @@ def _aa(baseline: Side) -> Pairs:
 
 
 def _aa_effects(
-    groups: Sequence[_Group], floors: Sequence[NoiseFloor]
+    groups: Sequence[ComparisonGroup], floors: Sequence[NoiseFloor]
 ) -> list[tuple[Finding, ...]]:
     """Where the baseline differs from itself, after Holm's correction over all A/A comparisons."""
     tested = [p_value(_aa(group.baseline).logs) for group in groups]
@@ -213,7 +117,7 @@ def _aa_effects(
 
 def _compare(
     run: RunRecord,
-    group: _Group,
+    group: ComparisonGroup,
     treatment: Side,
     floor: NoiseFloor,
     of_group: Iterable[Finding],
@@ -302,7 +206,7 @@ def _ratios(found: Estimate | None) -> _Ratios:
     }
 
 
-def _stopped(run: RunRecord, group: _Group) -> str:
+def _stopped(run: RunRecord, group: ComparisonGroup) -> str:
     if group.factors is None:
         return ""
     key = Group(group.device, group.model, group.factors, (), run.baseline).key

@@ -8,11 +8,12 @@ is not used, so that every scheme has one sample a block.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from orchestrator.analysis.audit import most_common
-from orchestrator.analysis.pairing import centres
+from orchestrator.analysis.audit import Side, most_common
+from orchestrator.analysis.groups import ComparisonGroup
+from orchestrator.analysis.pairing import Statistic
 from orchestrator.analysis.statistics import estimate
 from orchestrator.analysis.table import Speedup, Sweep, SweepPoint
 from orchestrator.measurement import Outcome
@@ -24,31 +25,39 @@ AXES = ("batch", "threads", "input_size")
 
 
 @dataclass(frozen=True)
-class _Side:
+class _At:
+    """A side, and where it stands."""
+
     device: str
     model: str
-    scheme: str
     factors: Factors
-    records: tuple[TrialRecord, ...]
+    side: Side
 
 
-def sweeps(run: RunRecord, rows: Sequence[Speedup]) -> tuple[Sweep, ...]:
+def sweeps(
+    run: RunRecord, groups: Iterable[ComparisonGroup], rows: Sequence[Speedup]
+) -> tuple[Sweep, ...]:
     """A sweep for each axis that varied, each device and model, and each setting of the rest."""
-    sides = _sides(run)
+    placed = [
+        _At(group.device, group.model, group.factors, side)
+        for group in groups
+        if group.factors is not None
+        for side in group.sides
+    ]
     speedups = {_key_of(row): row for row in rows}
     found: dict[tuple[str, str, str, Factors], list[SweepPoint]] = {}
     for axis in AXES:
         # an imported log may not tell its threads, written 0; a model's own input size is 0 as well
-        told = [s for s in sides if axis == "input_size" or getattr(s.factors, axis) > 0]
+        told = [at for at in placed if axis == "input_size" or getattr(at.factors, axis) > 0]
         settings: dict[str, set[int]] = {}
-        for side in told:
-            settings.setdefault(side.device, set()).add(getattr(side.factors, axis))
-        for side in told:
-            if len(settings[side.device]) < 2:
+        for at in told:
+            settings.setdefault(at.device, set()).add(getattr(at.factors, axis))
+        for at in told:
+            if len(settings[at.device]) < 2:
                 continue
-            rest = _without(side.factors, axis)
-            point = _point(side, axis, speedups)
-            found.setdefault((axis, side.device, side.model, rest), []).append(point)
+            rest = _without(at.factors, axis)
+            point = _point(at, axis, speedups)
+            found.setdefault((axis, at.device, at.model, rest), []).append(point)
     order = _Order(run)
     return tuple(
         Sweep(axis, device, model, rest, tuple(sorted(points, key=order.point)))
@@ -63,27 +72,16 @@ def _without(factors: Factors, axis: str) -> Factors:
     return replace(factors, threads=0) if axis == "threads" else replace(factors, input_size=0)
 
 
-def _sides(run: RunRecord) -> list[_Side]:
-    records: dict[tuple[str, str, str, Factors], list[TrialRecord]] = {}
-    for trial in run.planned:
-        key = (trial.device, trial.variant.model, trial.variant.scheme, trial.factors)
-        records.setdefault(key, [])
-    for record in run.trials:
-        trial = record.trial
-        key = (trial.device, trial.variant.model, trial.variant.scheme, trial.factors)
-        records.setdefault(key, []).append(record)
-    return [_Side(*key, tuple(some)) for key, some in records.items()]
-
-
-def _point(side: _Side, axis: str, speedups: Mapping[object, Speedup]) -> SweepPoint:
-    times = list(centres(side.records).values())
+def _point(at: _At, axis: str, speedups: Mapping[object, Speedup]) -> SweepPoint:
+    side = at.side
+    times = side.times[Statistic.CENTRE, 0].values()
     found = estimate([math.log(time) for time in times]) if times else None
     interval = found.interval if found else None
-    row = speedups.get((side.device, side.model, side.scheme, side.factors))
+    row = speedups.get((at.device, at.model, side.scheme, at.factors))
     return SweepPoint(
         scheme=side.scheme,
-        value=getattr(side.factors, axis),
-        batch=side.factors.batch,
+        value=getattr(at.factors, axis),
+        batch=at.factors.batch,
         blocks=len(times),
         latency_ms=math.exp(found.centre) / 1000 if found else None,
         low_ms=math.exp(interval.low) / 1000 if interval else None,

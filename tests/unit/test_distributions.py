@@ -8,6 +8,7 @@ import pytest
 
 from orchestrator.analysis import analyse
 from orchestrator.analysis.distributions import distributions
+from orchestrator.analysis.groups import comparison_groups
 from orchestrator.measurement import Memory
 from tests.analysis_runs import BASELINE, artifacts, bad, blocks_of, memory_trial, ok, run_of
 
@@ -24,7 +25,7 @@ def test_every_process_that_ended_ok_stands_in_the_order_of_blocks() -> None:
         ok(BASELINE, 0, 4000.0),
         memory_trial(INT8, Memory(peak_bytes=1)),
     ]
-    baseline, treatment = distributions(run_of(trials))
+    baseline, treatment = distributions(comparison_groups(run_of(trials)))
     assert (baseline.scheme, baseline.centres_ms) == (BASELINE, (4.0, 5.0))
     assert (treatment.scheme, treatment.centres_ms) == (INT8, (2.0, 3.0))
     assert baseline.centre_ms == pytest.approx(4.0)  # the second baseline is not a second sample
@@ -34,7 +35,7 @@ def test_every_process_that_ended_ok_stands_in_the_order_of_blocks() -> None:
 
 def test_the_interval_is_that_of_the_blocks() -> None:
     run = run_of([ok(BASELINE, block, 1000.0 * (block + 1)) for block in range(6)])
-    (found,) = distributions(run)
+    (found,) = distributions(comparison_groups(run))
     # with six blocks the signed-rank interval reaches from the smallest to the largest
     assert found.low_ms == pytest.approx(1.0)
     assert found.high_ms == pytest.approx(6.0)
