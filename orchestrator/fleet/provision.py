@@ -375,6 +375,12 @@ def isa_unavailable(facts: Mapping[str, Any], isa: str) -> str | None:
     Not every feature of a level is among the facts; each trial proves the rest.
     """
     architecture, features = _fact(facts, "architecture"), _fact(facts, "features")
+    if architecture in ("aarch64", "arm64"):
+        return (
+            f"{isa} is an instruction set of x86-64, the device is {architecture}, and what an Arm "
+            f"CPU can do cannot be hidden from the runtimes with certainty (they also go by its "
+            f"model number)"
+        )
     if architecture != "x86_64":
         return f"{isa} is an instruction set of x86-64, and the device is {architecture}"
     has = set(features) if isinstance(features, list) else set()

@@ -208,6 +208,7 @@ _HASWELL = ["sse4_2", "avx", "f16c", "fma", "avx2"]
     ("architecture", "features", "isa", "words"),
     [
         ("aarch64", ["asimd"], "haswell", "an instruction set of x86-64"),
+        ("aarch64", ["asimd", "asimddp"], "haswell", "go by its model number"),
         ("x86_64", [*_HASWELL, "cpuid_fault"], "skylake", "skylake has avx512f, avx512bw, which"),
         ("x86_64", _HASWELL, "haswell", "no cpuid_fault"),
         (None, None, "haswell", "an instruction set of x86-64"),
