@@ -20,6 +20,7 @@ from pydantic import (
 from orchestrator.config.problems import Strict
 from orchestrator.config.text import shown
 from orchestrator.config.values import (
+    Carrier,
     Command,
     Gateway,
     Host,
@@ -48,7 +49,7 @@ SSH_KEYS = frozenset(
         "connect_timeout",
     )
 )
-NOT_OVER_SSH = ("local", "bundle")
+NOT_OVER_SSH = ("local", "bundle", "exec")
 _FACT = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,62}")
 
 
@@ -111,11 +112,16 @@ Cpu = Annotated[int, Field(ge=0, le=65535)]
 class Device(Strict):
     """A machine: its name, how it is reached, what it is expected to be.
 
-    A ``local`` device is this machine; ``ssh`` is another; ``bundle`` is one SSH cannot reach.
+    A ``local`` device is this machine; ``ssh`` is another; ``exec`` is reached by a command that
+    gives stdin and stdout there; ``bundle`` is one that nothing reaches.
     """
 
     name: Name = Field(examples=["name: cascadelake-1"])
-    transport: Literal["local", "ssh", "bundle"] = Field(examples=["transport: ssh"])
+    transport: Literal["local", "ssh", "exec", "bundle"] = Field(examples=["transport: ssh"])
+    #: The words of the command that leads there; see ``fleet.carried``.
+    carrier: Carrier | None = Field(
+        default=None, alias="exec", examples=["exec: docker exec -i NAME"]
+    )
     #: Over SSH: an address, a host name, or an alias of the SSH configuration; if it is not
     #: given, the device's name. None for every other transport.
     host: Host | None = Field(default=None, validate_default=True, examples=["host: 192.0.2.10"])
@@ -182,6 +188,17 @@ class Device(Strict):
                 " delete this line, or write `transport: ssh`"
             )
         return value
+
+    @model_validator(mode="after")
+    def _leads_there(self) -> Device:
+        if self.transport == "exec" and self.carrier is None:
+            raise ValueError(
+                "`transport: exec` needs the command that leads there; "
+                "add for example `exec: docker exec -i NAME`"
+            )
+        if self.transport != "exec" and self.carrier is not None:
+            raise ValueError("`exec` belongs to `transport: exec`; delete it, or write that")
+        return self
 
     @property
     def pins(self) -> bool:

@@ -54,7 +54,7 @@ def _problem(gateway: str, by_name: Mapping[str, Route], of: str | None) -> str 
             f"{shown(gateway)} is no device of this file{advice}"
             " (a jump host that is not to be measured is written user@host)"
         )
-    if target.transport in ("local", "bundle"):
+    if target.transport not in ("ssh", None):
         return (
             f"{shown(gateway)} has `transport: {target.transport}` and leads nowhere;"
             " name a device with `transport: ssh`, or write user@host"

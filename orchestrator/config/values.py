@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -180,6 +181,39 @@ def check_command(text: str) -> str:
     return text
 
 
+#: In the command line of a carrier: where the command to run there takes its place.
+COMMAND_PLACE = "{command}"
+
+
+def check_carrier(words: tuple[str, ...]) -> tuple[str, ...]:
+    """``words`` if they can be a command line that carries others to a device."""
+    if not words:
+        raise ValueError("is empty; write for example `exec: docker exec -i NAME`")
+    check_command(words[0])
+    if words.count(COMMAND_PLACE) > 1:
+        raise ValueError(f"holds {COMMAND_PLACE} more than once; keep the one")
+    for word in words:
+        if COMMAND_PLACE in word and word != COMMAND_PLACE:
+            raise ValueError(f"{COMMAND_PLACE} has to be a word of its own in {shown(word)}")
+        if names_a_secret(word):
+            raise ValueError(
+                f"{shown(word.partition('=')[0])} names a secret, which has no place in this "
+                f"file; let the program read it from its own configuration"
+            )
+        check_text(word)
+    return words
+
+
+def _words(value: object) -> object:
+    """A command line as one would type it stands for its words; no shell is asked."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return tuple(shlex.split(value))
+    except ValueError as exc:
+        raise ValueError(f"{shown(value)} has an open quote ({exc})") from exc
+
+
 def check_remote_folder(text: str) -> str:
     """``text`` if it means the same folder wherever the device's programs start."""
     if not check_text(text).startswith(("/", "~/")):
@@ -263,6 +297,12 @@ User = Annotated[str, AfterValidator(check_user)]
 Gateway = Annotated[str, AfterValidator(check_gateway)]
 Url = Annotated[str, AfterValidator(check_url)]
 Command = Annotated[str, AfterValidator(check_command)]
+Carrier = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_words),
+    AfterValidator(check_carrier),
+    Field(strict=False, max_length=256),
+]
 RemoteFolder = Annotated[str, AfterValidator(check_remote_folder)]
 Sha256 = Annotated[str, AfterValidator(check_sha256)]
 LocalPath = Annotated[Path, BeforeValidator(_local_path)]

@@ -67,13 +67,20 @@ class LocalTransport:
         return "this machine"
 
     def _start(self, argv: Sequence[str]) -> LocalProcess:
-        expanded = [_expanded(argument) for argument in checked(argv)]
+        command = self._command(argv)
         try:
-            return LocalProcess(expanded)
+            return self._started(command)
         except OSError as exc:
             raise PermanentDeviceError(
-                f"cannot start `{argv[0]}`: {exc.strerror or exc}", device=self.device
+                f"cannot start `{command[0]}`: {exc.strerror or exc}", device=self.device
             ) from exc
+
+    def _started(self, command: Sequence[str]) -> LocalProcess:
+        return LocalProcess(command)
+
+    def _command(self, argv: Sequence[str]) -> list[str]:
+        """What is started here, so that ``argv`` runs there. Raises ValueError."""
+        return [_expanded(argument) for argument in checked(argv)]
 
 
 def _expanded(argument: str) -> str:

@@ -8,6 +8,7 @@ from orchestrator.config import Device, Inventory
 from orchestrator.config.values import Hop
 from orchestrator.errors import UsageError
 from orchestrator.fleet.agent_archive import AgentArchive
+from orchestrator.fleet.carried import CarriedTransport
 from orchestrator.fleet.local import LocalTransport
 from orchestrator.fleet.provision import AgentPlace, Node, reach
 from orchestrator.fleet.ssh import SshEndpoint, SshTransport
@@ -23,6 +24,8 @@ def transport_to(device: Device, inventory: Inventory) -> Transport:
         return LocalTransport(device.name)
     if device.transport == "ssh":
         return SshTransport(endpoint_of(device, inventory))
+    if device.carrier is not None:
+        return CarriedTransport(device.name, device.carrier)
     raise UsageError(
         f"device {device.name} has `transport: {device.transport}`: it cannot be reached from "
         f"here; leave it out with --device"

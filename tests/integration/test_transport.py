@@ -16,6 +16,7 @@ from typing import BinaryIO, cast
 import pytest
 
 from orchestrator.errors import AgentError, TransientDeviceError
+from orchestrator.fleet.carried import CarriedTransport
 from orchestrator.fleet.local import LocalTransport
 from orchestrator.fleet.ssh import SshEndpoint, SshTransport
 from orchestrator.fleet.transport import (
@@ -75,7 +76,7 @@ def home(server: Sshd) -> Path:
     return server.home
 
 
-@pytest.fixture(params=["local", "ssh"])
+@pytest.fixture(params=["local", "ssh", "exec"])
 def transport(
     request: pytest.FixtureRequest, server: Sshd, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Transport]:
@@ -83,6 +84,8 @@ def transport(
     made: Transport
     if request.param == "local":
         made = LocalTransport("here")
+    elif request.param == "exec":
+        made = CarriedTransport("carried", ["sh", "-c", "{command}"])
     else:
         made = SshTransport(
             SshEndpoint(

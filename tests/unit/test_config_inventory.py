@@ -234,3 +234,18 @@ def test_tuning_pins_unless_told_not_to(tmp_path: Path, written_as: str, pins: b
     keys = written_as.strip("{}")
     text = f"devices: [{{name: here, transport: local, {keys}}}]\n"
     assert written(tmp_path, text).device("here").pins is pins
+
+
+def test_a_carrier_is_words_as_typed_or_as_listed(tmp_path: Path) -> None:
+    text = """
+defaults: {user: cc, key_file: ~/.ssh/id}
+devices:
+  - {name: a, transport: exec, exec: docker exec -i 'my pi'}
+  - {name: b, transport: exec, exec: [ssh, -J, me@there, pi, "{command}"]}
+"""
+    inventory = written(tmp_path, text)
+    assert [device.carrier for device in inventory.devices] == [
+        ("docker", "exec", "-i", "my pi"),
+        ("ssh", "-J", "me@there", "pi", "{command}"),
+    ]
+    assert all(device.user is None and device.key_file is None for device in inventory.devices)
