@@ -93,6 +93,7 @@ _HELP = {
     "run": "Measure a suite on the devices of an inventory and print the speed-up table.",
     "plan": "What `run` would do: trials, time, bytes to push. Touches no device.",
     "devices": "Reach, identify and check every device.",
+    "inventory": "Write an inventory of machines that are written down elsewhere.",
     "models": "List, build and inspect model files.",
     "report": "Make a run's table again from its journal.",
     "compare": "What changed between runs, beyond their noise floors, and what changed with it.",
@@ -206,6 +207,25 @@ def _add_devices(parser: argparse.ArgumentParser) -> None:
     _add_inventory(parser)
     parser.add_argument("--json", action="store_true", help="print all facts as JSON")
     parser.set_defaults(command=_later("fleet", "devices"))
+
+
+def _add_inventory_of(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--from",
+        dest="source",
+        choices=("ansible", "ssh-config", "openstack", "chameleon"),
+        required=True,
+        help="an Ansible inventory, the hosts of an ssh_config file, or the servers of the project "
+        "that OS_… variables or clouds.yaml log in to, on Chameleon with the end of their lease",
+    )
+    parser.add_argument(
+        "file", metavar="FILE", type=Path, nargs="?",
+        help="the Ansible inventory, or an ssh_config file (default: ~/.ssh/config)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--output", metavar="FILE", type=Path, help="write there, not to stdout; must be a new file"
+    )
+    parser.set_defaults(command=_later("inventory", "inventory"))
 
 
 def _add_models(parser: argparse.ArgumentParser) -> None:
@@ -347,6 +367,7 @@ _COMMANDS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "run": _add_run,
     "plan": _add_plan,
     "devices": _add_devices,
+    "inventory": _add_inventory_of,
     "models": _add_models,
     "report": _add_report,
     "compare": _add_compare,

@@ -16,12 +16,13 @@ from paramiko.ssh_exception import ChannelException, SSHException
 from agents import protocol
 from orchestrator.errors import DeviceError, PermanentDeviceError, TransientDeviceError
 from orchestrator.fleet.exchange import Deadline, LineChannel, complete
+from orchestrator.fleet.ssh.config import SshConfigError, configured_hosts
 from orchestrator.fleet.ssh.connection import Liveness, SshConnection
 from orchestrator.fleet.ssh.process import SshProcess
 from orchestrator.fleet.ssh.route import Hop, SshEndpoint, route
 from orchestrator.fleet.transport import Completed, shell_command
 
-__all__ = ["Liveness", "SshEndpoint", "SshTransport"]
+__all__ = ["Liveness", "SshConfigError", "SshEndpoint", "SshTransport", "configured_hosts"]
 
 #: How long the server may take to open a session and to start a command, in seconds.
 _START_TIMEOUT_S = 30.0

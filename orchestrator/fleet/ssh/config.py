@@ -63,6 +63,17 @@ def lookup(
     return found
 
 
+def configured_hosts(file: Path | None) -> tuple[str, ...]:
+    """Every name that a ``Host`` line gives and that is no pattern, in order. Raises
+    SshConfigError."""
+    names: dict[str, None] = {}
+    for line in _all_lines(file, None, None):
+        key, _, value = line.partition(" ")
+        if key.lower() == "host":
+            names |= dict.fromkeys(word for word in _words(value) if not set("*?!") & set(word))
+    return tuple(names)
+
+
 def _all_lines(file: Path | None, user: str | None, port: int | None) -> Iterator[str]:
     """What is given first, then every file, each starting outside of any block."""
     if user:
