@@ -314,11 +314,10 @@ def _fetch_binaries(
 def _fetch_binary(device: Device, node: Node, models_dir: Path, console: Console) -> BinaryArtifact:
     if device.benchmark_model is None:
         raise ArtifactError("the inventory names no `benchmark_model:` for it")
-    system = node.facts.get("system")
-    machine = system.get("architecture") if isinstance(system, dict) else None
-    return resolve_binary(
-        device.benchmark_model, platform_of(str(machine)), models_dir, on_progress=console.say
-    )
+    facts = node.facts.get("system")
+    system = facts if isinstance(facts, dict) else {}
+    platform = platform_of(str(system.get("architecture")), system.get("userland_bits"))
+    return resolve_binary(device.benchmark_model, platform, models_dir, on_progress=console.say)
 
 
 def _cap(plan: Plan, models_dir: Path) -> CapObject | None:

@@ -265,9 +265,15 @@ def _add_models(parser: argparse.ArgumentParser) -> None:
     inspect = actions.add_parser("inspect", help="what a model file really holds")
     inspect.add_argument("file", metavar="FILE", type=Path)
     inspect.set_defaults(command=_later("models", "inspect"))
-    for action in (listing, inspect):
+    binaries = actions.add_parser(
+        "binaries", help="which benchmark_model each device gets, and whether it is there"
+    )
+    _add_inventory(binaries)
+    binaries.add_argument("--fetch", action="store_true", help="fetch those that are missing")
+    binaries.set_defaults(command=_later("binaries", "binaries"))
+    for action in (listing, inspect, binaries):
         action.add_argument("--json", action="store_true", help="print as JSON")
-    for action in (listing, build):
+    for action in (listing, build, binaries):
         action.add_argument(
             "--models",
             metavar="DIR",

@@ -67,11 +67,14 @@ class BinaryArtifact:
     pinned: bool
 
 
-def platform_of(machine: str) -> str:
+def platform_of(machine: str, userland_bits: int | None = None) -> str:
     """The platform's name in the official addresses, of what ``uname -m`` prints.
 
-    Raises ArtifactError where no official binary exists.
+    ``userland_bits`` 32: the programs installed are of 32 bits, whatever the kernel is, as on many
+    a Raspberry Pi. Raises ArtifactError where no official binary exists.
     """
+    if userland_bits == 32:
+        machine = {"aarch64": "armv7l", "x86_64": "i686"}.get(machine, machine)
     try:
         return _PLATFORMS[machine]
     except KeyError:
@@ -108,6 +111,21 @@ def resolve_binary(
         return _from_url(url, spec.sha256, platform, folder, on_progress)
 
 
+def find_binary(spec: BinarySpec, platform: str, models_dir: Path) -> BinaryArtifact | None:
+    """What :func:`resolve_binary` would give without the network, None where it would fetch.
+
+    Writes nothing. Raises ArtifactError where a file of the user's cannot be used.
+    """
+    folder = models_dir / "binaries"
+    if spec.path is not None:
+        data = _read(spec.path, platform, spec.sha256)
+        sha256 = hashlib.sha256(data).hexdigest()
+        return BinaryArtifact(
+            spec.path, sha256, len(data), str(spec.path), pinned=spec.sha256 is not None
+        )
+    return _stored(spec.url or official_url(platform), spec.sha256, platform, folder)
+
+
 def stored_binary(sha256: str, models_dir: Path) -> BinaryArtifact:
     """The binary with this hash that an earlier run used. Raises ArtifactError."""
     for path in (models_dir / "binaries").glob(f"*-{sha256[:16]}"):
@@ -131,6 +149,15 @@ def stored_binary(sha256: str, models_dir: Path) -> BinaryArtifact:
 
 def _from_path(path: Path, expected: str | None, platform: str, folder: Path) -> BinaryArtifact:
     """Copied, so that the same bytes are there when the run is resumed."""
+    data = _read(path, platform, expected)
+    sha256 = hashlib.sha256(data).hexdigest()
+    final = _final(folder, platform, sha256)
+    with translated(folder):
+        write_atomically(final, data)
+    return BinaryArtifact(final, sha256, len(data), str(path), pinned=expected is not None)
+
+
+def _read(path: Path, platform: str, expected: str | None) -> bytes:
     try:
         data = path.read_bytes()
     except OSError as exc:
@@ -139,10 +166,7 @@ def _from_path(path: Path, expected: str | None, platform: str, folder: Path) ->
     sha256 = hashlib.sha256(data).hexdigest()
     if expected is not None and sha256 != expected:
         raise _differs(str(path), sha256, expected, "correct `sha256:` in the inventory")
-    final = _final(folder, platform, sha256)
-    with translated(folder):
-        write_atomically(final, data)
-    return BinaryArtifact(final, sha256, len(data), str(path), pinned=expected is not None)
+    return data
 
 
 # -- an address -----------------------------------------------------------------------------------
@@ -151,15 +175,11 @@ def _from_path(path: Path, expected: str | None, platform: str, folder: Path) ->
 def _from_url(
     url: str, expected: str | None, platform: str, folder: Path, on_progress: Callable[[str], None]
 ) -> BinaryArtifact:
-    lock = _BinariesLock(folder.parent / "binaries.lock.json")
-    known = lock.sha256(url)
-    if expected is not None and known is not None and known != expected:
-        known = None  # the inventory was moved on to another build; it decides
-    pin = expected or known
-    if pin is not None:
-        stored = _final(folder, platform, pin)
-        if _is(stored, pin):
-            return BinaryArtifact(stored, pin, stored.stat().st_size, url, pinned=True)
+    stored = _stored(url, expected, platform, folder)
+    if stored is not None:
+        return stored
+    lock = _lock_of(folder)
+    pin = expected or lock.sha256(url)
     remedy = (
         "correct `sha256:` in the inventory"
         if expected is not None
@@ -170,6 +190,21 @@ def _from_url(
     )
     lock.record(url, sha256, size_bytes, platform)
     return BinaryArtifact(path, sha256, size_bytes, url, pinned=pin is not None)
+
+
+def _stored(url: str, expected: str | None, platform: str, folder: Path) -> BinaryArtifact | None:
+    """Where the inventory was moved on to another build, that one decides."""
+    pin = expected or _lock_of(folder).sha256(url)
+    if pin is None:
+        return None
+    stored = _final(folder, platform, pin)
+    if not _is(stored, pin):
+        return None
+    return BinaryArtifact(stored, pin, stored.stat().st_size, url, pinned=True)
+
+
+def _lock_of(folder: Path) -> _BinariesLock:
+    return _BinariesLock(folder.parent / "binaries.lock.json")
 
 
 def _download(

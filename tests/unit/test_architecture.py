@@ -42,9 +42,9 @@ MAY_IMPORT: dict[str, set[str]] = {
         "plan", "runs", "zoo",
     },
     "commands": {
-        "analysis", "answer", "campaign", "config", "console", "discovery", "errors", "fleet",
-        "imports", "measurement", "plan", "printable", "published", "report", "runs", "zoo",
-        "agents",
+        "analysis", "answer", "artifacts", "campaign", "config", "console", "discovery", "errors",
+        "fleet", "imports", "measurement", "plan", "printable", "published", "report", "runs",
+        "zoo", "agents",
     },
     "cli": {"answer", "commands", "config", "errors", "printable"},
     "__main__": {"cli"},

@@ -22,6 +22,7 @@ from orchestrator.artifacts.binaries import (
     stored_binary,
 )
 from orchestrator.artifacts.elf import MACHINES
+from orchestrator.cli import main
 from orchestrator.errors import ArtifactError
 
 X86 = "linux_x86-64"
@@ -235,3 +236,54 @@ def test_platforms_by_what_uname_says() -> None:
     assert platform_of("aarch64") == "linux_aarch64"
     with pytest.raises(ArtifactError, match=r"riscv64.*litert"):
         platform_of("riscv64")
+
+
+def test_a_32_bit_user_land_on_a_64_bit_kernel_gets_the_binary_that_it_can_run() -> None:
+    assert platform_of("aarch64", 32) == "linux_arm"
+    assert platform_of("aarch64", 64) == "linux_aarch64"
+    assert platform_of("armv7l", 32) == "linux_arm"
+    with pytest.raises(ArtifactError, match="i686"):
+        platform_of("x86_64", 32)
+
+
+def test_models_binaries_lists_what_each_device_gets(
+    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine").write_bytes(elf("linux_aarch64"))
+    inventory = tmp_path / "inventory.yaml"
+    inventory.write_text(f"""
+defaults: {{transport: ssh}}
+devices:
+  - {{name: fetched, benchmark_model: "{server.url}", expect: {{architecture: x86_64}}}}
+  - {{name: own, benchmark_model: mine, expect: {{architecture: aarch64}}}}
+  - {{name: foreign, benchmark_model: mine, expect: {{architecture: x86_64}}}}
+  - {{name: old, benchmark_model: official, expect: {{architecture: aarch64, userland_bits: 32}}}}
+  - {{name: unasked, benchmark_model: official}}
+  - {{name: python}}
+""")
+
+    def rows(*options: str) -> dict[str, dict[str, object]]:
+        arguments = ["models", "binaries", "--inventory", str(inventory), "--json"]
+        code = main([*arguments, "--models", str(tmp_path / "models"), *options])
+        assert code == 1  # one of them is wrong
+        found = json.loads(capsys.readouterr().out)["binaries"]
+        return {row["device"]: row for row in found}
+
+    before = rows("--device", "fetched", "--device", "foreign")
+    assert before["fetched"]["state"] == "missing"
+    assert not server.downloads and not (tmp_path / "models").exists()
+    after = rows(
+        *("--fetch", "--device", "fetched", "--device", "own", "--device", "foreign"),
+        *("--device", "python"),
+    )
+    assert (after["fetched"]["state"], after["fetched"]["pinned"]) == ("there", False)
+    assert after["own"]["sha256"] == hashlib.sha256(elf("linux_aarch64")).hexdigest()
+    assert after["foreign"]["state"] == "wrong" and "linux_aarch64" in str(
+        after["foreign"]["reason"]
+    )
+    assert after["python"]["state"] == "none"
+    every = rows()
+    assert (every["fetched"]["state"], every["fetched"]["pinned"]) == ("there", True)
+    assert every["old"]["platform"] == "linux_arm"
+    assert every["old"]["source"] == official_url("linux_arm")
+    assert (every["old"]["state"], every["unasked"]["state"]) == ("missing", "unknown")
