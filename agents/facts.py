@@ -15,7 +15,7 @@ import struct
 import sys
 from typing import Any, Dict, Optional
 
-from agents import cgroup, cpu, cpuinfo, sensors, surroundings
+from agents import cgroup, cpu, cpuinfo, jetson, sensors, surroundings
 from agents.sysfs import Tree, to_float, to_int
 
 _MACHINE_IDS = ("/etc/machine-id", "/var/lib/dbus/machine-id")
@@ -41,6 +41,7 @@ def collect(root: str = "/") -> Json:
         "memory": _memory(tree),
         "temperature_c": sensors.temperature_c(tree),
         "board": surroundings.board(tree, cpus),
+        "jetson": jetson.describe(tree),
         "container": surroundings.container(tree),
         "virtualization": surroundings.virtualization(tree, cpus, architecture),
         "boot_id": tree.read("/proc/sys/kernel/random/boot_id"),

@@ -35,6 +35,11 @@ FACTS: Shape = {
     "cpu": _CPU,
     "memory": {"*": NUMBER},
     "board": {"*": TEXT},
+    "jetson": {
+        **dict.fromkeys(("l4t", "power_mode"), TEXT),
+        "power_mode_id": WHOLE,
+        "clocks_locked": FLAG,
+    },
     "python": {"version": TEXT, "executable": TEXT, "bits": WHOLE},
 }
 
