@@ -1,7 +1,7 @@
 """A Jetson's power mode and locked clocks, from the files that NVIDIA's own tools go by.
 
 ``nvpmodel`` keeps the mode that is set in ``/var/lib/nvpmodel/status`` and the modes that there are
-in ``/etc/nvpmodel.conf``; ``jetson_clocks`` sets the lowest frequency of every CPU and of the GPU to
+in ``/etc/nvpmodel.conf``; ``jetson_clocks`` sets the lowest frequency of every CPU and the GPU to
 the highest. Temperatures and power are read elsewhere (``sensors``, ``power``), where tegrastats
 reads them too.
 """
