@@ -33,13 +33,18 @@ class Beside:
         """Ours ÷ theirs."""
         return (self.row.speedup or math.nan) / (self.figure.speedup or math.nan)
 
+    @property
+    def within(self) -> bool:
+        """Whether the two agree within 15 %."""
+        return agree(self.ratio)
+
 
 @dataclass(frozen=True)
 class Agreement:
     """One device under one setting beside one source's figures of one microarchitecture.
 
-    ``ours`` is the geometric mean of our speed-ups with its interval over blocks, ``published`` that
-    of the same models.
+    ``ours`` is the geometric mean of our speed-ups with its interval over blocks, ``published``
+    that of the same models.
     """
 
     device: str

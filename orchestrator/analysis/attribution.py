@@ -61,7 +61,7 @@ def main_effects(device: str, cells: Sequence[Cell], planned: Sequence[Cell]) ->
     the effects of each model.
     """
     return tuple(
-        _effect(device, model, (factor,), (level,), (reference,), own, of_plan)
+        _effect(device, model, _Corner((factor,), (level,), (reference,)), own, of_plan)
         for model, own, of_plan in _scopes(cells, planned)
         for factor, (reference, *others) in _levels(of_plan).items()
         for level in others
@@ -71,7 +71,9 @@ def main_effects(device: str, cells: Sequence[Cell], planned: Sequence[Cell]) ->
 def interactions(device: str, cells: Sequence[Cell], planned: Sequence[Cell]) -> tuple[Effect, ...]:
     """Of every two factors that vary, as ``main_effects``."""
     return tuple(
-        _effect(device, model, (one, other), (level, beside), (first, second), own, of_plan)
+        _effect(
+            device, model, _Corner((one, other), (level, beside), (first, second)), own, of_plan
+        )
         for model, own, of_plan in _scopes(cells, planned)
         for (one, (first, *levels)), (other, (second, *besides)) in itertools.combinations(
             _levels(of_plan).items(), 2
@@ -89,9 +91,7 @@ def adjusted(effects: Iterable[Effect]) -> tuple[Effect, ...]:
         for place, each in enumerate(effects)
         if each.found is not None and each.found.p_value is not None
     ]
-    corrected = dict(
-        zip((place for place, _ in tested), holm([p for _, p in tested]), strict=True)
-    )
+    corrected = dict(zip((place for place, _ in tested), holm([p for _, p in tested]), strict=True))
     return tuple(
         replace(each, p_adjusted=corrected.get(place)) for place, each in enumerate(effects)
     )
@@ -121,40 +121,47 @@ def _levels(planned: Sequence[Cell]) -> dict[str, list[str]]:
     return {name: levels for name, levels in varied(planned).items() if name != "model"}
 
 
+@dataclass(frozen=True)
+class _Corner:
+    """Levels of one factor or two against the reference levels."""
+
+    factors: tuple[str, ...]
+    levels: tuple[str, ...]
+    references: tuple[str, ...]
+
+    @property
+    def signs(self) -> dict[tuple[str, ...], int]:
+        """Every combination of level and reference, and its sign in the difference (of
+        differences)."""
+        combinations = itertools.product(*zip(self.references, self.levels, strict=True))
+        return {
+            each: (-1) ** sum(a == b for a, b in zip(each, self.references, strict=True))
+            for each in combinations
+        }
+
+
 def _effect(
-    device: str,
-    model: str | None,
-    factors: tuple[str, ...],
-    levels: tuple[str, ...],
-    references: tuple[str, ...],
-    cells: Sequence[Cell],
-    planned: Sequence[Cell],
+    device: str, model: str | None, corner: _Corner, cells: Sequence[Cell], planned: Sequence[Cell]
 ) -> Effect:
-    corners = list(itertools.product(*zip(references, levels, strict=True)))
-    signs = [(-1) ** sum(a == b for a, b in zip(corner, references, strict=True))
-             for corner in corners]  # fmt: skip
-    by_rest: dict[tuple[tuple[str, str], ...], dict[tuple[str, ...], Cell]] = {}
+    signs = corner.signs
+    by_rest: dict[object, dict[tuple[str, ...], Cell]] = {}
     for cell in cells:
-        place = tuple(cell.levels[name] for name in factors)
-        if place in corners:
-            by_rest.setdefault(cell.without(*factors), {})[place] = cell
-    whole = [found for found in by_rest.values() if len(found) == len(corners)]
+        place = tuple(cell.levels[name] for name in corner.factors)
+        if place in signs:
+            by_rest.setdefault(cell.without(*corner.factors), {})[place] = cell
+    whole = [found for found in by_rest.values() if len(found) == len(signs)]
     asked = {
-        cell.without(*factors)
+        cell.without(*corner.factors)
         for cell in planned
-        if tuple(cell.levels[name] for name in factors) in corners
+        if tuple(cell.levels[name] for name in corner.factors) in signs
     }
-    weighted = [
-        (sign / len(whole), found[corner])
-        for found in whole
-        for corner, sign in zip(corners, signs, strict=True)
-    ]
+    weighted = [(sign / len(whole), found[at]) for found in whole for at, sign in signs.items()]
     return Effect(
         device=device,
         model=model,
-        factors=factors,
-        levels=levels,
-        references=references,
+        factors=corner.factors,
+        levels=corner.levels,
+        references=corner.references,
         found=contrast(weighted) if weighted else None,
         sets=len(whole),
         missing=len(asked) - len(whole),

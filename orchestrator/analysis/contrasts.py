@@ -15,6 +15,7 @@ shortest has, neighbours averaged: nothing measured is dropped, and the sums sta
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -70,4 +71,4 @@ def _sums(members: Sequence[tuple[float, Cell]]) -> list[float]:
 def _folded(values: Sequence[float], count: int) -> list[float]:
     """``count`` means of neighbours, as many in each as can be."""
     edges = [place * len(values) // count for place in range(count + 1)]
-    return [fmean(values[start:end]) for start, end in zip(edges, edges[1:], strict=False)]
+    return [fmean(values[start:end]) for start, end in itertools.pairwise(edges)]

@@ -12,6 +12,7 @@ term as well as to another, and is given to none: ``shared``, which can be negat
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, pvariance
@@ -82,7 +83,7 @@ def variation(
         device=device,
         model=model,
         cells=len(cells),
-        complete=size == np.prod([len(names) for names in levels.values()]),
+        complete=size == math.prod(map(len, levels.values())),
         terms=tuple(shares),
         noise=noise / total,
         rest=unexplained / total,
@@ -102,7 +103,9 @@ def _columns(
     return np.array(rows, dtype=float)
 
 
-def _fit(values: npt.NDArray[np.float64], columns: Iterable[npt.NDArray[np.float64]]) -> tuple[float, int]:
+def _fit(
+    values: npt.NDArray[np.float64], columns: Iterable[npt.NDArray[np.float64]]
+) -> tuple[float, int]:
     """What least squares leave of ``values``, squared and added up, and the rank of the model."""
     design = np.hstack([np.ones((len(values), 1)), *columns])
     solution, _, rank, _ = np.linalg.lstsq(design, values, rcond=None)
