@@ -13,7 +13,7 @@ from orchestrator.analysis.attribution import (
     main_effects,
     worth_telling,
 )
-from orchestrator.analysis.cells import Cell, Gap, cells, varied
+from orchestrator.analysis.cells import SETTING, Cell, Gap, cells, varied
 from orchestrator.analysis.flips import Flip, flips
 from orchestrator.analysis.table import Speedup, SpeedupTable
 from orchestrator.analysis.variation import Variation, variation
@@ -38,8 +38,13 @@ class Explanation:
     agreements: tuple[Agreement, ...]
 
     @property
+    def settings_vary(self) -> bool:
+        """Whether anything but model and scheme varied on some device."""
+        return any(set(levels) & {*SETTING} for levels in self.factors.values())
+
+    @property
     def factorial(self) -> bool:
-        """Whether anything but the model varied on some device, or the device itself."""
+        """Whether anything but the model varied, be it the device."""
         several = len({row.device for row in self.usable}) > 1
         return several or any(set(levels) - {"model"} for levels in self.factors.values())
 

@@ -14,6 +14,7 @@ from orchestrator.analysis.table import SpeedupTable, Sweep
 from orchestrator.errors import OrchestrateError
 
 if TYPE_CHECKING:
+    from orchestrator.analysis.explain import Explanation
     from orchestrator.report.background import Background
     from orchestrator.report.drawings import Drawing
 
@@ -38,6 +39,15 @@ def drawings(
     from orchestrator.report.drawings import describe  # noqa: PLC0415  # altair takes a second
 
     return describe(table, () if background is None else background.curves, most)
+
+
+def explanation(found: Explanation) -> tuple[Drawing, ...]:
+    """Every chart of an explanation; none without the extra."""
+    if not available():
+        return ()
+    from orchestrator.report.explain.drawings import describe  # noqa: PLC0415  # as above
+
+    return describe(found)
 
 
 def draw(sweeps: Sequence[Sweep]) -> dict[str, bytes]:

@@ -175,13 +175,12 @@ def _published(found: Explanation) -> Part:
             figures.ratio(beside.figure.speedup, beside.figure.low, beside.figure.high),
             figures.number(beside.ratio),
             "yes" if beside.within else "no",
-            beside.row.model,
-            words.place(beside.row, found),
+            f"{beside.row.model}, {words.place(beside.row, found)}",
         )
         for each in found.agreements
         for beside in each.models
     ]
-    header = ("ours", "published", "ratio", "within 15%", "model", "ours measured as")
+    header = ("ours", "published", "ratio", "within 15%", "model, and what it ran as")
     return Part(
         "published",
         "Beside the published figures",
