@@ -119,14 +119,14 @@ def _ladder(
     panels = list(dict.fromkeys(row["panel"] for row in data))
     chart: alt.FacetChart = (
         alt.layer(one, line, interval, point)
-        .properties(width=max(120, 46 * len(isas)), height=170)
+        .properties(width=max(180, 46 * len(isas)), height=170)
         .facet(
             facet=alt.Facet("panel:N", sort=panels, header=alt.Header(title=None, labelLimit=260)),
             columns=min(3, len(panels)),
             data=inline_data(data),
             spacing={"row": 40, "column": 50},
         )
-        .resolve_axis(x="independent")
+        .resolve_axis(x="independent", y="independent")
     )
     return chart
 
@@ -247,7 +247,7 @@ def _effects(effects: Sequence[Effect]) -> alt.LayerChart | None:
         x=alt.X("ratio:Q", scale=scale, axis=axis, title=title), color=colour, **y
     )
     chart: alt.LayerChart = alt.layer(one, interval, point).properties(
-        width=430, height=alt.Step(max(14, 12 * len(scopes)))
+        width=430, height=alt.Step(14)
     )
     return chart
 

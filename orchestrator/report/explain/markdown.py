@@ -26,5 +26,5 @@ def _sentences(sentences: Sequence[str]) -> str:
 
 def _table(table: Table) -> str:
     rule = ["---"] * len(table.header)
-    rows = [[safe(cell) for cell in row] for row in table.rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (table.header, rule, *rows))
+    header, *rows = ([safe(cell) for cell in row] for row in (table.header, *table.rows))
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, rule, *rows))

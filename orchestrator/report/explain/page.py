@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from orchestrator.analysis.explain import Explanation
 from orchestrator.report import charts
@@ -49,8 +49,13 @@ def _parts(found: Explanation) -> Iterable[Part]:
         body = [element("p", sentence) for sentence in part.sentences]
         body += drawn.get(part.name, [])
         if part.table is not None:
-            body.append(grid(part.table.header, (row_of(*row) for row in part.table.rows)))
+            body.append(grid(part.table.header, (_row(row, part.table) for row in part.table.rows)))
         yield Part(part.name, part.title, join(body))
+
+
+def _row(cells: Sequence[str], table: content.Table) -> Markup:
+    whole = len(cells) - table.wrapped
+    return row_of(*(element("td", cell, class_="number") for cell in cells[:whole]), *cells[whole:])
 
 
 def _drawn(found: Explanation) -> Iterable[tuple[str, list[Markup]]]:

@@ -73,7 +73,7 @@ def _cleaned(sentences: Iterable[str]) -> tuple[str, ...]:
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]], wrapped: int = 1) -> Table | None:
     cells = tuple(tuple(map(clean, row)) for row in rows)
-    return Table(tuple(header), cells, wrapped) if cells else None
+    return Table(tuple(map(clean, header)), cells, wrapped) if cells else None
 
 
 def _flips(found: Explanation) -> Part:
