@@ -94,12 +94,13 @@ def _logs(run: RunRecord) -> dict[tuple[str, ...], dict[int, float]]:
             pairs = pair(
                 baseline.times_for(side, Statistic.CENTRE), side.times[Statistic.CENTRE, 0]
             )
-            key = (device, model, scheme, *_setting(factors))
+            key = (device, model, scheme, *setting_levels(factors))
             found[key] = dict(zip(pairs.blocks, pairs.logs, strict=True))
     return found
 
 
-def _setting(factors: Factors) -> Iterable[str]:
+def setting_levels(factors: Factors) -> Iterable[str]:
+    """The levels of ``SETTING``, in its order, as a row under ``factors`` has them."""
     torch = factors.framework == "torch"
     for name in SETTING:
         yield _text(getattr(factors, name)) if torch or name not in _OF_TORCH else ""

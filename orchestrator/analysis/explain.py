@@ -15,6 +15,7 @@ from orchestrator.analysis.attribution import (
 )
 from orchestrator.analysis.cells import SETTING, Cell, Gap, cells, varied
 from orchestrator.analysis.flips import Flip, flips
+from orchestrator.analysis.profiles import Profile, profiles
 from orchestrator.analysis.table import Speedup, SpeedupTable
 from orchestrator.analysis.variation import Variation, variation
 from orchestrator.runs.records import RunRecord
@@ -36,6 +37,7 @@ class Explanation:
     variations: tuple[Variation, ...]
     flips: tuple[Flip, ...]
     agreements: tuple[Agreement, ...]
+    profiles: tuple[Profile, ...] = ()
 
     @property
     def settings_vary(self) -> bool:
@@ -82,6 +84,7 @@ def explain(run: RunRecord, table: SpeedupTable) -> Explanation:
         variations=tuple(variations),
         flips=flips([cell.row for cell in usable]),
         agreements=agreements(usable),
+        profiles=profiles(run, table.rows),
     )
 
 

@@ -16,12 +16,15 @@ from orchestrator.analysis import analyse
 from orchestrator.analysis.attribution import Effect, main_effects
 from orchestrator.analysis.cells import Cell, levels_of
 from orchestrator.analysis.explain import Explanation, explain
+from orchestrator.analysis.profiles import family
 from orchestrator.analysis.table import Speedup, Verdict
-from orchestrator.plan import Factors, Trial
+from orchestrator.measurement import Measurement, Operator
+from orchestrator.plan import Factors, Trial, TrialKind
 from orchestrator.published import publications
 from orchestrator.report.explain import FORMATS, render
 from orchestrator.report.explain.parts import parts
 from orchestrator.runs.records import RunRecord
+from tests.analysis_runs import ok
 from tests.factorial_runs import MODELS, NEW, OLD, TERMS, additive, factorial
 from tests.pages import EVIL
 
@@ -416,3 +419,78 @@ def test_no_sentence_without_its_finding() -> None:
     bare = replace(found, **empty, agreements=(), gaps=(), usable=())
     told = {part.name: part.sentences for part in parts(replace(bare, factors=found.factors))}
     assert set(told) == {"reading"}
+
+
+# -- operators ------------------------------------------------------------------------------------
+
+
+def profiled(*sides: tuple[str, Sequence[Operator]]) -> RunRecord:
+    """A run of one comparison, with a profile trial of each of ``sides``."""
+    run = factorial(models=MODELS[:1], schemes=("dynamic_range",), levels={"isa": ("native",)})
+    extra = []
+    for scheme, operators in sides:
+        made = ok(scheme, -1, 10_000.0, kind=TrialKind.PROFILE, factors=run.trials[0].trial.factors)
+        assert made.measurement is not None
+        measured = replace(made.measurement, operators=tuple(operators))
+        extra.append(replace(made, measurement=measured))
+    return replace(run, trials=(*run.trials, *extra))
+
+
+def test_operators_are_matched_by_family_and_told_by_their_times() -> None:
+    found = explained(
+        profiled(
+            (
+                "float32",
+                [
+                    Operator("Fully Connected (NC, F32) GEMM", 14, 9052.0),
+                    Operator("Convolution (NHWC, F32) DWConv", 13, 1001.0),
+                ],
+            ),
+            (
+                "dynamic_range",
+                [
+                    Operator("Fully Connected (NC, QD8, F32, QC8W) GEMM", 14, 4500.0),
+                    Operator("Convolution (NHWC, F32) DWConv", 13, 1500.0),
+                    Operator("Convert (NC, F32, QD8)", 14, 250.0),
+                ],
+            ),
+        )
+    )
+    said, note = sentences(found, "operators")
+    assert said == (
+        "On here, quantizing the weights of mobilenet_v1 (dynamic_range) made these operators "
+        "slower: Convolution DWConv 1.00 → 1.50 ms, Convert (new) 0.250 ms; and these faster: "
+        "Fully Connected GEMM 9.05 → 4.50 ms."
+    )
+    assert "there is no interval" in note
+
+
+def test_a_profile_of_one_side_alone_compares_nothing() -> None:
+    found = explained(profiled(("float32", [Operator("Softmax (NC, F32)", 1, 2.0)])))
+    assert found.profiles == () and sentences(found, "operators") == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        ("Convolution (NHWC, QD8, F32, QC8W) IGEMM", "Convolution IGEMM"),
+        ("RESHAPE", "RESHAPE"),
+        ("aten::mkldnn_convolution", "convolution"),
+        ("quantized::conv2d_relu", "convolution"),
+        ("quantized::linear_dynamic", "linear"),
+        ("aten::quantize_per_tensor", "quantize and dequantize"),
+        ("aten::max_pool2d", "max_pool2d"),
+        ("(odd)", "(odd)"),
+    ],
+)
+def test_a_family_is_what_is_left_without_formats(kind: str, name: str) -> None:
+    assert family(kind) == name
+
+
+def test_a_measurement_with_operators_comes_back_from_the_journal() -> None:
+    run = profiled(("float32", [Operator("Softmax (NC, F32)", 1, 2.0)]))
+    measured = run.trials[-1].measurement
+    assert measured is not None
+    assert Measurement.from_json(json.loads(json.dumps(measured.to_json()))) == measured
+    plain = run.trials[0].measurement
+    assert plain is not None and "operators" not in plain.to_json()

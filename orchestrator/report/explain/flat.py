@@ -47,6 +47,10 @@ def to_json(found: Explanation) -> str:
         "interactions": [*map(_effect, found.interactions)],
         "variations": [asdict(each) for each in found.variations],
         "published": [*map(_agreement, found.agreements)],
+        "operators": [
+            {**_row(each.row), "changes": [asdict(change) for change in each.changes]}
+            for each in found.profiles
+        ],
         "left_out": [{**_row(gap.cell.row), "why": gap.why} for gap in found.gaps],
     }
     return json.dumps(_jsonable(document), indent=1, allow_nan=False) + "\n"

@@ -28,6 +28,12 @@ METHOD = (
     "single block. A sign flips only between the verdicts faster and slower."
 )
 
+OPERATORS = (
+    "Times are of one inference, all operators of a kind together, from profiling trials of their "
+    "own: profiling takes time itself, and there is no interval. Kinds are named as the "
+    "runner's profiler does, without their number formats, so that they can be matched."
+)
+
 
 @dataclass(frozen=True)
 class Table:
@@ -62,6 +68,7 @@ def parts(found: Explanation) -> tuple[Part, ...]:
             _variation(found),
             _published(found),
         )
+    some = (*some, _operators(found))
     gaps = Part("gaps", "Left out", _cleaned(words.gap_sentences(found)))
     told = [part for part in (*some, gaps) if part.sentences or part.table]
     return (*told, Part("reading", "How to read this", (METHOD,)))
@@ -166,6 +173,24 @@ def _shares(each: Variation) -> Iterable[tuple[str, str]]:
     if not each.complete:
         yield "one of several terms", words.percent(each.shared)
     yield "noise of a block", words.percent(each.noise)
+
+
+def _operators(found: Explanation) -> Part:
+    """Every family of every comparison that was profiled."""
+    rows = [
+        (
+            figures.number(change.baseline_us / 1000),
+            figures.number(change.treatment_us / 1000),
+            change.family,
+            f"{each.row.model} {each.row.scheme}, {words.place(each.row, found)}",
+        )
+        for each in found.profiles
+        for change in each.changes
+    ]
+    sentences = _cleaned(words.profile_sentences(found))
+    header = (found.baseline + ", ms", "quantized, ms", "operators", "model, scheme and setting")
+    note = (OPERATORS,) if rows else ()
+    return Part("operators", "Operator by operator", (*sentences, *note), _table(header, rows, 2))
 
 
 def _published(found: Explanation) -> Part:

@@ -10,6 +10,7 @@ from orchestrator.analysis.cells import SETTING, levels_of
 from orchestrator.analysis.contrasts import Ratio
 from orchestrator.analysis.explain import Explanation
 from orchestrator.analysis.flips import DEVICE, Flip, Switch
+from orchestrator.analysis.profiles import OperatorChange
 from orchestrator.analysis.table import Speedup
 from orchestrator.analysis.variation import Share, Variation
 from orchestrator.isa.levels import NATIVE, capped
@@ -298,6 +299,36 @@ def place(row: Speedup, found: Explanation) -> str:
     """Where and under what: ``here@haswell (capped, …), tflite-runtime 2.14.0``."""
     held = _held(DEVICE, row, found)
     return place_in_full(row.device, row.isa) + (f", {held}" if held else "")
+
+
+# -- operators ------------------------------------------------------------------------------------
+
+
+def profile_sentences(found: Explanation) -> Iterable[str]:
+    """What takes longer and what shorter, the largest changes first, one sentence a comparison."""
+    for each in found.profiles:
+        slower = [c for c in each.changes if c.treatment_us > c.baseline_us]
+        faster = [c for c in each.changes if c.treatment_us < c.baseline_us]
+        said = [
+            f"{'slower' if some is slower else 'faster'}: {', '.join(map(_change, some))}"
+            for some in (slower, sorted(faster, key=lambda c: c.treatment_us - c.baseline_us))
+            if some
+        ]
+        if said:
+            row = each.row
+            yield (
+                f"On {place(row, found)}, {_doing(row.model, row.scheme)} made these operators "
+                f"{'; and these '.join(said)}."
+            )
+
+
+def _change(each: OperatorChange) -> str:
+    """``convolution IGEMM 0.279 → 0.41 ms``; of an inference, all of the kind together."""
+    if not each.baseline_us:
+        return f"{each.family} (new) {figures.number(each.treatment_us / 1000)} ms"
+    if not each.treatment_us:
+        return f"{each.family} (gone) {figures.number(each.baseline_us / 1000)} ms"
+    return f"{each.family} {figures.change(each.baseline_us / 1000, each.treatment_us / 1000)} ms"
 
 
 # -- what was left out ----------------------------------------------------------------------------
