@@ -239,7 +239,7 @@ class _Scan:
 
     def _operator(self, matched: re.Match[str]) -> None:
         kind, count, ms = matched.groups()
-        self.operators.append(Operator(kind.strip(), _count_of(count), _number(ms) * 1e3))
+        self.operators.append(Operator(kind.strip(), _count_of(count), round(_number(ms) * 1e3, 3)))
 
     def _figure(
         self,

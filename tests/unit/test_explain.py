@@ -6,7 +6,7 @@ import html
 import json
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,9 +21,12 @@ from orchestrator.analysis.table import Speedup, Verdict
 from orchestrator.measurement import Measurement, Operator
 from orchestrator.plan import Factors, Trial, TrialKind
 from orchestrator.published import publications
+from orchestrator.report import charts
+from orchestrator.report import render as render_report
 from orchestrator.report.explain import FORMATS, render
 from orchestrator.report.explain.parts import parts
 from orchestrator.runs.records import RunRecord
+from tests import pages
 from tests.analysis_runs import ok
 from tests.factorial_runs import MODELS, NEW, OLD, TERMS, additive, factorial
 from tests.pages import EVIL
@@ -494,3 +497,51 @@ def test_a_measurement_with_operators_comes_back_from_the_journal() -> None:
     assert Measurement.from_json(json.loads(json.dumps(measured.to_json()))) == measured
     plain = run.trials[0].measurement
     assert plain is not None and "operators" not in plain.to_json()
+
+
+# -- charts and the report ------------------------------------------------------------------------
+
+
+def figures_of(specification: Mapping[str, Any]) -> list[dict[str, Any]]:
+    figures: list[dict[str, Any]] = specification["datasets"][specification["data"]["name"]]
+    return figures
+
+
+def test_charts_are_what_vega_lite_knows_and_show_every_comparison(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("altair", reason="the extra `charts` is not installed")
+    monkeypatch.setattr("orchestrator.report.drawings.VALIDATE", True)
+    found = explained(factorial(without=lacking(runtime=OLD, scheme=FULL)))
+    by_kind = {each.kind: each.specification for each in charts.explanation(found)}
+    assert set(by_kind) == {"ladder", "sign-map", "effects"}
+    squares = figures_of(by_kind["sign-map"])
+    assert len(squares) == 16, "what is invalid has its square too"
+    assert {s["setting"] for s in squares} >= {
+        f"here, isa native, {NEW_NAME}",
+        f"{CAPPED}, {NEW_NAME}",
+    }
+    steps = figures_of(by_kind["ladder"])
+    assert len(steps) == 12 and {step["isa"] for step in steps} == {"native", CAPPED}
+    assert CAPPED in json.dumps(by_kind["effects"], ensure_ascii=False)
+
+
+def test_no_chart_is_drawn_of_what_does_not_vary() -> None:
+    found = explained(factorial(levels={"runtime": (NEW, OLD)}, schemes=("dynamic_range",)))
+    assert {each.kind for each in charts.explanation(found)} <= {"sign-map", "effects"}
+
+
+def test_the_report_has_the_section_where_a_setting_varied_and_only_there() -> None:
+    for levels, shown in (({"isa": ("native", "haswell")}, True), ({"isa": ("native",)}, False)):
+        run = factorial(levels=levels)
+        table = analyse(run)
+        behind = pages.background(run)
+        found = explain(run, table)
+        assert found.settings_vary == shown
+        text = render_report(
+            table,
+            "html",
+            background=replace(behind, explanation=found if found.settings_vary else None),
+        )
+        assert ('id="explain"' in text) == shown
+        assert ("What flips the sign" in text) == shown
