@@ -6,7 +6,8 @@ is read off pairs of comparisons that differ in a single factor, the device bein
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from orchestrator.analysis.cells import SETTING, levels_of
@@ -41,28 +42,44 @@ class Flip:
     switches: tuple[Switch, ...]
 
 
-def flips(rows: Sequence[Speedup]) -> tuple[Flip, ...]:
-    """Every model and scheme of ``rows`` whose sign flips."""
+def flips(rows: Iterable[Speedup]) -> tuple[Flip, ...]:
+    """Every model and scheme of ``rows`` whose sign flips.
+
+    Of devices that differ in nothing else only the two widest apart are a switch: a fleet would
+    have thousands.
+    """
+    by_variant: dict[tuple[str, str], list[Speedup]] = {}
+    for row in rows:
+        if row.verdict in (Verdict.FASTER, Verdict.SLOWER):
+            by_variant.setdefault((row.model, row.scheme), []).append(row)
     found = []
-    for model, scheme in dict.fromkeys((row.model, row.scheme) for row in rows):
-        own = [row for row in rows if (row.model, row.scheme) == (model, scheme)]
-        slower = tuple(row for row in own if row.verdict is Verdict.SLOWER)
-        faster = tuple(row for row in own if row.verdict is Verdict.FASTER)
+    for (model, scheme), own in by_variant.items():
+        slower, faster = _sides(own)
         if slower and faster:
-            switches = [
-                Switch(unlike[0], low, high)
-                for low in slower
-                for high in faster
-                for unlike in [_unlike(low, high)]
-                if len(unlike) == 1
-            ]
-            switches.sort(key=lambda each: -each.ratio)
+            switches = sorted(_switches(own), key=lambda each: -each.ratio)
             found.append(Flip(model, scheme, slower, faster, tuple(switches)))
     return tuple(found)
 
 
-def _unlike(one: Speedup, other: Speedup) -> list[str]:
-    """The factors in which two comparisons of one model and scheme differ."""
-    levels, others = levels_of(one), levels_of(other)
-    names = [name for name in SETTING if levels[name] != others[name]]
-    return names if one.device == other.device else [DEVICE, *names]
+def _sides(rows: Sequence[Speedup]) -> tuple[tuple[Speedup, ...], tuple[Speedup, ...]]:
+    return (
+        tuple(row for row in rows if row.verdict is Verdict.SLOWER),
+        tuple(row for row in rows if row.verdict is Verdict.FASTER),
+    )
+
+
+def _switches(rows: Sequence[Speedup]) -> Iterable[Switch]:
+    """For each factor, pairs among the rows that are alike in all others."""
+    places = [{DEVICE: row.device, **levels_of(row)} for row in rows]
+    for factor in (DEVICE, *SETTING):
+        alike: dict[tuple[str, ...], list[Speedup]] = {}
+        for row, place in zip(rows, places, strict=True):
+            rest = tuple(level for name, level in place.items() if name != factor)
+            alike.setdefault(rest, []).append(row)
+        for some in alike.values():
+            slower, faster = _sides(some)
+            if factor == DEVICE and slower and faster:
+                slower = (min(slower, key=lambda row: row.speedup or 1.0),)
+                faster = (max(faster, key=lambda row: row.speedup or 1.0),)
+            for low, high in itertools.product(slower, faster):
+                yield Switch(factor, low, high)

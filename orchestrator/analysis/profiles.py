@@ -26,6 +26,12 @@ _OF_TORCH = (
 )
 
 
+#: Families that take less than this share of the baseline's inference, before and after, are added
+#: up: a profiler names dozens of them.
+_LEAST_SHARE = 0.01
+OTHERS = "all others"
+
+
 @dataclass(frozen=True)
 class OperatorChange:
     """A family of operators: its time in an inference before and after, in microseconds; 0 where
@@ -38,7 +44,8 @@ class OperatorChange:
 
 @dataclass(frozen=True)
 class Profile:
-    """One comparison operator by operator, the largest changes for the worse first."""
+    """One comparison operator by operator, the largest changes for the worse first. Families of
+    less than 1 % of the baseline's time are one, ``OTHERS``."""
 
     row: Speedup
     changes: tuple[OperatorChange, ...]
@@ -91,8 +98,12 @@ def family(kind: str) -> str:
 def _changes(
     baseline: Mapping[str, float], treatment: Mapping[str, float]
 ) -> tuple[OperatorChange, ...]:
-    changes = [
-        OperatorChange(name, baseline.get(name, 0.0), treatment.get(name, 0.0))
-        for name in dict.fromkeys((*baseline, *treatment))
-    ]
+    least = _LEAST_SHARE * sum(baseline.values())
+    shown: dict[str, tuple[float, float]] = {}
+    for name in dict.fromkeys((*baseline, *treatment)):
+        times = (baseline.get(name, 0.0), treatment.get(name, 0.0))
+        under = name if max(times) >= least else OTHERS
+        before, after = shown.get(under, (0.0, 0.0))
+        shown[under] = (before + times[0], after + times[1])
+    changes = (OperatorChange(name, *times) for name, times in shown.items())
     return tuple(sorted(changes, key=lambda each: each.baseline_us - each.treatment_us))

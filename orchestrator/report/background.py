@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.analysis.explain import Explanation, explain
+from orchestrator.analysis.explain import Explanation, explain, settings_vary
 from orchestrator.analysis.table import SpeedupTable
 from orchestrator.runs.curves import Curve, read_curves
 from orchestrator.runs.directory import RunDirectory
@@ -30,10 +30,9 @@ def read_background(directory: RunDirectory, run: RunRecord, table: SpeedupTable
 
     Raises JournalError where the manifest cannot be read.
     """
-    found = explain(run, table)
     return Background(
         read_manifest(directory.path),
         run.facts,
         read_curves(directory, run),
-        found if found.settings_vary else None,
+        explain(run, table) if settings_vary(table) else None,
     )

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 #: What to install for charts.
 EXTRA = "pip install 'orchestrate-quantized[charts]'"
 
+#: Of how many devices, or settings of one, a page has charts: some seconds each to draw, and some
+#: 300 kB.
+MOST_DRAWN = 12
+
 _PNG_SCALE = 2.0
 
 
@@ -41,13 +45,13 @@ def drawings(
     return describe(table, () if background is None else background.curves, most)
 
 
-def explanation(found: Explanation) -> tuple[Drawing, ...]:
-    """Every chart of an explanation; none without the extra."""
+def explanation(found: Explanation, most: int | None = None) -> tuple[Drawing, ...]:
+    """Every chart of an explanation, of ``most`` devices of it at most; none without the extra."""
     if not available():
         return ()
     from orchestrator.report.explain.drawings import describe  # noqa: PLC0415  # as above
 
-    return describe(found)
+    return describe(found, most)
 
 
 def draw(sweeps: Sequence[Sweep]) -> dict[str, bytes]:

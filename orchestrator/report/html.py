@@ -36,9 +36,6 @@ from orchestrator.report.page import Part, figure, grid, page, row_of
 
 #: More devices than this, and only the first one's charts are unfolded.
 _UNFOLDED = 4
-#: Of how many devices, or settings of one, the page has charts: some seconds each to draw, and
-#: some 300 kB.
-MOST_DRAWN = 12
 
 _CHARTS = {
     "heat-map": (
@@ -321,7 +318,7 @@ def _charts(table: SpeedupTable, background: Background | None) -> Iterable[Part
         if table.rows:
             yield Part("charts", "Charts", element("p", missing))
         return
-    drawn = charts.drawings(table, background, MOST_DRAWN)
+    drawn = charts.drawings(table, background, charts.MOST_DRAWN)
     measured = len(measured_sections(table))
     for kind, (title, caption) in _CHARTS.items():
         own = [drawing for drawing in drawn if drawing.kind == kind]
@@ -330,14 +327,14 @@ def _charts(table: SpeedupTable, background: Background | None) -> Iterable[Part
             for number, drawing in enumerate(own)
         ]
         if shown:
-            if any(each.label for each in own) and measured > MOST_DRAWN:
+            if any(each.label for each in own) and measured > charts.MOST_DRAWN:
                 shown.append(element("p", _rest(measured, table.run_id)))
             yield Part(kind, title, join([element("p", caption, class_="quiet"), *shown]))
 
 
 def _rest(measured: int, run_id: str) -> str:
     return (
-        f"Drawn for {MOST_DRAWN} of {measured} devices and settings; all of them: "
+        f"Drawn for {charts.MOST_DRAWN} of {measured} devices and settings; all of them: "
         f"orchestrate report {clean(run_id)} --charts DIR."
     )
 

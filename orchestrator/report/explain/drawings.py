@@ -25,14 +25,14 @@ _ONE_MODEL = "all models"
 _MARGIN = 1.08
 
 
-def describe(found: Explanation) -> tuple[Drawing, ...]:
-    """Every chart for which there are figures."""
+def describe(found: Explanation, most: int | None = None) -> tuple[Drawing, ...]:
+    """Every chart for which there are figures; of so many devices at ``most``."""
     with debug_mode(drawings.VALIDATE):
-        return tuple(_describe(found))
+        return tuple(_describe(found, most))
 
 
-def _describe(found: Explanation) -> Iterable[Drawing]:
-    for number, (device, levels) in enumerate(found.factors.items(), 1):
+def _describe(found: Explanation, most: int | None) -> Iterable[Drawing]:
+    for number, (device, levels) in enumerate([*found.factors.items()][:most], 1):
         rows = [row for row in found.usable if row.device == device]
         gaps = [gap.cell.row for gap in found.gaps if gap.cell.row.device == device]
         charts = {

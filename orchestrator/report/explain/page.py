@@ -64,10 +64,14 @@ def _drawn(found: Explanation) -> Iterable[tuple[str, list[Markup]]]:
         yield "effects", [element("p", missing)]
         return
     shown: dict[str, list[Markup]] = {}
-    drawings = charts.explanation(found)
+    drawings = charts.explanation(found, charts.MOST_DRAWN)
     for kind, (part, caption) in _CHARTS.items():
         own = [drawing for drawing in drawings if drawing.kind == kind]
         if own:
             shown.setdefault(part, []).append(element("p", caption, class_="quiet"))
             shown[part] += [figure(drawing, caption) for drawing in own]
+    if len(found.factors) > charts.MOST_DRAWN:
+        rest = f"Drawn for {charts.MOST_DRAWN} of {len(found.factors)} devices."
+        for pieces in shown.values():
+            pieces.append(element("p", rest))
     yield from shown.items()

@@ -10,10 +10,14 @@ from orchestrator.analysis.explain import Explanation
 from orchestrator.analysis.flips import Switch
 from orchestrator.analysis.table import Speedup
 from orchestrator.analysis.variation import Variation
+from orchestrator.printable import printable
 from orchestrator.report import figures
 from orchestrator.report.clean import clean
 from orchestrator.report.explain import words
 from orchestrator.report.notes import SIGNS
+
+#: Of one model and scheme, the widest apart; json has all of them.
+_MOST_SWITCHES = 6
 
 TITLE = "What moves the speed-up"
 
@@ -75,7 +79,7 @@ def parts(found: Explanation) -> tuple[Part, ...]:
 
 
 def _cleaned(sentences: Iterable[str]) -> tuple[str, ...]:
-    return tuple(map(clean, sentences))
+    return tuple(map(printable, sentences))
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]], wrapped: int = 1) -> Table | None:
@@ -84,7 +88,7 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]], wrapped: int = 
 
 
 def _flips(found: Explanation) -> Part:
-    switches = [switch for flip in found.flips for switch in flip.switches]
+    switches = [each for flip in found.flips for each in flip.switches[:_MOST_SWITCHES]]
     return Part(
         "flips",
         "What flips the sign",

@@ -27,6 +27,8 @@ _DONE = {
 #: Terms of less are left out of the sentence; the table has all of them.
 _LEAST_SHARE = 0.01
 _LEAST_PERCENT = 0.1
+#: Comparisons left out for one reason that a sentence names; json has all of them.
+_MOST_NAMED = 8
 
 #: Where nothing varied: what to run instead.
 NOTHING = (
@@ -340,7 +342,10 @@ def gap_sentences(found: Explanation) -> Iterable[str]:
     for gap in found.gaps:
         reasons.setdefault(gap.why, []).append(gap.cell.row)
     for why, rows in reasons.items():
-        named = ", ".join(_named(row, found.factors.get(row.device, {})) for row in rows)
+        shown = [_named(row, found.factors.get(row.device, {})) for row in rows[:_MOST_NAMED]]
+        if len(rows) > _MOST_NAMED:
+            shown.append(f"and {len(rows) - _MOST_NAMED} more")
+        named = ", ".join(shown)
         yield f"{figures.counted(len(rows), 'comparison')} left out ({named}): {why}."
 
 
