@@ -86,6 +86,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="3x224x224",
         help="an input without its batch; default: what the file says",
     )
+    parser.add_argument(
+        "--profile", action="store_true", help="then the operators of as many inferences again"
+    )
     return parser
 
 
@@ -112,8 +115,9 @@ def measure(args: argparse.Namespace, begin: Begin) -> Dict[str, Any]:
         memory["init"] = memory_now()
         invoke, fill = _inference(torch, loaded, args)
         run_phases(invoke, fill, (warmup, steady), begin, _failed_inference)
-    memory["end"] = memory_now()
-    begin("report")
+        memory["end"] = memory_now()
+        begin("report")
+        operators = _operators(torch, invoke, steady.runs, args) if args.profile else None
     return {
         "schema": RESULT_SCHEMA,
         "runtime": "torch",
@@ -130,6 +134,7 @@ def measure(args: argparse.Namespace, begin: Begin) -> Dict[str, Any]:
         "steady_us": steady.times_us(),
         "steady_window_s": steady.window_s(),
         "memory": memory,
+        "operators": operators,
     }
 
 
@@ -204,6 +209,25 @@ def load(torch: Any, args: argparse.Namespace) -> Loaded:
             "invalid_model", "%s does not say what it takes; give its input's shape" % args.model
         )
     return Loaded(model, shape, microseconds(end - start))
+
+
+def _operators(
+    torch: Any, invoke: Callable[[], object], runs: int, args: argparse.Namespace
+) -> List[Sequence[Any]]:
+    """(kind, how many, microseconds) of an inference, each operator without those it calls."""
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    if args.processor == "cuda":
+        activities.append(torch.profiler.ProfilerActivity.CUDA)
+    runs = max(1, runs)
+    with _translated("cannot profile"), torch.profiler.profile(activities=activities) as profiler:
+        for _ in range(runs):
+            invoke()
+    averages = profiler.key_averages()
+    if args.processor == "cuda":
+        times = [(each, float(each.self_device_time_total)) for each in averages]
+    else:
+        times = [(each, float(each.self_cpu_time_total)) for each in averages]
+    return [[each.key, each.count / runs, us / runs] for each, us in times if us > 0]
 
 
 def _refuse_quantized(model: Any) -> None:

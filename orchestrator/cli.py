@@ -96,6 +96,7 @@ _HELP = {
     "inventory": "Write an inventory of machines that are written down elsewhere.",
     "models": "List, build and inspect model files.",
     "report": "Make a run's table again from its journal.",
+    "explain": "Which factor moves the speed-up of a run, and which flips its sign.",
     "compare": "What changed between runs, beyond their noise floors, and what changed with it.",
     "runs": "List what is in the results folder.",
     "import": "Make a run of benchmark_model logs, notebooks or a table of published times.",
@@ -295,6 +296,15 @@ def _add_report(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=_later("runs", "report"))
 
 
+def _add_explain(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", metavar="RUN", help="a run id, the beginning of one, or `last`")
+    formats = ("text", "json", "markdown", "html")
+    parser.add_argument("--format", choices=formats, default="text")
+    parser.add_argument("--output", metavar="FILE", type=Path, help="write there, not to stdout")
+    parser.add_argument("--results", metavar="DIR", type=Path, default=Path("results"))
+    parser.set_defaults(command=_later("explain", "explain"))
+
+
 def _add_compare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "run", metavar="RUN", nargs="+", help="two runs or more; each is held against the first"
@@ -376,6 +386,7 @@ _COMMANDS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "inventory": _add_inventory_of,
     "models": _add_models,
     "report": _add_report,
+    "explain": _add_explain,
     "compare": _add_compare,
     "runs": _add_runs,
     "import": _add_import,

@@ -75,6 +75,16 @@ class Delegation:
 
 
 @dataclass(frozen=True, slots=True)
+class Operator:
+    """All operators of one kind, as the runner's profiler names it: how many ran in an inference,
+    and how long they took of it together, in microseconds."""
+
+    kind: str
+    count: float
+    us: float
+
+
+@dataclass(frozen=True, slots=True)
 class Energy:
     """What a device consumed in the steady phase of one trial, in joules, and by which meter.
 
@@ -102,7 +112,7 @@ class Measurement:
     """Everything one process of one runner measured on one variant.
 
     ``steady_window_s`` is when the steady phase began and ended by the device's monotonic clock,
-    where the runner tells.
+    where the runner tells. ``operators`` is what a profile trial found.
     """
 
     init_us: float | None
@@ -115,10 +125,14 @@ class Measurement:
     runtime_name: str | None = None
     runtime_version: str | None = None
     steady_window_s: tuple[float, float] | None = None
+    operators: tuple[Operator, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """As it stands in a ``finished`` line of the journal."""
-        return asdict(self)
+        data = asdict(self)
+        if not self.operators:  # as lines were before there were profiles
+            del data["operators"]
+        return data
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Measurement:
@@ -135,6 +149,7 @@ class Measurement:
             runtime_name=data.get("runtime_name"),
             runtime_version=data.get("runtime_version"),
             steady_window_s=_window(data.get("steady_window_s")),
+            operators=tuple(_made(Operator, each) for each in data.get("operators", ())),
         )
 
 

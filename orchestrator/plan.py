@@ -16,17 +16,18 @@ from orchestrator.isa.levels import NATIVE
 
 T = TypeVar("T")
 
-#: Memory trials belong to no block.
-MEMORY_BLOCK = -1
+#: Memory and profile trials belong to no block.
+NO_BLOCK = -1
 #: The replicate of the baseline that runs beside a group's first treatment; 0 and 1 are the A/A's.
 FIRST_PARTNER = 2
 
 
 class TrialKind(str, Enum):
-    """Watching memory disturbs timing, so memory is measured in trials of its own."""
+    """Watching memory or operators disturbs timing, so both have trials of their own."""
 
     TIMING = "timing"
     MEMORY = "memory"
+    PROFILE = "profile"
 
 
 @dataclass(frozen=True, order=True)
@@ -111,10 +112,10 @@ class Duet:
 class Trial:
     """One process of one runner on one variant: the unit of evidence.
 
-    ``block`` counts from 0 within a comparison group; memory trials have block -1. ``replicate``
-    is 0, or 1 for the second baseline of a block (the A/A partner). ``trial_id`` is a file name,
-    the same each time the plan is made from the same seed. In a block of duets every treatment has
-    a baseline of its own, with a replicate from 2 on.
+    ``block`` counts from 0 within a comparison group; trials that do not time have block -1.
+    ``replicate`` is 0, or 1 for the second baseline of a block (the A/A partner). ``trial_id`` is a
+    file name, the same each time the plan is made from the same seed. In a block of duets every
+    treatment has a baseline of its own, with a replicate from 2 on.
     """
 
     trial_id: str
@@ -180,7 +181,8 @@ class Block:
 class DevicePlan:
     """Everything one device may be asked to run, in order.
 
-    ``memory`` comes first: it is short, and a variant that the runtime cannot load shows there.
+    ``memory`` comes first: it is short, and a variant that the runtime cannot load shows there;
+    then ``profile``.
     ``blocks`` holds every block up to the maximum; a run stops early where the precision asked
     for is reached. Round *i* holds block *i* of every group, in an order drawn from the seed.
     """
@@ -189,10 +191,16 @@ class DevicePlan:
     groups: tuple[Group, ...]
     memory: tuple[Trial, ...]
     blocks: tuple[Block, ...]
+    profile: tuple[Trial, ...] = ()
+
+    @property
+    def beside(self) -> tuple[Trial, ...]:
+        """The trials that belong to no block."""
+        return self.memory + self.profile
 
     @property
     def trials(self) -> tuple[Trial, ...]:
-        return self.memory + tuple(trial for block in self.blocks for trial in block.trials)
+        return self.beside + tuple(trial for block in self.blocks for trial in block.trials)
 
     @property
     def needs_binary(self) -> bool:
@@ -293,18 +301,25 @@ def _inputs_as_they_are(suite: Suite) -> bool:
 
 def _plan_device(device: Device, suite: Suite, seed: int) -> DevicePlan:
     groups = _groups(device, suite)
-    memory = tuple(
-        _trial(seed, group, scheme, TrialKind.MEMORY, block=MEMORY_BLOCK, replicate=number)
-        for group in groups
-        for scheme in group.schemes
-        for number in range(suite.protocol.memory_trials)
+    protocol = suite.protocol
+    memory, profile = (
+        tuple(
+            _trial(seed, group, scheme, kind, block=NO_BLOCK, replicate=number)
+            for group in groups
+            for scheme in group.schemes
+            for number in range(count)
+        )
+        for kind, count in (
+            (TrialKind.MEMORY, protocol.memory_trials),
+            (TrialKind.PROFILE, protocol.profile_trials),
+        )
     )
-    make_block = _block_of_duets if suite.protocol.duet else _block
+    make_block = _block_of_duets if protocol.duet else _block
     blocks = []
-    for index in range(suite.protocol.max_blocks):
+    for index in range(protocol.max_blocks):
         for group in _shuffled(groups, seed, device.name, "round", index):
             blocks.append(make_block(seed, group, index))
-    return DevicePlan(device.name, groups, memory, tuple(blocks))
+    return DevicePlan(device.name, groups, memory, tuple(blocks), profile)
 
 
 def _groups(device: Device, suite: Suite) -> tuple[Group, ...]:
@@ -320,6 +335,12 @@ def _groups(device: Device, suite: Suite) -> tuple[Group, ...]:
             f"suite {suite.name}: runner benchmark_model measures batch 1 only, at the model's "
             f"own input size; write `batch: [1]` and no `input_size`, or let the suite's runner be "
             f"`litert`"
+        )
+    if runner == "litert" and suite.protocol.profile_trials:
+        raise UsageError(
+            f"suite {suite.name}: `profile` asks for the time of every operator, and the Python "
+            f"packages of runner litert have no profiler; leave it out, or use runner "
+            f"benchmark_model or torch"
         )
     runtime = {"litert": suite.runtime, "torch": "torch"}.get(runner, "")
     f = suite.factors
@@ -394,7 +415,7 @@ def _duet(
 def _trial(
     seed: int, group: Group, scheme: str, kind: TrialKind, *, block: int, replicate: int = 0
 ) -> Trial:
-    place = "memory" if kind is TrialKind.MEMORY else f"b{block:03d}"
+    place = f"b{block:03d}" if kind is TrialKind.TIMING else kind.value
     identity = f"{seed}|{group.key}|{scheme}|{kind.value}|{block}|{replicate}"
     digest = hashlib.sha256(identity.encode()).hexdigest()[:10]
     return Trial(

@@ -72,8 +72,8 @@ class Schedule:
             if b.index < self._plan.min_blocks and b.group.key not in self._stopped
         ]
         waiting = {t.trial_id for b in open_blocks for t in b.trials} - self._released
-        memory = {t.trial_id for t in self._device.memory} - self._released
-        return len(waiting) + len(memory) + self.unfinished
+        beside = {t.trial_id for t in self._device.beside} - self._released
+        return len(waiting) + len(beside) + self.unfinished
 
     def release(self, trial_id: str) -> None:
         """Note that a trial was released (on resuming: that the journal says so)."""
@@ -94,6 +94,8 @@ class Schedule:
         self._judge(group, record)
 
     def _judge(self, group: Group, record: TrialRecord) -> None:
+        if record.trial.kind is TrialKind.PROFILE:
+            return  # what cannot be profiled may well be timed
         key = (group.key, record.trial.variant)
         self._streak[key] = 0 if record.outcome is Outcome.OK else self._streak[key] + 1
         if record.outcome is Outcome.INCOMPATIBLE or self._streak[key] >= GIVE_UP_AFTER:
@@ -102,11 +104,11 @@ class Schedule:
     def next_trials(self) -> tuple[Trial, ...]:
         """The next trials to release, in order; empty when there are none now.
 
-        Memory trials first, then one block at a time.
+        Those that belong to no block first, then one block at a time.
         """
-        memory = tuple(t for t in self._device.memory if t.trial_id not in self._released)
-        if memory:
-            return memory
+        beside = tuple(t for t in self._device.beside if t.trial_id not in self._released)
+        if beside:
+            return beside
         for block in self._device.blocks:
             if block.group.key in self._stopped:
                 continue
@@ -186,5 +188,5 @@ class Schedule:
 def _with_groups(device: DevicePlan) -> list[tuple[Trial, Group]]:
     pairs = [(trial, block.group) for block in device.blocks for trial in block.trials]
     by_condition = {(g.model, g.factors): g for g in device.groups}
-    pairs += [(t, by_condition[t.variant.model, t.factors]) for t in device.memory]
+    pairs += [(t, by_condition[t.variant.model, t.factors]) for t in device.beside]
     return pairs

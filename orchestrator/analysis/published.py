@@ -135,6 +135,7 @@ def _figure(row: Speedup, each: Publication) -> PublishedFigure:
         direction=each.direction,
         agreement=CANNOT_TELL if unlike else _agreement(row, low, high),
         note="; ".join(notes),
+        comparable=not unlike,
     )
 
 

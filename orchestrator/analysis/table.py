@@ -34,7 +34,8 @@ class PublishedFigure:
     ``speedup`` is None where only the direction is known (``slower`` or ``faster``). ``low`` and
     ``high`` bound it by its stated precision. ``agreement`` is ``agrees``, ``contradicts`` or
     ``cannot tell``, by interval; ``note`` says what the two do not share (an instruction set that
-    was capped, another runner, another number of threads).
+    was capped, another runner, another number of threads). ``comparable`` is False where that makes
+    them figures of different things.
     """
 
     source: str
@@ -45,6 +46,7 @@ class PublishedFigure:
     direction: str
     agreement: str
     note: str = ""
+    comparable: bool = True
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ def import_files(arguments: argparse.Namespace) -> Answer:
     directory = save(arguments.results, place(figures), files, arguments.baseline)
     record = directory.read()
     found = analyse(record, publications())
-    write_reports(found, directory.path, read_background(directory, record))
+    write_reports(found, directory.path, read_background(directory, record, found))
     failed = [f.reading.reason for f in figures if f.reading.outcome is not Outcome.OK]
     with Console() as console:
         for line in [*remarks, *filter(None, failed)]:

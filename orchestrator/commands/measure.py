@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> Answer:
         conclusion = _measure(arguments, console, stop)
     record = conclusion.directory.read()
     table = analyse(record, publications())
-    background = read_background(conclusion.directory, record)
+    background = read_background(conclusion.directory, record, table)
     write_reports(table, conclusion.directory.path, background)
     shape = "json" if arguments.json else "text"
     text = render(table, shape, width=answer_width(), color=colour_wanted())

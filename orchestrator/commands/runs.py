@@ -7,8 +7,8 @@ import json
 
 from orchestrator.analysis import analyse
 from orchestrator.answer import Answer
-from orchestrator.commands.terminal import answer_width, colour_wanted
-from orchestrator.errors import JournalError, UsageError
+from orchestrator.commands.terminal import answer_width, answered, colour_wanted
+from orchestrator.errors import JournalError
 from orchestrator.published import publications
 from orchestrator.report import render, write_charts
 from orchestrator.report.background import read_background
@@ -25,7 +25,7 @@ def report(arguments: argparse.Namespace) -> Answer:
         record = directory.read()
         table = analyse(record, publications())
     drawn = arguments.format == "html" or arguments.charts is not None
-    background = read_background(directory, record) if drawn else None
+    background = read_background(directory, record, table) if drawn else None
     if arguments.charts is not None:
         write_charts(table, arguments.charts, background)
     to_file = arguments.output is not None
@@ -36,13 +36,7 @@ def report(arguments: argparse.Namespace) -> Answer:
         color=colour_wanted() and not to_file,
         background=background,
     )
-    if not to_file:
-        return Answer(text)
-    try:
-        arguments.output.write_text(text, encoding="utf-8")
-    except OSError as exc:
-        raise UsageError(f"{arguments.output}: cannot be written ({exc.strerror})") from exc
-    return Answer("")
+    return answered(text, arguments.output)
 
 
 def list_runs(arguments: argparse.Namespace) -> Answer:

@@ -124,6 +124,12 @@ class MemoryTrials(Strict):
     trials: int = Field(default=1, ge=0, le=1000, examples=["trials: 1"])
 
 
+class ProfileTrials(Strict):
+    """How many trials of each variant watch its operators; they never measure time."""
+
+    trials: int = Field(default=0, ge=0, le=100, examples=["trials: 1"])
+
+
 class Gate(Strict):
     """What every timing trial waits for, and how long at most. Waiting is never measured."""
 
@@ -151,6 +157,7 @@ class Protocol(Strict):
     warmup: Warmup = Field(default=Warmup(), examples=["warmup: {runs: 5, seconds: 0.5}"])
     steady: Steady = Field(default=Steady(), examples=["steady: {runs: 30, seconds: 1}"])
     memory: MemoryTrials = Field(default=MemoryTrials(), examples=["memory: {trials: 1}"])
+    profile: ProfileTrials = Field(default=ProfileTrials(), examples=["profile: {trials: 1}"])
     gate: Gate = Field(default=Gate(), examples=["gate: {load: 0.1, timeout: 30s}"])
     #: Whether baseline and treatment run at the same time, each on CPUs of its own.
     duet: bool = Field(default=False, examples=["duet: true"])
@@ -186,6 +193,10 @@ class Protocol(Strict):
     @property
     def memory_trials(self) -> int:
         return self.memory.trials
+
+    @property
+    def profile_trials(self) -> int:
+        return self.profile.trials
 
 
 class Suite(Strict):
@@ -310,6 +321,8 @@ class Suite(Strict):
             del data["user_models"]
         if not self.protocol.duet:  # as suites were before there were duets
             del data["protocol"]["duet"]
+        if not self.protocol.profile_trials:  # nor profiles
+            del data["protocol"]["profile"]
         return data
 
     @classmethod

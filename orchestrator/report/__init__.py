@@ -94,7 +94,10 @@ def write_charts(
     if not charts.available():
         raise OrchestrateError(f"charts need the extra `charts`: {charts.EXTRA}")
     files: dict[str, bytes] = {}
-    for drawing in charts.drawings(table, background):
+    drawings = charts.drawings(table, background)
+    if background is not None and background.explanation is not None:
+        drawings += charts.explanation(background.explanation)
+    for drawing in drawings:
         files |= charts.files(drawing)
     try:
         folder.mkdir(parents=True, exist_ok=True)

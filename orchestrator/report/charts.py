@@ -14,11 +14,16 @@ from orchestrator.analysis.table import SpeedupTable, Sweep
 from orchestrator.errors import OrchestrateError
 
 if TYPE_CHECKING:
+    from orchestrator.analysis.explain import Explanation
     from orchestrator.report.background import Background
     from orchestrator.report.drawings import Drawing
 
 #: What to install for charts.
 EXTRA = "pip install 'orchestrate-quantized[charts]'"
+
+#: Of how many devices, or settings of one, a page has charts: some seconds each to draw, and some
+#: 300 kB.
+MOST_DRAWN = 12
 
 _PNG_SCALE = 2.0
 
@@ -38,6 +43,15 @@ def drawings(
     from orchestrator.report.drawings import describe  # noqa: PLC0415  # altair takes a second
 
     return describe(table, () if background is None else background.curves, most)
+
+
+def explanation(found: Explanation, most: int | None = None) -> tuple[Drawing, ...]:
+    """Every chart of an explanation, of ``most`` devices of it at most; none without the extra."""
+    if not available():
+        return ()
+    from orchestrator.report.explain.drawings import describe  # noqa: PLC0415  # as above
+
+    return describe(found, most)
 
 
 def draw(sweeps: Sequence[Sweep]) -> dict[str, bytes]:

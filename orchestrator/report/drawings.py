@@ -45,7 +45,7 @@ _CURVE = 60
 _COLUMNS = 5
 #: Beyond a ratio of 2³ a heat map's colour stays the same.
 _HEAT = 3.0
-_TICKS = (0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 32)
+TICKS = (0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 
 
 @dataclass(frozen=True)
@@ -83,10 +83,10 @@ def _describe(table: SpeedupTable, curves: Sequence[Curve], most: int | None) ->
             "cost": _cost(rows, schemes),
             "warm-up": _warm_up(own, schemes),
         }
-        suffix = f"{number + 1}-{_slug(labels[key])}"
+        suffix = f"{number + 1}-{slug(labels[key])}"
         for kind, chart in charts.items():
             if chart is not None:
-                drawn = _finished(chart)
+                drawn = finished(chart)
                 if capped(key.isa):  # a chart on its own must say so too
                     drawn["title"] = {"text": labels[key], "anchor": "start", "fontSize": 11}
                 yield Drawing(f"{kind}-{suffix}", kind, labels[key], drawn)
@@ -98,13 +98,13 @@ def describe_sweeps(sweeps: Sequence[Sweep]) -> tuple[Drawing, ...]:
     if not shown:
         return ()
     panels = alt.vconcat(*map(_sweep, shown)).resolve_scale(color="shared")
-    return (Drawing("sweep", "sweep", "", _finished(panels)),)
+    return (Drawing("sweep", "sweep", "", finished(panels)),)
 
 
 # -- what they share ------------------------------------------------------------------------------
 
 
-def _finished(chart: alt.TopLevelMixin) -> dict[str, Any]:
+def finished(chart: alt.TopLevelMixin) -> dict[str, Any]:
     ink, quiet, line = (palette.light(role) for role in ("ink", "quiet", "line"))
     specification: dict[str, Any] = chart.to_dict(validate=VALIDATE)
     specification["background"] = palette.light("paper")
@@ -135,7 +135,7 @@ def _schemes(table: SpeedupTable) -> list[str]:
     """The baseline first, then the others as the table has them."""
     others = (row.scheme for row in table.rows)
     timed = (d.scheme for d in table.distributions)
-    return list(dict.fromkeys(map(_short, (table.baseline, *others, *timed))))
+    return list(dict.fromkeys(map(short, (table.baseline, *others, *timed))))
 
 
 def _scheme_colour(schemes: Sequence[str], *, legend: bool = True) -> alt.Color:
@@ -150,25 +150,25 @@ def _scheme_colour(schemes: Sequence[str], *, legend: bool = True) -> alt.Color:
     )
 
 
-def _short(name: str) -> str:
+def short(name: str) -> str:
     name = clean(name) or "–"
     return name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"
 
 
-def _where(label: str) -> str:
+def where(label: str) -> str:
     """A section's label, bounded like any name, but for what it says of the instruction set."""
-    return _short(label.replace(CAPPED, "")) + (CAPPED if CAPPED in label else "")
+    return short(label.replace(CAPPED, "")) + (CAPPED if CAPPED in label else "")
 
 
-def _slug(name: str) -> str:
+def slug(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-")[:40] or "device"
 
 
-def _data(rows: Rows) -> alt.InlineData:
+def inline_data(rows: Rows) -> alt.InlineData:
     return alt.InlineData(values=rows)
 
 
-def _header() -> alt.Header:
+def header() -> alt.Header:
     return alt.Header(title=None, labelLimit=180)
 
 
@@ -179,9 +179,9 @@ def _panels(chart: alt.Chart | alt.LayerChart, rows: Rows) -> alt.FacetChart:
     """A panel a model, each with a scale of its own: a VGG takes fifty times a MobileNet."""
     models = list(dict.fromkeys(row["model"] for row in rows))
     panels: alt.FacetChart = chart.facet(
-        facet=alt.Facet("model:N", sort=models, header=_header()),
+        facet=alt.Facet("model:N", sort=models, header=header()),
         columns=min(_COLUMNS, len(models)),
-        data=_data(rows),
+        data=inline_data(rows),
         bounds="flush",
         spacing={"row": 100, "column": 62},
     ).resolve_scale(y="independent", x="independent")
@@ -196,8 +196,8 @@ def _bars(times: Sequence[Distribution], schemes: Sequence[str]) -> alt.FacetCha
     """Time of an inference before and after, model by model, with its interval."""
     rows = [
         {
-            "model": _short(d.model),
-            "scheme": _short(d.scheme),
+            "model": short(d.model),
+            "scheme": short(d.scheme),
             "ms": d.centre_ms,
             "low": d.low_ms,
             "high": d.high_ms,
@@ -223,7 +223,7 @@ def _processes(times: Sequence[Distribution], schemes: Sequence[str]) -> alt.Fac
     """Box plots of the processes' centres, each over the median of its scheme: their spread would
     vanish beside the differences between schemes."""
     rows = [
-        {"model": _short(d.model), "scheme": _short(d.scheme), "ratio": float(f"{ms / centre:.5g}")}
+        {"model": short(d.model), "scheme": short(d.scheme), "ratio": float(f"{ms / centre:.5g}")}
         for d in times
         for centre in [median(d.centres_ms)]
         for ms in d.centres_ms
@@ -253,8 +253,8 @@ def _warm_up(curves: Sequence[Curve], schemes: Sequence[str]) -> alt.FacetChart 
     """Inference after inference of one process, over the median of its steady state."""
     rows = [
         {
-            "model": _short(curve.model),
-            "scheme": _short(curve.scheme),
+            "model": short(curve.model),
+            "scheme": short(curve.scheme),
             "number": number,
             "ratio": float(f"{ms / centre:.4g}"),
             "warmup": number <= len(curve.warmup_ms),
@@ -298,11 +298,11 @@ def _domain(rows: Sequence[Speedup]) -> tuple[float, float]:
 
 def _forest(rows: Sequence[Speedup], domain: tuple[float, float]) -> alt.FacetChart | None:
     """Speed-ups with their intervals on a logarithmic axis, the noise floor shaded."""
-    schemes = list(dict.fromkeys(_short(row.scheme) for row in rows))
+    schemes = list(dict.fromkeys(short(row.scheme) for row in rows))
     data: Rows = [
         {
-            "model": _short(row.model),
-            "scheme": _short(row.scheme),
+            "model": short(row.model),
+            "scheme": short(row.scheme),
             "speedup": row.speedup,
             "low": row.ci_low,
             "high": row.ci_high,
@@ -314,7 +314,7 @@ def _forest(rows: Sequence[Speedup], domain: tuple[float, float]) -> alt.FacetCh
         for row in rows
     ]
     low, high = domain
-    ticks = [tick for tick in _TICKS if low <= tick <= high]
+    ticks = [tick for tick in TICKS if low <= tick <= high]
     scale = alt.Scale(type="log", domain=[low, high], nice=False)
     axis = alt.Axis(values=ticks, format="~g", labelOverlap=True)
     title = "speed-up over the baseline (logarithmic)"
@@ -383,7 +383,7 @@ def _forest(rows: Sequence[Speedup], domain: tuple[float, float]) -> alt.FacetCh
         title=None, labelAngle=0, labelAlign="left", labelOrient="left", labelLimit=180
     )
     panels: alt.FacetChart = layered.facet(
-        row=alt.Row("model:N", sort=models, header=header), data=_data(data), spacing=4
+        row=alt.Row("model:N", sort=models, header=header), data=inline_data(data), spacing=4
     ).resolve_scale(y="independent")
     return panels
 
@@ -392,9 +392,9 @@ def _heat_map(rows: Sequence[Speedup], labels: Mapping[SectionKey, str]) -> Iter
     """Models × devices, a panel a scheme; the figure and the verdict's sign in each cell."""
     data: Rows = [
         {
-            "model": _short(row.model),
-            "scheme": _short(row.scheme),
-            "where": _where(labels[section_of(row)]),
+            "model": short(row.model),
+            "scheme": short(row.scheme),
+            "where": where(labels[section_of(row)]),
             "log": None if row.speedup is None else max(-_HEAT, min(_HEAT, math.log2(row.speedup))),
             "shown": (f"{figures.significant(row.speedup)} " if row.speedup else "")
             + SIGNS[row.verdict],
@@ -432,13 +432,13 @@ def _heat_map(rows: Sequence[Speedup], labels: Mapping[SectionKey, str]) -> Iter
         alt.layer(cells, text)
         .properties(width=alt.Step(76), height=alt.Step(24))
         .facet(
-            facet=alt.Facet("scheme:N", sort=schemes, header=_header()),
+            facet=alt.Facet("scheme:N", sort=schemes, header=header()),
             columns=max(1, 900 // (76 * len(places) + 150)),
-            data=_data(data),
+            data=inline_data(data),
         )
         .resolve_axis(x="independent", y="independent")
     )
-    yield Drawing("heat-map", "heat-map", "", _finished(chart))
+    yield Drawing("heat-map", "heat-map", "", finished(chart))
 
 
 # -- size and memory ------------------------------------------------------------------------------
@@ -467,7 +467,7 @@ def _cost(rows: Sequence[Speedup], schemes: Sequence[str]) -> alt.HConcatChart |
             scale=log,
             axis=_decades(row["ms"] for row in some),
         )
-        base = alt.Chart(_data(some))
+        base = alt.Chart(inline_data(some))
         line = base.mark_line(strokeWidth=1, color=palette.light("line")).encode(
             x=x, y=y, detail="model:N", order="place:Q"
         )
@@ -512,8 +512,8 @@ def _costs(rows: Sequence[Speedup]) -> Iterable[dict[str, Any]]:
         for scheme, ms, size, memory in sides:
             if ms:
                 yield {
-                    "model": _short(model),
-                    "scheme": _short(scheme),
+                    "model": short(model),
+                    "scheme": short(scheme),
                     "ms": ms,
                     "size": size or None,
                     "memory": memory or None,
@@ -534,7 +534,7 @@ def _sweep(sweep: Sweep) -> alt.LayerChart:
     points = [point for point in sweep.points if _has_place(sweep, point)]
     rows: Rows = [
         {
-            "scheme": _short(point.scheme),
+            "scheme": short(point.scheme),
             "value": point.value,
             "ms": (point.latency_ms or 0.0) / items,
             "low": None if point.low_ms is None else point.low_ms / items,
@@ -552,7 +552,7 @@ def _sweep(sweep: Sweep) -> alt.LayerChart:
         scale=alt.Scale(zero=False, nice=False, padding=12),
     )
     colour = alt.Color("scheme:N", title="scheme", scale=alt.Scale(range=palette.SCHEMES))
-    base = alt.Chart(_data(rows))
+    base = alt.Chart(inline_data(rows))
     interval = base.mark_rule(strokeWidth=1.5).encode(
         x=x, y=alt.Y("low:Q", title=what), y2="high:Q", color=colour
     )

@@ -14,12 +14,19 @@ from orchestrator.printable import printable
 
 
 def render_grid(
-    header: Sequence[str], rows: Sequence[Sequence[str]], *, width: int, color: bool
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    width: int,
+    color: bool,
+    wrapped: int | None = None,
 ) -> str:
-    """``rows`` under ``header``, ``width`` columns wide; cells may come from anywhere."""
+    """``rows`` under ``header``, ``width`` columns wide; cells may come from anywhere. ``wrapped``:
+    how many columns, the last ones, may be wrapped; None: all."""
     table = Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
-    for name in header:
-        table.add_column(Text(name), overflow="fold")
+    whole = 0 if wrapped is None else len(header) - wrapped
+    for place, name in enumerate(header):
+        table.add_column(Text(name), overflow="fold", no_wrap=place < whole)
     for row in rows:
         table.add_row(*(Text(printable(cell)) for cell in row))
     stream = io.StringIO()

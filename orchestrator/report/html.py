@@ -1,27 +1,18 @@
-"""report.html: the whole report in one file that loads nothing and runs nothing.
-
-Every text goes through ``markup``, which escapes what is not ours, and the page forbids itself
-scripts, addresses and any style but its own.
-"""
+"""report.html: the whole report on one page."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from importlib.resources import files as resources
-from typing import TYPE_CHECKING
 
 from orchestrator.analysis.table import Alternative, Speedup, SpeedupTable, Verdict
-from orchestrator.errors import OrchestrateError
-from orchestrator.report import charts, figures, palette, published, repeat
+from orchestrator.report import charts, figures, published, repeat
 from orchestrator.report import sweep as sweeps
 from orchestrator.report.background import Background
 from orchestrator.report.clean import clean
-from orchestrator.report.inline_svg import inline
-from orchestrator.report.markup import Markup, element, join, preformatted, style
+from orchestrator.report.explain import page as explained
+from orchestrator.report.markup import Markup, element, join, preformatted
 from orchestrator.report.notes import (
     SIGNS,
     by_model,
@@ -41,15 +32,10 @@ from orchestrator.report.notes import (
     totals,
     weights,
 )
-
-if TYPE_CHECKING:
-    from orchestrator.report.drawings import Drawing
+from orchestrator.report.page import Part, figure, grid, page, row_of
 
 #: More devices than this, and only the first one's charts are unfolded.
 _UNFOLDED = 4
-#: Of how many devices, or settings of one, the page has charts: some seconds each to draw, and
-#: some 300 kB.
-MOST_DRAWN = 12
 
 _CHARTS = {
     "heat-map": (
@@ -92,61 +78,29 @@ _CHARTS = {
 def to_html(table: SpeedupTable, background: Background | None = None) -> str:
     """The page. Without ``background`` it has no devices' facts, no way to repeat the run and no
     warm-up curves; without the extra ``charts`` it says what to install for charts."""
-    css = palette.stylesheet() + resources("orchestrator.report").joinpath("page.css").read_text(
-        encoding="utf-8"
-    )
-    parts = [part for part in _parts(table, background) if part.body]
-    links = [element("a", part.title, href=f"#{part.name}") for part in parts]
-    body = element(
-        "body",
-        element("h1", f"Speed-up over {clean(table.baseline)}"),
-        element("p", f"Run {clean(table.run_id)}, {totals(table)}.", class_="quiet"),
-        *_tally(table.rows),
-        element("nav", *links),
-        element(
-            "main",
-            *(
-                element("section", element("h2", part.title), part.body, id=part.name)
-                for part in parts
-            ),
-        ),
-    )
-    head = element(
-        "head",
-        element("meta", charset="utf-8"),
-        element("meta", http_equiv="Content-Security-Policy", content=_policy(css)),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("meta", name="referrer", content="no-referrer"),
-        element("title", f"Speed-up over {clean(table.baseline)}: {clean(table.run_id)}"),
-        style(css),
-    )
-    return f"<!DOCTYPE html>\n{element('html', head, body, lang='en')}\n"
+    return page(
+        f"Speed-up over {table.baseline}",
+        table.run_id,
+        (element("p", f"Run {clean(table.run_id)}, {totals(table)}.", class_="quiet"),
+         *_tally(table.rows)),
+        _parts(table, background),
+    )  # fmt: skip
 
 
-def _policy(css: str) -> str:
-    digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
-    return f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
-
-
-@dataclass(frozen=True)
-class _Part:
-    name: str
-    title: str
-    body: Markup
-
-
-def _parts(table: SpeedupTable, background: Background | None) -> Iterable[_Part]:
-    yield _Part("table", "Table", join([*_overview(table.rows), *_tables(table)]))
-    yield _Part("published", "Published figures beside ours", join(_published(table.rows)))
+def _parts(table: SpeedupTable, background: Background | None) -> Iterable[Part]:
+    yield Part("table", "Table", join([*_overview(table.rows), *_tables(table)]))
+    if background is not None and background.explanation is not None:
+        yield explained.section(background.explanation)
+    yield Part("published", "Published figures beside ours", join(_published(table.rows)))
     yield from _charts(table, background)
-    yield _Part("sweeps", "Latency against a factor, in figures", join(_sweeps(table)))
-    yield _Part("findings", "Findings and what to do", join(_findings(table)))
-    yield _Part("failures", "What did not end well", join(_failures(table)))
-    yield _Part("method", "How to read this", element("p", method(table)))
-    yield _Part("weights", "Weights", _weights(table))
+    yield Part("sweeps", "Latency against a factor, in figures", join(_sweeps(table)))
+    yield Part("findings", "Findings and what to do", join(_findings(table)))
+    yield Part("failures", "What did not end well", join(_failures(table)))
+    yield Part("method", "How to read this", element("p", method(table)))
+    yield Part("weights", "Weights", _weights(table))
     if background is not None:
-        yield _Part("devices", "Devices", join(_devices(background)))
-        yield _Part("repeat", "To repeat this run", join(_repeat(background)))
+        yield Part("devices", "Devices", join(_devices(background)))
+        yield Part("repeat", "To repeat this run", join(_repeat(background)))
 
 
 def _tally(rows: Sequence[Speedup]) -> Iterable[Markup]:
@@ -169,17 +123,6 @@ def _tally(rows: Sequence[Speedup]) -> Iterable[Markup]:
 # -- tables ---------------------------------------------------------------------------------------
 
 
-def _grid(header: Sequence[str], rows: Iterable[Markup]) -> Markup:
-    head = element("thead", element("tr", *(element("th", name, scope="col") for name in header)))
-    table = element("table", head, element("tbody", *rows))
-    return element("div", table, class_="scroll", tabindex="0")
-
-
-def _row(*cells: str, **attributes: str) -> Markup:
-    return element("tr", *(c if isinstance(c, Markup) else element("td", c) for c in cells),
-                   **attributes)  # fmt: skip
-
-
 def _number(text: str) -> Markup:
     return element("td", text, class_="number")
 
@@ -196,7 +139,7 @@ def _overview(rows: Sequence[Speedup]) -> Iterable[Markup]:
         return
     cells = {(row.model, row.scheme, section_of(row)): row for row in rows}
     body = [
-        _row(
+        row_of(
             element("th", model, scope="row"),
             scheme,
             *(_cell(cells.get((model, scheme, key))) for key in labels),
@@ -204,7 +147,7 @@ def _overview(rows: Sequence[Speedup]) -> Iterable[Markup]:
         for model, scheme in dict.fromkeys((row.model, row.scheme) for row in rows)
     ]
     yield element("h3", "Side by side")
-    yield _grid(("Model", "Scheme", *labels.values()), body)
+    yield grid(("Model", "Scheme", *labels.values()), body)
 
 
 def _cell(row: Speedup | None) -> Markup:
@@ -274,7 +217,7 @@ def _tables(table: SpeedupTable) -> Iterable[Markup]:
         for line in (setting(rows), *conditions(rows)):
             yield element("p", f"{line}.", class_="quiet")
         shown = [c for c in _COLUMNS if c.there is None or any(map(c.there, rows))]
-        yield _grid([column.header for column in shown], _body(rows, shown))
+        yield grid([column.header for column in shown], _body(rows, shown))
         lines = [element("li", line) for line in floors_of(table, key)]
         if lines:
             yield element("details", element("summary", "Noise floors"), element("ul", *lines))
@@ -287,14 +230,14 @@ def _body(rows: Sequence[Speedup], shown: Sequence[_Column]) -> Iterable[Markup]
             "tr", element("th", clean(model), scope="colgroup", colspan=span), class_="model"
         )
         for row in of_model:
-            yield _row(*(column.cell(row) for column in shown))
+            yield row_of(*(column.cell(row) for column in shown))
             if row.verdict is Verdict.INVALID:
                 yield element("tr", element("td", clean(row.reason), colspan=span), class_="why")
 
 
 def _published(rows: Sequence[Speedup]) -> Iterable[Markup]:
     body = [
-        _row(
+        row_of(
             place_in_full(row.device, row.isa),
             row.model,
             row.scheme,
@@ -322,14 +265,14 @@ def _published(rows: Sequence[Speedup]) -> Iterable[Markup]:
             "Hardware",
             "Source",
         )
-        yield _grid(header, body)
+        yield grid(header, body)
         yield element("p", published.METHOD)
 
 
 def _sweeps(table: SpeedupTable) -> Iterable[Markup]:
     for sweep in table.sweeps:
         yield element("h3", sweeps.title(sweep))
-        yield _grid(sweeps.header(sweep), (_row(*cells) for cells in sweeps.cells(sweep)))
+        yield grid(sweeps.header(sweep), (row_of(*cells) for cells in sweeps.cells(sweep)))
         lines = [element("li", line) for line in sweeps.problems(sweep)]
         if lines:
             yield element("ul", *lines)
@@ -348,7 +291,7 @@ def _findings(table: SpeedupTable) -> Iterable[Markup]:
         for each in explanations(table)
     ]
     if body:
-        yield _grid(("Code", "Comparisons", "What was seen", "Remedy"), body)
+        yield grid(("Code", "Comparisons", "What was seen", "Remedy"), body)
 
 
 def _failures(table: SpeedupTable) -> Iterable[Markup]:
@@ -369,44 +312,31 @@ def _weights(table: SpeedupTable) -> Markup:
 # -- charts ---------------------------------------------------------------------------------------
 
 
-def _charts(table: SpeedupTable, background: Background | None) -> Iterable[_Part]:
+def _charts(table: SpeedupTable, background: Background | None) -> Iterable[Part]:
     if not charts.available():
         missing = f"No charts: install the extra and make the report again, {charts.EXTRA}"
         if table.rows:
-            yield _Part("charts", "Charts", element("p", missing))
+            yield Part("charts", "Charts", element("p", missing))
         return
-    drawn = charts.drawings(table, background, MOST_DRAWN)
+    drawn = charts.drawings(table, background, charts.MOST_DRAWN)
     measured = len(measured_sections(table))
     for kind, (title, caption) in _CHARTS.items():
         own = [drawing for drawing in drawn if drawing.kind == kind]
         shown = [
-            _figure(drawing, title, unfolded=number == 0 or len(own) <= _UNFOLDED)
+            figure(drawing, title, unfolded=number == 0 or len(own) <= _UNFOLDED)
             for number, drawing in enumerate(own)
         ]
         if shown:
-            if any(each.label for each in own) and measured > MOST_DRAWN:
+            if any(each.label for each in own) and measured > charts.MOST_DRAWN:
                 shown.append(element("p", _rest(measured, table.run_id)))
-            yield _Part(kind, title, join([element("p", caption, class_="quiet"), *shown]))
+            yield Part(kind, title, join([element("p", caption, class_="quiet"), *shown]))
 
 
 def _rest(measured: int, run_id: str) -> str:
     return (
-        f"Drawn for {MOST_DRAWN} of {measured} devices and settings; all of them: "
+        f"Drawn for {charts.MOST_DRAWN} of {measured} devices and settings; all of them: "
         f"orchestrate report {clean(run_id)} --charts DIR."
     )
-
-
-def _figure(drawing: Drawing, title: str, *, unfolded: bool) -> Markup:
-    try:
-        chart = inline(charts.to_svg(drawing), f"{title} {drawing.label}")
-    except OrchestrateError as exc:
-        return element("p", f"{exc}.")
-    figure = element("figure", element("div", chart, class_="scroll", tabindex="0"))
-    if not drawing.label:
-        return figure
-    summary = element("summary", drawing.label)
-    state = {"open": ""} if unfolded else {}
-    return element("details", summary, figure, **state)
 
 
 # -- devices and the way back ---------------------------------------------------------------------
@@ -417,13 +347,13 @@ def _devices(background: Background) -> Iterable[Markup]:
     if not known:
         return
     rows = [
-        _row(
+        row_of(
             element("th", label, scope="row"),
             *(facts.get(label, figures.NONE) for facts in known.values()),
         )
         for label in dict.fromkeys(label for facts in known.values() for label in facts)
     ]
-    yield _grid(("", *map(clean, known)), rows)
+    yield grid(("", *map(clean, known)), rows)
 
 
 def _repeat(background: Background) -> Iterable[Markup]:
@@ -435,10 +365,10 @@ def _repeat(background: Background) -> Iterable[Markup]:
         yield preformatted(line)
         yield element("p", repeat.caveat(manifest), class_="quiet")
     yield element("h3", "Model files")
-    yield _grid(
+    yield grid(
         ("Model", "Scheme", "MB", "Weights", "SHA-256"),
         (
-            _row(
+            row_of(
                 each.variant.model,
                 each.variant.scheme,
                 _number(figures.number(each.size_bytes / 1e6)),
@@ -450,10 +380,10 @@ def _repeat(background: Background) -> Iterable[Markup]:
     )
     if manifest.binaries:
         yield element("h3", "Binaries")
-        yield _grid(
+        yield grid(
             ("Device", "Source", "Pinned", "SHA-256"),
             (
-                _row(
+                row_of(
                     each.device,
                     clean(each.source),
                     "yes" if each.pinned else "no",

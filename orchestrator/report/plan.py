@@ -35,8 +35,8 @@ def describe_plan(plan: Plan, sizes: Mapping[Variant, int], *, width: int, color
 def _row(plan: Plan, device: DevicePlan, sizes: Mapping[Variant, int]) -> tuple[str, ...]:
     timing = [t for t in device.trials if t.kind is TrialKind.TIMING]
     fewest_timing = sum(t.block < plan.min_blocks for t in timing)
-    fewest = len(device.memory) + fewest_timing
-    turns = len(device.memory) + fewest_timing / plan.at_once
+    fewest = len(device.beside) + fewest_timing
+    turns = len(device.beside) + fewest_timing / plan.at_once
     seconds = plan.settings.warmup.seconds + plan.settings.steady.seconds
     variants = {trial.variant for trial in device.trials}
     known = sum(sizes.get(variant, 0) for variant in variants)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from orchestrator.measurement import Invocations, Memory
+from orchestrator.measurement import Invocations, Memory, Operator
 
 #: The tool's memory "MB" are KiB / 1024; its file size "MB" are bytes / 10⁶.
 MIB = 1024 * 1024
@@ -83,6 +83,7 @@ class BenchmarkLog:
     warnings: tuple[str, ...] = ()
     errors: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
+    operators: tuple[Operator, ...] = ()
 
     @property
     def warmup(self) -> Invocations | None:
@@ -170,6 +171,14 @@ _DELEGATE = re.compile(
 )
 _TOOK_NOTHING = re.compile(r"Though XNNPACK delegate is .*will not be executed.*")
 
+#: The operator profile: of the regular runs, and in it the table by kind of operator.
+_PROFILE = "Operator-wise Profiling Info for Regular Benchmark Runs"
+_BY_KIND = re.compile(r"=+ Summary by node type =+")
+_OPERATOR = re.compile(
+    rf"(?P<kind>[^\t]+)\t *(?P<count>{_VALUE})\t *(?P<ms>{_VALUE})\t *{_VALUE}%\t *{_VALUE}%"
+    rf"\t *{_VALUE}\t *{_VALUE}"
+)
+
 _STATUS_FIELDS = {
     "VmRSS": "rss_bytes",
     "RssAnnon": "anonymous_bytes",
@@ -196,6 +205,9 @@ class _Scan:
         self.warnings: list[str] = []
         self.errors: list[str] = []
         self.problems: list[str] = []
+        self.operators: list[Operator] = []
+        #: None outside of the profile, then whether the table by kind has begun.
+        self._by_kind: bool | None = None
 
     def line(self, place: str, line: str) -> None:
         matched = _LEVEL.fullmatch(line)
@@ -204,11 +216,30 @@ class _Scan:
             self.errors.append(text)
         elif level in ("WARN", "WARNING"):
             self.warnings.append(text)
+        if text.startswith(_PROFILE):
+            self._by_kind = False
+        if self._by_kind is not None and self._profile(place, text):
+            return
         for start, pattern, take in _FIGURES:
             if text.startswith(start):
                 self._figure(place, text, pattern, take)
                 return
         self._remark(text)
+
+    def _profile(self, place: str, text: str) -> bool:
+        """Whether the line is of the table by kind. That ends at the first one that has no tab."""
+        if _BY_KIND.fullmatch(text):
+            self._by_kind = True
+        elif self._by_kind and "\t" in text:
+            if not text.startswith("[Node type]"):
+                self._figure(place, text, _OPERATOR, _Scan._operator)
+        elif self._by_kind:
+            self._by_kind = None
+        return bool(self._by_kind)
+
+    def _operator(self, matched: re.Match[str]) -> None:
+        kind, count, ms = matched.groups()
+        self.operators.append(Operator(kind.strip(), _count_of(count), round(_number(ms) * 1e3, 3)))
 
     def _figure(
         self,
@@ -298,6 +329,7 @@ class _Scan:
             warnings=tuple(self.warnings),
             errors=tuple(self.errors),
             problems=tuple(self.problems),
+            operators=tuple(self.operators),
             **self.found,
         )
 

@@ -86,6 +86,8 @@ def _flags(trial: Trial, settings: RunSettings, files: Files) -> list[str]:
     ]
     if trial.kind is TrialKind.MEMORY:
         flags.append("--report_peak_memory_footprint=true")
+    if trial.kind is TrialKind.PROFILE:
+        flags.append("--enable_op_profiling=true")
     return flags
 
 
@@ -136,9 +138,19 @@ def _missing(log: BenchmarkLog, trial: Trial) -> str | None:
         )
     if log.steady is None or log.steady.count == 0:
         return "no inference ran in the steady phase: its line 'count=…' on stdout says 0"
+    return _missing_of_kind(log, trial) or _contradiction(log)
+
+
+def _missing_of_kind(log: BenchmarkLog, trial: Trial) -> str | None:
+    """What a memory or profile trial must tell, and this one does not."""
     if trial.kind is TrialKind.MEMORY and log.memory is None:
         return "a memory trial, but stdout has no line 'Memory footprint delta …: init=…'"
-    return _contradiction(log)
+    if trial.kind is TrialKind.PROFILE and not log.operators:
+        return (
+            "a profile trial, but stdout has no operators under 'Operator-wise Profiling Info for "
+            "Regular Benchmark Runs'; this build of the tool may have no profiler"
+        )
+    return None
 
 
 def _contradiction(log: BenchmarkLog) -> str | None:
@@ -188,6 +200,7 @@ def _measurement(log: BenchmarkLog, files: Files) -> tuple[Measurement, tuple[Fi
         memory=memory,
         model_size_bytes=log.model_size_bytes,
         delegation=_delegation(log),
+        operators=log.operators,
         runtime_name="benchmark_model",
         # the tool has no version: its bytes are the only name it has
         runtime_version=(files.benchmark_model_sha256 or "")[:12] or None,

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from orchestrator.measurement import Invocations, Memory, Outcome
+from orchestrator.measurement import Invocations, Memory, Operator, Outcome
 from orchestrator.plan import RunSettings, Trial, TrialKind
 from orchestrator.runners import judgement
 from orchestrator.runners.base import Evidence, Files, Reading
@@ -152,6 +152,20 @@ def memory_of(data: Mapping[str, Any]) -> Memory:
     if not start <= init <= end:
         raise NonsenseError(f"the peak of memory shrinks: {start}, {init}, {end} bytes")
     return Memory(init_bytes=init - start, overall_bytes=end - start, peak_bytes=end)
+
+
+def operators_of(data: Mapping[str, Any]) -> tuple[Operator, ...]:
+    """What the child's profiler found: ``[kind, how many an inference, µs an inference]`` each."""
+    values = data.get("operators")
+    if not isinstance(values, list) or not values:
+        raise NonsenseError("a profile trial, and operators is not a list of them")
+    found = []
+    for each in values:
+        if not isinstance(each, list) or len(each) != 3 or not isinstance(each[0], str):
+            raise NonsenseError(f"operators has {str(each)[:40]!r} where an operator belongs")
+        kind, count, us = each
+        found.append(Operator(kind, _checked("operators", count), _checked("operators", us)))
+    return tuple(found)
 
 
 def times_of(data: Mapping[str, Any], name: str) -> list[float]:

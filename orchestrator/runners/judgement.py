@@ -232,7 +232,7 @@ def _truncated(asked: PhaseSettings, steady: Invocations) -> Finding | None:
 
 def _short_warmup(trial: Trial, warmup: Invocations | None) -> Finding | None:
     count = 0 if warmup is None else warmup.count
-    if trial.kind is TrialKind.MEMORY or count >= MIN_WARMUP_COUNT:
+    if trial.kind is not TrialKind.TIMING or count >= MIN_WARMUP_COUNT:
         return None
     return Finding(
         "short_warmup",
@@ -242,7 +242,7 @@ def _short_warmup(trial: Trial, warmup: Invocations | None) -> Finding | None:
 
 
 def _drift(trial: Trial, ratio: float | None) -> Finding | None:
-    if trial.kind is TrialKind.MEMORY or ratio is None or abs(ratio - 1) <= DRIFT_SHARE:
+    if trial.kind is not TrialKind.TIMING or ratio is None or abs(ratio - 1) <= DRIFT_SHARE:
         return None
     return Finding(
         "drift",

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.measurement import Delegation, Invocations, Measurement, Outcome
+from orchestrator.measurement import Delegation, Invocations, Measurement, Operator, Outcome
 from orchestrator.plan import RunSettings, Trial
 from orchestrator.runners import judgement
 from orchestrator.runners.base import Evidence, Files, Reading
@@ -30,12 +30,13 @@ class Own:
     """What one runner's child tells beside what all of them tell.
 
     ``ran``: what, as asked for, as it ran. ``xnnpack_seen``: whether the runtime said that it
-    created the delegate.
+    created the delegate. ``operators`` are those of a profile trial.
     """
 
     ran: Sequence[tuple[str, object, object]]
     delegation: Delegation | None = None
     xnnpack_seen: bool = False
+    operators: tuple[Operator, ...] = ()
 
 
 def read_child(
@@ -86,6 +87,7 @@ def _reading(
         runtime_name=runtime,
         runtime_version=None if version is None else string(data, "runtime_version"),
         steady_window_s=window_of(data),
+        operators=own.operators,
     )
     applied = judgement.Applied(
         size_matches=size_bytes == files.model_size_bytes,

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.errors import UsageError
-from orchestrator.plan import RunSettings, Trial
+from orchestrator.plan import RunSettings, Trial, TrialKind
 from orchestrator.runners import judgement
 from orchestrator.runners.base import Command, Evidence, Files, Reading
-from orchestrator.runners.child_output import common_arguments, string
+from orchestrator.runners.child_output import common_arguments, operators_of, string
 from orchestrator.runners.python_child import Own, read_child
 
 ENGINES = ("default", "x86", "fbgemm", "qnnpack", "onednn")
@@ -44,6 +44,7 @@ class TorchRunner:
         own = ["--engine", asked.engine, "--processor", asked.processor]
         if files.input_shape is not None:
             own += ["--input", "x".join(map(str, files.input_shape[1:]))]
+        own += ["--profile"] if trial.kind is TrialKind.PROFILE else []
         argv = (files.python, "{agent}", self.name, *own, *common_arguments(trial, settings, files))
         return Command(argv=argv, blobs=(files.model_sha256,))
 
@@ -51,7 +52,12 @@ class TorchRunner:
         self, trial: Trial, settings: RunSettings, files: Files, evidence: Evidence
     ) -> Reading:
         """What the evidence means. Never raises on the child's output."""
-        return read_child(trial, settings, files, evidence, lambda data: Own(_ran(trial, data)))
+
+        def own(data: Mapping[str, Any]) -> Own:
+            profiled = trial.kind is TrialKind.PROFILE
+            return Own(_ran(trial, data), operators=operators_of(data) if profiled else ())
+
+        return read_child(trial, settings, files, evidence, own)
 
 
 def _ran(trial: Trial, data: Mapping[str, Any]) -> list[tuple[str, object, object]]:

@@ -11,8 +11,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from orchestrator.analysis import analyse
+from orchestrator.analysis.explain import explain
+from orchestrator.published import publications
 from orchestrator.report import charts, render
+from orchestrator.report.explain import render as render_explanation
 from tests import pages
+from tests.factorial_runs import factorial
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Dialog
@@ -60,7 +64,8 @@ _CONTRAST = """() => {
   const paper = light(getComputedStyle(document.body).backgroundColor);
   const worst = {};
   for (const node of document.querySelectorAll("h1,h2,p,td,th,summary,.verdict,a,svg text")) {
-    if (node.closest("#heat-map svg")) continue;  // its cells bring their own background
+    // cells of a map bring their own background
+    if (node.closest("#heat-map svg, #flips svg")) continue;
     const style = getComputedStyle(node);
     const colour = node.tagName === "text" ? style.fill : style.color;
     const ink = light(colour);
@@ -95,6 +100,35 @@ def test_the_page_reads_well(
     assert whole <= window == size[0]
     assert page.locator("svg").count() == 1 + 9 * 5
     for chart in page.locator("svg").all()[:7]:
+        box = chart.bounding_box()
+        assert box is not None and box["width"] > 100 and box["height"] > 100
+    paper, unreadable = page.evaluate(_CONTRAST)
+    assert (paper > 0.5) == (scheme == "light")
+    assert unreadable == {}
+    context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [(1400, 900), (390, 844)], ids=["wide", "phone"])
+def test_an_explanation_reads_well(
+    browser: Browser, tmp_path: Path, scheme: Any, size: tuple[int, int]
+) -> None:
+    record = factorial()
+    found = explain(record, analyse(record, publications()))
+    path = tmp_path / "explain.html"
+    path.write_text(render_explanation(found, "html"), encoding="utf-8")
+    context = browser.new_context(
+        viewport={"width": size[0], "height": size[1]}, color_scheme=scheme, offline=True
+    )
+    page = context.new_page()
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.goto(path.as_uri())
+    assert said == []
+    whole, window = page.evaluate(_OVERFLOW)
+    assert whole <= window == size[0]
+    assert page.locator("svg").count() == 3
+    for chart in page.locator("svg").all():
         box = chart.bounding_box()
         assert box is not None and box["width"] > 100 and box["height"] > 100
     paper, unreadable = page.evaluate(_CONTRAST)

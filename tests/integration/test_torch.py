@@ -14,7 +14,7 @@ import pytest
 from orchestrator.config import Suite
 from orchestrator.errors import UsageError
 from orchestrator.measurement import Outcome
-from orchestrator.plan import Trial, Variant
+from orchestrator.plan import Trial, TrialKind, Variant
 from orchestrator.runners.base import Evidence, Reading
 from orchestrator.runners.registry import runner_named
 from orchestrator.zoo import (
@@ -227,3 +227,28 @@ def test_a_data_set_and_the_other_calibrations(tmp_path: Path) -> None:
     assert [made[0] for made in files.values()] == ["MinMaxObserver", "PercentileObserver"]
     assert all(made[1] == {"quantized::conv2d_relu": 26} for made in files.values())
     assert files["max"][2] != files["percentile"][2]
+
+
+def test_a_profile_trial_names_the_operators(tmp_path: Path) -> None:
+    import torch  # noqa: PLC0415  # as above: only where it is installed
+
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU()).eval()
+    path = tmp_path / "small.pt"
+    torch.jit.freeze(torch.jit.script(network)).save(str(path))
+    trial = a_trial(kind=TrialKind.PROFILE)
+    files = replace(
+        cases.files(size=path.stat().st_size, python=sys.executable, binary=None),
+        input_shape=(1, 3, 32, 32),
+    )
+    command = RUNNER.command(trial, cases.SHORT, files)
+    argv = (sys.executable, "-m", "agents.torch_child", *command.argv[3:])
+    evidence = cases.run_command(
+        replace(command, argv=argv), {f"{{blob:{cases.MODEL_SHA}}}": str(path)}
+    )
+    reading = RUNNER.read(trial, cases.SHORT, files, evidence)
+    assert reading.measurement is not None, f"{reading.reason}\n{evidence.stderr}"
+    found = {operator.kind: operator for operator in reading.measurement.operators}
+    convolutions = [o for kind, o in found.items() if "conv" in kind]
+    assert convolutions and all(o.us > 0 for o in convolutions)
+    assert {o.count for o in convolutions} == {1.0}, "of one inference, not of all of them"
+    assert reading.measurement.steady.count == 12, "which were timed without the profiler"

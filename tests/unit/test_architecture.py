@@ -24,7 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "plan": {"config", "errors", "isa"},
     "runners": {"plan", "isa", "measurement", "errors"},
     "runs": {"runners", "plan", "measurement", "errors"},
-    "analysis": {"runs", "plan", "measurement", "errors"},
+    "analysis": {"runs", "plan", "measurement", "errors", "isa"},
     "imports": {"runs", "runners", "plan", "measurement", "errors"},
     "published": {"analysis"},
     "schedule": {"runs", "plan", "measurement"},
@@ -72,11 +72,11 @@ FENCES: dict[str, tuple[str, ...]] = {
     "torch": ("orchestrator/zoo", "agents/torch_child.py"),
     "torchvision": ("orchestrator/zoo",),
     "PIL": ("orchestrator/zoo",),  # comes with torchvision
-    "numpy": ("orchestrator/zoo", "agents/litert.py"),
+    "numpy": ("orchestrator/zoo", "agents/litert.py", "orchestrator/analysis/variation.py"),
     "scipy": ("orchestrator/analysis",),
     "pandas": ("orchestrator/analysis", "orchestrator/report"),
     "vl_convert": ("orchestrator/report/charts.py",),
-    "altair": ("orchestrator/report/drawings.py",),
+    "altair": ("orchestrator/report/drawings.py", "orchestrator/report/explain/drawings.py"),
     "rich": ("orchestrator/console.py", "orchestrator/report"),
 }
 

@@ -258,3 +258,23 @@ def test_a_size_agrees_with_what_the_tool_prints_of_it(size_bytes: int) -> None:
     log = parse_benchmark_log(f"The input model file size (MB): {stream(size_bytes / 1e6)}")
     assert log.size_agrees(size_bytes)
     assert not log.size_agrees(size_bytes * 2)
+
+
+def test_the_operators_of_a_profile_are_those_of_the_regular_runs_by_kind() -> None:
+    log = parse_benchmark_log(*cases.log_text("recorded/opprof_fp32"))
+    assert log.problems == ()
+    assert [(o.kind, o.count, o.us) for o in log.operators[:3]] == [
+        ("Fully Connected (NC, F32) GEMM", 14, 9052.0),
+        ("Convolution (NHWC, F32) DWConv", 13, 1001.0),
+        ("Convolution (NHWC, F32) IGEMM", 1, 279.0),
+    ]
+    assert len(log.operators) == 9, "initialisation's are not among them"
+    assert log.steady is not None and log.steady.mean_us is not None
+    assert sum(o.us for o in log.operators) == pytest.approx(log.steady.mean_us, rel=0.02)
+
+
+def test_an_operator_that_cannot_be_read_is_a_problem_with_its_place() -> None:
+    stdout, stderr = cases.log_text("recorded/opprof_fp32")
+    log = parse_benchmark_log(stdout.replace("     9.052", "       nan"), stderr)
+    assert len(log.problems) == 1 and "nan" in log.problems[0]
+    assert len(log.operators) == 8

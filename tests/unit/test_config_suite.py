@@ -134,7 +134,7 @@ def test_an_unknown_name_lists_what_there_is(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no suite is called `quik`; did you mean `quick`"):
         load("quik")
     written(tmp_path / "suites", SMALL)
-    with pytest.raises(UsageError, match="there are: mine, "):
+    with pytest.raises(UsageError, match=r"there are: .*\bmine, "):
         load("zzz", tmp_path)
     with pytest.raises(ConfigError, match="there is no such file"):
         load(str(tmp_path / "quick.yaml"))

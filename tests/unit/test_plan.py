@@ -165,3 +165,16 @@ def test_a_line_of_before_engines_is_read_with_their_defaults() -> None:
         "threads": 1, "batch": 1, "isa": "native",
     }  # fmt: skip
     assert trial_from_event(line).factors == Factors("litert", "any", "xnnpack", 1, 1, "native")
+
+
+def test_profiles_have_trials_of_their_own_where_the_runner_has_a_profiler() -> None:
+    asked = suite(protocol={"blocks": "6:9", "profile": {"trials": 1}})
+    with pytest.raises(UsageError, match="runner litert have no profiler"):
+        make_plan([device()], asked, seed=7)
+    made = make_plan([device(benchmark_model="/opt/benchmark_model")], asked, seed=7)
+    (part,) = made.devices
+    assert [t.kind for t in part.trials[:16]] == [TrialKind.MEMORY] * 8 + [TrialKind.PROFILE] * 8
+    assert all(t.block == -1 and ".profile." in t.trial_id for t in part.profile)
+    assert trial_from_event(part.profile[0].to_json()) == part.profile[0]
+    plain = make_plan([device(benchmark_model="/opt/benchmark_model")], suite(), seed=7)
+    assert set(ids(made)) - set(ids(plain)) == {t.trial_id for t in part.profile}

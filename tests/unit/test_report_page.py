@@ -15,7 +15,7 @@ import pytest
 
 from orchestrator.analysis import SpeedupTable, analyse
 from orchestrator.errors import OrchestrateError
-from orchestrator.report import charts, html, render, repeat, write_charts
+from orchestrator.report import charts, render, repeat, write_charts
 from orchestrator.report.inline_svg import inline
 from orchestrator.report.markup import Markup, element, join
 from tests import pages
@@ -221,7 +221,7 @@ def test_an_empty_table_is_a_page() -> None:
 def test_charts_of_a_large_fleet_are_bounded_and_the_page_says_so(
     table: SpeedupTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(html, "MOST_DRAWN", 1)
+    monkeypatch.setattr(charts, "MOST_DRAWN", 1)
     page = Page(render(table, "html"))
     assert [tag for tag, _ in page.elements].count("svg") == 1 + 4  # no curves without logs
     assert "Drawn for 1 of 2 devices and settings; all of them: orchestrate report" in page.text

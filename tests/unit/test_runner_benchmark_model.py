@@ -367,3 +367,16 @@ def test_runners_are_found_by_name() -> None:
     assert runner_named("litert").name == "litert"
     with pytest.raises(UsageError, match="benchmark_model, litert"):
         runner_named("auto")
+
+
+def test_a_profile_trial_asks_for_operators_and_fails_without_them() -> None:
+    trial = cases.a_trial(kind=TrialKind.PROFILE)
+    argv = RUNNER.command(trial, cases.SETTINGS, cases.files()).argv
+    assert "--enable_op_profiling=true" in argv and "--num_runs=30" in argv
+    asked = cases.evidence(*cases.log_text("recorded/opprof_fp32"))
+    profiled = RUNNER.read(trial, cases.SETTINGS, cases.files(), asked)
+    assert profiled.measurement is not None and len(profiled.measurement.operators) == 9
+    plain = cases.evidence(*cases.log_text("recorded/default_fp32"))
+    reading = RUNNER.read(trial, cases.SETTINGS, cases.files(), plain)
+    assert reading.outcome is Outcome.FAILED
+    assert reading.reason is not None and "may have no profiler" in reading.reason

@@ -124,3 +124,25 @@ def test_what_this_torch_cannot_load_is_incompatible() -> None:
     assert child.kind_of("Unknown builtin op: torchvision::nms") == "incompatible"
     reading = refused("incompatible", "this build of torch has no quantized engine qnnpack")
     assert reading.outcome is Outcome.INCOMPATIBLE and "qnnpack" in (reading.reason or "")
+
+
+def test_a_profile_trial_tells_its_operators() -> None:
+    trial = a_trial(kind=TrialKind.PROFILE)
+    argv = RUNNER.command(trial, cases.SETTINGS, cases.files()).argv
+    assert child._parser().parse_args(argv[3:]).profile
+    told = [["aten::mkldnn_convolution", 20.0, 1500.5], ["aten::relu", 3.0, 20]]
+    reading = read(said(result(operators=told)), trial)
+    assert reading.measurement is not None
+    assert [(o.kind, o.count, o.us) for o in reading.measurement.operators] == [
+        ("aten::mkldnn_convolution", 20.0, 1500.5),
+        ("aten::relu", 3.0, 20.0),
+    ]
+    untold = read(said(result(operators=told)))
+    assert untold.measurement is not None and untold.measurement.operators == ()
+
+
+@pytest.mark.parametrize("told", [None, [], {}, [[1, 2, 3]], [["a", 1]], [["a", 1.0, -2.0]]])
+def test_operators_that_are_none_fail_a_profile_trial(told: object) -> None:
+    reading = read(said(result(operators=told)), a_trial(kind=TrialKind.PROFILE))
+    assert reading.outcome is Outcome.FAILED
+    assert reading.reason is not None and "operators" in reading.reason

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from orchestrator.measurement import Invocations, Measurement, Outcome
-from orchestrator.plan import DevicePlan, Plan, Trial, make_plan
+from orchestrator.plan import DevicePlan, Plan, Trial, TrialKind, make_plan
 from orchestrator.runs.records import TrialRecord
 from orchestrator.schedule import Schedule
 from tests.unit.test_plan import device, suite
@@ -122,3 +122,17 @@ def test_what_is_left_counts_down_to_nothing() -> None:
     assert schedule.remaining() == 8 + 2 * 6 * 5
     drain(schedule)
     assert schedule.remaining() == 0
+
+
+def test_what_cannot_be_profiled_is_timed_all_the_same() -> None:
+    binary = device(benchmark_model="/opt/benchmark_model")
+    asked = suite(models=["resnet50"], protocol={"blocks": "6:9", "profile": {"trials": 2}})
+    made = make_plan([binary], asked, seed=1)
+    schedule = Schedule(made, made.devices[0], never)
+    first = schedule.next_trials()
+    assert {t.kind for t in first} == {TrialKind.MEMORY, TrialKind.PROFILE}
+    for trial in first:
+        failed = trial.kind is TrialKind.PROFILE
+        schedule.finish(record(trial, Outcome.FAILED if failed else Outcome.OK))
+    assert sum(t.kind is TrialKind.TIMING for t in drain(schedule)) == 9 * 5
+    assert schedule.complete

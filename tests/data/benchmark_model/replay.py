@@ -20,6 +20,7 @@ KNOWN = (
     "max_secs",
     "use_xnnpack",
     "report_peak_memory_footprint",
+    "enable_op_profiling",
 )
 
 

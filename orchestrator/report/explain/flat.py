@@ -1,0 +1,91 @@
+"""An explanation for programs: every figure, and the sentences made of them."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict
+from enum import Enum
+from typing import Any
+
+from orchestrator.analysis.agreement import Agreement
+from orchestrator.analysis.attribution import Effect
+from orchestrator.analysis.cells import levels_of
+from orchestrator.analysis.explain import Explanation
+from orchestrator.analysis.table import Speedup
+from orchestrator.report.explain.parts import METHOD, parts
+from orchestrator.report.notes import place_in_full
+
+#: Version of the shape. 1: the first.
+JSON_FORMAT = 1
+
+
+def to_json(found: Explanation) -> str:
+    """All there is, ASCII only. Comparisons have their levels and figures; the rest of them is in
+    speedup.json."""
+    document = {
+        "format": JSON_FORMAT,
+        "run_id": found.run_id,
+        "baseline": found.baseline,
+        "method": METHOD,
+        "factors": found.factors,
+        "sentences": {part.name: part.sentences for part in parts(found)},
+        "flips": [
+            {
+                "model": flip.model,
+                "scheme": flip.scheme,
+                "slower": [*map(_row, flip.slower)],
+                "faster": [*map(_row, flip.faster)],
+                "switches": [
+                    {"factor": s.factor, "slower": _row(s.slower), "faster": _row(s.faster)}
+                    for s in flip.switches
+                ],
+            }
+            for flip in found.flips
+        ],
+        "effects": [*map(_effect, found.effects)],
+        "interactions": [*map(_effect, found.interactions)],
+        "variations": [asdict(each) for each in found.variations],
+        "published": [*map(_agreement, found.agreements)],
+        "operators": [
+            {**_row(each.row), "changes": [asdict(change) for change in each.changes]}
+            for each in found.profiles
+        ],
+        "left_out": [{**_row(gap.cell.row), "why": gap.why} for gap in found.gaps],
+    }
+    return json.dumps(_jsonable(document), indent=1, allow_nan=False) + "\n"
+
+
+def _row(row: Speedup) -> dict[str, Any]:
+    return {
+        "device": row.device,
+        "place": place_in_full(row.device, row.isa),
+        **levels_of(row),
+        "runtime_version": row.runtime_version,
+        "speedup": row.speedup,
+        "ci_low": row.ci_low,
+        "ci_high": row.ci_high,
+        "verdict": row.verdict,
+    }
+
+
+def _effect(each: Effect) -> dict[str, Any]:
+    return {**asdict(each), "certain": each.certain}
+
+
+def _agreement(each: Agreement) -> dict[str, Any]:
+    models = [
+        {**_row(beside.row), "published": asdict(beside.figure), "ratio": beside.ratio}
+        for beside in each.models
+    ]
+    return {**asdict(each), "models": models, "ratio": each.ratio, "within": each.within}
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _jsonable(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_jsonable(each) for each in value]
+    if isinstance(value, float):
+        return float(f"{value:.6g}") if math.isfinite(value) else None
+    return value.value if isinstance(value, Enum) else value

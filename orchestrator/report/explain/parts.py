@@ -1,0 +1,218 @@
+"""An explanation as parts, each of sentences and a table: what every format shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from orchestrator.analysis.attribution import Effect
+from orchestrator.analysis.explain import Explanation
+from orchestrator.analysis.flips import Switch
+from orchestrator.analysis.table import Speedup
+from orchestrator.analysis.variation import Variation
+from orchestrator.printable import printable
+from orchestrator.report import figures
+from orchestrator.report.clean import clean
+from orchestrator.report.explain import words
+from orchestrator.report.notes import SIGNS
+
+#: Of one model and scheme, the widest apart; json has all of them.
+_MOST_SWITCHES = 6
+
+TITLE = "What moves the speed-up"
+
+METHOD = (
+    "Effect: how a level multiplies the speed-up against the reference level, the mean over all "
+    "pairs of comparisons that differ in that factor alone. Its replicates are blocks: "
+    "Hodges-Lehmann estimate and exact signed-rank 95 % interval of the sums over blocks, so that "
+    "no cell need be as noisy as another. It says how well the effect is known on these models "
+    "and this machine, not what others would show. Certain: the interval excludes 1, and Holm's "
+    "correction over all effects, or all interactions, of the run is passed at 5 %. Share of "
+    "variation: sums of squares of type II over the means of comparisons; the noise is that of a "
+    "single block. A sign flips only between the verdicts faster and slower."
+)
+
+OPERATORS = (
+    "Times are of one inference, all operators of a kind together, from profiling trials of their "
+    "own: profiling takes time itself, and there is no interval. Kinds are named as the "
+    "runner's profiler does, without their number formats, so that they can be matched."
+)
+
+
+@dataclass(frozen=True)
+class Table:
+    """The last ``wrapped`` columns hold sentences, the others figures and names."""
+
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    wrapped: int
+
+
+@dataclass(frozen=True)
+class Part:
+    """``sentences`` may hold anything a device says, made printable; ``name`` is ours."""
+
+    name: str
+    title: str
+    sentences: tuple[str, ...] = ()
+    table: Table | None = None
+
+
+def parts(found: Explanation) -> tuple[Part, ...]:
+    """Those that have something to say, and how to read them; of a run in which nothing varied,
+    that, and the published figures."""
+    some: tuple[Part, ...]
+    if not found.factorial:
+        some = (Part("nothing", "Nothing varied", (words.NOTHING,)), _published(found))
+    else:
+        some = (
+            _flips(found),
+            _effects(found),
+            _interactions(found),
+            _variation(found),
+            _published(found),
+        )
+    some = (*some, _operators(found))
+    gaps = Part("gaps", "Left out", _cleaned(words.gap_sentences(found)))
+    told = [part for part in (*some, gaps) if part.sentences or part.table]
+    return (*told, Part("reading", "How to read this", (METHOD,)))
+
+
+def _cleaned(sentences: Iterable[str]) -> tuple[str, ...]:
+    return tuple(map(printable, sentences))
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]], wrapped: int = 1) -> Table | None:
+    cells = tuple(tuple(map(clean, row)) for row in rows)
+    return Table(tuple(map(clean, header)), cells, wrapped) if cells else None
+
+
+def _flips(found: Explanation) -> Part:
+    switches = [each for flip in found.flips for each in flip.switches[:_MOST_SWITCHES]]
+    return Part(
+        "flips",
+        "What flips the sign",
+        _cleaned(words.flip_sentences(found)),
+        _table(
+            ("slower", "faster", "model and scheme", "what switches, slower → faster"),
+            (_switch(each, found) for each in switches),
+            wrapped=2,
+        ),
+    )
+
+
+def _switch(each: Switch, found: Explanation) -> Sequence[str]:
+    low, high = each.slower, each.faster
+    return (
+        _signed(low),
+        _signed(high),
+        f"{low.model} {low.scheme}",
+        f"{words.under(each.factor, low)} → {words.under(each.factor, high)}"
+        f"{words.beside(each.factor, low, found)}",
+    )
+
+
+def _signed(row: Speedup) -> str:
+    return f"{SIGNS[row.verdict]} {figures.speedup(row)}"
+
+
+def _effects(found: Explanation) -> Part:
+    return Part(
+        "effects",
+        "What each factor does to the speed-up",
+        _cleaned(words.effect_sentences(found.effects)),
+        _effect_table(found.effects),
+    )
+
+
+def _interactions(found: Explanation) -> Part:
+    shown = [e for e in found.interactions if e.certain or words.widest(e, found.interactions)]
+    return Part(
+        "interactions",
+        "What works together",
+        _cleaned(words.interaction_sentences(found.interactions)),
+        _effect_table(shown),
+    )
+
+
+def _effect_table(effects: Sequence[Effect]) -> Table | None:
+    header = ("× speed-up", "certain", "pairs", "models", "level instead of reference")
+    return _table(header, map(_effect, effects))
+
+
+def _effect(each: Effect) -> Sequence[str]:
+    return (
+        words.ratio(each.found),
+        "yes" if each.certain else "no",
+        f"{each.sets}" + (f" of {each.sets + each.missing}" if each.missing else ""),
+        each.model or "all",
+        f"{words.levels(each)} instead of {words.references(each)}",
+    )
+
+
+def _variation(found: Explanation) -> Part:
+    """A column a scope: all models, and each."""
+    scopes = list(dict.fromkeys(each.model for each in found.variations))
+    shares: dict[tuple[str, str], dict[str | None, str]] = {}
+    for each in found.variations:
+        for name, share in _shares(each):
+            shares.setdefault((each.device, name), {})[each.model] = share
+    rows = [
+        (device, name, *(own.get(scope, figures.NONE) for scope in scopes))
+        for (device, name), own in shares.items()
+    ]
+    overall = [v for v in found.variations if v.model is None or scopes == [v.model]]
+    return Part(
+        "variation",
+        "How much each factor explains",
+        _cleaned(map(words.variation_sentence, overall)),
+        _table(("device", "share of", *(scope or "all models" for scope in scopes)), rows),
+    )
+
+
+def _shares(each: Variation) -> Iterable[tuple[str, str]]:
+    for term in each.terms:
+        yield words.term(term), words.percent(term.share) if term.known else "not to be told"
+    yield "three factors or more", words.percent(each.rest)
+    if not each.complete:
+        yield "one of several terms", words.percent(each.shared)
+    yield "noise of a block", words.percent(each.noise)
+
+
+def _operators(found: Explanation) -> Part:
+    """Every family of every comparison that was profiled."""
+    rows = [
+        (
+            figures.number(change.baseline_us / 1000),
+            figures.number(change.treatment_us / 1000),
+            change.family,
+            f"{each.row.model} {each.row.scheme}, {words.place(each.row, found)}",
+        )
+        for each in found.profiles
+        for change in each.changes
+    ]
+    sentences = _cleaned(words.profile_sentences(found))
+    header = (found.baseline + ", ms", "quantized, ms", "operators", "model, scheme and setting")
+    note = (OPERATORS,) if rows else ()
+    return Part("operators", "Operator by operator", (*sentences, *note), _table(header, rows, 2))
+
+
+def _published(found: Explanation) -> Part:
+    rows = [
+        (
+            figures.speedup(beside.row),
+            figures.ratio(beside.figure.speedup, beside.figure.low, beside.figure.high),
+            figures.number(beside.ratio),
+            "yes" if beside.within else "no",
+            f"{beside.row.model}, {words.place(beside.row, found)}",
+        )
+        for each in found.agreements
+        for beside in each.models
+    ]
+    header = ("ours", "published", "ratio", "within 15%", "model, and what it ran as")
+    return Part(
+        "published",
+        "Beside the published figures",
+        _cleaned(words.agreement_sentence(each, found) for each in found.agreements),
+        _table(header, rows),
+    )

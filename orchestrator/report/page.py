@@ -1,0 +1,95 @@
+"""A page in one file that loads nothing and runs nothing, and what it is put together of.
+
+Every text goes through ``markup``, which escapes what is not ours, and the page forbids itself
+scripts, addresses and any style but its own.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from importlib.resources import files as resources
+from typing import TYPE_CHECKING
+
+from orchestrator.errors import OrchestrateError
+from orchestrator.report import charts, palette
+from orchestrator.report.clean import clean
+from orchestrator.report.inline_svg import inline
+from orchestrator.report.markup import Markup, element, style
+
+if TYPE_CHECKING:
+    from orchestrator.report.drawings import Drawing
+
+
+@dataclass(frozen=True)
+class Part:
+    """A section of the page; without a body it is left out."""
+
+    name: str
+    title: str
+    body: Markup
+
+
+def page(title: str, run_id: str, lead: Iterable[Markup], some: Iterable[Part]) -> str:
+    """``lead`` and then the parts, with links to them."""
+    css = palette.stylesheet() + resources("orchestrator.report").joinpath("page.css").read_text(
+        encoding="utf-8"
+    )
+    parts = [part for part in some if part.body]
+    links = [element("a", part.title, href=f"#{part.name}") for part in parts]
+    body = element(
+        "body",
+        element("h1", clean(title)),
+        *lead,
+        element("nav", *links),
+        element(
+            "main",
+            *(
+                element("section", element("h2", part.title), part.body, id=part.name)
+                for part in parts
+            ),
+        ),
+    )
+    head = element(
+        "head",
+        element("meta", charset="utf-8"),
+        element("meta", http_equiv="Content-Security-Policy", content=_policy(css)),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("meta", name="referrer", content="no-referrer"),
+        element("title", f"{clean(title)}: {clean(run_id)}"),
+        style(css),
+    )
+    return f"<!DOCTYPE html>\n{element('html', head, body, lang='en')}\n"
+
+
+def _policy(css: str) -> str:
+    digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
+    return f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+
+
+def grid(header: Sequence[str], rows: Iterable[Markup]) -> Markup:
+    """A table that scrolls by itself where it is wider than the page."""
+    head = element("thead", element("tr", *(element("th", name, scope="col") for name in header)))
+    table = element("table", head, element("tbody", *rows))
+    return element("div", table, class_="scroll", tabindex="0")
+
+
+def row_of(*cells: str, **attributes: str) -> Markup:
+    return element("tr", *(c if isinstance(c, Markup) else element("td", c) for c in cells),
+                   **attributes)  # fmt: skip
+
+
+def figure(drawing: Drawing, title: str, *, unfolded: bool = True) -> Markup:
+    """The chart, or why it cannot be drawn; folded under its label where it has one."""
+    try:
+        chart = inline(charts.to_svg(drawing), f"{title} {drawing.label}")
+    except OrchestrateError as exc:
+        return element("p", f"{exc}.")
+    shown = element("figure", element("div", chart, class_="scroll", tabindex="0"))
+    if not drawing.label:
+        return shown
+    summary = element("summary", drawing.label)
+    state = {"open": ""} if unfolded else {}
+    return element("details", summary, shown, **state)
