@@ -45,6 +45,7 @@ from orchestrator.runs.directory import RunDirectory, new_run_id
 from orchestrator.runs.journal import Journal, utc_now
 from orchestrator.runs.manifest import BinaryRecord, Manifest, read_manifest, write_manifest
 from orchestrator.runs.records import ArtifactRecord
+from orchestrator.runtimes import parse_runtime
 from orchestrator.zoo import (
     DEFAULT_OPTIONS,
     BuildOptions,
@@ -137,9 +138,9 @@ class Reached:
 
 
 def build_options(suite: Suite, chosen: BuildOptions) -> BuildOptions:
-    """How the models of a suite are built: as chosen, and so that the runtime it names can load
-    them."""
-    old = suite.runtime == "tflite-runtime"
+    """How the models of a suite are built: as chosen, and so that the oldest runtime it names can
+    load them. All runtimes of a suite measure the same files, so that they alone differ."""
+    old = any(parse_runtime(each).name == "tflite-runtime" for each in suite.runtimes)
     return replace(chosen, compatibility="tflite-2.14") if old else chosen
 
 
@@ -181,7 +182,7 @@ def start(
         if options.compatibility != "current":
             console.say(
                 f"models: built for {options.compatibility}, because suite {suite.name} asks for "
-                f"runtime {suite.runtime}"
+                f"runtime {' and '.join(suite.runtimes)}"
             )
         models = ensure_artifacts(
             prepared.zoo_variants,

@@ -102,7 +102,8 @@ class Measurement:
     """Everything one process of one runner measured on one variant.
 
     ``steady_window_s`` is when the steady phase began and ended by the device's monotonic clock,
-    where the runner tells.
+    where the runner tells. ``runtime_from`` is whose the runtime was: the ``device``'s own, or out
+    of the ``bundle`` that was pushed; None where there is no such choice, or nobody recorded it.
     """
 
     init_us: float | None
@@ -115,6 +116,7 @@ class Measurement:
     runtime_name: str | None = None
     runtime_version: str | None = None
     steady_window_s: tuple[float, float] | None = None
+    runtime_from: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As it stands in a ``finished`` line of the journal."""
@@ -135,6 +137,7 @@ class Measurement:
             runtime_name=data.get("runtime_name"),
             runtime_version=data.get("runtime_version"),
             steady_window_s=_window(data.get("steady_window_s")),
+            runtime_from=data.get("runtime_from"),
         )
 
 
