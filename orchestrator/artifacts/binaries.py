@@ -7,12 +7,11 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from orchestrator.artifacts.download import check_reachable, fetch
 from orchestrator.artifacts.elf import HEADER_BYTES, MACHINES, check_executable
@@ -25,9 +24,8 @@ from orchestrator.artifacts.files import (
     translated,
     write_atomically,
 )
+from orchestrator.artifacts.lock_file import LockFile
 from orchestrator.errors import ArtifactError
-
-FORMAT = 1
 
 _OFFICIAL = (
     "https://storage.googleapis.com/tensorflow-nightly-public/prod/tensorflow/release/lite/tools/"
@@ -151,8 +149,9 @@ def _from_path(path: Path, expected: str | None, platform: str, folder: Path) ->
 def _from_url(
     url: str, expected: str | None, platform: str, folder: Path, on_progress: Callable[[str], None]
 ) -> BinaryArtifact:
-    lock = _BinariesLock(folder.parent / "binaries.lock.json")
-    known = lock.sha256(url)
+    lock = LockFile(folder.parent / "binaries.lock.json", "binaries")
+    entry = lock.entries().get(url)
+    known = None if entry is None else str(entry["sha256"])
     if expected is not None and known is not None and known != expected:
         known = None  # the inventory was moved on to another build; it decides
     pin = expected or known
@@ -168,7 +167,15 @@ def _from_url(
     path, size_bytes, sha256 = _download(
         url, pin=pin, remedy=remedy, platform=platform, folder=folder, on_progress=on_progress
     )
-    lock.record(url, sha256, size_bytes, platform)
+    lock.record(
+        url,
+        {
+            "sha256": sha256,
+            "size_bytes": size_bytes,
+            "platform": platform,
+            "fetched": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        },
+    )
     return BinaryArtifact(path, sha256, size_bytes, url, pinned=pin is not None)
 
 
@@ -221,48 +228,3 @@ def _differs(source: str, actual: str, expected: str, remedy: str) -> ArtifactEr
         f"{source}: its SHA-256 is {actual}, but {expected} is pinned; figures of two builds "
         f"cannot be compared. Check where it comes from; {remedy}"
     )
-
-
-class _BinariesLock:
-    """What each address gave when it was first fetched."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def sha256(self, url: str) -> str | None:
-        entry = self._read().get(url)
-        return None if entry is None else str(entry["sha256"])
-
-    def record(self, url: str, sha256: str, size_bytes: int, platform: str) -> None:
-        fetched = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        entry = {
-            "sha256": sha256,
-            "size_bytes": size_bytes,
-            "platform": platform,
-            "fetched": fetched,
-        }
-        document = {"format": FORMAT, "binaries": {**self._read(), url: entry}}
-        with translated(self.path):
-            write_atomically(self.path, (json.dumps(document, indent=1) + "\n").encode())
-
-    def _read(self) -> dict[str, dict[str, Any]]:
-        try:
-            document = json.loads(self.path.read_bytes())
-        except FileNotFoundError:
-            return {}
-        except (OSError, ValueError) as exc:
-            raise self._unreadable(str(exc)) from exc
-        if not isinstance(document, dict) or document.get("format") != FORMAT:
-            raise self._unreadable(f"its format is not {FORMAT}")
-        entries = document.get("binaries")
-        if not isinstance(entries, dict) or not all(
-            isinstance(e, dict) and isinstance(e.get("sha256"), str) for e in entries.values()
-        ):
-            raise self._unreadable("`binaries` is not a mapping from address to hash")
-        return entries
-
-    def _unreadable(self, why: str) -> ArtifactError:
-        return ArtifactError(
-            f"{self.path}: cannot be read: {why}; put a good copy back, or delete it to fetch and "
-            f"pin the binaries anew"
-        )
