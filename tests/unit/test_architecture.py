@@ -35,11 +35,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "zoo": {"artifacts", "config", "plan", "errors"},
     "fleet": {
         "config", "schedule", "runs", "runners", "plan", "measurement", "errors", "agents", "isa",
+        "runtimes",
     },
+    "supply": {"artifacts", "config", "errors", "fleet", "plan", "runtimes"},
     "console": {"fleet", "printable"},
     "campaign": {
         "analysis", "artifacts", "config", "console", "errors", "fleet", "isa", "measurement",
-        "plan", "runs", "runtimes", "zoo",
+        "plan", "runs", "runtimes", "supply", "zoo",
     },
     "commands": {
         "analysis", "answer", "campaign", "config", "console", "errors", "fleet", "imports",
