@@ -61,6 +61,13 @@ def _put(options: argparse.Namespace) -> int:
     return 0
 
 
+def _unpack(options: argparse.Namespace) -> int:
+    from agents import sites
+
+    print(sites.unpack(home.enter(options.home), options.sha256))
+    return 0
+
+
 def _facts(_: argparse.Namespace) -> int:
     import json
 
@@ -81,6 +88,7 @@ _COMMANDS: Dict[str, Callable[[argparse.Namespace], int]] = {
     "attach": _attach,
     "ask": _ask,
     "put": _put,
+    "unpack": _unpack,
     "facts": _facts,
     "logs": _logs,
 }
@@ -106,6 +114,8 @@ def _parser() -> argparse.ArgumentParser:
     put = _command(commands, "put", "store a file that comes in on stdin")
     put.add_argument("sha256", metavar="SHA256", type=_sha256)
     put.add_argument("size", metavar="SIZE", type=_size, help="in bytes")
+    unpack = _command(commands, "unpack", "make a stored site bundle ready for trials")
+    unpack.add_argument("sha256", metavar="SHA256", type=_sha256)
     _command(commands, "facts", "say what this node is, as JSON")
     _command(commands, "logs", "the end of what the daemon logged")
     commands.add_parser("litert", help="measure a model in this Python (see litert --help)")

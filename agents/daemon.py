@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from typing import Any, Dict, NoReturn, Optional, Set
 
 from agents import home
-from agents.blobs import BlobStore
 from agents.errors import EXIT_FAILED, EXIT_HELD, AgentError
 from agents.launch import StartError, become_subreaper
 from agents.service import Connection, Context
+from agents.sites import SiteStore
 from agents.spool import SpoolError
 from agents.sysfs import Tree
 from agents.trial_queue import TrialQueue
@@ -155,9 +155,9 @@ class Daemon:
         # after the trial of a daemon that was killed is dead, before another begins
         self._tuner = Tuner(Tree(site.root))
         self._tuner.restore()
-        blobs = BlobStore(site.path)
-        self._context = Context(self._queue, blobs, site.agent_hash, home.now(), self.stop)
-        worker = Worker(self._queue, blobs, site.archive, self._fatal, site.root)
+        sites = SiteStore(site.path)
+        self._context = Context(self._queue, sites.blobs, site.agent_hash, home.now(), self.stop)
+        worker = Worker(self._queue, sites, site.archive, self._fatal, site.root)
         self._worker = threading.Thread(target=worker.run, daemon=True)
         self._listener = _listen()
 

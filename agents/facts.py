@@ -12,7 +12,9 @@ import os
 import platform
 import re
 import struct
+import subprocess
 import sys
+import sysconfig
 from typing import Any, Dict, Optional
 
 from agents import cgroup, cpu, cpuinfo, jetson, sensors, surroundings
@@ -52,6 +54,8 @@ def collect(root: str = "/") -> Json:
             "version": platform.python_version(),
             "executable": sys.executable or None,
             "bits": struct.calcsize("P") * 8,
+            "implementation": platform.python_implementation(),
+            "free_threaded": bool(sysconfig.get_config_var("Py_GIL_DISABLED")),
         },
     }
 
@@ -83,15 +87,28 @@ def _distribution(tree: Tree) -> Optional[str]:
 
 
 def _libc(tree: Tree) -> Optional[str]:
-    """``glibc 2.36``, ``musl``: decides which prebuilt binaries run here."""
-    if tree.entries("/lib", "ld-musl-*.so.1"):
-        return "musl"
+    """``glibc 2.36``, ``musl 1.2.4``: decides which prebuilt binaries run here."""
+    loaders = tree.entries("/lib", "ld-musl-*.so.1")
+    if loaders:
+        return _musl(loaders[0]) if tree.is_live else "musl"
     if not tree.is_live:
         return None
     try:
         return os.confstr("CS_GNU_LIBC_VERSION")
     except (OSError, ValueError):  # the C library has no such name
         return None
+
+
+def _musl(loader: str) -> str:
+    """Called without arguments, musl's loader says who it is on stderr."""
+    try:
+        done = subprocess.run(
+            [loader], stdin=subprocess.DEVNULL, capture_output=True, timeout=5, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return "musl"
+    match = re.search(rb"Version ([0-9.]+)", done.stderr)
+    return "musl %s" % match.group(1).decode() if match else "musl"
 
 
 def _userland_bits(tree: Tree) -> Optional[int]:

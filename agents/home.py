@@ -19,6 +19,7 @@ from agents.errors import AgentError
 DEFAULT = "~/.orchestrate"
 
 BLOBS = "blobs"
+SITES = "sites"
 SPOOL = "spool"
 LOCK = "agent.lock"
 SOCKET = "agent.sock"

@@ -25,6 +25,8 @@ from agents.measuring import (
     RESULT_SCHEMA,
     ChildError,
     base_parser,
+    check_origin,
+    enter_site,
     head_and_size,
     memory_now,
     microseconds,
@@ -99,7 +101,9 @@ def measure(args: argparse.Namespace, begin: Callable[[str], None]) -> dict[str,
     """Everything the result line holds. Raises ChildError or MemoryError."""
     begin("import")
     size_bytes = _model_size(args.model)
+    enter_site(args.site)
     runtime = find_runtime(args.runtime)
+    check_origin(args.site, runtime.module, runtime.numpy)
     warmup, steady = phases_of(args)
     if args.memory:
         reset_peak()
@@ -125,6 +129,7 @@ def measure(args: argparse.Namespace, begin: Callable[[str], None]) -> dict[str,
         "schema": RESULT_SCHEMA,
         "runtime": runtime.name,
         "runtime_version": runtime.version,
+        "bundled": args.site is not None,
         "python": platform.python_version(),
         "threads": args.threads,
         "batch": args.batch,

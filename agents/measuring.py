@@ -26,7 +26,7 @@ import os
 import resource
 import sys
 import time
-from typing import Any, Callable, Dict, TextIO, Tuple
+from typing import Any, Callable, Dict, Optional, TextIO, Tuple
 
 RESULT_SCHEMA = 1
 EXIT_ERROR = 3
@@ -76,8 +76,28 @@ def base_parser(name: str, description: str) -> argparse.ArgumentParser:
     parser.add_argument("--steady-seconds", type=float, required=True)
     parser.add_argument("--max-seconds", type=float, required=True)
     parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--site", metavar="DIR", help="where the runtime is, and nothing beside it")
     parser.add_argument("--memory", action="store_true", help="measure memory from a reset peak")
     return parser
+
+
+def enter_site(site: Optional[str]) -> None:
+    """Import from this folder before anything that is installed; None leaves things as they are."""
+    if site is not None:
+        sys.path.insert(1, site)  # 0 is the agent's own archive
+
+
+def check_origin(site: Optional[str], *modules: Any) -> None:
+    """Raise ChildError where a module was not taken from ``site``, if there is one."""
+    if site is None:
+        return
+    for module in modules:
+        if not os.path.abspath(module.__file__).startswith(os.path.join(os.path.abspath(site), "")):
+            raise ChildError(
+                "failed",
+                "%s was loaded from %s, not from the site bundle %s"
+                % (module.__name__, module.__file__, site),
+            )
 
 
 def _take_stdout() -> TextIO:

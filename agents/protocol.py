@@ -105,7 +105,7 @@ _ENV_NAME = re.compile(r"\A[A-Za-z_][A-Za-z0-9_]{0,199}\Z")
 #: Every byte but the quote and the brackets that open something.
 _NEITHER = bytes(byte for byte in range(256) if byte not in b'"[{')
 _QUOTED = re.compile(rb'"[^"]*"')
-_PLACEHOLDER = re.compile(r"\{(?:(blob|exe):([0-9a-f]{64})|agent)\}")
+_PLACEHOLDER = re.compile(r"\{(?:(blob|exe|site):([0-9a-f]{64})|agent)\}")
 
 #: What a session's spool holds of a trial; see above.
 EVENT_KINDS = ("queued", "started", "finished", "interrupted", "cancelled")
@@ -338,10 +338,10 @@ class Conditions:
 class TrialRequest:
     """One process to run. ``timeout_s`` bounds it; ``cpus`` None leaves the CPUs as they are.
 
-    In ``argv`` and in values of ``env``, and nowhere else, ``{blob:SHA256}``, ``{exe:SHA256}`` and
-    ``{agent}`` are replaced (see :func:`substitute`). ``exclusive`` asks for the machine-wide lock.
-    A trial id stands for one command line; its ``conditions`` may be others when it is submitted
-    again.
+    In ``argv`` and in values of ``env``, and nowhere else, ``{blob:SHA256}``, ``{exe:SHA256}``,
+    ``{site:SHA256}`` and ``{agent}`` are replaced (see :func:`substitute`). ``exclusive`` asks for
+    the machine-wide lock. A trial id stands for one command line; its ``conditions`` may be others
+    when it is submitted again.
     """
 
     trial_id: str
@@ -391,21 +391,26 @@ class TrialRequest:
 
 
 def named_blobs(argv: Tuple[str, ...]) -> frozenset[str]:
-    """The SHA-256 of every ``{blob:…}`` and ``{exe:…}`` in ``argv``, or in values of ``env``."""
+    """The SHA-256 of every blob that a placeholder in ``argv``, or in values of ``env``, names."""
     return frozenset(
         match.group(2) for arg in argv for match in _PLACEHOLDER.finditer(arg) if match.group(2)
     )
 
 
 def substitute(
-    argv: Tuple[str, ...], *, blob: Callable[[str], str], exe: Callable[[str], str], agent: str
+    argv: Tuple[str, ...],
+    *,
+    blob: Callable[[str], str],
+    exe: Callable[[str], str],
+    site: Callable[[str], str],
+    agent: str,
 ) -> Tuple[str, ...]:
     """``argv`` with its placeholders replaced by paths; every other brace is left as it is."""
+    path_of = {"blob": blob, "exe": exe, "site": site}
 
     def path(match: re.Match[str]) -> str:
-        if match.group(1) is None:
-            return agent
-        return blob(match.group(2)) if match.group(1) == "blob" else exe(match.group(2))
+        kind, sha256 = match.groups()
+        return agent if kind is None else path_of[kind](sha256)
 
     return tuple(_PLACEHOLDER.sub(path, arg) for arg in argv)
 

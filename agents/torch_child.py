@@ -31,6 +31,8 @@ from agents.measuring import (
     Begin,
     ChildError,
     base_parser,
+    check_origin,
+    enter_site,
     head_and_size,
     memory_now,
     microseconds,
@@ -103,7 +105,9 @@ def measure(args: argparse.Namespace, begin: Begin) -> Dict[str, Any]:
     """Everything the result line holds. Raises ChildError or MemoryError."""
     begin("import")
     size_bytes = _model_size(args.model)
+    enter_site(args.site)
     torch = _import_torch()
+    check_origin(args.site, torch)
     _set_up(torch, args)
     warmup, steady = phases_of(args)
     if args.memory:
@@ -122,6 +126,7 @@ def measure(args: argparse.Namespace, begin: Begin) -> Dict[str, Any]:
         "schema": RESULT_SCHEMA,
         "runtime": "torch",
         "runtime_version": str(torch.__version__),
+        "bundled": args.site is not None,
         "python": platform.python_version(),
         "threads": int(torch.get_num_threads()),
         "batch": args.batch,

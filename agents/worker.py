@@ -12,13 +12,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from agents import health, home
-from agents.blobs import BlobStore, DamagedBlobError
+from agents.blobs import DamagedBlobError
 from agents.launch import StartError, base_environment, find_executable
 from agents.machine import MachineLock
 from agents.process import Ending, Process
 from agents.procs import kill_marked
 from agents.protocol import Json, substitute
 from agents.setting import Prepared, Setting
+from agents.sites import SiteStore
 from agents.spool import SpoolError
 from agents.sysfs import Tree
 from agents.trial_queue import Entry, TrialQueue, not_started
@@ -33,14 +34,15 @@ class Worker:
     def __init__(
         self,
         queue: TrialQueue,
-        blobs: BlobStore,
+        sites: SiteStore,
         archive: str,
         on_fatal: Callable[[str], None],
         root: str = "/",
     ) -> None:
         """``root``: where the files are that describe the machine; a test has its own."""
         self._queue = queue
-        self._blobs = blobs
+        self._blobs = sites.blobs
+        self._sites = sites
         self._archive = archive
         self._on_fatal = on_fatal
         self._machine = MachineLock(queue.changed)
@@ -155,7 +157,11 @@ class Worker:
 
     def _substituted(self, texts: Tuple[str, ...]) -> Tuple[str, ...]:
         return substitute(
-            texts, blob=self._blobs.path, exe=self._blobs.executable, agent=self._archive
+            texts,
+            blob=self._blobs.path,
+            exe=self._blobs.executable,
+            site=self._sites.path,
+            agent=self._archive,
         )
 
 

@@ -9,21 +9,18 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from orchestrator import __version__
 from orchestrator.analysis import comparison_precision
-from orchestrator.artifacts.binaries import (
-    BinaryArtifact,
-    platform_of,
-    resolve_binary,
-    stored_binary,
-)
+from orchestrator.artifacts.binaries import BinaryArtifact, stored_binary
+from orchestrator.artifacts.sites import SiteArtifact, stored_site
 from orchestrator.config import Device, Inventory, Suite
 from orchestrator.console import Console
 from orchestrator.errors import (
@@ -43,8 +40,16 @@ from orchestrator.measurement import Outcome
 from orchestrator.plan import Plan, Variant, make_plan
 from orchestrator.runs.directory import RunDirectory, new_run_id
 from orchestrator.runs.journal import Journal, utc_now
-from orchestrator.runs.manifest import BinaryRecord, Manifest, read_manifest, write_manifest
+from orchestrator.runs.manifest import (
+    BinaryRecord,
+    Manifest,
+    SiteRecord,
+    read_manifest,
+    write_manifest,
+)
 from orchestrator.runs.records import ArtifactRecord
+from orchestrator.runtimes import parse_runtime
+from orchestrator.supply import binary_for, sites_for
 from orchestrator.zoo import (
     DEFAULT_OPTIONS,
     BuildOptions,
@@ -58,6 +63,8 @@ from orchestrator.zoo import (
     keep,
     resolve,
 )
+
+T = TypeVar("T")
 
 _PACKAGES = ("fabric", "paramiko", "numpy", "scipy", "pandas", "pydantic")
 
@@ -103,7 +110,9 @@ class Fleet:
         """The same, and see at once whether the device is the right one and has what it needs."""
         node = self.reach(device)
         try:
-            check_suitability(node, device.expect, self.plan.device(device.name), device.cpus)
+            # the runtimes are looked for, and provided, once all devices are reached
+            plan = self.plan.device(device.name)
+            check_suitability(node, device.expect, plan, device.cpus, plan.runtimes)
         except DeviceError:
             node.close()
             raise
@@ -136,10 +145,18 @@ class Reached:
     errors: tuple[DeviceError, ...]
 
 
+@dataclass(frozen=True)
+class Supplies:
+    """What devices are given beside the models; the bytes are in the models folder."""
+
+    binaries: tuple[BinaryRecord, ...]
+    sites: tuple[SiteRecord, ...]
+
+
 def build_options(suite: Suite, chosen: BuildOptions) -> BuildOptions:
-    """How the models of a suite are built: as chosen, and so that the runtime it names can load
-    them."""
-    old = suite.runtime == "tflite-runtime"
+    """How the models of a suite are built: as chosen, and so that the oldest runtime it names can
+    load them. All runtimes of a suite measure the same files, so that they alone differ."""
+    old = any(parse_runtime(each).name == "tflite-runtime" for each in suite.runtimes)
     return replace(chosen, compatibility="tflite-2.14") if old else chosen
 
 
@@ -181,7 +198,7 @@ def start(
         if options.compatibility != "current":
             console.say(
                 f"models: built for {options.compatibility}, because suite {suite.name} asks for "
-                f"runtime {suite.runtime}"
+                f"runtime {' and '.join(suite.runtimes)}"
             )
         models = ensure_artifacts(
             prepared.zoo_variants,
@@ -191,7 +208,7 @@ def start(
             framework=suite.framework,
         )
         models |= keep(prepared.own, places.models)
-        reached, binaries = _fetch_binaries(fleet, reached, plan, places.models, console)
+        reached, supplies = _supply(fleet, reached, places.models, console)
         directory = RunDirectory.create(places.results, fleet.run_id)
         manifest = Manifest(
             run_id=fleet.run_id,
@@ -202,12 +219,13 @@ def start(
             devices=tuple(device.name for device in devices),
             versions=_versions(),
             artifacts=tuple(_artifact_record(models[variant]) for variant in plan.variants),
-            binaries=tuple(_binary_record(name, b) for name, b in binaries.items()),
+            binaries=supplies.binaries,
+            sites=supplies.sites,
             facts={name: node.facts for name, node in reached.nodes.items()},
         )
         write_manifest(directory.path, manifest)
         console.say(f"run {fleet.run_id} in {directory.path}")
-        materials = _materials(manifest, models, binaries, cap)
+        materials = _materials(manifest, models, places.models, cap)
         with Journal(directory.path) as journal:
             for error in reached.errors:
                 journal.append(error.device, "device_lost", reason=error.reason)
@@ -288,36 +306,46 @@ def _closing(reached: Reached) -> Iterator[None]:
 # -- the bytes ------------------------------------------------------------------------------------
 
 
-def _fetch_binaries(
-    fleet: Fleet, reached: Reached, plan: Plan, models_dir: Path, console: Console
-) -> tuple[Reached, dict[str, BinaryArtifact]]:
-    """Each reached device's ``benchmark_model``, where its part of the plan needs one.
-
-    A device whose binary cannot be had is lost; the others go on.
-    """
-    binaries: dict[str, BinaryArtifact] = {}
+def _supplied(
+    fleet: Fleet, reached: Reached, console: Console, give: Callable[[Device, Node], T]
+) -> tuple[Reached, dict[str, T]]:
+    """What ``give`` has for each reached device; one for which it has nothing is lost."""
+    given: dict[str, T] = {}
     nodes, errors = dict(reached.nodes), list(reached.errors)
     for device in fleet.devices:
-        if device.name not in nodes or not plan.device(device.name).needs_binary:
+        if device.name not in nodes:
             continue
         try:
-            binaries[device.name] = _fetch_binary(device, nodes[device.name], models_dir, console)
-        except ArtifactError as exc:
-            console.observe(DeviceProgress(device.name, State.LOST, str(exc)))
-            errors.append(PermanentDeviceError(str(exc), device=device.name))
+            given[device.name] = give(device, nodes[device.name])
+        except (ArtifactError, DeviceError) as exc:
+            lost = exc if isinstance(exc, DeviceError) else None
+            error = lost or PermanentDeviceError(str(exc), device=device.name)
+            console.observe(DeviceProgress(device.name, State.LOST, error.reason))
+            errors.append(error)
             nodes.pop(device.name).close()
     if not nodes:
         raise ArtifactError("\n".join(["no device can run anything", *map(str, errors)]))
-    return Reached(nodes, tuple(errors)), binaries
+    return Reached(nodes, tuple(errors)), given
 
 
-def _fetch_binary(device: Device, node: Node, models_dir: Path, console: Console) -> BinaryArtifact:
-    if device.benchmark_model is None:
-        raise ArtifactError("the inventory names no `benchmark_model:` for it")
-    facts = node.facts.get("system")
-    system = facts if isinstance(facts, dict) else {}
-    platform = platform_of(str(system.get("architecture")), system.get("userland_bits"))
-    return resolve_binary(device.benchmark_model, platform, models_dir, on_progress=console.say)
+def _supply(
+    fleet: Fleet, reached: Reached, models_dir: Path, console: Console
+) -> tuple[Reached, Supplies]:
+    """Each reached device's binary and site bundles, where its part of the plan needs them."""
+
+    def binary(device: Device, node: Node) -> BinaryArtifact | None:
+        needed = fleet.plan.device(device.name).needs_binary
+        return binary_for(device, node, models_dir, console.say) if needed else None
+
+    def sites(device: Device, node: Node) -> dict[str, SiteArtifact]:
+        return sites_for(node, fleet.plan.device(device.name), models_dir, console.say)
+
+    reached, binaries = _supplied(fleet, reached, console, binary)
+    reached, bundles = _supplied(fleet, reached, console, sites)
+    return reached, Supplies(
+        tuple(_binary_record(name, b) for name, b in binaries.items() if b is not None),
+        tuple(_site_record(name, r, s) for name, all_ in bundles.items() for r, s in all_.items()),
+    )
 
 
 def _cap(plan: Plan, models_dir: Path) -> CapObject | None:
@@ -342,23 +370,27 @@ def _stored_materials(manifest: Manifest, models_dir: Path, cap: CapObject | Non
                 f"{models_dir}: holds no {record.variant} with SHA-256 {record.sha256}, which run "
                 f"{manifest.run_id} measures; name the folder that does with --models"
             )
-    binaries = {b.device: stored_binary(b.sha256, models_dir) for b in manifest.binaries}
-    return _materials(manifest, models, binaries, cap)
+    return _materials(manifest, models, models_dir, cap)
 
 
 def _materials(
     manifest: Manifest,
     models: Mapping[Variant, ModelArtifact],
-    binaries: Mapping[str, BinaryArtifact],
+    models_dir: Path,
     cap: CapObject | None,
 ) -> Materials:
     own = manifest.suite.get("user_models", ())
+    binaries = {b.device: stored_binary(b.sha256, models_dir) for b in manifest.binaries}
     return Materials(
         artifacts={record.variant: record for record in manifest.artifacts},
         inputs={each["name"]: tuple(each["input"]) for each in own if each.get("input")},
         blobs={v: Blob(m.sha256, m.path, m.size_bytes) for v, m in models.items()},
         binaries={d: Blob(b.sha256, b.path, b.size_bytes) for d, b in binaries.items()},
         cap=None if cap is None else Blob(cap.sha256, cap.path, cap.size_bytes),
+        sites={
+            (s.device, s.runtime): Blob(s.sha256, stored_site(s.sha256, models_dir), s.size_bytes)
+            for s in manifest.sites
+        },
         # a file of the user's own is what he means it to be, and its hash is in the manifest
         unpinned=frozenset(
             b.device for b in manifest.binaries if not b.pinned and "://" in b.source
@@ -372,6 +404,18 @@ def _artifact_record(model: ModelArtifact) -> ArtifactRecord:
 
 def _binary_record(device: str, binary: BinaryArtifact) -> BinaryRecord:
     return BinaryRecord(device, binary.sha256, binary.size_bytes, binary.source, binary.pinned)
+
+
+def _site_record(device: str, runtime: str, site: SiteArtifact) -> SiteRecord:
+    return SiteRecord(
+        device=device,
+        runtime=runtime,
+        requirement=site.requirement,
+        target=site.target,
+        sha256=site.sha256,
+        size_bytes=site.size_bytes,
+        packages=tuple(asdict(package) for package in site.packages),
+    )
 
 
 def _versions() -> dict[str, str]:

@@ -112,7 +112,9 @@ class Measurement:
     """Everything one process of one runner measured on one variant.
 
     ``steady_window_s`` is when the steady phase began and ended by the device's monotonic clock,
-    where the runner tells. ``operators`` is what a profile trial found.
+    where the runner tells. ``operators`` is what a profile trial found. ``runtime_from`` is whose
+    the runtime was: the ``device``'s own, or out of the ``bundle`` that was pushed; None where
+    there is no such choice, or nobody recorded it.
     """
 
     init_us: float | None
@@ -126,6 +128,7 @@ class Measurement:
     runtime_version: str | None = None
     steady_window_s: tuple[float, float] | None = None
     operators: tuple[Operator, ...] = ()
+    runtime_from: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As it stands in a ``finished`` line of the journal."""
@@ -150,6 +153,7 @@ class Measurement:
             runtime_version=data.get("runtime_version"),
             steady_window_s=_window(data.get("steady_window_s")),
             operators=tuple(_made(Operator, each) for each in data.get("operators", ())),
+            runtime_from=data.get("runtime_from"),
         )
 
 

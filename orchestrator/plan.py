@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from orchestrator.config import Device, Protocol, Suite
 from orchestrator.errors import UsageError
 from orchestrator.isa.levels import NATIVE
+from orchestrator.runtimes import ANY
 
 T = TypeVar("T")
 
@@ -45,8 +46,8 @@ class Variant:
 class Factors:
     """What else may vary between trials. A comparison holds all of these equal.
 
-    ``runner`` is resolved (never ``auto``); ``runtime`` is what the suite asks of the device's
-    Python (``any`` or a distribution's name) and empty for the official binary. ``input_size`` is
+    ``runner`` is resolved (never ``auto``); ``runtime`` is what the suite asks for
+    (:mod:`orchestrator.runtimes`) and empty for the official binary. ``input_size`` is
     the height and width that inputs are resized to; 0 is the model's own. ``engine`` is torch's
     library of quantized kernels (``default``: the build's own choice), and ``processor`` where it
     computes; other runners have neither, and the defaults stand for that.
@@ -215,7 +216,7 @@ class DevicePlan:
 
     @property
     def runtimes(self) -> frozenset[str]:
-        """What is asked of the device's Python: ``any`` or distributions; empty for the binary."""
+        """What Python runners are to compute with; empty for the binary."""
         return frozenset(g.factors.runtime for g in self.groups if g.factors.runtime)
 
     @property
@@ -291,7 +292,7 @@ def resolve_runner(suite: Suite, device: Device) -> str:
     """
     if suite.runner != "auto":
         return suite.runner
-    binary_can = suite.runtime == "any" and _inputs_as_they_are(suite)
+    binary_can = suite.runtimes == (ANY,) and _inputs_as_they_are(suite)
     return "benchmark_model" if device.benchmark_model is not None and binary_can else "litert"
 
 
@@ -342,7 +343,6 @@ def _groups(device: Device, suite: Suite) -> tuple[Group, ...]:
             f"packages of runner litert have no profiler; leave it out, or use runner "
             f"benchmark_model or torch"
         )
-    runtime = {"litert": suite.runtime, "torch": "torch"}.get(runner, "")
     f = suite.factors
     return tuple(
         Group(
@@ -356,6 +356,7 @@ def _groups(device: Device, suite: Suite) -> tuple[Group, ...]:
         )
         for (
             model,
+            runtime,
             delegate,
             threads,
             batch,
@@ -365,6 +366,7 @@ def _groups(device: Device, suite: Suite) -> tuple[Group, ...]:
             processor,
         ) in itertools.product(
             suite.models,
+            _runtimes(suite, runner),
             f.delegate,
             f.threads,
             f.batch,
@@ -374,6 +376,14 @@ def _groups(device: Device, suite: Suite) -> tuple[Group, ...]:
             f.processor,
         )
     )
+
+
+def _runtimes(suite: Suite, runner: str) -> tuple[str, ...]:
+    if runner == "benchmark_model":
+        return ("",)
+    # torch has one, so that any of them is that one
+    any_is = "torch" if runner == "torch" else ANY
+    return tuple(dict.fromkeys(any_is if r == ANY else r for r in suite.runtimes))
 
 
 def _block(seed: int, group: Group, index: int) -> Block:

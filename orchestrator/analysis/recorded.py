@@ -47,6 +47,10 @@ def of_device(manifest: Manifest, run: RunRecord, device: str) -> dict[str, str]
         if binary.device == device:
             found["benchmark_model.sha256"] = binary.sha256[:12]
             found["benchmark_model.source"] = binary.source
+    for site in manifest.sites:
+        if site.device == device:
+            packages = (f"{each.get('name')} {each.get('version')}" for each in site.packages)
+            found[f"bundle.{site.runtime}"] = ", ".join(packages)
     return found
 
 

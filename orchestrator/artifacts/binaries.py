@@ -7,12 +7,11 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from orchestrator.artifacts.download import check_reachable, fetch
 from orchestrator.artifacts.elf import HEADER_BYTES, MACHINES, check_executable
@@ -25,9 +24,8 @@ from orchestrator.artifacts.files import (
     translated,
     write_atomically,
 )
+from orchestrator.artifacts.lock_file import LockFile
 from orchestrator.errors import ArtifactError
-
-FORMAT = 1
 
 _OFFICIAL = (
     "https://storage.googleapis.com/tensorflow-nightly-public/prod/tensorflow/release/lite/tools/"
@@ -179,7 +177,7 @@ def _from_url(
     if stored is not None:
         return stored
     lock = _lock_of(folder)
-    pin = expected or lock.sha256(url)
+    pin = expected or _pinned(lock, url)
     remedy = (
         "correct `sha256:` in the inventory"
         if expected is not None
@@ -188,13 +186,21 @@ def _from_url(
     path, size_bytes, sha256 = _download(
         url, pin=pin, remedy=remedy, platform=platform, folder=folder, on_progress=on_progress
     )
-    lock.record(url, sha256, size_bytes, platform)
+    lock.record(
+        url,
+        {
+            "sha256": sha256,
+            "size_bytes": size_bytes,
+            "platform": platform,
+            "fetched": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        },
+    )
     return BinaryArtifact(path, sha256, size_bytes, url, pinned=pin is not None)
 
 
 def _stored(url: str, expected: str | None, platform: str, folder: Path) -> BinaryArtifact | None:
     """Where the inventory was moved on to another build, that one decides."""
-    pin = expected or _lock_of(folder).sha256(url)
+    pin = expected or _pinned(_lock_of(folder), url)
     if pin is None:
         return None
     stored = _final(folder, platform, pin)
@@ -203,8 +209,13 @@ def _stored(url: str, expected: str | None, platform: str, folder: Path) -> Bina
     return BinaryArtifact(stored, pin, stored.stat().st_size, url, pinned=True)
 
 
-def _lock_of(folder: Path) -> _BinariesLock:
-    return _BinariesLock(folder.parent / "binaries.lock.json")
+def _lock_of(folder: Path) -> LockFile:
+    return LockFile(folder.parent / "binaries.lock.json", "binaries")
+
+
+def _pinned(lock: LockFile, url: str) -> str | None:
+    entry = lock.entries().get(url)
+    return None if entry is None else str(entry["sha256"])
 
 
 def _download(
@@ -256,48 +267,3 @@ def _differs(source: str, actual: str, expected: str, remedy: str) -> ArtifactEr
         f"{source}: its SHA-256 is {actual}, but {expected} is pinned; figures of two builds "
         f"cannot be compared. Check where it comes from; {remedy}"
     )
-
-
-class _BinariesLock:
-    """What each address gave when it was first fetched."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def sha256(self, url: str) -> str | None:
-        entry = self._read().get(url)
-        return None if entry is None else str(entry["sha256"])
-
-    def record(self, url: str, sha256: str, size_bytes: int, platform: str) -> None:
-        fetched = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        entry = {
-            "sha256": sha256,
-            "size_bytes": size_bytes,
-            "platform": platform,
-            "fetched": fetched,
-        }
-        document = {"format": FORMAT, "binaries": {**self._read(), url: entry}}
-        with translated(self.path):
-            write_atomically(self.path, (json.dumps(document, indent=1) + "\n").encode())
-
-    def _read(self) -> dict[str, dict[str, Any]]:
-        try:
-            document = json.loads(self.path.read_bytes())
-        except FileNotFoundError:
-            return {}
-        except (OSError, ValueError) as exc:
-            raise self._unreadable(str(exc)) from exc
-        if not isinstance(document, dict) or document.get("format") != FORMAT:
-            raise self._unreadable(f"its format is not {FORMAT}")
-        entries = document.get("binaries")
-        if not isinstance(entries, dict) or not all(
-            isinstance(e, dict) and isinstance(e.get("sha256"), str) for e in entries.values()
-        ):
-            raise self._unreadable("`binaries` is not a mapping from address to hash")
-        return entries
-
-    def _unreadable(self, why: str) -> ArtifactError:
-        return ArtifactError(
-            f"{self.path}: cannot be read: {why}; put a good copy back, or delete it to fetch and "
-            f"pin the binaries anew"
-        )

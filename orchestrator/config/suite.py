@@ -26,6 +26,7 @@ from orchestrator.config.values import (
     check_list,
 )
 from orchestrator.isa.levels import LEVELS, NATIVE, unknown_isa
+from orchestrator.runtimes import ANY, NAMES, belongs_to, parse_runtime
 
 _MOST = 64  # values of one list; more is a mistake, the number of trials is their product
 
@@ -54,9 +55,16 @@ def _known_isa(value: str) -> str:
     return value
 
 
+def _known_runtime(value: str) -> str:
+    if "==" not in value and value not in (ANY, *NAMES):
+        raise ValueError(f"{shown(value)} is unknown; {hint(value, (ANY, *NAMES), 'there are')}")
+    return str(parse_runtime(value))
+
+
 Model = Annotated[Text, AfterValidator(_known_model)]
 Scheme = Annotated[Text, AfterValidator(_known_scheme)]
 Isa = Annotated[Text, AfterValidator(_known_isa)]
+Runtime = Annotated[Text, AfterValidator(_known_runtime)]
 Engine = Literal["default", "x86", "fbgemm", "qnnpack", "onednn"]
 Count = Annotated[int, Field(ge=1, le=4096)]
 InputSize = Annotated[int, Field(ge=0, le=16384)]
@@ -83,6 +91,13 @@ class Factors(Strict):
     batch: tuple[Count, ...] = Field(
         default=(1,), strict=False, max_length=_MOST, examples=["batch: [1]"]
     )
+    #: What a Python runner computes with.
+    runtime: tuple[Runtime, ...] = Field(
+        default=(ANY,),
+        strict=False,
+        max_length=_MOST,
+        examples=["runtime: [ai-edge-litert==2.3.0, tflite-runtime==2.14.0]"],
+    )
 
     #: Height and width that inputs are resized to; 0 is the model's own.
     input_size: tuple[InputSize, ...] = Field(
@@ -98,7 +113,9 @@ class Factors(Strict):
         default=("cpu",), strict=False, max_length=_MOST, examples=["processor: [cpu]"]
     )
 
-    @field_validator("threads", "delegate", "isa", "batch", "input_size", "engine", "processor")
+    @field_validator(
+        "threads", "delegate", "isa", "batch", "runtime", "input_size", "engine", "processor"
+    )
     @classmethod
     def _distinct(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
         return check_list(value)
@@ -222,10 +239,8 @@ class Suite(Strict):
     runner: Literal["auto", "benchmark_model", "litert", "torch"] = Field(
         default="auto", examples=["runner: auto"]
     )
-    #: Which of the device's Python packages ``litert`` uses.
-    runtime: Literal["any", "ai-edge-litert", "tflite-runtime", "tensorflow"] = Field(
-        default="any", examples=["runtime: any"]
-    )
+    #: The short form of the factor of the same name; None where it is not used.
+    runtime: Runtime | None = Field(default=None, examples=["runtime: any"])
     factors: Factors = Field(
         default=Factors(), validate_default=True, examples=["factors: {threads: [1]}"]
     )
@@ -268,17 +283,9 @@ class Suite(Strict):
 
     @field_validator("runtime")
     @classmethod
-    def _of_use(cls, value: str, info: ValidationInfo) -> str:
-        if value != "any" and info.data.get("runner") == "benchmark_model":
-            raise ValueError(
-                "`runner: benchmark_model` has its runtime built in; delete this line,"
-                " or write `runner: litert`"
-            )
-        if value != "any" and info.data.get("runner") == "torch":
-            raise ValueError(
-                "`runner: torch` has one runtime, torch; delete this line, or write"
-                " `runner: litert`"
-            )
+    def _of_use(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None:
+            _check_of_use(value, info.data.get("runner"))
         return value
 
     def schemes_of(self, model: str) -> tuple[str, ...]:
@@ -290,6 +297,12 @@ class Suite(Strict):
     @classmethod
     def _of_the_runner(cls, value: Factors, info: ValidationInfo) -> Factors:
         """Factors that the runner cannot apply would vary in name only."""
+        if "runtime" in value.model_fields_set and info.data.get("runtime") is not None:
+            raise ValueError(
+                "`runtime` is given here and as a key of the suite's own; keep one of the two"
+            )
+        for runtime in value.runtime:
+            _check_of_use(runtime, info.data.get("runner"))
         if info.data.get("runner") != "torch":
             for name, only in (("engine", ("default",)), ("processor", ("cpu",))):
                 if getattr(value, name) != only:
@@ -310,6 +323,11 @@ class Suite(Strict):
         return value.model_copy(update={"delegate": ("none",)})
 
     @property
+    def runtimes(self) -> tuple[str, ...]:
+        """The values of the factor ``runtime``, wherever the suite has them."""
+        return self.factors.runtime if self.runtime is None else (self.runtime,)
+
+    @property
     def framework(self) -> str:
         """Whose models it names: ``tflite`` or ``torch``. All of a run are of one."""
         return framework_of(self.runner)
@@ -319,6 +337,8 @@ class Suite(Strict):
         data = self.model_dump(mode="json", by_alias=True, exclude_none=True)
         if not self.user_models:
             del data["user_models"]
+        if self.runtime is not None:  # the short form, which stands for the factor
+            del data["factors"]["runtime"]
         if not self.protocol.duet:  # as suites were before there were duets
             del data["protocol"]["duet"]
         if not self.protocol.profile_trials:  # nor profiles
@@ -332,6 +352,24 @@ class Suite(Strict):
         if isinstance(protocol, Mapping):  # before there was a gate a run waited for nothing
             data = {**data, "protocol": {"gate": {"load": 1.0}, **protocol}}
         return revived(cls, dict(data), "the suite of the run")
+
+
+def _check_of_use(runtime: str, runner: str | None) -> None:
+    """Raise ValueError where ``runner`` cannot be given ``runtime``; None is a wrong runner."""
+    if runner is None or belongs_to(runtime, "litert" if runner == "auto" else runner):
+        return
+    if runner == "benchmark_model":
+        raise ValueError(
+            "`runner: benchmark_model` has its runtime built in; delete this line,"
+            " or write `runner: litert`"
+        )
+    if runner == "torch":
+        raise ValueError(
+            "`runner: torch` has one runtime, torch; delete this line, or write `runner: litert`"
+        )
+    raise ValueError(
+        f"{shown(runtime)} is of another runner; delete it, or write `runner: torch` for its models"
+    )
 
 
 def framework_of(runner: object) -> str:

@@ -15,7 +15,7 @@ from agents.protocol import Event
 from orchestrator.errors import AgentError, DeviceError, TransientDeviceError, UsageError
 from orchestrator.fleet.link import AgentRefusalError
 from orchestrator.fleet.progress import DeviceProgress, Observer, State, StopLevel, StopRequest
-from orchestrator.fleet.provision import Blob, Node, check_suitability, push
+from orchestrator.fleet.provision import Blob, Node, check_suitability, push, unpack_sites
 from orchestrator.fleet.recording import Materials, Recorder, Target
 from orchestrator.plan import Plan, Trial
 from orchestrator.runs.directory import RunDirectory, trial_record
@@ -173,7 +173,9 @@ class DeviceRun:
         self._end(node)
 
     def _prepare(self, node: Node) -> None:
-        suitability = check_suitability(node, self._expect, self._plan, self._cpus)
+        materials = self._campaign.materials
+        sites = materials.sites_of(self._device)
+        suitability = check_suitability(node, self._expect, self._plan, self._cpus, sites)
         self._journal.append(
             self._device,
             "device_ready",
@@ -182,13 +184,17 @@ class DeviceRun:
             unverified_expectations=list(suitability.unverified),
             runtimes=dict(suitability.runtimes),
         )
-        blobs = self._campaign.materials.needed_by(self._plan)
+        blobs = materials.needed_by(self._plan)
         pushed = push(node, blobs, self._on_sent)
+        if sites:
+            self._tell(State.PUSHING, "unpacking runtimes")
+        unpack_sites(node, tuple(sites.values()))
         self._journal.append(
             self._device,
             "device_prepared",
             pushed_bytes=pushed,
             blobs=[blob.sha256 for blob in blobs],
+            sites={runtime: site.sha256 for runtime, site in sites.items()},
         )
 
     def _on_sent(self, blob: Blob, sent: int) -> None:

@@ -17,11 +17,14 @@ from orchestrator.fleet.link import AgentLink, AgentRefusalError, ask
 from orchestrator.fleet.transport import Completed, Transport
 from orchestrator.isa import levels
 from orchestrator.plan import DevicePlan
+from orchestrator.runtimes import ANY, OF_RUNNER, parse_runtime
 
 #: Placing the agent and asking for versions are small things; a slow Pi may still take a while.
 SHORT_TIMEOUT_S = 60.0
 #: A push may take long on a thin line; this is the slowest rate that is not a dead link.
 SLOWEST_BYTES_PER_S = 50_000
+#: A Raspberry Pi 3 unpacks and compiles faster than this, from the slowest of cards.
+_SLOWEST_UNPACKING_BYTES_PER_S = 50_000
 #: Of a value that a device tells, in a message or a table.
 _LONGEST_TOLD = 200
 
@@ -269,13 +272,29 @@ def _push_one(node: Node, blob: Blob, on_sent: Callable[[Blob, int], None]) -> N
         done = node.transport.run(
             argv, stdin=file, timeout_s=timeout_s, on_sent=lambda sent: on_sent(blob, sent)
         )
+    _check_done(node, done, f"{blob.path.name} could not be pushed")
+
+
+def _check_done(node: Node, done: Completed, failure: str) -> None:
+    """Raise DeviceError where one of the agent's commands did not end well."""
     if done.exit_code == 0:
         return
     said = done.stderr.decode(errors="replace").strip()[-800:] or f"exit code {done.exit_code}"
-    message = f"{blob.path.name} could not be pushed: {said}"
     if done.exit_code == 5:
-        raise PermanentDeviceError(f"{message}; make room there", device=node.device)
-    raise TransientDeviceError(message, device=node.device)
+        raise PermanentDeviceError(f"{failure}: {said}; make room there", device=node.device)
+    raise TransientDeviceError(f"{failure}: {said}", device=node.device)
+
+
+def unpack_sites(node: Node, sites: Sequence[Blob]) -> None:
+    """Make pushed site bundles ready for trials; one that is already costs a moment.
+
+    Raises PermanentDeviceError where the device has no room, TransientDeviceError otherwise.
+    """
+    for site in sites:
+        timeout_s = SHORT_TIMEOUT_S + site.size_bytes / _SLOWEST_UNPACKING_BYTES_PER_S
+        argv = node.place.argv(node.archive, "unpack", site.sha256)
+        done = node.transport.run(argv, timeout_s=timeout_s)
+        _check_done(node, done, f"{site.path.name} could not be unpacked")
 
 
 @dataclass(frozen=True)
@@ -283,7 +302,8 @@ class Suitability:
     """What was found when a device was checked against what is asked of it.
 
     ``unverified`` are the expectations that the device cannot tell, so that nobody takes them for
-    checked; ``runtimes`` the Python runtimes it has, where one is needed: distribution → version.
+    checked; ``runtimes`` the Python runtimes it has, where its own are asked for: distribution →
+    version.
     """
 
     unverified: tuple[str, ...]
@@ -291,19 +311,25 @@ class Suitability:
 
 
 def check_suitability(
-    node: Node, expect: Mapping[str, Any], plan: DevicePlan, cpus: Collection[int] | None
+    node: Node,
+    expect: Mapping[str, Any],
+    plan: DevicePlan,
+    cpus: Collection[int] | None,
+    bundled: Collection[str] = (),
 ) -> Suitability:
     """Refuse a device that is not what the inventory says, or lacks what the plan runs with.
 
-    ``cpus`` are those that the inventory lets trials use; None: any. Raises PermanentDeviceError
-    with the way out.
+    ``cpus`` are those that the inventory lets trials use; None: any. ``bundled`` are the runtimes
+    that the device need not have, because it is given them. Raises PermanentDeviceError with the
+    way out.
     """
     unverified = check_expectations(node, expect)
     for isa in sorted(plan.capped_isas):
         _require_isa(node, isa)
     _require_cpus(node, plan.cpus_for_duets, cpus)
-    found = installed_runtimes(node) if plan.runtimes else {}
-    for runtime in sorted(plan.runtimes):
+    own = sorted(plan.runtimes - set(bundled))
+    found = installed_runtimes(node) if own else {}
+    for runtime in own:
         _require(node, runtime, found)
     return Suitability(unverified, found)
 
@@ -332,31 +358,22 @@ def _require_cpus(node: Node, needed: int, cpus: Collection[int] | None) -> None
         )
 
 
+def has_runtime(found: Mapping[str, str], runtime: str) -> bool:
+    """Whether a device with these runtimes has the one that a suite names without a version."""
+    name = parse_runtime(runtime).name
+    return not found.keys().isdisjoint(OF_RUNNER["litert"] if name == ANY else (name,))
+
+
 def _require(node: Node, runtime: str, found: Mapping[str, str]) -> None:
-    usable = {"ai-edge-litert", "tflite-runtime", "tensorflow"} & found.keys()
-    if (runtime == "any" and usable) or runtime in usable:
+    if has_runtime(found, runtime):
         return
-    if runtime == "torch":
-        _require_torch(node, found)
-        return
-    wanted = "ai-edge-litert" if runtime == "any" else runtime
-    has = ", ".join(sorted(found)) or "none of them"
+    # it had it when the run began, or it would have been given one
     raise PermanentDeviceError(
-        f"`{node.place.python}` there has no {'TFLite runtime' if runtime == 'any' else runtime} "
-        f"(it has {has}); `{node.place.python} -m pip install {wanted}` there, name another "
-        f"interpreter with `python:`, or give a `benchmark_model:` in the inventory",
+        f"`{node.place.python}` there has no {'TFLite runtime' if runtime == ANY else runtime} any "
+        f"more (it has {', '.join(sorted(found)) or 'none'}), and the run measures with the "
+        f"device's own; install it there again, or start a new run",
         device=node.device,
     )
-
-
-def _require_torch(node: Node, found: Mapping[str, str]) -> None:
-    if "torch" not in found:
-        python = node.place.python
-        raise PermanentDeviceError(
-            f"`{python}` there has no torch; `{python} -m pip install torch` there (the CPU build "
-            f"is the smaller one), or name another interpreter with `python:`",
-            device=node.device,
-        )
 
 
 def _require_isa(node: Node, isa: str) -> None:

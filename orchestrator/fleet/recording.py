@@ -30,7 +30,8 @@ class Materials:
 
     ``cap`` is the object that caps the instruction set, where some device's plan asks for that.
     ``inputs`` holds the input's shape, batch first, of models whose files do not tell it;
-    ``unpinned`` the devices whose binary had no hash that was known beforehand.
+    ``unpinned`` the devices whose binary had no hash that was known beforehand. ``sites`` holds
+    the site bundles by device and runtime; a runtime without one is the device's own.
     """
 
     artifacts: Mapping[Variant, ArtifactRecord]
@@ -39,6 +40,11 @@ class Materials:
     inputs: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     unpinned: frozenset[str] = frozenset()
     cap: Blob | None = None
+    sites: Mapping[tuple[str, str], Blob] = field(default_factory=dict)
+
+    def sites_of(self, device: str) -> dict[str, Blob]:
+        """The bundles of one device, by the value of the factor ``runtime``."""
+        return {runtime: blob for (name, runtime), blob in self.sites.items() if name == device}
 
     def needed_by(self, plan: DevicePlan) -> tuple[Blob, ...]:
         """What ``plan``'s device must hold, each blob once."""
@@ -48,6 +54,7 @@ class Materials:
             blobs[binary.sha256] = binary
         if self.cap is not None and plan.capped_isas:
             blobs[self.cap.sha256] = self.cap
+        blobs |= {site.sha256: site for site in self.sites_of(plan.device).values()}
         return tuple(blobs.values())
 
 
@@ -154,6 +161,7 @@ class Recorder:
             during=seen.during,
             artifact_sha256=files.model_sha256,
             binary_sha256=files.benchmark_model_sha256,
+            **({} if files.site_sha256 is None else {"site_sha256": files.site_sha256}),
             log=log,
             agent_seq=event.seq,
             device_time=event.time,
@@ -203,6 +211,7 @@ class Recorder:
         artifact, cap = self._materials.artifacts[trial.variant], self._materials.cap
         uses_binary = trial.factors.runner == "benchmark_model"
         binary = self._materials.binaries.get(self._target.device) if uses_binary else None
+        site = self._materials.sites.get((self._target.device, trial.factors.runtime))
         return Files(
             model_sha256=artifact.sha256,
             model_size_bytes=artifact.size_bytes,
@@ -210,6 +219,7 @@ class Recorder:
             benchmark_model_sha256=None if binary is None else binary.sha256,
             input_shape=self._materials.inputs.get(trial.variant.model),
             cap_sha256=None if cap is None or trial.factors.isa == NATIVE else cap.sha256,
+            site_sha256=None if site is None else site.sha256,
         )
 
 

@@ -16,7 +16,8 @@ class Files:
     """What a trial needs on the device, by SHA-256, and the interpreter for Python runners.
 
     ``input_shape``, batch first, is given for files that do not tell it themselves. ``cap_sha256``
-    is the object that caps the instruction set, where the trial asks for that.
+    is the object that caps the instruction set, where the trial asks for that; ``site_sha256`` the
+    site bundle that the runner's Python library is taken from, where it is not the device's own.
     """
 
     model_sha256: str
@@ -25,6 +26,7 @@ class Files:
     benchmark_model_sha256: str | None = None
     input_shape: tuple[int, ...] | None = None
     cap_sha256: str | None = None
+    site_sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class Command:
     variable's value:
 
     ``{blob:SHA256}`` the path of a pushed blob; ``{exe:SHA256}`` the same, made executable;
+    ``{site:SHA256}`` the folder that a pushed site bundle was unpacked into;
     ``{agent}`` the path of the agent's own zipapp.
     """
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from orchestrator.errors import UsageError
 from orchestrator.measurement import Delegation
 from orchestrator.plan import RunSettings, Trial
 from orchestrator.runners import judgement
@@ -17,9 +16,8 @@ from orchestrator.runners.child_output import (
     integer_or_none,
     string,
 )
-from orchestrator.runners.python_child import Own, read_child
-
-RUNTIMES = ("any", "ai-edge-litert", "tflite-runtime", "tensorflow")
+from orchestrator.runners.python_child import Own, asked_runtime, child_command, read_child
+from orchestrator.runtimes import ANY, Runtime, parse_runtime
 
 
 class LiteRtRunner:
@@ -30,13 +28,8 @@ class LiteRtRunner:
     def command(self, trial: Trial, settings: RunSettings, files: Files) -> Command:
         """The child's command line. Raises UsageError for what it cannot do."""
         judgement.refuse_unknown_factors(trial)
-        if trial.factors.runtime not in RUNTIMES:
-            raise UsageError(
-                f"{trial.trial_id}: runtime {trial.factors.runtime!r} is not known; "
-                f"use one of: {', '.join(RUNTIMES)}"
-            )
-        argv = (files.python, "{agent}", self.name, *_arguments(trial, settings, files))
-        return Command(argv=argv, blobs=(files.model_sha256,))
+        runtime = asked_runtime(trial, self.name)
+        return child_command(self.name, files, _arguments(trial, runtime, settings, files))
 
     def read(
         self, trial: Trial, settings: RunSettings, files: Files, evidence: Evidence
@@ -50,8 +43,8 @@ class LiteRtRunner:
         return read_child(trial, settings, files, evidence, own)
 
 
-def _arguments(trial: Trial, settings: RunSettings, files: Files) -> list[str]:
-    own = ["--delegate", trial.factors.delegate, "--runtime", trial.factors.runtime]
+def _arguments(trial: Trial, runtime: Runtime, settings: RunSettings, files: Files) -> list[str]:
+    own = ["--delegate", trial.factors.delegate, "--runtime", runtime.name]
     if trial.factors.input_size:
         own += ["--input-size", str(trial.factors.input_size)]
     return [*own, *common_arguments(trial, settings, files)]
@@ -59,10 +52,11 @@ def _arguments(trial: Trial, settings: RunSettings, files: Files) -> list[str]:
 
 def _ran(trial: Trial, data: Mapping[str, Any]) -> list[tuple[str, object, object]]:
     asked, runtime = trial.factors, string(data, "runtime")
+    wanted = parse_runtime(asked.runtime).name
     return [
         ("input size", asked.input_size, integer_or_none(data, "input_size") or 0),
         ("delegate", asked.delegate, string(data, "delegate")),
-        ("runtime", runtime if asked.runtime == "any" else asked.runtime, runtime),
+        ("runtime", runtime if wanted == ANY else wanted, runtime),
     ]
 
 

@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.errors import UsageError
 from orchestrator.measurement import Delegation, Invocations, Measurement, Operator, Outcome
 from orchestrator.plan import RunSettings, Trial
 from orchestrator.runners import judgement
-from orchestrator.runners.base import Evidence, Files, Reading
+from orchestrator.runners.base import Command, Evidence, Files, Reading
 from orchestrator.runners.child_output import (
     NonsenseError,
     drift_of,
@@ -23,6 +24,7 @@ from orchestrator.runners.child_output import (
     window_of,
 )
 from orchestrator.runners.judgement import failed
+from orchestrator.runtimes import ANY, OF_RUNNER, Runtime, belongs_to, parse_runtime
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,35 @@ class Own:
     delegation: Delegation | None = None
     xnnpack_seen: bool = False
     operators: tuple[Operator, ...] = ()
+
+
+def asked_runtime(trial: Trial, runner: str) -> Runtime:
+    """What the trial asks for. Raises UsageError where the runner has no such runtime."""
+    try:
+        runtime = parse_runtime(trial.factors.runtime)
+    except ValueError as exc:
+        raise UsageError(f"{trial.trial_id}: runtime: {exc}") from exc
+    if not belongs_to(trial.factors.runtime, runner):
+        raise UsageError(
+            f"{trial.trial_id}: runtime {runtime.name!r} is not of runner {runner}; use one of: "
+            f"{', '.join((ANY, *OF_RUNNER[runner]))}"
+        )
+    return runtime
+
+
+def child_command(name: str, files: Files, arguments: Sequence[str]) -> Command:
+    """The child called ``name``: in the device's own Python as it is, or on a site bundle alone.
+
+    On a bundle nothing that is installed there is seen (``-I -S``), so that what is loaded cannot
+    depend on it.
+    """
+    if files.site_sha256 is None:
+        return Command((files.python, "{agent}", name, *arguments), blobs=(files.model_sha256,))
+    site = files.site_sha256
+    return Command(
+        (files.python, "-I", "-S", "{agent}", name, "--site", f"{{site:{site}}}", *arguments),
+        blobs=(files.model_sha256, site),
+    )
 
 
 def read_child(
@@ -70,11 +101,13 @@ def _reading(
     own: Own,
 ) -> Reading:
     """Every field checked. Raises NonsenseError for anything but figures in their places."""
-    runtime, version = string(data, "runtime"), data.get("runtime_version")
+    runtime = string(data, "runtime")
+    version = None if data.get("runtime_version") is None else string(data, "runtime_version")
     warmup_us, steady_us = times_of(data, "warmup_us"), times_of(data, "steady_us")
     warmup, steady = statistics_of(warmup_us), statistics_of(steady_us)
     size_bytes = integer(data, "model_size_bytes")
     _check_as_asked([("batch", trial.factors.batch, integer(data, "batch")), *own.ran], steady)
+    _check_runtime(trial, files, version, bundled=data.get("bundled") is True)
     memory, remarks = judgement.believable_memory(memory_of(data))
     measurement = Measurement(
         init_us=figure(data, "init_us"),
@@ -85,7 +118,8 @@ def _reading(
         model_size_bytes=size_bytes,
         delegation=own.delegation,
         runtime_name=runtime,
-        runtime_version=None if version is None else string(data, "runtime_version"),
+        runtime_version=version,
+        runtime_from="device" if files.site_sha256 is None else "bundle",
         steady_window_s=window_of(data),
         operators=own.operators,
     )
@@ -97,6 +131,16 @@ def _reading(
     )
     remarks += judgement.findings(trial, settings, evidence, measurement, applied)
     return Reading(Outcome.OK, measurement=measurement, findings=remarks)
+
+
+def _check_runtime(trial: Trial, files: Files, version: str | None, *, bundled: bool) -> None:
+    """Raise NonsenseError if another library was loaded than the trial stands for."""
+    runtime = parse_runtime(trial.factors.runtime)
+    if not runtime.is_version(version):
+        raise NonsenseError(f"the child loaded version {version} of {runtime.name}, not {runtime}")
+    if bundled != (files.site_sha256 is not None):
+        whose = "a site bundle" if bundled else "the device"
+        raise NonsenseError(f"the child loaded {runtime.name} from {whose}")
 
 
 def _check_as_asked(ran: Sequence[tuple[str, object, object]], steady: Invocations) -> None:

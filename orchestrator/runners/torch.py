@@ -10,7 +10,7 @@ from orchestrator.plan import RunSettings, Trial, TrialKind
 from orchestrator.runners import judgement
 from orchestrator.runners.base import Command, Evidence, Files, Reading
 from orchestrator.runners.child_output import common_arguments, operators_of, string
-from orchestrator.runners.python_child import Own, read_child
+from orchestrator.runners.python_child import Own, asked_runtime, child_command, read_child
 
 ENGINES = ("default", "x86", "fbgemm", "qnnpack", "onednn")
 PROCESSORS = ("cpu", "cuda")
@@ -24,10 +24,10 @@ class TorchRunner:
     def command(self, trial: Trial, settings: RunSettings, files: Files) -> Command:
         """The child's command line. Raises UsageError for what it cannot do."""
         judgement.refuse_unknown_factors(trial)
+        asked_runtime(trial, self.name)
         asked = trial.factors
         for what, value, known in (
             ("delegate", asked.delegate, ("none",)),
-            ("runtime", asked.runtime, ("torch",)),
             ("engine", asked.engine, ENGINES),
             ("processor", asked.processor, PROCESSORS),
         ):
@@ -45,8 +45,8 @@ class TorchRunner:
         if files.input_shape is not None:
             own += ["--input", "x".join(map(str, files.input_shape[1:]))]
         own += ["--profile"] if trial.kind is TrialKind.PROFILE else []
-        argv = (files.python, "{agent}", self.name, *own, *common_arguments(trial, settings, files))
-        return Command(argv=argv, blobs=(files.model_sha256,))
+        own += common_arguments(trial, settings, files)
+        return child_command(self.name, files, own)
 
     def read(
         self, trial: Trial, settings: RunSettings, files: Files, evidence: Evidence

@@ -33,6 +33,23 @@ class BinaryRecord:
 
 
 @dataclass(frozen=True)
+class SiteRecord:
+    """The bundle that one device's trials of a runtime import from.
+
+    ``runtime`` is the factor's value, ``requirement`` what was resolved for it, ``target`` for
+    which kind of node; ``packages`` every wheel in it: name, version, file, sha256.
+    """
+
+    device: str
+    runtime: str
+    requirement: str
+    target: str
+    sha256: str
+    size_bytes: int
+    packages: tuple[Mapping[str, str], ...]
+
+
+@dataclass(frozen=True)
 class Manifest:
     """Everything that fixes a run, and the facts of its devices as they became known.
 
@@ -50,6 +67,7 @@ class Manifest:
     artifacts: tuple[ArtifactRecord, ...] = ()
     binaries: tuple[BinaryRecord, ...] = ()
     facts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    sites: tuple[SiteRecord, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         data = asdict(self)
@@ -83,6 +101,10 @@ class Manifest:
             ),
             binaries=tuple(BinaryRecord(**b) for b in data["binaries"]),
             facts=data["facts"],
+            # runs of before there were bundles have none
+            sites=tuple(
+                SiteRecord(**{**s, "packages": tuple(s["packages"])}) for s in data.get("sites", ())
+            ),
         )
 
 
@@ -101,6 +123,13 @@ _SHAPE: Shape = {
     "artifacts": [{**_FILE, **dict.fromkeys(("model", "scheme", "weights"), TEXT), "no_op": FLAG}],
     "binaries": [{**_FILE, "device": TEXT, "source": TEXT, "pinned": FLAG}],
     "facts": {"*": {}},
+    "sites": [
+        {
+            **_FILE,
+            **dict.fromkeys(("device", "runtime", "requirement", "target"), TEXT),
+            "packages": [{"*": TEXT}],
+        }
+    ],
 }
 #: Where null cannot stand.
 _NEEDED = ("run_id", "created", "seed", "inventory", "suite", "devices", "versions", "facts")

@@ -227,7 +227,13 @@ def test_only_the_exact_placeholders_are_replaced() -> None:
         '{"agent": {"x": 1}}',
         "${agent}",
     )
-    done = protocol.substitute(argv, blob=lambda s: "/b/" + s, exe=lambda s: "/x/" + s, agent="/a")
+    done = protocol.substitute(
+        argv,
+        blob=lambda s: "/b/" + s,
+        exe=lambda s: "/x/" + s,
+        site=lambda s: "/s/" + s,
+        agent="/a",
+    )
     assert done == (
         "/a",
         f"--graph=/b/{SHA}:/x/{OTHER}",

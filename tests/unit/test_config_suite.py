@@ -45,7 +45,7 @@ def written(folder: Path, text: str, name: str = "mine") -> Path:
 def test_quick_is_what_the_design_says() -> None:
     quick = load("quick")
     assert (quick.name, quick.models, quick.schemes) == ("quick", MODELS, SCHEMES)
-    assert (quick.baseline, quick.runner, quick.runtime) == ("float32", "auto", "any")
+    assert (quick.baseline, quick.runner, *quick.runtimes) == ("float32", "auto", "any")
     assert (quick.protocol.min_blocks, quick.protocol.max_blocks) == (6, 20)
     assert (quick.protocol.precision, quick.protocol.budget_s) == (0.02, 240)
     warmup, steady = quick.protocol.warmup, quick.protocol.steady

@@ -111,6 +111,18 @@ def test_auto_takes_the_official_binary_where_the_device_has_one() -> None:
     assert named.devices[0].groups[0].factors.runner == "litert"
 
 
+def test_runtimes_are_a_factor() -> None:
+    pinned = ["ai-edge-litert==2.3.0", "tflite-runtime==2.14.0"]
+    plan = make_plan(
+        [device(benchmark_model="/opt/bm")], suite(factors={"runtime": pinned}), seed=1
+    )
+    assert {g.factors.runner for g in plan.devices[0].groups} == {"litert"}
+    assert [g.factors.runtime for g in plan.devices[0].groups if g.model == "resnet50"] == pinned
+    assert plan.devices[0].runtimes == set(pinned)
+    (alone,) = {g.factors.runtime for g in make_plan([device()], suite(), seed=1).devices[0].groups}
+    assert alone == "any"
+
+
 def test_a_suite_that_needs_the_binary_on_a_device_without_one_is_refused() -> None:
     with pytest.raises(UsageError, match=r"device here has no `benchmark_model:`"):
         make_plan([device()], suite(runner="benchmark_model"), seed=1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import statistics
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,9 +17,10 @@ from agents import measuring
 from orchestrator.errors import UsageError
 from orchestrator.measurement import Outcome
 from orchestrator.plan import Trial, TrialKind
-from orchestrator.runners import child_output, litert
+from orchestrator.runners import child_output
 from orchestrator.runners.base import Reading
 from orchestrator.runners.registry import runner_named
+from orchestrator.runtimes import OF_RUNNER
 from tests import runner_cases as cases
 
 RUNNER = runner_named("litert")
@@ -101,7 +103,44 @@ def test_what_the_child_cannot_do_is_refused(changes: dict[str, str]) -> None:
 
 
 def test_the_names_of_runtimes_are_those_of_the_child() -> None:
-    assert ("any", *child.RUNTIMES) == litert.RUNTIMES
+    assert tuple(child.RUNTIMES) == OF_RUNNER["litert"]
+
+
+def test_a_pinned_runtime_is_run_on_its_bundle_alone() -> None:
+    files = replace(cases.files(), site_sha256="5" * 64)
+    trial = a_trial(runtime="tflite-runtime==2.14.0")
+    command = RUNNER.command(trial, cases.SETTINGS, files)
+    assert command.argv[1:4] == ("-I", "-S", "{agent}")
+    assert command.blobs == (files.model_sha256, "5" * 64)
+    args = child._parser().parse_args(command.argv[5:])
+    assert (args.runtime, args.site) == ("tflite-runtime", "{site:" + "5" * 64 + "}")
+
+
+@pytest.mark.parametrize(
+    ("asked", "version", "bundled", "words"),
+    [
+        ("ai-edge-litert==2.3.0", "2.3.0", True, None),
+        ("ai-edge-litert==2.3", "2.3.0", True, None),
+        ("ai-edge-litert==2.2.0", "2.3.0", True, "loaded version 2.3.0 of ai-edge-litert, not"),
+        ("ai-edge-litert==2.3.0", None, True, "loaded version None"),
+        ("ai-edge-litert==2.3.0", "2.3.0", False, "from the device"),
+        ("any", "2.3.0", True, None),
+        ("any", "2.3.0", False, "from the device"),
+    ],
+)
+def test_what_was_loaded_is_held_against_what_was_pinned(
+    asked: str, version: str | None, bundled: bool, words: str | None
+) -> None:
+    files = replace(cases.files(), site_sha256="5" * 64)
+    stdout = said(result(runtime_version=version, bundled=bundled))
+    evidence = cases.evidence(stdout=stdout, stderr=XNNPACK)
+    reading = RUNNER.read(a_trial(runtime=asked), cases.SETTINGS, files, evidence)
+    if words is None:
+        assert reading.outcome is Outcome.OK and reading.measurement is not None
+        assert reading.measurement.runtime_from == "bundle"
+    else:
+        assert reading.outcome is Outcome.FAILED
+        assert words in (reading.reason or "")
 
 
 def test_a_good_result_is_a_measurement() -> None:

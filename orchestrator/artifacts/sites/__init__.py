@@ -1,0 +1,11 @@
+"""Python site bundles: the packages of one runtime for one kind of node, as one file to push.
+
+``target`` says what a node can load, ``resolve`` has pip choose and unpack the wheels for it,
+``store`` packs them and finds them again.
+"""
+
+from orchestrator.artifacts.sites.resolve import Package
+from orchestrator.artifacts.sites.store import SiteArtifact, provide_site, stored_site
+from orchestrator.artifacts.sites.target import SiteTarget, target_of
+
+__all__ = ["Package", "SiteArtifact", "SiteTarget", "provide_site", "stored_site", "target_of"]
