@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 
@@ -31,6 +32,7 @@ from orchestrator.errors import (
     DeviceError,
     NoDeviceReachedError,
     PermanentDeviceError,
+    TransientDeviceError,
 )
 from orchestrator.fleet.agent_archive import AgentArchive, build_agent_archive
 from orchestrator.fleet.execution import Campaign, DeviceRun
@@ -97,6 +99,12 @@ class Fleet:
 
     def reach(self, device: Device) -> Node:
         """Connect to one device and its agent. Raises DeviceError."""
+        if device.lease_ends is not None and device.lease_ends <= datetime.now(timezone.utc):
+            raise PermanentDeviceError(
+                f"its lease ended at {device.lease_ends:%Y-%m-%d %H:%M:%S} UTC; with a new one "
+                f"correct `lease_ends:` in the inventory",
+                device=device.name,
+            )
         return reach_device(device, self.inventory, self.archive, run_id=self.run_id)
 
     def reach_fit(self, device: Device) -> Node:
@@ -208,11 +216,14 @@ def start(
         write_manifest(directory.path, manifest)
         console.say(f"run {fleet.run_id} in {directory.path}")
         materials = _materials(manifest, models, binaries, cap)
+        equipment = _Equipment(
+            fleet, directory, manifest, materials, models_dir=places.models, console=console
+        )
         with Journal(directory.path) as journal:
             for error in reached.errors:
                 journal.append(error.device, "device_lost", reason=error.reason)
             campaign = _campaign(plan, materials, directory, journal, console=console, stop=stop)
-            return _conduct(campaign, _device_runs(campaign, fleet), reached)
+            return _conduct(campaign, _device_runs(campaign, fleet, equipment), reached)
 
 
 def resume(
@@ -235,31 +246,48 @@ def resume(
     plan = make_plan(devices, suite, seed=manifest.seed)
     fleet = Fleet(inventory, devices, plan, build_agent_archive(), manifest.run_id)
     materials = _stored_materials(manifest, places.models, _cap(plan, places.models))
+    equipment = _Equipment(
+        fleet, directory, manifest, materials, models_dir=places.models, console=console
+    )
     with Journal(directory.path) as journal:
         if journal.torn is not None:
             console.say(f"{journal.path}: the last line was torn; what it held is fetched again")
         campaign = _campaign(plan, materials, directory, journal, console=console, stop=stop)
-        runs = _device_runs(campaign, fleet)
+        runs = _device_runs(campaign, fleet, equipment)
         left = tuple(device for device in devices if not runs[device.name].complete)
         if not left:
             console.say(f"run {manifest.run_id} is complete; nothing is left to do")
             return _conclude(campaign, runs, lost=frozenset())
-        reached = reach_all(replace(fleet, devices=left), console)
+        reached = reach_all(replace(fleet, devices=left), console, all_may_be_late=True)
         with _closing(reached):
+            reached = equipment.complete_all(reached)
             for error in reached.errors:
                 journal.append(error.device, "device_lost", reason=error.reason)
-            return _conduct(campaign, runs, reached)
+            before = len(journal.events)
+            conclusion = _conduct(campaign, runs, reached)
+            came = (event["event"] == "device_ready" for event in journal.events[before:])
+            if conclusion.lost_devices and not reached.nodes and not any(came):
+                raise NoDeviceReachedError(
+                    f"no device could be reached; run {manifest.run_id} is as it was and can be "
+                    f"resumed: {', '.join(conclusion.lost_devices)}"
+                )
+            return conclusion
 
 
-def reach_all(fleet: Fleet, console: Console) -> Reached:
-    """Reach every device at once. Raises NoDeviceReachedError where none answers."""
+def reach_all(fleet: Fleet, console: Console, *, all_may_be_late: bool = False) -> Reached:
+    """Reach every device at once.
+
+    Raises NoDeviceReachedError where none answers; with ``all_may_be_late`` only where none can be
+    expected to.
+    """
     with ThreadPoolExecutor(max_workers=max(1, len(fleet.devices))) as pool:
         results = list(
             pool.map(lambda device: _try_to_reach(fleet, device, console), fleet.devices)
         )
     nodes = {result.device: result for result in results if isinstance(result, Node)}
     errors = tuple(result for result in results if isinstance(result, DeviceError))
-    if not nodes:
+    expected = all_may_be_late and any(isinstance(e, TransientDeviceError) for e in errors)
+    if not nodes and not expected:
         raise NoDeviceReachedError("\n".join(["no device could be reached", *map(str, errors)]))
     return Reached(nodes, errors)
 
@@ -361,10 +389,79 @@ def _materials(
         binaries={d: Blob(b.sha256, b.path, b.size_bytes) for d, b in binaries.items()},
         cap=None if cap is None else Blob(cap.sha256, cap.path, cap.size_bytes),
         # a file of the user's own is what he means it to be, and its hash is in the manifest
-        unpinned=frozenset(
-            b.device for b in manifest.binaries if not b.pinned and "://" in b.source
-        ),
+        unpinned={b.device for b in manifest.binaries if _is_unpinned(b)},
     )
+
+
+def _is_unpinned(binary: BinaryRecord) -> bool:
+    return not binary.pinned and "://" in binary.source
+
+
+class _Equipment:
+    """Completes what a run has for its devices with what late ones need.
+
+    Which ``benchmark_model`` a device takes is known once it was reached.
+    """
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        directory: RunDirectory,
+        manifest: Manifest,
+        materials: Materials,
+        *,
+        models_dir: Path,
+        console: Console,
+    ) -> None:
+        self._fleet = fleet
+        self._directory = directory
+        self._manifest = manifest
+        self._materials = materials
+        self._models_dir = models_dir
+        self._console = console
+        self._guard = threading.Lock()
+
+    def reach(self, device: Device) -> Node:
+        """Connect to ``device`` and have its binary. Raises DeviceError, JournalError."""
+        node = self._fleet.reach(device)
+        try:
+            self._complete(device, node)
+        except BaseException:
+            node.close()
+            raise
+        return node
+
+    def complete_all(self, reached: Reached) -> Reached:
+        """Have the binaries of all that were reached; who lacks one is lost."""
+        nodes, errors = dict(reached.nodes), list(reached.errors)
+        for device in self._fleet.devices:
+            if device.name not in nodes:
+                continue
+            try:
+                self._complete(device, nodes[device.name])
+            except PermanentDeviceError as exc:
+                self._console.observe(DeviceProgress(device.name, State.LOST, exc.reason))
+                errors.append(exc)
+                nodes.pop(device.name).close()
+        return Reached(nodes, tuple(errors))
+
+    def _complete(self, device: Device, node: Node) -> None:
+        """Fetch the binary that ``device`` lacks, if it needs one, and note it in the manifest."""
+        with self._guard:
+            needs_it = self._fleet.plan.device(device.name).needs_binary
+            if not needs_it or device.name in self._materials.binaries:
+                return
+            try:
+                binary = _fetch_binary(device, node, self._models_dir, self._console)
+            except ArtifactError as exc:
+                raise PermanentDeviceError(str(exc), device=device.name) from exc
+            record = _binary_record(device.name, binary)
+            self._manifest = replace(self._manifest, binaries=(*self._manifest.binaries, record))
+            write_manifest(self._directory.path, self._manifest)
+            if _is_unpinned(record):
+                self._materials.unpinned.add(device.name)
+            blob = Blob(binary.sha256, binary.path, binary.size_bytes)
+            self._materials.binaries[device.name] = blob
 
 
 def _artifact_record(model: ModelArtifact) -> ArtifactRecord:
@@ -383,7 +480,7 @@ def _versions() -> dict[str, str]:
 # -- running --------------------------------------------------------------------------------------
 
 
-def _device_runs(campaign: Campaign, fleet: Fleet) -> dict[str, DeviceRun]:
+def _device_runs(campaign: Campaign, fleet: Fleet, equipment: _Equipment) -> dict[str, DeviceRun]:
     return {
         device.name: DeviceRun(
             campaign,
@@ -397,7 +494,9 @@ def _device_runs(campaign: Campaign, fleet: Fleet) -> dict[str, DeviceRun]:
                 energy=device.energy,
             ),
             expect=device.expect,
-            reach=partial(fleet.reach, device),
+            reach=partial(equipment.reach, device),
+            retry_for_s=device.retry_for_s,
+            lease_ends=device.lease_ends,
         )
         for device in fleet.devices
     }
@@ -424,14 +523,18 @@ def _campaign(
 
 
 def _conduct(campaign: Campaign, runs: Mapping[str, DeviceRun], reached: Reached) -> Conclusion:
-    """Run every reached device in a thread of its own and wait for all of them."""
-    lost = {error.device for error in reached.errors}
+    """Run every device in a thread of its own and wait for all of them.
+
+    One that did not answer yet, and may come, is tried again while the others measure.
+    """
+    late = {e.device: e for e in reached.errors if isinstance(e, TransientDeviceError)}
+    lost = {error.device for error in reached.errors} - late.keys()
     failures: list[BaseException] = []
     threads = [
         threading.Thread(
             target=_run_one, args=(campaign, runs[name], node, lost, failures), name=name
         )
-        for name, node in reached.nodes.items()
+        for name, node in {**reached.nodes, **late}.items()
     ]
     campaign.stop.armed = True
     for thread in threads:
@@ -447,16 +550,17 @@ def _conduct(campaign: Campaign, runs: Mapping[str, DeviceRun], reached: Reached
 def _run_one(
     campaign: Campaign,
     run: DeviceRun,
-    node: Node,
+    node: Node | TransientDeviceError,
     lost: set[str],
     failures: list[BaseException],
 ) -> None:
     try:
-        run.run(node)
-    except DeviceError as exc:
-        lost.add(node.device)
-        campaign.journal.append(node.device, "device_lost", reason=exc.reason)
-        campaign.observer(DeviceProgress(node.device, State.LOST, exc.reason))
+        try:
+            run.run(node)
+        except DeviceError as exc:
+            lost.add(exc.device)
+            campaign.observer(DeviceProgress(exc.device, State.LOST, exc.reason))
+            campaign.journal.append(exc.device, "device_lost", reason=exc.reason)
     except BaseException as exc:  # noqa: BLE001 (handed to the main thread, which raises it)
         failures.append(exc)
 

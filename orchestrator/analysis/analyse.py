@@ -306,7 +306,7 @@ def _stopped(run: RunRecord, group: _Group) -> str:
     if group.factors is None:
         return ""
     key = Group(group.device, group.model, group.factors, (), run.baseline).key
-    return run.stopped.get(key, "")
+    return run.stopped.get(key) or run.paused.get(key, "")
 
 
 def _judge(rows: Iterable[Speedup]) -> tuple[Speedup, ...]:

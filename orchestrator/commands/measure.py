@@ -89,7 +89,7 @@ def _seed(arguments: argparse.Namespace) -> int:
 def _exit_code(conclusion: campaign.Conclusion) -> ExitCode:
     if conclusion.interrupted and not conclusion.complete:
         return ExitCode.INTERRUPTED
-    if conclusion.failed_trials or conclusion.lost_devices:
+    if conclusion.failed_trials or conclusion.lost_devices or not conclusion.complete:
         return ExitCode.FAILED
     return ExitCode.OK
 

@@ -30,14 +30,15 @@ class Materials:
 
     ``cap`` is the object that caps the instruction set, where some device's plan asks for that.
     ``inputs`` holds the input's shape, batch first, of models whose files do not tell it;
-    ``unpinned`` the devices whose binary had no hash that was known beforehand.
+    ``unpinned`` the devices whose binary had no hash that was known beforehand. The binary of a
+    device that is reached late is added then, before its thread asks for it.
     """
 
     artifacts: Mapping[Variant, ArtifactRecord]
     blobs: Mapping[Variant, Blob]
-    binaries: Mapping[str, Blob]
+    binaries: dict[str, Blob]
     inputs: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    unpinned: frozenset[str] = frozenset()
+    unpinned: set[str] = field(default_factory=set)
     cap: Blob | None = None
 
     def needed_by(self, plan: DevicePlan) -> tuple[Blob, ...]:
