@@ -133,12 +133,6 @@ class Device(Strict):
     connect_timeout_s: PositiveDuration = Field(
         default=20.0, alias="connect_timeout", examples=["connect_timeout: 30s"]
     )
-    #: Seconds for which a device that was lost is tried again; a server that boots needs minutes.
-    retry_for_s: PositiveDuration = Field(
-        default=600.0, alias="retry_for", examples=["retry_for: 10m"]
-    )
-    #: When the machine is taken away; UTC. No trial begins that would not end before.
-    lease_ends: Moment | None = Field(default=None, examples=["lease_ends: 2026-12-01 18:00 UTC"])
     #: The Python that runs the agent and the Python runners, as written; see `python_command`.
     python: Command | None = Field(default=None, examples=["python: python3"])
     #: The agent's folder on the device; ``~`` is expanded there.
@@ -166,6 +160,12 @@ class Device(Strict):
     grid_gco2_per_kwh: float | None = Field(
         default=None, ge=0, le=5000, examples=["grid_gco2_per_kwh: 381"]
     )
+    #: Seconds for which a device that was lost is tried again; a server that boots needs minutes.
+    retry_for_s: PositiveDuration = Field(
+        default=600.0, alias="retry_for", examples=["retry_for: 10m"]
+    )
+    #: When the machine is taken away; UTC. No trial begins that would not end before.
+    lease_ends: Moment | None = Field(default=None, examples=["lease_ends: 2026-12-01 18:00 UTC"])
 
     @field_validator("cpus")
     @classmethod
