@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 
@@ -34,6 +33,7 @@ from orchestrator.errors import (
     PermanentDeviceError,
     TransientDeviceError,
 )
+from orchestrator.fleet import lease
 from orchestrator.fleet.agent_archive import AgentArchive, build_agent_archive
 from orchestrator.fleet.execution import Campaign, DeviceRun
 from orchestrator.fleet.progress import DeviceProgress, State, StopLevel, StopRequest
@@ -99,10 +99,10 @@ class Fleet:
 
     def reach(self, device: Device) -> Node:
         """Connect to one device and its agent. Raises DeviceError."""
-        if device.lease_ends is not None and device.lease_ends <= datetime.now(timezone.utc):
+        if device.lease_ends is not None and lease.left_s(device.lease_ends) <= 0:
             raise PermanentDeviceError(
-                f"its lease ended at {device.lease_ends:%Y-%m-%d %H:%M:%S} UTC; with a new one "
-                f"correct `lease_ends:` in the inventory",
+                f"its lease ended at {lease.shown(device.lease_ends)}; with a new one correct "
+                f"`lease_ends:` in the inventory",
                 device=device.name,
             )
         return reach_device(device, self.inventory, self.archive, run_id=self.run_id)
@@ -181,6 +181,8 @@ def start(
     """Run ``suite`` on ``devices`` from the beginning. Raises OrchestrateError."""
     prepared = prepare(devices, suite, places, seed=seed)
     plan = prepared.plan
+    for shortfall in lease.shortfalls(plan, devices):
+        console.say(shortfall)
     cap = _cap(plan, places.models)
     fleet = Fleet(inventory, tuple(devices), plan, build_agent_archive(), new_run_id())
     reached = reach_all(fleet, console)

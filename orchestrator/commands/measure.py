@@ -23,6 +23,7 @@ from orchestrator.commands.selection import (
 from orchestrator.commands.terminal import answer_width, colour_wanted
 from orchestrator.console import Console
 from orchestrator.errors import UsageError
+from orchestrator.fleet import lease
 from orchestrator.fleet.progress import StopLevel, StopRequest
 from orchestrator.published import publications
 from orchestrator.report import render, write_reports
@@ -144,6 +145,8 @@ def plan(arguments: argparse.Namespace) -> Answer:
     if arguments.json:
         trials = [trial.to_json() for device in made.devices for trial in device.trials]
         document = {"format": 1, "seed": seed, "suite": prepared.suite.to_json()}
+        document["leases_too_short"] = list(lease.shortfalls(made, devices))
         document["trials"] = trials
         return Answer(json.dumps(document, indent=1) + "\n")
-    return Answer(describe_plan(made, sizes, width=answer_width(), color=colour_wanted()))
+    text = describe_plan(made, sizes, width=answer_width(), color=colour_wanted())
+    return Answer(text + "".join(f"{each}\n" for each in lease.shortfalls(made, devices)))

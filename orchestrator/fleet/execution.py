@@ -10,11 +10,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import Any
 
 from agents.protocol import Event
 from orchestrator.errors import AgentError, JournalError, TransientDeviceError, UsageError
+from orchestrator.fleet import lease
 from orchestrator.fleet.link import AgentRefusalError
 from orchestrator.fleet.patience import STOOD_S, Patience
 from orchestrator.fleet.progress import DeviceProgress, Observer, State, StopLevel, StopRequest
@@ -30,8 +31,6 @@ GLANCE_S = 1.0
 #: Events that an honest agent may have of one trial: queued, and begun, interrupted or cancelled
 #: again and again; every one is kept in memory and in the journal.
 MAX_EVENTS_A_TRIAL = 1000
-#: What is left of a lease when the last trial is expected to end: to bring its result home.
-LEASE_MARGIN_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -266,14 +265,14 @@ class DeviceRun:
         """Whether ``trials`` end in time; what is left for a later lease is written down if not."""
         if self._lease_ends is None:
             return True
-        left_s = (self._lease_ends - datetime.now(timezone.utc)).total_seconds()
-        needed_s = self._schedule.expected_s(trials) + LEASE_MARGIN_S
+        left_s = lease.left_s(self._lease_ends)
+        needed_s = self._schedule.expected_s(trials) + lease.MARGIN_S
         if needed_s <= left_s:
             return True
         self._out_of_time = True
         reason = (
-            f"the lease ends at {self._lease_ends:%Y-%m-%d %H:%M:%S} UTC, in "
-            f"{max(0.0, left_s):.0f} s, and the next trials need {needed_s:.0f} s"
+            f"the lease ends at {lease.shown(self._lease_ends)}, in {max(0.0, left_s):.0f} s, "
+            f"and the next trials need {needed_s:.0f} s"
         )
         self._journal.append_all(
             self._device,
