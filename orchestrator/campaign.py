@@ -9,8 +9,8 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -282,16 +282,31 @@ def reach_all(fleet: Fleet, console: Console, *, all_may_be_late: bool = False) 
     Raises NoDeviceReachedError where none answers; with ``all_may_be_late`` only where none can be
     expected to.
     """
-    with ThreadPoolExecutor(max_workers=max(1, len(fleet.devices))) as pool:
-        results = list(
-            pool.map(lambda device: _try_to_reach(fleet, device, console), fleet.devices)
-        )
+    results = _at_once(lambda device: _try_to_reach(fleet, device, console), fleet.devices)
     nodes = {result.device: result for result in results if isinstance(result, Node)}
     errors = tuple(result for result in results if isinstance(result, DeviceError))
     expected = all_may_be_late and any(isinstance(e, TransientDeviceError) for e in errors)
     if not nodes and not expected:
         raise NoDeviceReachedError("\n".join(["no device could be reached", *map(str, errors)]))
     return Reached(nodes, errors)
+
+
+def _at_once(
+    reach: Callable[[Device], Node | DeviceError], devices: Sequence[Device]
+) -> list[Node | DeviceError]:
+    """Each device in a thread of its own; Ctrl-C does not wait for those that do not answer."""
+    results: list[Future[Node | DeviceError]] = [Future() for _ in devices]
+
+    def keep(device: Device, result: Future[Node | DeviceError]) -> None:
+        try:
+            result.set_result(reach(device))
+        except BaseException as exc:  # noqa: BLE001 (raised where the result is asked for)
+            result.set_exception(exc)
+
+    for device, result in zip(devices, results, strict=True):
+        # a daemon: the threads of a pool would be waited for when Python ends
+        threading.Thread(target=keep, args=(device, result), daemon=True).start()
+    return [result.result() for result in results]
 
 
 def _try_to_reach(fleet: Fleet, device: Device, console: Console) -> Node | DeviceError:
@@ -534,7 +549,10 @@ def _conduct(campaign: Campaign, runs: Mapping[str, DeviceRun], reached: Reached
     failures: list[BaseException] = []
     threads = [
         threading.Thread(
-            target=_run_one, args=(campaign, runs[name], node, lost, failures), name=name
+            target=_run_one,
+            args=(campaign, runs[name], node, lost, failures),
+            name=name,
+            daemon=True,  # whoever leaves by a third Ctrl-C does not wait for a dead link
         )
         for name, node in {**reached.nodes, **late}.items()
     ]

@@ -109,17 +109,19 @@ def _closing_words(conclusion: campaign.Conclusion) -> str:
 def _signals(stop: StopRequest, console: Console) -> Iterator[None]:
     """Turn Ctrl-C, a hang-up and a termination into a stop, while devices measure.
 
-    Before that there is nothing to save, so KeyboardInterrupt ends the command at once.
+    Before that there is nothing to save, so KeyboardInterrupt ends the command at once. So does a
+    third signal, where a device that says nothing any more holds up the end: what it has measured
+    is in its spool.
     """
 
     def on_signal(number: int, frame: FrameType | None) -> None:
-        if not stop.armed:
+        if not stop.armed or stop.level is StopLevel.NOW:
             raise KeyboardInterrupt
         level = stop.raise_level()
         if level is StopLevel.FINISH_TRIAL:
             console.say("stopping after the trials in hand; once more stops them now")
         else:
-            console.say("stopping now")
+            console.say("stopping now; once more leaves without waiting for the devices")
 
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before: dict[int, Callable[[int, FrameType | None], object] | int | None] = {

@@ -214,8 +214,10 @@ class Journal:
             return tuple(lines)
 
     def close(self) -> None:
-        """Close the file and give the run free for another process."""
-        os.close(self._fd)
+        """Close the file and give the run free for another process. Nothing is written after."""
+        with self._guard:
+            os.close(self._fd)
+            self._fd = -1
 
     def __enter__(self) -> Journal:
         return self
@@ -229,6 +231,8 @@ class Journal:
         self.close()
 
     def _write(self, data: bytes) -> None:
+        if self._fd < 0:
+            raise JournalError(f"{self.path}: was closed; `orchestrate run --resume` this run")
         size = os.fstat(self._fd).st_size
         try:
             view = memoryview(data)
