@@ -1,5 +1,5 @@
 """The agent's command line: ``python3 -I AGENT.pyz COMMAND``. Errors go to stderr, exit code 2;
-3 another agent runs, 4 the bytes are not those promised, 5 no space."""
+3 another agent runs, 4 the bytes are not those promised, 5 no space, 75 try again later."""
 
 # ruff: noqa: PLC0415 (each command loads what it needs: the measuring child, not the daemon)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import hashlib
 import os
@@ -12,7 +11,7 @@ import time
 from typing import BinaryIO, Dict, Iterator, Tuple
 
 from agents import home
-from agents.errors import EXIT_NO_SPACE, EXIT_WRONG_BYTES, AgentError
+from agents.errors import EXIT_NO_SPACE, EXIT_WRONG_BYTES, NO_SPACE, AgentError
 
 CHUNK_BYTES = 1024 * 1024
 #: Room that a transfer leaves free: the spool of a running trial needs some as well.
@@ -21,7 +20,6 @@ SPARE_BYTES = 16 * 1024 * 1024
 STALE_S = 60.0
 
 _PREFIX = ".put-"
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 Stamp = Tuple[int, int, int]
 
@@ -50,7 +48,7 @@ def put(sha256: str, size: int, source: BinaryIO) -> str:
             os.rename(temporary, path)
         home.sync_directory(home.BLOBS)
     except OSError as exc:
-        if exc.errno not in _NO_SPACE:
+        if exc.errno not in NO_SPACE:
             raise AgentError(f"cannot store blob {sha256}: {exc}") from exc
         raise AgentError(
             f"no space left in {os.getcwd()} for a blob of {size} bytes; free some, "

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Dict, NoReturn, Optional, Set
 
 from agents import home
-from agents.errors import EXIT_FAILED, EXIT_HELD, AgentError
+from agents.errors import EXIT_FAILED, EXIT_HELD, EXIT_PASSING, AgentError
 from agents.launch import StartError, become_subreaper
 from agents.service import Connection, Context
 from agents.sites import SiteStore
@@ -54,7 +54,8 @@ def serve(home_path: str, idle_s: float, root: str = "/") -> int:
     if not report:
         raise AgentError(
             f"the agent died while it started; {home.LOG} ends with:\n"
-            f"{home.read_log(_LOG_TAIL_BYTES)}"
+            f"{home.read_log(_LOG_TAIL_BYTES)}",
+            EXIT_PASSING,
         )
     told: Dict[str, Any] = json.loads(report)
     if told["exit_code"] != 0:
@@ -97,8 +98,9 @@ def _run(site: Site, report: int) -> int:
         lock = _take_lock(site.agent_hash)
         daemon = Daemon(site)
     except (AgentError, SpoolError, StartError, OSError) as exc:
+        # a disk that is full, a system that is out of processes: all that may pass
         home.log(f"cannot start: {exc}")
-        _report(report, getattr(exc, "exit_code", EXIT_FAILED), str(exc))
+        _report(report, getattr(exc, "exit_code", EXIT_PASSING), str(exc))
         return EXIT_FAILED
     home.log(f"agent {site.agent_hash[:12]} listens in {site.path}")
     _report(report, 0, "")

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+
 EXIT_FAILED = 2
 EXIT_HELD = 3
 EXIT_WRONG_BYTES = 4
 EXIT_NO_SPACE = 5
+#: What is in the way may be gone in a minute: worth another try. The number is sysexits' own.
+EXIT_PASSING = 75
+
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
 class AgentError(Exception):

@@ -14,7 +14,7 @@ import time
 from typing import Optional
 
 from agents import home
-from agents.errors import EXIT_HELD, AgentError
+from agents.errors import EXIT_FAILED, EXIT_HELD, EXIT_PASSING, AgentError
 
 #: How long a daemon may take to come up: a slow disk, and leftovers to be killed first.
 START_S = 30.0
@@ -70,7 +70,8 @@ def _connect_or_start(path: str, archive: str, idle_s: float) -> socket.socket:
         if time.monotonic() > deadline:
             raise AgentError(
                 f"no agent answers in {path} after {START_S:g} s. {problem}\n{home.LOG} ends "
-                f"with:\n{home.read_log(_LOG_TAIL_BYTES)}"
+                f"with:\n{home.read_log(_LOG_TAIL_BYTES)}",
+                EXIT_PASSING,
             )
         problem = _start(path, archive, idle_s)
         if problem:
@@ -110,7 +111,10 @@ def _start(path: str, archive: str, idle_s: float) -> str:
     )
     message = done.stderr.decode("utf-8", "replace").strip()
     if done.returncode not in (0, EXIT_HELD):
-        raise AgentError(f"the agent does not start: {message}")
+        # one that a signal ended, as a node that goes down does to all, has no word of its own
+        passing = done.returncode < 0 or done.returncode == EXIT_PASSING
+        code = EXIT_PASSING if passing else EXIT_FAILED
+        raise AgentError(f"the agent does not start: {message}", code)
     return message if done.returncode == EXIT_HELD else ""
 
 

@@ -13,6 +13,7 @@ import uuid
 from typing import Any, Dict, Iterator, List, Mapping, Sequence, Tuple
 
 from agents import home, protocol
+from agents.errors import NO_SPACE
 from agents.protocol import Event, ProtocolError, TrialRequest
 
 TRIALS = "trials.jsonl"
@@ -25,6 +26,12 @@ _DAMAGED = ".damaged-"
 
 class SpoolError(Exception):
     """The spool cannot be written or read; nothing may run that it could not record."""
+
+
+def not_written(path: str, exc: OSError) -> SpoolError:
+    """The error for ``path`` that could not be written."""
+    remedy = "; make room on that disk" if exc.errno in NO_SPACE else ""
+    return SpoolError(f"cannot write {os.path.abspath(path)}: {exc.strerror}{remedy}")
 
 
 class LineFile:
@@ -63,7 +70,7 @@ class LineFile:
                 os.fsync(file.fileno())
         except OSError as exc:
             self._undo()
-            raise SpoolError(f"cannot write {os.path.abspath(self.path)}: {exc.strerror}") from exc
+            raise not_written(self.path, exc) from exc
         self.size += len(data)
 
     def _undo(self) -> None:
@@ -151,7 +158,7 @@ class SessionSpool:
             for folder in (self.folder, os.path.dirname(self.folder), home.SPOOL):
                 home.sync_directory(folder)
         except OSError as exc:
-            raise SpoolError(f"cannot make {os.path.abspath(self.folder)}: {exc.strerror}") from exc
+            raise not_written(self.folder, exc) from exc
 
 
 class EventReader:

@@ -78,6 +78,8 @@ class Session:
         self.spool = SessionSpool(run_id, device)
         self.entries: Dict[str, Entry] = {}
         self.released = False
+        #: The latest time of an event. A clock that was set back must not reorder the queue.
+        self.latest = ""
 
     def load(self) -> None:
         """Read what an earlier daemon wrote. Raises SpoolError."""
@@ -109,8 +111,9 @@ class Session:
 
 def _replay(entry: Entry, event: Event) -> None:
     """The one place that says what an event means, for events just written and for old ones."""
+    entry.session.latest = max(entry.session.latest, event.time)
     if event.event == "queued":
-        entry.queued_at = event.time
+        entry.queued_at = entry.session.latest
         entry.phase = Phase.QUEUED
         entry.cancelled = False
     elif event.event == "started":

@@ -20,7 +20,7 @@ from agents.procs import kill_marked
 from agents.protocol import Json, substitute
 from agents.setting import Prepared, Setting
 from agents.sites import SiteStore
-from agents.spool import SpoolError
+from agents.spool import SpoolError, not_written
 from agents.sysfs import Tree
 from agents.trial_queue import Entry, TrialQueue, not_started
 
@@ -211,7 +211,12 @@ def _tell_of_each_other(attempts: Sequence[_Attempt]) -> None:
 @contextlib.contextmanager
 def _folder(entry: Entry) -> Iterator[str]:
     """A folder of the trial's own, gone after it."""
-    folder = tempfile.mkdtemp(prefix="trial-", dir=entry.session.spool.work_folder())
+    parent = entry.session.spool.work_folder()
+    try:
+        folder = tempfile.mkdtemp(prefix="trial-", dir=parent)
+    except OSError as exc:
+        # not the trial's failure, and what came of it could not be written down either
+        raise not_written(parent, exc) from exc
     try:
         yield folder
     finally:

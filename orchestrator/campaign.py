@@ -10,17 +10,15 @@ import importlib.metadata
 import platform
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from orchestrator import __version__
 from orchestrator.analysis import comparison_precision
-from orchestrator.artifacts.binaries import BinaryArtifact, stored_binary
-from orchestrator.artifacts.sites import SiteArtifact, stored_site
 from orchestrator.config import Device, Inventory, Suite
 from orchestrator.console import Console
 from orchestrator.errors import (
@@ -28,7 +26,9 @@ from orchestrator.errors import (
     DeviceError,
     NoDeviceReachedError,
     PermanentDeviceError,
+    TransientDeviceError,
 )
+from orchestrator.fleet import lease
 from orchestrator.fleet.agent_archive import AgentArchive, build_agent_archive
 from orchestrator.fleet.execution import Campaign, DeviceRun
 from orchestrator.fleet.progress import DeviceProgress, State, StopLevel, StopRequest
@@ -41,15 +41,12 @@ from orchestrator.plan import Plan, Variant, make_plan
 from orchestrator.runs.directory import RunDirectory, new_run_id
 from orchestrator.runs.journal import Journal, utc_now
 from orchestrator.runs.manifest import (
-    BinaryRecord,
     Manifest,
-    SiteRecord,
     read_manifest,
-    write_manifest,
 )
 from orchestrator.runs.records import ArtifactRecord
 from orchestrator.runtimes import parse_runtime
-from orchestrator.supply import binary_for, sites_for
+from orchestrator.supply import Supplies
 from orchestrator.zoo import (
     DEFAULT_OPTIONS,
     BuildOptions,
@@ -104,6 +101,12 @@ class Fleet:
 
     def reach(self, device: Device) -> Node:
         """Connect to one device and its agent. Raises DeviceError."""
+        if device.lease_ends is not None and lease.left_s(device.lease_ends) <= 0:
+            raise PermanentDeviceError(
+                f"its lease ended at {lease.shown(device.lease_ends)}; with a new one correct "
+                f"`lease_ends:` in the inventory",
+                device=device.name,
+            )
         return reach_device(device, self.inventory, self.archive, run_id=self.run_id)
 
     def reach_fit(self, device: Device) -> Node:
@@ -145,14 +148,6 @@ class Reached:
     errors: tuple[DeviceError, ...]
 
 
-@dataclass(frozen=True)
-class Supplies:
-    """What devices are given beside the models; the bytes are in the models folder."""
-
-    binaries: tuple[BinaryRecord, ...]
-    sites: tuple[SiteRecord, ...]
-
-
 def build_options(suite: Suite, chosen: BuildOptions) -> BuildOptions:
     """How the models of a suite are built: as chosen, and so that the oldest runtime it names can
     load them. All runtimes of a suite measure the same files, so that they alone differ."""
@@ -190,6 +185,8 @@ def start(
     """Run ``suite`` on ``devices`` from the beginning. Raises OrchestrateError."""
     prepared = prepare(devices, suite, places, seed=seed)
     plan = prepared.plan
+    for shortfall in lease.shortfalls(plan, devices):
+        console.say(shortfall)
     cap = _cap(plan, places.models)
     fleet = Fleet(inventory, tuple(devices), plan, build_agent_archive(), new_run_id())
     reached = reach_all(fleet, console)
@@ -208,8 +205,6 @@ def start(
             framework=suite.framework,
         )
         models |= keep(prepared.own, places.models)
-        reached, supplies = _supply(fleet, reached, places.models, console)
-        directory = RunDirectory.create(places.results, fleet.run_id)
         manifest = Manifest(
             run_id=fleet.run_id,
             created=utc_now(),
@@ -219,18 +214,22 @@ def start(
             devices=tuple(device.name for device in devices),
             versions=_versions(),
             artifacts=tuple(_artifact_record(models[variant]) for variant in plan.variants),
-            binaries=supplies.binaries,
-            sites=supplies.sites,
-            facts={name: node.facts for name, node in reached.nodes.items()},
         )
-        write_manifest(directory.path, manifest)
+        materials = _materials(manifest, models, cap)
+        supplies = Supplies(plan, manifest, materials, places.models, console.say)
+        reached = _supplied(fleet, reached, supplies, console)
+        if not reached.nodes:
+            raise ArtifactError(
+                "\n".join(["no device can run anything", *map(str, reached.errors)])
+            )
+        directory = RunDirectory.create(places.results, fleet.run_id)
+        supplies.keep_in(directory.path)
         console.say(f"run {fleet.run_id} in {directory.path}")
-        materials = _materials(manifest, models, places.models, cap)
         with Journal(directory.path) as journal:
             for error in reached.errors:
                 journal.append(error.device, "device_lost", reason=error.reason)
             campaign = _campaign(plan, materials, directory, journal, console=console, stop=stop)
-            return _conduct(campaign, _device_runs(campaign, fleet), reached)
+            return _conduct(campaign, _device_runs(campaign, fleet, supplies), reached)
 
 
 def resume(
@@ -253,33 +252,64 @@ def resume(
     plan = make_plan(devices, suite, seed=manifest.seed)
     fleet = Fleet(inventory, devices, plan, build_agent_archive(), manifest.run_id)
     materials = _stored_materials(manifest, places.models, _cap(plan, places.models))
+    supplies = Supplies(plan, manifest, materials, places.models, console.say)
     with Journal(directory.path) as journal:
+        supplies.keep_in(directory.path)
         if journal.torn is not None:
             console.say(f"{journal.path}: the last line was torn; what it held is fetched again")
         campaign = _campaign(plan, materials, directory, journal, console=console, stop=stop)
-        runs = _device_runs(campaign, fleet)
+        runs = _device_runs(campaign, fleet, supplies)
         left = tuple(device for device in devices if not runs[device.name].complete)
         if not left:
             console.say(f"run {manifest.run_id} is complete; nothing is left to do")
             return _conclude(campaign, runs, lost=frozenset())
-        reached = reach_all(replace(fleet, devices=left), console)
+        reached = reach_all(replace(fleet, devices=left), console, all_may_be_late=True)
         with _closing(reached):
+            reached = _supplied(fleet, reached, supplies, console)
             for error in reached.errors:
                 journal.append(error.device, "device_lost", reason=error.reason)
-            return _conduct(campaign, runs, reached)
+            before = len(journal.events)
+            conclusion = _conduct(campaign, runs, reached)
+            came = (event["event"] == "device_ready" for event in journal.events[before:])
+            if conclusion.lost_devices and not reached.nodes and not any(came):
+                raise NoDeviceReachedError(
+                    f"no device could be reached; run {manifest.run_id} is as it was and can be "
+                    f"resumed: {', '.join(conclusion.lost_devices)}"
+                )
+            return conclusion
 
 
-def reach_all(fleet: Fleet, console: Console) -> Reached:
-    """Reach every device at once. Raises NoDeviceReachedError where none answers."""
-    with ThreadPoolExecutor(max_workers=max(1, len(fleet.devices))) as pool:
-        results = list(
-            pool.map(lambda device: _try_to_reach(fleet, device, console), fleet.devices)
-        )
+def reach_all(fleet: Fleet, console: Console, *, all_may_be_late: bool = False) -> Reached:
+    """Reach every device at once.
+
+    Raises NoDeviceReachedError where none answers; with ``all_may_be_late`` only where none can be
+    expected to.
+    """
+    results = _at_once(lambda device: _try_to_reach(fleet, device, console), fleet.devices)
     nodes = {result.device: result for result in results if isinstance(result, Node)}
     errors = tuple(result for result in results if isinstance(result, DeviceError))
-    if not nodes:
+    expected = all_may_be_late and any(isinstance(e, TransientDeviceError) for e in errors)
+    if not nodes and not expected:
         raise NoDeviceReachedError("\n".join(["no device could be reached", *map(str, errors)]))
     return Reached(nodes, errors)
+
+
+def _at_once(
+    reach: Callable[[Device], Node | DeviceError], devices: Sequence[Device]
+) -> list[Node | DeviceError]:
+    """Each device in a thread of its own; Ctrl-C does not wait for those that do not answer."""
+    results: list[Future[Node | DeviceError]] = [Future() for _ in devices]
+
+    def keep(device: Device, result: Future[Node | DeviceError]) -> None:
+        try:
+            result.set_result(reach(device))
+        except BaseException as exc:  # noqa: BLE001 (raised where the result is asked for)
+            result.set_exception(exc)
+
+    for device, result in zip(devices, results, strict=True):
+        # a daemon: the threads of a pool would be waited for when Python ends
+        threading.Thread(target=keep, args=(device, result), daemon=True).start()
+    return [result.result() for result in results]
 
 
 def _try_to_reach(fleet: Fleet, device: Device, console: Console) -> Node | DeviceError:
@@ -306,46 +336,30 @@ def _closing(reached: Reached) -> Iterator[None]:
 # -- the bytes ------------------------------------------------------------------------------------
 
 
-def _supplied(
-    fleet: Fleet, reached: Reached, console: Console, give: Callable[[Device, Node], T]
-) -> tuple[Reached, dict[str, T]]:
-    """What ``give`` has for each reached device; one for which it has nothing is lost."""
-    given: dict[str, T] = {}
+def _supplied(fleet: Fleet, reached: Reached, supplies: Supplies, console: Console) -> Reached:
+    """Have what every reached device needs; one for which it cannot be had is lost."""
     nodes, errors = dict(reached.nodes), list(reached.errors)
     for device in fleet.devices:
         if device.name not in nodes:
             continue
         try:
-            given[device.name] = give(device, nodes[device.name])
-        except (ArtifactError, DeviceError) as exc:
-            lost = exc if isinstance(exc, DeviceError) else None
-            error = lost or PermanentDeviceError(str(exc), device=device.name)
-            console.observe(DeviceProgress(device.name, State.LOST, error.reason))
-            errors.append(error)
+            supplies.complete(device, nodes[device.name])
+        except DeviceError as exc:
+            console.observe(DeviceProgress(device.name, State.LOST, exc.reason))
+            errors.append(exc)
             nodes.pop(device.name).close()
-    if not nodes:
-        raise ArtifactError("\n".join(["no device can run anything", *map(str, errors)]))
-    return Reached(nodes, tuple(errors)), given
+    return Reached(nodes, tuple(errors))
 
 
-def _supply(
-    fleet: Fleet, reached: Reached, models_dir: Path, console: Console
-) -> tuple[Reached, Supplies]:
-    """Each reached device's binary and site bundles, where its part of the plan needs them."""
-
-    def binary(device: Device, node: Node) -> BinaryArtifact | None:
-        needed = fleet.plan.device(device.name).needs_binary
-        return binary_for(device, node, models_dir, console.say) if needed else None
-
-    def sites(device: Device, node: Node) -> dict[str, SiteArtifact]:
-        return sites_for(node, fleet.plan.device(device.name), models_dir, console.say)
-
-    reached, binaries = _supplied(fleet, reached, console, binary)
-    reached, bundles = _supplied(fleet, reached, console, sites)
-    return reached, Supplies(
-        tuple(_binary_record(name, b) for name, b in binaries.items() if b is not None),
-        tuple(_site_record(name, r, s) for name, all_ in bundles.items() for r, s in all_.items()),
-    )
+def _reach_supplied(fleet: Fleet, supplies: Supplies, device: Device) -> Node:
+    """Connect to ``device`` and have what it needs. Raises DeviceError, JournalError."""
+    node = fleet.reach(device)
+    try:
+        supplies.complete(device, node)
+    except BaseException:
+        node.close()
+        raise
+    return node
 
 
 def _cap(plan: Plan, models_dir: Path) -> CapObject | None:
@@ -370,52 +384,25 @@ def _stored_materials(manifest: Manifest, models_dir: Path, cap: CapObject | Non
                 f"{models_dir}: holds no {record.variant} with SHA-256 {record.sha256}, which run "
                 f"{manifest.run_id} measures; name the folder that does with --models"
             )
-    return _materials(manifest, models, models_dir, cap)
+    return _materials(manifest, models, cap)
 
 
 def _materials(
     manifest: Manifest,
     models: Mapping[Variant, ModelArtifact],
-    models_dir: Path,
     cap: CapObject | None,
 ) -> Materials:
     own = manifest.suite.get("user_models", ())
-    binaries = {b.device: stored_binary(b.sha256, models_dir) for b in manifest.binaries}
     return Materials(
         artifacts={record.variant: record for record in manifest.artifacts},
         inputs={each["name"]: tuple(each["input"]) for each in own if each.get("input")},
         blobs={v: Blob(m.sha256, m.path, m.size_bytes) for v, m in models.items()},
-        binaries={d: Blob(b.sha256, b.path, b.size_bytes) for d, b in binaries.items()},
         cap=None if cap is None else Blob(cap.sha256, cap.path, cap.size_bytes),
-        sites={
-            (s.device, s.runtime): Blob(s.sha256, stored_site(s.sha256, models_dir), s.size_bytes)
-            for s in manifest.sites
-        },
-        # a file of the user's own is what he means it to be, and its hash is in the manifest
-        unpinned=frozenset(
-            b.device for b in manifest.binaries if not b.pinned and "://" in b.source
-        ),
     )
 
 
 def _artifact_record(model: ModelArtifact) -> ArtifactRecord:
     return ArtifactRecord(model.variant, model.sha256, model.size_bytes, model.weights, model.no_op)
-
-
-def _binary_record(device: str, binary: BinaryArtifact) -> BinaryRecord:
-    return BinaryRecord(device, binary.sha256, binary.size_bytes, binary.source, binary.pinned)
-
-
-def _site_record(device: str, runtime: str, site: SiteArtifact) -> SiteRecord:
-    return SiteRecord(
-        device=device,
-        runtime=runtime,
-        requirement=site.requirement,
-        target=site.target,
-        sha256=site.sha256,
-        size_bytes=site.size_bytes,
-        packages=tuple(asdict(package) for package in site.packages),
-    )
 
 
 def _versions() -> dict[str, str]:
@@ -426,7 +413,7 @@ def _versions() -> dict[str, str]:
 # -- running --------------------------------------------------------------------------------------
 
 
-def _device_runs(campaign: Campaign, fleet: Fleet) -> dict[str, DeviceRun]:
+def _device_runs(campaign: Campaign, fleet: Fleet, supplies: Supplies) -> dict[str, DeviceRun]:
     return {
         device.name: DeviceRun(
             campaign,
@@ -440,7 +427,9 @@ def _device_runs(campaign: Campaign, fleet: Fleet) -> dict[str, DeviceRun]:
                 energy=device.energy,
             ),
             expect=device.expect,
-            reach=partial(fleet.reach, device),
+            reach=partial(_reach_supplied, fleet, supplies, device),
+            retry_for_s=device.retry_for_s,
+            lease_ends=device.lease_ends,
         )
         for device in fleet.devices
     }
@@ -467,14 +456,21 @@ def _campaign(
 
 
 def _conduct(campaign: Campaign, runs: Mapping[str, DeviceRun], reached: Reached) -> Conclusion:
-    """Run every reached device in a thread of its own and wait for all of them."""
-    lost = {error.device for error in reached.errors}
+    """Run every device in a thread of its own and wait for all of them.
+
+    One that did not answer yet, and may come, is tried again while the others measure.
+    """
+    late = {e.device: e for e in reached.errors if isinstance(e, TransientDeviceError)}
+    lost = {error.device for error in reached.errors} - late.keys()
     failures: list[BaseException] = []
     threads = [
         threading.Thread(
-            target=_run_one, args=(campaign, runs[name], node, lost, failures), name=name
+            target=_run_one,
+            args=(campaign, runs[name], node, lost, failures),
+            name=name,
+            daemon=True,  # whoever leaves by a third Ctrl-C does not wait for a dead link
         )
-        for name, node in reached.nodes.items()
+        for name, node in {**reached.nodes, **late}.items()
     ]
     campaign.stop.armed = True
     for thread in threads:
@@ -490,16 +486,17 @@ def _conduct(campaign: Campaign, runs: Mapping[str, DeviceRun], reached: Reached
 def _run_one(
     campaign: Campaign,
     run: DeviceRun,
-    node: Node,
+    node: Node | TransientDeviceError,
     lost: set[str],
     failures: list[BaseException],
 ) -> None:
     try:
-        run.run(node)
-    except DeviceError as exc:
-        lost.add(node.device)
-        campaign.journal.append(node.device, "device_lost", reason=exc.reason)
-        campaign.observer(DeviceProgress(node.device, State.LOST, exc.reason))
+        try:
+            run.run(node)
+        except DeviceError as exc:
+            lost.add(exc.device)
+            campaign.observer(DeviceProgress(exc.device, State.LOST, exc.reason))
+            campaign.journal.append(exc.device, "device_lost", reason=exc.reason)
     except BaseException as exc:  # noqa: BLE001 (handed to the main thread, which raises it)
         failures.append(exc)
 

@@ -249,6 +249,16 @@ class Plan:
         """Every variant that some trial needs, sorted."""
         return tuple(sorted({t.variant for d in self.devices for t in d.trials}))
 
+    def fewest_s(self, device: DevicePlan) -> float:
+        """Seconds that the fewest blocks take at least on one of the devices.
+
+        The phases alone, which end no sooner than their seconds: slow models and starting
+        processes come on top.
+        """
+        blocks = [b for b in device.blocks if b.index < self.min_blocks]
+        turns = len(device.beside) + sum(len(b.trials) for b in blocks) / self.at_once
+        return turns * (self.settings.warmup.seconds + self.settings.steady.seconds)
+
     def device(self, name: str) -> DevicePlan:
         """The plan of the device called ``name``; raises KeyError where there is none."""
         for plan in self.devices:

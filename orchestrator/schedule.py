@@ -59,6 +59,24 @@ class Schedule:
         first."""
         return self._spent_s() / len(self._finished) if self._finished else None
 
+    def expected_s(self, trials: Sequence[Trial]) -> float:
+        """How long what is in hand and ``trials`` after it will hold the device, in seconds.
+
+        A trial takes as long as the slowest so far of its variant, or else of all; before the
+        first, as long as its phases at least.
+        """
+        phases = self._plan.settings.warmup.seconds + self._plan.settings.steady.seconds
+        longest: dict[Variant, float] = {}
+        for record in self._finished.values():
+            variant = record.trial.variant
+            longest[variant] = max(longest.get(variant, 0.0), record.wall_s or 0.0)
+        unknown = max(longest.values(), default=phases)
+        in_hand = [t for t in self._device.trials if self.is_under_way(t.trial_id)]
+        return sum(
+            longest.get(trial.variant, unknown) / (1 if trial.duet is None else 2)
+            for trial in [*in_hand, *trials]
+        )
+
     @property
     def complete(self) -> bool:
         """Whether nothing is left to release and everything released has finished."""

@@ -1,22 +1,118 @@
-"""What one reached device is given beside the models: its ``benchmark_model``, its runtimes."""
+"""What reached devices are given beside the models: their ``benchmark_model``, their runtimes."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 
-from orchestrator.artifacts.binaries import BinaryArtifact, platform_of, resolve_binary
-from orchestrator.artifacts.sites import SiteArtifact, provide_site, target_of
+from orchestrator.artifacts.binaries import (
+    BinaryArtifact,
+    platform_of,
+    resolve_binary,
+    stored_binary,
+)
+from orchestrator.artifacts.sites import SiteArtifact, provide_site, stored_site, target_of
 from orchestrator.config import Device
-from orchestrator.errors import ArtifactError
-from orchestrator.fleet.provision import Node, has_runtime, installed_runtimes
-from orchestrator.plan import DevicePlan
+from orchestrator.errors import ArtifactError, PermanentDeviceError
+from orchestrator.fleet.provision import Blob, Node, has_runtime, installed_runtimes
+from orchestrator.fleet.recording import Materials
+from orchestrator.plan import DevicePlan, Plan
+from orchestrator.runs.manifest import BinaryRecord, Manifest, SiteRecord, write_manifest
 from orchestrator.runtimes import ANY, Runtime, parse_runtime
 
 #: What ``any`` may be where nothing is installed. TensorFlow is ten times the size, and the same.
 _PROVIDED_FOR_ANY = ("ai-edge-litert", "tflite-runtime")
 
 Say = Callable[[str], None]
+
+
+class Supplies:
+    """Completes manifest and materials with what each device needs, which is known once it was
+    reached; one that is reached late is completed then.
+
+    Threads: :meth:`complete` may be called from any.
+    """
+
+    def __init__(
+        self, plan: Plan, manifest: Manifest, materials: Materials, models_dir: Path, say: Say
+    ) -> None:
+        """Raises ArtifactError where ``models_dir`` lacks what the manifest says was given."""
+        self._plan = plan
+        self._manifest = manifest
+        self._materials = materials
+        self._models_dir = models_dir
+        self._say = say
+        self._folder: Path | None = None
+        self._guard = threading.Lock()
+        for binary in manifest.binaries:
+            self._take_binary(binary, stored_binary(binary.sha256, models_dir).path)
+        for site in manifest.sites:
+            self._take_site(site, stored_site(site.sha256, models_dir))
+
+    def keep_in(self, folder: Path) -> None:
+        """Write the manifest into the run's folder, now and whenever a device was completed.
+
+        Raises JournalError.
+        """
+        with self._guard:
+            self._folder = folder
+            write_manifest(folder, self._manifest)
+
+    def complete(self, device: Device, node: Node) -> None:
+        """Get what ``device`` needs and lacks, and note it. Raises DeviceError, JournalError."""
+        with self._guard:
+            # its facts are noted together with all that it was given
+            if device.name in self._manifest.facts:
+                return
+            plan = self._plan.device(device.name)
+            try:
+                binary = (
+                    binary_for(device, node, self._models_dir, self._say)
+                    if plan.needs_binary
+                    else None
+                )
+                sites = sites_for(node, plan, self._models_dir, self._say)
+            except ArtifactError as exc:
+                raise PermanentDeviceError(str(exc), device=device.name) from exc
+            self._note(device.name, node, binary, sites)
+
+    def _note(
+        self,
+        device: str,
+        node: Node,
+        binary: BinaryArtifact | None,
+        sites: dict[str, SiteArtifact],
+    ) -> None:
+        known = self._manifest
+        binaries, bundles = list(known.binaries), list(known.sites)
+        if binary is not None:
+            binaries.append(
+                BinaryRecord(device, binary.sha256, binary.size_bytes, binary.source, binary.pinned)
+            )
+            self._take_binary(binaries[-1], binary.path)
+        for runtime, site in sites.items():
+            bundles.append(_site_record(device, runtime, site))
+            self._take_site(bundles[-1], site.path)
+        self._manifest = replace(
+            known,
+            binaries=tuple(binaries),
+            sites=tuple(bundles),
+            facts={**known.facts, device: node.facts},
+        )
+        if self._folder is not None:
+            write_manifest(self._folder, self._manifest)
+
+    def _take_binary(self, record: BinaryRecord, path: Path) -> None:
+        self._materials.binaries[record.device] = Blob(record.sha256, path, record.size_bytes)
+        # a file of the user's own is what he means it to be, and its hash is in the manifest
+        if not record.pinned and "://" in record.source:
+            self._materials.unpinned.add(record.device)
+
+    def _take_site(self, record: SiteRecord, path: Path) -> None:
+        blob = Blob(record.sha256, path, record.size_bytes)
+        self._materials.sites[record.device, record.runtime] = blob
 
 
 def binary_for(device: Device, node: Node, models_dir: Path, say: Say) -> BinaryArtifact:
@@ -64,3 +160,15 @@ def _candidates(runtime: Runtime) -> Iterator[Runtime]:
         yield from map(Runtime, _PROVIDED_FOR_ANY)
     else:
         yield runtime
+
+
+def _site_record(device: str, runtime: str, site: SiteArtifact) -> SiteRecord:
+    return SiteRecord(
+        device=device,
+        runtime=runtime,
+        requirement=site.requirement,
+        target=site.target,
+        sha256=site.sha256,
+        size_bytes=site.size_bytes,
+        packages=tuple(asdict(package) for package in site.packages),
+    )

@@ -210,7 +210,7 @@ def _stopped(run: RunRecord, group: ComparisonGroup) -> str:
     if group.factors is None:
         return ""
     key = Group(group.device, group.model, group.factors, (), run.baseline).key
-    return run.stopped.get(key, "")
+    return run.stopped.get(key) or run.paused.get(key, "")
 
 
 def _judge(rows: Iterable[Speedup]) -> tuple[Speedup, ...]:

@@ -23,6 +23,7 @@ from orchestrator.commands.selection import (
 from orchestrator.commands.terminal import answer_width, colour_wanted
 from orchestrator.console import Console
 from orchestrator.errors import UsageError
+from orchestrator.fleet import lease
 from orchestrator.fleet.progress import StopLevel, StopRequest
 from orchestrator.published import publications
 from orchestrator.report import render, write_reports
@@ -89,7 +90,7 @@ def _seed(arguments: argparse.Namespace) -> int:
 def _exit_code(conclusion: campaign.Conclusion) -> ExitCode:
     if conclusion.interrupted and not conclusion.complete:
         return ExitCode.INTERRUPTED
-    if conclusion.failed_trials or conclusion.lost_devices:
+    if conclusion.failed_trials or conclusion.lost_devices or not conclusion.complete:
         return ExitCode.FAILED
     return ExitCode.OK
 
@@ -108,17 +109,19 @@ def _closing_words(conclusion: campaign.Conclusion) -> str:
 def _signals(stop: StopRequest, console: Console) -> Iterator[None]:
     """Turn Ctrl-C, a hang-up and a termination into a stop, while devices measure.
 
-    Before that there is nothing to save, so KeyboardInterrupt ends the command at once.
+    Before that there is nothing to save, so KeyboardInterrupt ends the command at once. So does a
+    third signal, where a device that says nothing any more holds up the end: what it has measured
+    is in its spool.
     """
 
     def on_signal(number: int, frame: FrameType | None) -> None:
-        if not stop.armed:
+        if not stop.armed or stop.level is StopLevel.NOW:
             raise KeyboardInterrupt
         level = stop.raise_level()
         if level is StopLevel.FINISH_TRIAL:
             console.say("stopping after the trials in hand; once more stops them now")
         else:
-            console.say("stopping now")
+            console.say("stopping now; once more leaves without waiting for the devices")
 
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before: dict[int, Callable[[int, FrameType | None], object] | int | None] = {
@@ -144,6 +147,8 @@ def plan(arguments: argparse.Namespace) -> Answer:
     if arguments.json:
         trials = [trial.to_json() for device in made.devices for trial in device.trials]
         document = {"format": 1, "seed": seed, "suite": prepared.suite.to_json()}
+        document["leases_too_short"] = list(lease.shortfalls(made, devices))
         document["trials"] = trials
         return Answer(json.dumps(document, indent=1) + "\n")
-    return Answer(describe_plan(made, sizes, width=answer_width(), color=colour_wanted()))
+    text = describe_plan(made, sizes, width=answer_width(), color=colour_wanted())
+    return Answer(text + "".join(f"{each}\n" for each in lease.shortfalls(made, devices)))

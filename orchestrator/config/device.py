@@ -25,6 +25,7 @@ from orchestrator.config.values import (
     Gateway,
     Host,
     LocalPath,
+    Moment,
     Name,
     PositiveDuration,
     RemoteFolder,
@@ -165,6 +166,12 @@ class Device(Strict):
     grid_gco2_per_kwh: float | None = Field(
         default=None, ge=0, le=5000, examples=["grid_gco2_per_kwh: 381"]
     )
+    #: Seconds for which a device that was lost is tried again; a server that boots needs minutes.
+    retry_for_s: PositiveDuration = Field(
+        default=600.0, alias="retry_for", examples=["retry_for: 10m"]
+    )
+    #: When the machine is taken away; UTC. No trial begins that would not end before.
+    lease_ends: Moment | None = Field(default=None, examples=["lease_ends: 2026-12-01 18:00 UTC"])
 
     @field_validator("cpus")
     @classmethod

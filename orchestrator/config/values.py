@@ -10,6 +10,7 @@ import os
 import re
 import shlex
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import parse_qsl, urlsplit
@@ -41,6 +42,28 @@ def parse_duration(text: str) -> float:
     if match is None or match[2] not in _SECONDS_PER:
         raise ValueError(f"{shown(text)} is no duration; write for example 30s, 5m or 1.5h")
     return _in_range(float(match[1]) * _SECONDS_PER[match[2]])
+
+
+def parse_moment(value: object) -> datetime:
+    """The moment in UTC that ISO 8601 text names; it must say which zone it is in.
+
+    ``UTC`` may stand for the offset, as where Chameleon shows when a lease ends.
+    """
+    if isinstance(value, datetime):
+        return value
+    text = value.strip() if isinstance(value, str) else ""
+    iso = re.sub(r"\s*(UTC|Z|z)\Z", "+00:00", text)
+    for_example = "write for example `2026-12-01 18:00 UTC` or `2026-12-01T19:00:00+01:00`"
+    try:
+        moment = datetime.fromisoformat(iso)
+    except ValueError:
+        raise ValueError(f"{shown(str(value))} is no date and time; {for_example}") from None
+    if moment.tzinfo is None:
+        raise ValueError(f"{shown(text)} does not say in which time zone; {for_example}")
+    try:
+        return moment.astimezone(timezone.utc)
+    except OverflowError:
+        raise ValueError(f"{shown(text)} is out of range; {for_example}") from None
 
 
 def _in_range(seconds: float) -> float:
@@ -309,6 +332,8 @@ LocalPath = Annotated[Path, BeforeValidator(_local_path)]
 #: Seconds.
 Duration = Annotated[float, BeforeValidator(_duration)]
 PositiveDuration = Annotated[float, BeforeValidator(_duration), Field(gt=0)]
+#: UTC.
+Moment = Annotated[datetime, BeforeValidator(parse_moment)]
 Blocks = Annotated[tuple[int, int], BeforeValidator(_blocks)]
 Precision = Annotated[float, AfterValidator(check_precision)]
 Share = Annotated[float, AfterValidator(check_share)]

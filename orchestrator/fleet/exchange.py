@@ -253,6 +253,9 @@ class LineChannel:
             with self._sending:
                 self._process.release()
 
+    def exit_code(self) -> int | None:
+        return self._process.wait(_LAST_WORDS_S)
+
     def stderr_tail(self) -> str:
         return self._stderr.tail().decode(errors="replace")
 

@@ -6,14 +6,18 @@ it never waits for us, and goes on by itself when we are gone.
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from agents.protocol import Event
-from orchestrator.errors import AgentError, DeviceError, TransientDeviceError, UsageError
+from orchestrator.errors import AgentError, JournalError, TransientDeviceError, UsageError
+from orchestrator.fleet import lease
 from orchestrator.fleet.link import AgentRefusalError
+from orchestrator.fleet.patience import STOOD_S, Patience
 from orchestrator.fleet.progress import DeviceProgress, Observer, State, StopLevel, StopRequest
 from orchestrator.fleet.provision import Blob, Node, check_suitability, push, unpack_sites
 from orchestrator.fleet.recording import Materials, Recorder, Target
@@ -27,8 +31,6 @@ GLANCE_S = 1.0
 #: Events that an honest agent may have of one trial: queued, and begun, interrupted or cancelled
 #: again and again; every one is kept in memory and in the journal.
 MAX_EVENTS_A_TRIAL = 1000
-#: Pauses between tries to reach a device again, in seconds. Progress starts the list anew.
-RETRY_PAUSES_S = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 
 
 @dataclass(frozen=True)
@@ -58,14 +60,21 @@ class DeviceRun:
         *,
         expect: Mapping[str, Any],
         reach: Callable[[], Node],
+        retry_for_s: float,
+        lease_ends: datetime | None = None,
     ) -> None:
-        """``reach`` connects to the device anew each time it is called.
+        """``reach`` connects to the device anew each time it is called; ``retry_for_s`` is for how
+        long a device that was lost is tried again; no trial begins that is not expected to end
+        before ``lease_ends``.
 
         Raises UsageError where the journal tells of trials that the plan does not have.
         """
         self._campaign = campaign
         self._expect = expect
         self._reach = reach
+        self._retry_for_s = retry_for_s
+        self._lease_ends = lease_ends
+        self._out_of_time = False
         self._device = target.device
         self._cpus = target.cpus
         self._run_id = campaign.directory.run_id
@@ -85,6 +94,9 @@ class DeviceRun:
         self._open: set[str] = set()
         self._heard: Counter[str] = Counter()
         self._stopping = StopLevel.GO_ON
+        #: A torn line may have planned a trial that the agent has all the same: the block that it
+        #: belongs to is released in whole before any event is taken.
+        self._complete_block = campaign.journal.torn is not None
         self._restore()
 
     @property
@@ -92,39 +104,44 @@ class DeviceRun:
         """Whether everything that this device had to do is done."""
         return self._schedule.complete
 
-    def run(self, node: Node) -> None:
+    def run(self, node: Node | TransientDeviceError | JournalError) -> None:
         """Run until the plan is done or the user stops it, reaching the device again if lost.
 
-        Closes the node. Raises DeviceError when the device is lost for good.
+        Closes the node; in the place of one that did not answer yet stands the reason. Raises
+        DeviceError when the device is lost for good, JournalError where the run cannot be written.
         """
-        pauses = list(RETRY_PAUSES_S)
+        patience, lost_at = Patience(self._retry_for_s), time.monotonic()
         while True:
-            before = self._agent_seq
+            if isinstance(node, TransientDeviceError | JournalError):
+                node = self._reach_again(node, patience, lost_at)
+            before, began = self._agent_seq, time.monotonic()
             try:
                 self._drive(node)
-            except TransientDeviceError as exc:
-                if self._agent_seq > before:
-                    pauses = list(RETRY_PAUSES_S)
-                node.close()
-                node = self._reach_again(exc, pauses)
-            except DeviceError:
-                node.close()
-                raise
+            except (TransientDeviceError, JournalError) as exc:
+                # All that counts is in the agent's spool or in the journal: nothing is half done,
+                # and what could not be written comes again.
+                trouble = exc
             else:
-                node.close()
                 return
+            finally:
+                node.close()
+            if self._agent_seq > before or time.monotonic() - began > STOOD_S:
+                patience, lost_at = Patience(self._retry_for_s), time.monotonic()
+            node = trouble
 
-    def _reach_again(self, error: TransientDeviceError, pauses: list[float]) -> Node:
-        while pauses:
-            pause = pauses.pop(0)
-            self._tell(State.RETRYING, f"{error.reason}; again in {pause:g} s")
-            if self._campaign.stop.wait(pause):
+    def _reach_again(
+        self, trouble: TransientDeviceError | JournalError, patience: Patience, lost_at: float
+    ) -> Node:
+        while (pause_s := patience.pause(time.monotonic() - lost_at)) is not None:
+            why = trouble.reason if isinstance(trouble, TransientDeviceError) else str(trouble)
+            self._tell(State.RETRYING, f"{why}; again in {pause_s:.0f} s")
+            if self._campaign.stop.wait(pause_s):
                 break
             try:
                 return self._reach()
             except TransientDeviceError as exc:
-                error = exc
-        raise error
+                trouble = exc
+        raise trouble
 
     # -- what the journal says already ------------------------------------------------------
 
@@ -137,7 +154,7 @@ class DeviceRun:
                 self._restore_planned(event["trial_id"])
             elif event["event"] == "finished":
                 self._note_finished(event)
-            elif event["event"] == "stopped":
+            elif event["event"] == "stopped" and not event.get("resumable"):
                 self._schedule.stop(event["group"], event["reason"])
 
     def _restore_planned(self, trial_id: str) -> None:
@@ -230,22 +247,49 @@ class DeviceRun:
         if self._stopping is not StopLevel.GO_ON:
             return not self._open
         self._release(node)
-        return self._schedule.complete
+        return self._schedule.complete or (self._out_of_time and not self._open)
 
     def _release(self, node: Node) -> None:
         # With one trial (or duet) left in hand the next block goes out, so that the device never
         # idles while we think; a group on its own is thereby judged without that last one.
-        while self._schedule.unfinished <= self._campaign.plan.at_once:
+        while not self._out_of_time and (
+            self._complete_block or self._schedule.unfinished <= self._campaign.plan.at_once
+        ):
+            self._complete_block = False
             stopped = self._schedule.stopped
             trials = self._schedule.next_trials()
             self._write_stops(stopped)
-            if not trials:
+            if not trials or not self._fit_in_lease(trials):
                 return
             self._journal.append_all(self._device, "planned", [t.to_json() for t in trials])
             for trial in trials:
                 self._schedule.release(trial.trial_id)
                 self._open.add(trial.trial_id)
             self._submit(node, trials)
+
+    def _fit_in_lease(self, trials: Sequence[Trial]) -> bool:
+        """Whether ``trials`` end in time; what is left for a later lease is written down if not."""
+        if self._lease_ends is None:
+            return True
+        left_s = lease.left_s(self._lease_ends)
+        needed_s = self._schedule.expected_s(trials) + lease.MARGIN_S
+        if needed_s <= left_s:
+            return True
+        self._out_of_time = True
+        reason = (
+            f"the lease ends at {lease.shown(self._lease_ends)}, in {max(0.0, left_s):.0f} s, "
+            f"and the next trials need {needed_s:.0f} s"
+        )
+        self._journal.append_all(
+            self._device,
+            "stopped",
+            [
+                {"group": group.key, "reason": reason, "resumable": True}
+                for group in self._plan.groups
+                if group.key not in self._schedule.stopped
+            ],
+        )
+        return False
 
     def _write_stops(self, before: Mapping[str, str]) -> None:
         for group, reason in self._schedule.stopped.items():
@@ -260,9 +304,16 @@ class DeviceRun:
         node.link.request(op, run_id=self._run_id, device=self._device, **params)
 
     def _end(self, node: Node) -> None:
+        if self._out_of_time:
+            self._tell(
+                State.INTERRUPTED, "the lease ends; what is left can be resumed in a later one"
+            )
+            return
         if not self._schedule.complete:
             self._tell(State.INTERRUPTED, "stopped; what is left can be resumed")
             return
+        # before the spool goes: a journal whose last line is torn must not lack a result then
+        self._journal.append(self._device, "device_done")
         self._ask(node, "release")  # every event is in the journal: the spool has served
         self._tell(State.DONE, "")
 

@@ -12,14 +12,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agents import protocol
+from agents.errors import EXIT_PASSING
 from agents.protocol import Event, ProtocolError, Reply
-from orchestrator.errors import AgentError, TransientDeviceError
-from orchestrator.fleet.transport import Channel, ChannelTimeout, Transport
+from orchestrator.errors import AgentError, DeviceError, TransientDeviceError
+from orchestrator.fleet.transport import Channel, ChannelTimeout, Transport, ended_by_signal
 
 #: A daemon answers from memory; what takes longer than this is a dead link.
 REPLY_TIMEOUT_S = 60.0
 #: What a login shell prints before our relay starts: more than this is not a banner.
 MAX_NOISE_LINES = 1000
+#: Refusals that another try may not meet: the daemon is on its way out, its disk is full, or files
+#: that were there are gone, which reaching it again brings back.
+_PASSING = frozenset(("stopping", "spool", "missing_blobs"))
 
 
 class AgentRefusalError(AgentError):
@@ -33,25 +37,33 @@ class AgentRefusalError(AgentError):
 def attach(transport: Transport, argv: Sequence[str]) -> Channel:
     """Open a relay to the device's daemon and skip whatever comes before its first line.
 
-    Raises AgentError where the relay does not come up, with what it said.
+    Raises AgentError where the relay does not come up, with what it said; TransientDeviceError
+    where what is in its way may pass.
     """
     channel = transport.open(argv)
+    kind: type[DeviceError]
     deadline = time.monotonic() + REPLY_TIMEOUT_S  # for all of it: noise may come line by line
     try:
         for _ in range(MAX_NOISE_LINES):
             if channel.readline(max(0.0, deadline - time.monotonic())) == protocol.READY.encode():
                 return channel
-        reason = f"printed {MAX_NOISE_LINES} lines and never became ready"
+        kind, reason = AgentError, f"printed {MAX_NOISE_LINES} lines and never became ready"
     except ChannelTimeout:
-        reason = f"was not ready after {REPLY_TIMEOUT_S:g} s"
+        kind, reason = TransientDeviceError, f"was not ready after {REPLY_TIMEOUT_S:g} s"
     except TransientDeviceError:
+        kind, reason = _why_it_ended(channel.exit_code()), "ended at once"
         if not channel.stderr_tail().strip():
             channel.close()
             raise
-        reason = "ended at once"
     said = channel.stderr_tail().strip()
     channel.close()
-    raise AgentError(f"the agent {reason}; it said: {said or 'nothing'}", device=transport.device)
+    raise kind(f"the agent {reason}; it said: {said or 'nothing'}", device=transport.device)
+
+
+def _why_it_ended(exit_code: int | None) -> type[DeviceError]:
+    if exit_code is None or exit_code == EXIT_PASSING or ended_by_signal(exit_code):
+        return TransientDeviceError
+    return AgentError
 
 
 class AgentLink:
@@ -149,9 +161,14 @@ def ask(
 
 
 def result_of(reply: Reply, number: int, op: str, *, device: str) -> Mapping[str, Any]:
-    """The result of request ``number``. Raises AgentRefusalError where the agent says no."""
+    """The result of request ``number``.
+
+    Raises AgentRefusalError where the agent says no, TransientDeviceError where it says not now.
+    """
     if reply.error is not None:
         text = f"the agent refuses `{op}`: {str(reply.error)[:2000]}"
+        if reply.error.kind in _PASSING:
+            raise TransientDeviceError(text, device=device)
         raise AgentRefusalError(text, device=device, error=reply.error)
     if reply.id != number:
         raise AgentError(f"answered `{op}` out of turn", device=device)

@@ -14,7 +14,7 @@ from orchestrator.errors import AgentError, PermanentDeviceError, TransientDevic
 from orchestrator.fleet import told
 from orchestrator.fleet.agent_archive import AgentArchive
 from orchestrator.fleet.link import AgentLink, AgentRefusalError, ask
-from orchestrator.fleet.transport import Completed, Transport
+from orchestrator.fleet.transport import Completed, Transport, ended_by_signal
 from orchestrator.isa import levels
 from orchestrator.plan import DevicePlan
 from orchestrator.runtimes import ANY, OF_RUNNER, parse_runtime
@@ -156,6 +156,10 @@ def _bootstrap(transport: Transport, place: AgentPlace, archive: AgentArchive, d
     answer = next((w.strip() for w in reversed(words) if w.strip()), "")
     if answer in ("present", "missing", "torn", "stored"):
         return answer
+    if ended_by_signal(done.exit_code):
+        raise TransientDeviceError(
+            f"a signal ended `{place.python}` there; is it going down?", device=transport.device
+        )
     raise PermanentDeviceError(_why_not_placed(done, answer, place), device=transport.device)
 
 

@@ -31,16 +31,17 @@ class Materials:
     ``cap`` is the object that caps the instruction set, where some device's plan asks for that.
     ``inputs`` holds the input's shape, batch first, of models whose files do not tell it;
     ``unpinned`` the devices whose binary had no hash that was known beforehand. ``sites`` holds
-    the site bundles by device and runtime; a runtime without one is the device's own.
+    the site bundles by device and runtime; a runtime without one is the device's own. What a device
+    needs that is reached late is added then, before its thread asks for it.
     """
 
     artifacts: Mapping[Variant, ArtifactRecord]
     blobs: Mapping[Variant, Blob]
-    binaries: Mapping[str, Blob]
+    binaries: dict[str, Blob] = field(default_factory=dict)
     inputs: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    unpinned: frozenset[str] = frozenset()
+    unpinned: set[str] = field(default_factory=set)
     cap: Blob | None = None
-    sites: Mapping[tuple[str, str], Blob] = field(default_factory=dict)
+    sites: dict[tuple[str, str], Blob] = field(default_factory=dict)
 
     def sites_of(self, device: str) -> dict[str, Blob]:
         """The bundles of one device, by the value of the factor ``runtime``."""

@@ -28,6 +28,11 @@ CAPTURE_BYTES = 4 * 1024 * 1024
 SIGNALLED = -1
 
 
+def ended_by_signal(exit_code: int) -> bool:
+    """Whether a signal ended it, or what a shell ran for it: a node that goes down does so."""
+    return exit_code == SIGNALLED or exit_code > 128
+
+
 class ChannelTimeout(TransientDeviceError):  # noqa: N818  (named after what happened, like TimeoutError)
     """Nothing came, or nothing could be sent, in the time allowed."""
 
@@ -62,6 +67,10 @@ class Channel(Protocol):
 
     def close(self) -> None:
         """End the command. A ``readline`` waiting in another thread raises. May be repeated."""
+        ...
+
+    def exit_code(self) -> int | None:
+        """Of a command that has ended; None where the connection went before that was told."""
         ...
 
     def stderr_tail(self) -> str:

@@ -36,8 +36,6 @@ def _row(plan: Plan, device: DevicePlan, sizes: Mapping[Variant, int]) -> tuple[
     timing = [t for t in device.trials if t.kind is TrialKind.TIMING]
     fewest_timing = sum(t.block < plan.min_blocks for t in timing)
     fewest = len(device.beside) + fewest_timing
-    turns = len(device.beside) + fewest_timing / plan.at_once
-    seconds = plan.settings.warmup.seconds + plan.settings.steady.seconds
     variants = {trial.variant for trial in device.trials}
     known = sum(sizes.get(variant, 0) for variant in variants)
     unknown = " + what is to be built" if variants - sizes.keys() else ""
@@ -46,6 +44,6 @@ def _row(plan: Plan, device: DevicePlan, sizes: Mapping[Variant, int]) -> tuple[
         ", ".join(sorted({group.factors.runner for group in device.groups})),
         str(sum(len(group.schemes) - 1 for group in device.groups)),
         f"{fewest} to {len(device.trials)}",
-        f"{turns * seconds / 60:.1f} min",
+        f"{plan.fewest_s(device) / 60:.1f} min",
         f"{known / 1e6:.0f} MB{unknown}",
     )

@@ -77,15 +77,20 @@ class RunDirectory:
         """Keep a trial's raw output; returns its path relative to the run, for the journal.
 
         On disk before the journal says the trial has finished, so that no figure ever stands
-        there without the log it came from.
+        there without the log it came from. Raises JournalError where it cannot be written.
         """
         name = f"{trial_id}.txt"
         temporary = self.logs / f".{name}.tmp"
-        with temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self.logs / name)
+        try:
+            with temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(self.logs / name)
+            journals.sync_directory(self.logs)
+        except OSError as exc:
+            temporary.unlink(missing_ok=True)
+            raise journals.not_written(self.logs / name, exc) from exc
         return f"logs/{name}"
 
     def read(self) -> RunRecord:
@@ -124,6 +129,7 @@ def to_record(manifest: Manifest, events: Iterable[Mapping[str, Any]]) -> RunRec
     planned: dict[str, Trial | Mapping[str, Any]] = {}
     lost: dict[str, str] = {}
     stopped: dict[str, str] = {}
+    paused: dict[str, dict[str, str]] = {}
     agents: dict[str, str] = {}
     facts: dict[str, Mapping[str, Any]] = dict(manifest.facts)
     for event in events:
@@ -139,8 +145,11 @@ def to_record(manifest: Manifest, events: Iterable[Mapping[str, Any]]) -> RunRec
             lost[device] = event["reason"]
         elif kind == "device_ready":
             lost.pop(device, None)
+            paused.pop(device, None)
             facts[device] = event["facts"]
             agents[device] = event.get("agent_hash") or ""
+        elif kind == "stopped" and event.get("resumable"):
+            paused.setdefault(device, {})[event["group"]] = event["reason"]
         elif kind == "stopped":
             stopped[event["group"]] = event["reason"]
     protocol = manifest.suite["protocol"]
@@ -157,6 +166,7 @@ def to_record(manifest: Manifest, events: Iterable[Mapping[str, Any]]) -> RunRec
         facts=facts,
         lost=lost,
         stopped=stopped,
+        paused={group: why for groups in paused.values() for group, why in groups.items()},
         precision=protocol["precision"],
         min_blocks=low,
         max_blocks=high,

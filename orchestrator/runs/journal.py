@@ -155,7 +155,11 @@ class Journal:
         """
         self.path = run_dir / FILE_NAME
         self._guard = threading.Lock()
-        self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        try:
+            self._fd = os.open(self.path, flags, 0o644)
+        except OSError as exc:
+            raise not_written(self.path, exc) from exc
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as exc:
@@ -164,14 +168,18 @@ class Journal:
                 f"{run_dir}: another orchestrate process is working on this run; wait for it, or "
                 f"stop it first"
             ) from exc
-        contents = read_journal(self.path)
-        self.torn = contents.torn
-        if contents.torn is not None:
-            self._set_torn_line_aside(contents.torn)
+        try:
+            contents = read_journal(self.path)
+            self.torn = contents.torn
+            if contents.torn is not None:
+                self._set_torn_line_aside(contents.torn)
+        except JournalError:
+            os.close(self._fd)
+            raise
         self._events = list(contents.events)
         self._seq = _highest_seq(self._events)
         if not self._events:
-            _sync_directory(run_dir)
+            sync_directory(run_dir)
 
     @property
     def events(self) -> tuple[Event, ...]:
@@ -206,8 +214,10 @@ class Journal:
             return tuple(lines)
 
     def close(self) -> None:
-        """Close the file and give the run free for another process."""
-        os.close(self._fd)
+        """Close the file and give the run free for another process. Nothing is written after."""
+        with self._guard:
+            os.close(self._fd)
+            self._fd = -1
 
     def __enter__(self) -> Journal:
         return self
@@ -221,6 +231,8 @@ class Journal:
         self.close()
 
     def _write(self, data: bytes) -> None:
+        if self._fd < 0:
+            raise JournalError(f"{self.path}: was closed; `orchestrate run --resume` this run")
         size = os.fstat(self._fd).st_size
         try:
             view = memoryview(data)
@@ -230,20 +242,30 @@ class Journal:
         except OSError as exc:
             # Half a line in the middle of the file would spoil every later one.
             os.ftruncate(self._fd, size)
-            raise JournalError(
-                f"{self.path}: cannot be written ({exc.strerror}); what was measured is still in "
-                f"the agents' spools. Make room, then `orchestrate run --resume` this run"
-            ) from exc
+            raise not_written(self.path, exc) from exc
 
     def _set_torn_line_aside(self, torn: bytes) -> None:
         # The event the line was to hold is in the agent's spool still and comes again; the bytes
         # are kept all the same, because nothing that was written is thrown away.
         aside = self.path.with_suffix(".torn")
-        with aside.open("ab") as file:
-            file.write(torn + b"\n")
-        size = os.fstat(self._fd).st_size
-        os.ftruncate(self._fd, size - len(torn))
-        os.fsync(self._fd)
+        try:
+            with aside.open("ab") as file:
+                file.write(torn + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+            size = os.fstat(self._fd).st_size
+            os.ftruncate(self._fd, size - len(torn))
+            os.fsync(self._fd)
+        except OSError as exc:
+            raise not_written(aside, exc) from exc
+
+
+def not_written(path: Path, exc: OSError) -> JournalError:
+    """The error for a file of a run that cannot be written while its devices measure."""
+    return JournalError(
+        f"{path}: cannot be written ({exc.strerror}); what was measured is still in the agents' "
+        f"spools. Make room, then `orchestrate run --resume` this run"
+    )
 
 
 def _line(event: Event) -> str:
@@ -258,7 +280,8 @@ def _highest_seq(events: Iterable[Event]) -> dict[str, int]:
     return highest
 
 
-def _sync_directory(path: Path) -> None:
+def sync_directory(path: Path) -> None:
+    """Make the names in it survive a power cut: a file's own sync does not."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(fd)

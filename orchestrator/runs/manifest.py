@@ -146,14 +146,24 @@ def _check_shape(path: Path, data: Any) -> None:
 
 
 def write_manifest(run_dir: Path, manifest: Manifest) -> None:
-    """Replace ``run.json`` in one step; a reader sees the old one or the new one."""
+    """Replace ``run.json`` in one step; a reader sees the old one or the new one.
+
+    Raises JournalError where it cannot be written.
+    """
     text = json.dumps(manifest.to_json(), indent=1, sort_keys=False) + "\n"
     temporary = run_dir / f".{FILE_NAME}.tmp"
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(run_dir / FILE_NAME)
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(run_dir / FILE_NAME)
+    except OSError as exc:
+        temporary.unlink(missing_ok=True)
+        raise JournalError(
+            f"{run_dir / FILE_NAME}: cannot be written ({exc.strerror}); make room, or choose "
+            f"another --results"
+        ) from exc
 
 
 def read_manifest(run_dir: Path) -> Manifest:

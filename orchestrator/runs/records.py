@@ -51,7 +51,8 @@ class RunRecord:
 
     ``facts`` maps a device's name to what its agent reported (see ``agents.facts``); a device
     that was never reached has no entry, and ``lost`` maps it to the reason. ``stopped`` maps a
-    comparison group's key (see ``plan.Group.key``) to the reason why it got no more blocks.
+    comparison group's key (see ``plan.Group.key``) to the reason why it got no more blocks,
+    ``paused`` to why it has to wait for ``--resume``.
     ``grid_gco2_per_kwh`` maps a device to the grid intensity that the user gave, if he did.
     ``planned`` holds every trial that was released to a device, finished or not. ``agents`` maps a
     device to the SHA-256 of its agent's sources. ``duet``: baseline and treatment ran at the same
@@ -74,6 +75,7 @@ class RunRecord:
     grid_gco2_per_kwh: Mapping[str, float] = field(default_factory=dict)
     agents: Mapping[str, str] = field(default_factory=dict)
     duet: bool = False
+    paused: Mapping[str, str] = field(default_factory=dict)
 
 
 __all__ = ["ArtifactRecord", "Factors", "RunRecord", "Trial", "TrialKind", "TrialRecord"]

@@ -139,6 +139,7 @@ KEYS = st.sampled_from(
         *(*Inventory.model_fields, *Suite.model_fields, "defaults", "nonsense"),
         *("transport", "host", "port", "user", "key_file", "gateway", "python", "expect", "cpus"),
         *("benchmark_model", "exec", "connect_timeout", "workdir", "exclusive", "url", "sha256"),
+        *("lease_ends", "retry_for"),
         *("pin", "tune", "energy", "grid_gco2_per_kwh", "gate", "load", "temperature", "timeout"),
         *("threads", "delegate", "isa", "batch", "blocks", "precision", "budget", "steady", "runs"),
     ]
@@ -166,6 +167,7 @@ DEVICES = st.lists(
             "cpus": VALUES,
             "tune": VALUES,
             "grid_gco2_per_kwh": VALUES,
+            "lease_ends": VALUES,
             "host": VALUES,
         },
     ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,8 @@ devices:
     tune: true
     energy: false
     grid_gco2_per_kwh: 381
+    lease_ends: 2026-12-01T19:00:00+01:00
+    retry_for: 20m
     site: uc
     exclusive: no
   - name: direct
@@ -64,8 +67,11 @@ def test_every_field_is_read(tmp_path: Path) -> None:
     assert device.cpus == (2, 0)
     assert (device.tune, device.pins, device.energy) == (True, True, False)
     assert device.grid_gco2_per_kwh == 381.0
+    assert device.lease_ends == datetime(2026, 12, 1, 18, tzinfo=timezone.utc)
+    assert device.retry_for_s == 1200
     other = inventory.device("direct")
     assert (other.tune, other.pins, other.energy) == (False, False, True)
+    assert (other.lease_ends, other.retry_for_s) == (None, 600)
     assert (device.site, device.exclusive, device.workdir) == ("uc", False, "~/.orchestrate")
 
 

@@ -36,7 +36,7 @@ class Liveness:
     """
 
     interval_s: float = 10.0
-    answer_s: float = 45.0
+    answer_s: float = 20.0
 
 
 class SshConnection:

@@ -1,12 +1,31 @@
 /* Speaks like the official benchmark_model (the format is that of recorded/t1_fp32.out) without
    running a model: the size of the file is real, the times are invented. It lets the tests take the
    binary's whole way, ELF check, push, start, parser, where the official one cannot be had.
-   Built for one machine by the test that uses it. */
+   Built for one machine by the test that uses it. The chaos test has it keep a diary of its runs
+   (-DDIARY="path") and take its time (-DTAKES_US=200000). */
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#ifdef DIARY
+static void note(const char *what) {
+  char line[1024];
+  struct timespec now;
+  clock_gettime(CLOCK_REALTIME, &now);
+  int length = snprintf(line, sizeof line, "%s %ld.%09ld %s\n", what, (long)now.tv_sec,
+                        now.tv_nsec, getenv("ORCHESTRATE_TRIAL"));
+  int fd = open(DIARY, O_WRONLY | O_CREAT | O_APPEND, 0600);
+  if (fd < 0 || write(fd, line, length) != length) abort();
+  close(fd);
+}
+#else
+#define note(what)
+#endif
 
 static double max_rss_mib(void) {
   struct rusage usage;
@@ -18,6 +37,7 @@ int main(int argc, char **argv) {
   const char *graph = "", *threads = "1";
   int runs = 50, warmup_runs = 1, xnnpack = 1, peak = 0;
   double at_start = max_rss_mib();
+  note("begin");
   puts("INFO: STARTING!");
   for (int i = 1; i < argc; i++) {
     char *value = strchr(argv[i], '=');
@@ -65,5 +85,9 @@ int main(int argc, char **argv) {
          grown, grown);
   if (peak)
     printf("INFO: Overall peak memory footprint (MB) via periodic monitoring: %g\n", max_rss_mib());
+#ifdef TAKES_US
+  usleep(TAKES_US);
+#endif
+  note("end");
   return 0;
 }
