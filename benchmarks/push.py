@@ -29,6 +29,8 @@ from orchestrator.fleet.ssh import SshEndpoint, SshTransport
 from tests.sshd import Sshd, generate_key
 
 MEGABYTE = 10**6
+#: What a device has; a virtual environment's takes longer to start.
+PYTHON = "/usr/bin/python3"
 LARGE_FILES = 40
 LARGE_BYTES = 100 * MEGABYTE
 
@@ -41,7 +43,7 @@ class Target:
         self._known_hosts = folder / "known_hosts"
         self._known_hosts.write_text(server.known_hosts_line())
         self._archive = build_agent_archive()
-        self._place = AgentPlace("python3", str(server.home / "agent"))
+        self._place = AgentPlace(PYTHON, str(server.home / "agent"))
         self._landing = server.home / "landed"
 
     def ours(self, blob: Blob) -> None:
@@ -100,8 +102,15 @@ def main(megabytes: int, rounds: int) -> None:
     """Measure and print."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        # the file-transfer server is told where to be by a path of its own: no forced command
-        server = Sshd(folder / "sshd", generate_key(folder / "key"), own_home=False)
+        home = folder / "home"
+        home.mkdir()
+        # no forced command, which scp and sftp would not survive; and no start-up files of ours
+        server = Sshd(
+            folder / "sshd",
+            generate_key(folder / "key"),
+            own_home=False,
+            options=[f'SetEnv "HOME={home}"'],
+        )
         with server:
             target = Target(server, folder)
             _compare(target, _blob(folder / "file", megabytes * MEGABYTE), rounds)
