@@ -72,6 +72,15 @@ def _facts(_: argparse.Namespace) -> int:
     return 0
 
 
+def _survey(options: argparse.Namespace) -> int:
+    import json
+
+    from agents import survey
+
+    print(json.dumps(survey.collect(home.enter(options.home))))
+    return 0
+
+
 def _logs(options: argparse.Namespace) -> int:
     home.enter(options.home)
     sys.stdout.write(home.read_log(LOG_TAIL_BYTES))
@@ -84,6 +93,7 @@ _COMMANDS: Dict[str, Callable[[argparse.Namespace], int]] = {
     "ask": _ask,
     "put": _put,
     "facts": _facts,
+    "survey": _survey,
     "logs": _logs,
 }
 
@@ -108,6 +118,7 @@ def _parser() -> argparse.ArgumentParser:
     put = _command(commands, "put", "store files that come in on stdin, one after the other")
     put.add_argument("blobs", metavar="SHA256:SIZE", type=_blob, nargs="+", help="size in bytes")
     _command(commands, "facts", "say what this node is, as JSON")
+    _command(commands, "survey", "say what is left here and who else uses it, as JSON")
     _command(commands, "logs", "the end of what the daemon logged")
     commands.add_parser("litert", help="measure a model in this Python (see litert --help)")
     commands.add_parser("torch", help="measure a TorchScript file (see torch --help)")

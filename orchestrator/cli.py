@@ -92,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
 _HELP = {
     "run": "Measure a suite on the devices of an inventory and print the speed-up table.",
     "plan": "What `run` would do: trials, time, bytes to push. Touches no device.",
-    "devices": "Reach, identify and check every device.",
+    "devices": "Reach, identify and check every device; problems first, with their remedies.",
     "models": "List, build and inspect model files.",
     "report": "Make a run's table again from its journal.",
     "compare": "What changed between runs, beyond their noise floors, and what changed with it.",
@@ -204,6 +204,19 @@ def _add_building(parser: argparse.ArgumentParser) -> None:
 
 def _add_devices(parser: argparse.ArgumentParser) -> None:
     _add_inventory(parser)
+    parser.add_argument(
+        "--suite",
+        metavar="NAME|FILE",
+        help="check the devices against what this would need; default: the one the inventory "
+        "names, if any",
+    )
+    parser.add_argument(
+        "--models",
+        metavar="DIR",
+        type=Path,
+        default=Path("models"),
+        help="where model files are kept (default: models)",
+    )
     parser.add_argument("--json", action="store_true", help="print all facts as JSON")
     parser.set_defaults(command=_later("fleet", "devices"))
 
