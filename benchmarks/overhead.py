@@ -18,9 +18,9 @@ import tempfile
 from datetime import datetime
 from pathlib import Path
 
-from orchestrator.fleet.agent_archive import build_agent_archive
+from benchmarks import simulated
 from orchestrator.plan import Variant
-from orchestrator.zoo import ModelArtifact, ensure_artifacts
+from orchestrator.zoo import ensure_artifacts
 
 SCHEMES = ("float32", "full_int8")
 SUITE = """\
@@ -37,8 +37,9 @@ def main(devices: int, models: Path) -> None:
     artifacts = ensure_artifacts([Variant("mobilenet_v1", s) for s in SCHEMES], models)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        python = _one_second_python(folder, list(artifacts.values()))
-        inventory = _inventory(folder, devices, python)
+        files = {artifact.sha256: artifact.path for artifact in artifacts.values()}
+        python = simulated.interpreter(folder, files, 1.0)
+        inventory = simulated.inventory(folder, _devices(folder, devices, python))
         suite = folder / "seconds.yaml"
         suite.write_text(SUITE)
         command = [sys.executable, "-m", "orchestrator"]
@@ -48,38 +49,13 @@ def main(devices: int, models: Path) -> None:
             quiet = subprocess.DEVNULL
             subprocess.run([*run, *folders], check=True, stdout=quiet, stderr=quiet)
         finally:
-            subprocess.run(
-                [*command, "agents", "stop", "--force", "--inventory", str(inventory)],
-                check=True,
-                stdout=subprocess.DEVNULL,
-            )
+            simulated.stop_agents(inventory)
         (journal,) = (folder / "results").glob("*/journal.jsonl")
         _print_ratios([json.loads(line) for line in journal.read_text().splitlines()])
 
 
-def _one_second_python(folder: Path, artifacts: list[ModelArtifact]) -> Path:
-    """An interpreter whose ``litert`` child sleeps for a second and says what the real one said."""
-    archive = folder / "agent.pyz"
-    archive.write_bytes(build_agent_archive().data)
-    cases = []
-    for artifact in artifacts:
-        said = folder / f"{artifact.sha256}.out"
-        options = "--threads 1 --warmup-runs 5 --warmup-seconds 0 --steady-runs 5 "
-        options += "--steady-seconds 0 --max-seconds 60 --delegate xnnpack --runtime any --batch 1"
-        paths = [sys.executable, str(archive), "litert", "--model", str(artifact.path)]
-        argv = [*paths, *options.split()]
-        said.write_bytes(subprocess.run(argv, check=True, capture_output=True).stdout)
-        cases.append(f"  *litert*{artifact.sha256}*) sleep 0.995; exec cat {said} ;;")
-    script = folder / "python"
-    lines = ["#!/bin/sh", 'case "$*" in', *cases, "esac", f'exec {sys.executable} "$@"']
-    script.write_text("\n".join(lines) + "\n")
-    script.chmod(0o755)
-    return script
-
-
-def _inventory(folder: Path, devices: int, python: Path) -> Path:
-    path = folder / "inventory.yaml"
-    entries = [
+def _devices(folder: Path, count: int, python: Path) -> list[dict[str, object]]:
+    return [
         {
             "name": f"d{number}",
             "transport": "local",
@@ -87,10 +63,8 @@ def _inventory(folder: Path, devices: int, python: Path) -> Path:
             "python": str(python),
             "exclusive": False,
         }
-        for number in range(devices)
+        for number in range(count)
     ]
-    path.write_text(json.dumps({"devices": entries}))
-    return path
 
 
 def _print_ratios(events: list[dict[str, str]]) -> None:
