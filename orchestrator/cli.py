@@ -105,6 +105,16 @@ _HELP = {
 def _add_run(parser: argparse.ArgumentParser) -> None:
     _add_run_arguments(parser)
     parser.add_argument("--resume", metavar="RUN", help="go on with this run (`last`: the newest)")
+    parser.add_argument(
+        "--engine",
+        choices=("threads", "dask"),
+        default="threads",
+        help="who holds the connections to the devices: this process, or the workers of a Dask "
+        "cluster (default: threads)",
+    )
+    parser.add_argument(
+        "--scheduler", metavar="ADDRESS", help="of the Dask cluster, for example tcp://HOST:8786"
+    )
     parser.add_argument("--json", action="store_true", help="print the table as JSON")
     parser.set_defaults(command=_later("measure", "run"))
 

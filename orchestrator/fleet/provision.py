@@ -268,7 +268,7 @@ def push(node: Node, blobs: Sequence[Blob], on_sent: Callable[[Blob, int], None]
 def _push_some(node: Node, blobs: Sequence[Blob], on_sent: Callable[[Blob, int], None]) -> None:
     names = [f"{blob.sha256}:{blob.size_bytes}" for blob in blobs]
     total = sum(blob.size_bytes for blob in blobs)
-    with closing(_BlobStream(blobs)) as stream:
+    with closing(BlobStream(blobs)) as stream:
         done = node.transport.run(
             node.place.argv(node.archive, "put", *names),
             stdin=stream,
@@ -286,30 +286,31 @@ def _push_some(node: Node, blobs: Sequence[Blob], on_sent: Callable[[Blob, int],
     raise TransientDeviceError(message, device=node.device)
 
 
-class _BlobStream:
+class BlobStream:
     """Blobs behind each other as one file, to send. Each must be as long as it says."""
 
     def __init__(self, blobs: Sequence[Blob]) -> None:
+        self.blobs = tuple(blobs)
         self._waiting = list(blobs)
-        self._blob = blobs[0]
         self._file: BinaryIO | None = None
-        self._before = 0
 
     def read(self, size: int, /) -> bytes:
         """Up to ``size`` bytes, all of one blob; ``b""`` at the end of the last."""
         while self._file is not None or self._waiting:
             if self._file is None:
-                self._blob = self._waiting.pop(0)
-                self._file = self._blob.path.open("rb")
+                self._file = self._waiting.pop(0).path.open("rb")
             if data := self._file.read(size):
                 return data
-            self._before += self._file.tell()
             self.close()
         return b""
 
     def position(self, sent: int) -> tuple[Blob, int]:
         """The blob under way, and how much of it is sent when ``sent`` bytes are in all."""
-        return self._blob, sent - self._before
+        for blob in self.blobs[:-1]:
+            if sent <= blob.size_bytes:
+                return blob, sent
+            sent -= blob.size_bytes
+        return self.blobs[-1], sent
 
     def close(self) -> None:
         if self._file is not None:
