@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -104,11 +103,13 @@ class Fleet:
         """The same, and see at once whether the device is the right one and has what it needs."""
         node = self.reach(device)
         try:
-            check_suitability(node, device.expect, self.plan.device(device.name), device.cpus)
+            found = check_suitability(
+                node, device.expect, self.plan.device(device.name), device.cpus
+            )
         except DeviceError:
             node.close()
             raise
-        return node
+        return replace(node, suitability=found)
 
 
 @dataclass(frozen=True)
@@ -431,40 +432,27 @@ def _campaign(
 
 def _conduct(campaign: Campaign, runs: Mapping[str, DeviceRun], reached: Reached) -> Conclusion:
     """Run every reached device in a thread of its own and wait for all of them."""
-    lost = {error.device for error in reached.errors}
-    failures: list[BaseException] = []
-    threads = [
-        threading.Thread(
-            target=_run_one, args=(campaign, runs[name], node, lost, failures), name=name
-        )
-        for name, node in reached.nodes.items()
-    ]
     campaign.stop.armed = True
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(max_workers=max(1, len(reached.nodes))) as pool:
+        ends = [
+            pool.submit(_run_one, campaign, runs[name], node)
+            for name, node in reached.nodes.items()
+        ]
     campaign.stop.armed = False
-    if failures:
-        raise failures[0]
+    lost = {error.device for error in reached.errors}
+    lost |= {name for name in (end.result() for end in ends) if name is not None}
     return _conclude(campaign, runs, lost=frozenset(lost))
 
 
-def _run_one(
-    campaign: Campaign,
-    run: DeviceRun,
-    node: Node,
-    lost: set[str],
-    failures: list[BaseException],
-) -> None:
+def _run_one(campaign: Campaign, run: DeviceRun, node: Node) -> str | None:
+    """The device's name where it was lost."""
     try:
         run.run(node)
     except DeviceError as exc:
-        lost.add(node.device)
         campaign.journal.append(node.device, "device_lost", reason=exc.reason)
         campaign.observer(DeviceProgress(node.device, State.LOST, exc.reason))
-    except BaseException as exc:  # noqa: BLE001 (handed to the main thread, which raises it)
-        failures.append(exc)
+        return node.device
+    return None
 
 
 def _conclude(

@@ -173,7 +173,9 @@ class DeviceRun:
         self._end(node)
 
     def _prepare(self, node: Node) -> None:
-        suitability = check_suitability(node, self._expect, self._plan, self._cpus)
+        suitability = node.suitability or check_suitability(
+            node, self._expect, self._plan, self._cpus
+        )
         self._journal.append(
             self._device,
             "device_ready",

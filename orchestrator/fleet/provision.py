@@ -95,7 +95,10 @@ class Blob:
 
 @dataclass(frozen=True)
 class Node:
-    """A device that was reached: its agent answers and has said what the device is."""
+    """A device that was reached: its agent answers and has said what the device is.
+
+    ``suitability`` is what was found when it was checked on this connection, None before.
+    """
 
     device: str
     place: AgentPlace
@@ -103,6 +106,7 @@ class Node:
     archive: AgentArchive
     link: AgentLink
     hello: Mapping[str, Any]
+    suitability: Suitability | None = None
 
     @property
     def facts(self) -> Mapping[str, Any]:
