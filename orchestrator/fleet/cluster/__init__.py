@@ -72,7 +72,13 @@ class Cluster:
         self._client.close()
 
     def _check_versions(self) -> None:
-        told: Mapping[str, str] = self._client.run(worker_version)
+        try:
+            told: Mapping[str, str] = self._client.run(worker_version)
+        except (ImportError, OSError) as exc:
+            raise UsageError(
+                f"the workers of the Dask cluster cannot run this ({exc}); install "
+                f"orchestrate-quantized {__version__} there, and where the scheduler runs"
+            ) from exc
         if not told:
             raise UsageError(
                 "the Dask cluster has no worker; start some with `dask worker ADDRESS`"
