@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
-from typing import Callable, Dict, List, Optional
+from typing import Callable, Dict, List, Optional, Tuple
 
 from agents import home
 from agents.errors import AgentError
@@ -57,7 +58,8 @@ def _put(options: argparse.Namespace) -> int:
     from agents import blobs
 
     home.enter(options.home)
-    print(blobs.put(options.sha256, options.size, sys.stdin.buffer))
+    for sha256, size in options.blobs:
+        print(blobs.put(sha256, size, sys.stdin.buffer), flush=True)
     return 0
 
 
@@ -77,6 +79,15 @@ def _facts(_: argparse.Namespace) -> int:
     return 0
 
 
+def _survey(options: argparse.Namespace) -> int:
+    import json
+
+    from agents import survey
+
+    print(json.dumps(survey.collect(home.enter(options.home))))
+    return 0
+
+
 def _logs(options: argparse.Namespace) -> int:
     home.enter(options.home)
     sys.stdout.write(home.read_log(LOG_TAIL_BYTES))
@@ -90,6 +101,7 @@ _COMMANDS: Dict[str, Callable[[argparse.Namespace], int]] = {
     "put": _put,
     "unpack": _unpack,
     "facts": _facts,
+    "survey": _survey,
     "logs": _logs,
 }
 
@@ -111,12 +123,12 @@ def _parser() -> argparse.ArgumentParser:
         "--root", default="/", metavar="DIR", help="where /proc and /sys are (default /)"
     )
     _command(commands, "ask", "pass one request on stdin to the daemon, if one runs")
-    put = _command(commands, "put", "store a file that comes in on stdin")
-    put.add_argument("sha256", metavar="SHA256", type=_sha256)
-    put.add_argument("size", metavar="SIZE", type=_size, help="in bytes")
+    put = _command(commands, "put", "store files that come in on stdin, one after the other")
+    put.add_argument("blobs", metavar="SHA256:SIZE", type=_blob, nargs="+", help="size in bytes")
     unpack = _command(commands, "unpack", "make a stored site bundle ready for trials")
     unpack.add_argument("sha256", metavar="SHA256", type=_sha256)
     _command(commands, "facts", "say what this node is, as JSON")
+    _command(commands, "survey", "say what is left here and who else uses it, as JSON")
     _command(commands, "logs", "the end of what the daemon logged")
     commands.add_parser("litert", help="measure a model in this Python (see litert --help)")
     commands.add_parser("torch", help="measure a TorchScript file (see torch --help)")
@@ -140,19 +152,21 @@ def _positive(text: str) -> float:
     return value
 
 
-def _size(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError("must be 0 or more")
-    return value
-
-
 def _sha256(text: str) -> str:
     from agents.protocol import is_sha256
 
     if not is_sha256(text):
         raise argparse.ArgumentTypeError("must be 64 lower-case hexadecimal digits")
     return text
+
+
+def _blob(text: str) -> Tuple[str, int]:
+    from agents.protocol import is_sha256
+
+    sha256, _, size = text.partition(":")
+    if not is_sha256(sha256) or not re.match(r"\A[0-9]{1,18}\Z", size):
+        raise argparse.ArgumentTypeError("must be 64 lower-case hexadecimal digits, `:`, and bytes")
+    return sha256, int(size)
 
 
 if __name__ == "__main__":

@@ -6,14 +6,18 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import queue
 import tempfile
+import threading
 import time
-from typing import BinaryIO, Dict, Iterator, Tuple
+from typing import BinaryIO, Dict, Iterator, Optional, Tuple
 
 from agents import home
 from agents.errors import EXIT_NO_SPACE, EXIT_WRONG_BYTES, NO_SPACE, AgentError
 
 CHUNK_BYTES = 1024 * 1024
+#: What may wait to be hashed and written, in chunks.
+QUEUED_CHUNKS = 8
 #: Room that a transfer leaves free: the spool of a running trial needs some as well.
 SPARE_BYTES = 16 * 1024 * 1024
 #: A fresh temporary file may not be locked yet by the transfer that just made it.
@@ -32,13 +36,15 @@ class DamagedBlobError(Exception):
 
 
 def put(sha256: str, size: int, source: BinaryIO) -> str:
-    """Store ``size`` bytes of ``source`` as blob ``sha256``; returns ``stored`` or ``present``.
+    """Store the next ``size`` bytes of ``source`` as blob ``sha256``; ``stored`` or ``present``.
 
     Raises AgentError: exit code 4 where the bytes are not those, 5 where the disk lacks room.
     """
     path = os.path.join(home.BLOBS, sha256)
     _sweep()
     if _size(path) == size:
+        for _ in _pieces(source, size):  # another transfer was quicker; the next blob comes after
+            pass
         return "present"
     _check_space(size)
     try:
@@ -90,24 +96,75 @@ def _temporary() -> Iterator[Tuple[int, str]]:
 
 
 def _receive(fd: int, sha256: str, size: int, source: BinaryIO) -> None:
-    digest, received = hashlib.sha256(), 0
-    while received < size:
-        chunk = source.read(min(CHUNK_BYTES, size - received))
-        if not chunk:
-            raise AgentError(
-                f"blob {sha256}: the transfer ended after {received} of {size} bytes; "
-                f"send it again",
-                EXIT_WRONG_BYTES,
-            )
-        digest.update(chunk)
-        received += len(chunk)
-        _write(fd, chunk)
-    if digest.hexdigest() != sha256:
+    received = 0
+    with _Sink(fd) as sink:
+        for piece in _pieces(source, size):
+            sink.take(piece)
+            received += len(piece)
+    if received < size:
         raise AgentError(
-            f"blob {sha256}: the bytes that arrived have SHA-256 {digest.hexdigest()}; "
-            f"send it again",
+            f"blob {sha256}: the transfer ended after {received} of {size} bytes; send it again",
             EXIT_WRONG_BYTES,
         )
+    if sink.sha256() != sha256:
+        raise AgentError(
+            f"blob {sha256}: the bytes that arrived have SHA-256 {sink.sha256()}; send it again",
+            EXIT_WRONG_BYTES,
+        )
+
+
+def _pieces(source: BinaryIO, size: int) -> Iterator[bytes]:
+    left = size
+    while left:
+        piece = source.read(min(CHUNK_BYTES, left))
+        if not piece:
+            return
+        left -= len(piece)
+        yield piece
+
+
+class _Sink:
+    """Hashes and writes in a thread of its own, while the next piece is received.
+
+    Taking turns instead would let the SSH server's window run full whenever we compute.
+    Leaving the block raises OSError where the disk did not take all.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._digest = hashlib.sha256()
+        self._pieces: "queue.Queue[Optional[bytes]]" = queue.Queue(QUEUED_CHUNKS)
+        self._error: Optional[OSError] = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> _Sink:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        self._pieces.put(None)
+        self._thread.join()
+        if self._error is not None and kind is None:
+            raise self._error
+
+    def take(self, piece: bytes) -> None:
+        """Queue ``piece``. Raises OSError as soon as the disk took an earlier one no more."""
+        if self._error is not None:
+            raise self._error
+        self._pieces.put(piece)
+
+    def sha256(self) -> str:
+        return self._digest.hexdigest()
+
+    def _run(self) -> None:
+        for piece in iter(self._pieces.get, None):
+            if self._error is not None:
+                continue  # whoever queues is told, and must not find the queue full
+            try:
+                _write(self._fd, piece)
+            except OSError as exc:
+                self._error = exc
+            self._digest.update(piece)
 
 
 def _write(fd: int, chunk: bytes) -> None:

@@ -33,7 +33,7 @@ from orchestrator.fleet.agent_archive import AgentArchive, build_agent_archive
 from orchestrator.fleet.execution import Campaign, DeviceRun
 from orchestrator.fleet.progress import DeviceProgress, State, StopLevel, StopRequest
 from orchestrator.fleet.provision import Blob, Node, check_suitability
-from orchestrator.fleet.reach import reach_device
+from orchestrator.fleet.reach import Way, reach_device, transport_to
 from orchestrator.fleet.recording import Materials, Target
 from orchestrator.isa.build import CapObject, build_cap_object
 from orchestrator.measurement import Outcome
@@ -98,6 +98,7 @@ class Fleet:
     plan: Plan
     archive: AgentArchive
     run_id: str
+    way: Way = transport_to
 
     def reach(self, device: Device) -> Node:
         """Connect to one device and its agent. Raises DeviceError."""
@@ -107,7 +108,7 @@ class Fleet:
                 f"`lease_ends:` in the inventory",
                 device=device.name,
             )
-        return reach_device(device, self.inventory, self.archive, run_id=self.run_id)
+        return reach_device(device, self.inventory, self.archive, run_id=self.run_id, way=self.way)
 
     def reach_fit(self, device: Device) -> Node:
         """The same, and see at once whether the device is the right one and has what it needs."""
@@ -181,14 +182,18 @@ def start(
     seed: int,
     console: Console,
     stop: StopRequest,
+    way: Way = transport_to,
 ) -> Conclusion:
-    """Run ``suite`` on ``devices`` from the beginning. Raises OrchestrateError."""
+    """Run ``suite`` on ``devices`` from the beginning. Raises OrchestrateError.
+
+    ``way`` leads to each device.
+    """
     prepared = prepare(devices, suite, places, seed=seed)
     plan = prepared.plan
     for shortfall in lease.shortfalls(plan, devices):
         console.say(shortfall)
     cap = _cap(plan, places.models)
-    fleet = Fleet(inventory, tuple(devices), plan, build_agent_archive(), new_run_id())
+    fleet = Fleet(inventory, tuple(devices), plan, build_agent_archive(), new_run_id(), way)
     reached = reach_all(fleet, console)
     with _closing(reached):
         options = prepared.options
@@ -239,18 +244,19 @@ def resume(
     *,
     console: Console,
     stop: StopRequest,
+    way: Way = transport_to,
 ) -> Conclusion:
     """Go on with a run from where its journal ends. Raises OrchestrateError.
 
     ``inventory`` says how the run's devices are reached now (a node may have a new address); None
-    takes the inventory that the run was started with.
+    takes the inventory that the run was started with. ``way`` leads to each device.
     """
     manifest = read_manifest(directory.path)
     inventory = inventory or Inventory.from_json(manifest.inventory)
     suite = Suite.from_json(manifest.suite)
     devices = inventory.select(manifest.devices)
     plan = make_plan(devices, suite, seed=manifest.seed)
-    fleet = Fleet(inventory, devices, plan, build_agent_archive(), manifest.run_id)
+    fleet = Fleet(inventory, devices, plan, build_agent_archive(), manifest.run_id, way)
     materials = _stored_materials(manifest, places.models, _cap(plan, places.models))
     supplies = Supplies(plan, manifest, materials, places.models, console.say)
     with Journal(directory.path) as journal:

@@ -92,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
 _HELP = {
     "run": "Measure a suite on the devices of an inventory and print the speed-up table.",
     "plan": "What `run` would do: trials, time, bytes to push. Touches no device.",
-    "devices": "Reach, identify and check every device.",
+    "devices": "Reach, identify and check every device; problems first, with their remedies.",
     "inventory": "Write an inventory of machines that are written down elsewhere.",
     "models": "List, build and inspect model files.",
     "report": "Make a run's table again from its journal.",
@@ -107,6 +107,16 @@ _HELP = {
 def _add_run(parser: argparse.ArgumentParser) -> None:
     _add_run_arguments(parser)
     parser.add_argument("--resume", metavar="RUN", help="go on with this run (`last`: the newest)")
+    parser.add_argument(
+        "--engine",
+        choices=("threads", "dask"),
+        default="threads",
+        help="who holds the connections to the devices: this process, or the workers of a Dask "
+        "cluster (default: threads)",
+    )
+    parser.add_argument(
+        "--scheduler", metavar="ADDRESS", help="of the Dask cluster, for example tcp://HOST:8786"
+    )
     parser.add_argument("--json", action="store_true", help="print the table as JSON")
     parser.set_defaults(command=_later("measure", "run"))
 
@@ -206,6 +216,19 @@ def _add_building(parser: argparse.ArgumentParser) -> None:
 
 def _add_devices(parser: argparse.ArgumentParser) -> None:
     _add_inventory(parser)
+    parser.add_argument(
+        "--suite",
+        metavar="NAME|FILE",
+        help="check the devices against what this would need; default: the one the inventory "
+        "names, if any",
+    )
+    parser.add_argument(
+        "--models",
+        metavar="DIR",
+        type=Path,
+        default=Path("models"),
+        help="where model files are kept (default: models)",
+    )
     parser.add_argument("--json", action="store_true", help="print all facts as JSON")
     parser.set_defaults(command=_later("fleet", "devices"))
 

@@ -9,10 +9,13 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections import Counter
+from collections.abc import Sequence
 from types import TracebackType
 from typing import TextIO
 
 from rich.console import Console as RichConsole
+from rich.console import Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -25,7 +28,14 @@ from orchestrator.printable import printable
 #: this may be the machine that is measured.
 PUSH_REDRAW_S = 0.5
 
+#: With more devices than this something happens all the time, and is shown as often as a push.
+MANY_DEVICES = 20
+#: Lines of the terminal that the table leaves for what is said above it and the count below.
+SPARE_LINES = 4
+
 _QUIET = frozenset({State.PUSHING, State.RUNNING})
+#: Where not every device has a line, those have one that somebody should look at.
+_FIRST = (State.LOST, State.RETRYING, State.INTERRUPTED, State.CONNECTING, State.PUSHING)
 
 
 def duration(seconds: float) -> str:
@@ -98,6 +108,25 @@ def _is_news(before: DeviceProgress | None, now: DeviceProgress) -> bool:
     return now.done != before.done or now.state not in _QUIET
 
 
+def shown_of(devices: Sequence[DeviceProgress], lines: int) -> Sequence[DeviceProgress]:
+    """As many as there are lines for: all, or those first that are in trouble or do not run yet."""
+    if len(devices) <= lines:
+        return devices
+    urgent = {state: number for number, state in enumerate(_FIRST)}
+    order = sorted(devices, key=lambda each: urgent.get(each.state, len(_FIRST)))
+    return order[: max(1, lines)]
+
+
+def left_out(devices: Sequence[DeviceProgress], shown: Sequence[DeviceProgress]) -> str:
+    """The devices without a line of their own, counted by state; empty where there are none."""
+    names = {each.device for each in shown}
+    counts = Counter(each.state.value for each in devices if each.device not in names)
+    if not counts:
+        return ""
+    states = ", ".join(f"{count} {state}" for state, count in counts.most_common())
+    return f"and {counts.total()} more: {states}"
+
+
 class _LiveTable:
     """A table of devices that redraws itself in place."""
 
@@ -112,6 +141,7 @@ class _LiveTable:
 
     def show(self, devices: dict[str, DeviceProgress], *, often: bool) -> None:
         now = time.monotonic()
+        often = often or len(devices) > MANY_DEVICES
         if not often or now - self._drawn >= PUSH_REDRAW_S:
             self._drawn = now
             self._draw(devices)
@@ -122,7 +152,8 @@ class _LiveTable:
 
     def _draw(self, devices: dict[str, DeviceProgress]) -> None:
         table = Table.grid(padding=(0, 2), expand=False)
-        for progress in devices.values():
+        shown = shown_of(list(devices.values()), self._console.height - SPARE_LINES)
+        for progress in shown:
             counts = f"{progress.done}/{progress.expected}" if progress.expected else ""
             eta = f"~{duration(progress.eta_s)}" if progress.eta_s else ""
             table.add_row(
@@ -132,7 +163,8 @@ class _LiveTable:
                 Text(eta, justify="right"),
                 Text(printable(progress.detail), style="dim", overflow="ellipsis", no_wrap=True),
             )
-        self._live.update(table, refresh=True)
+        rest = left_out(list(devices.values()), shown)
+        self._live.update(Group(table, Text(rest, style="dim")) if rest else table, refresh=True)
 
 
 _STYLES = {State.DONE: "green", State.LOST: "red", State.RETRYING: "yellow"}

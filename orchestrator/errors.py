@@ -24,10 +24,23 @@ boundary, ``raise Ours(...) from exc``. Only ``TransientDeviceError`` is ever re
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 
 class OrchestrateError(Exception):
     """Base of everything this package raises on purpose."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # the default calls the class with the text alone, and ours want more than that: an error
+        # has to survive the way from another process
+        return _again, (type(self), self.args, self.__dict__)
+
+
+def _again(kind: type[OrchestrateError], arguments: Any, state: Any) -> OrchestrateError:
+    error = kind.__new__(kind)
+    error.args = arguments
+    error.__dict__.update(state)
+    return error
 
 
 class UsageError(OrchestrateError):

@@ -57,7 +57,7 @@ class AgentSite:
     def put(self, data: bytes) -> str:
         """Store a blob; returns its SHA-256."""
         sha256 = hashlib.sha256(data).hexdigest()
-        done = self.run("put", sha256, str(len(data)), stdin=data)
+        done = self.run("put", f"{sha256}:{len(data)}", stdin=data)
         assert done.returncode == 0, done.stderr.decode()
         return sha256
 

@@ -52,6 +52,11 @@ def main(mode: str, state: Path) -> int:
         print("stored")
     elif "attach" in arguments:
         return Liar(mode, state, Path(arguments[1]).stem).serve()
+    elif "survey" in arguments:
+        who = {"pid": 1, "user": EVIL, "name": EVIL, "cpus": 1.0}
+        lock = {"held": True, "holder": who}
+        odd = {"free_bytes": 1e17, EVIL: 1}
+        print(json.dumps({"disk": odd, "lock": lock, "busy_share": 1.0, "busiest": [who] * 9}))
     elif "ask" in arguments:
         print("null")
     return 0

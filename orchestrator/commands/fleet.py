@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 from agents import protocol
+from orchestrator import campaign
 from orchestrator.answer import Answer, ExitCode
-from orchestrator.commands.selection import inventory_of, reachable
+from orchestrator.commands.selection import inventory_of, reachable, suite_of
 from orchestrator.commands.terminal import answer_width, colour_wanted
 from orchestrator.config import Device, Inventory
 from orchestrator.console import duration
@@ -21,32 +23,105 @@ from orchestrator.fleet.provision import (
     AgentPlace,
     agent_log,
     ask_agent,
-    check_expectations,
-    installed_runtimes,
 )
 from orchestrator.fleet.reach import place_on, reach_device, transport_to
+from orchestrator.fleet.survey import Needs, Problem, Survey, survey
 from orchestrator.fleet.transport import Transport
 from orchestrator.printable import printable
 from orchestrator.report.grid import render_grid
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
-class _Asked:
+class _Asked(Generic[T]):
     """One device and its answer, or why there is none."""
 
     device: str
-    answer: Mapping[str, Any] | None
+    answer: T | None
     error: str | None
 
 
 def devices(arguments: argparse.Namespace) -> Answer:
-    """Reach, identify and check every device."""
-    asked = _ask_all(arguments, _identify)
+    """Reach, identify and check every device: what is wrong first, each with its remedy."""
+    inventory = inventory_of(arguments)
+    chosen = reachable(inventory, arguments.device)
+    needs = _needs(arguments, inventory, chosen)
+    archive = build_agent_archive()
+
+    def look(device: Device) -> Survey:
+        node = reach_device(device, inventory, archive)
+        try:
+            return survey(node, device, needs.get(device.name))
+        finally:
+            node.close()
+
+    asked = _ask_all(chosen, look)
     if arguments.json:
-        document = [{"device": a.device, "error": a.error, **(a.answer or {})} for a in asked]
-        return Answer(json.dumps({"format": 1, "devices": document}, indent=1) + "\n", _code(asked))
-    rows = [_device_row(a.device, a.answer, a.error) for a in asked]
-    return Answer(_grid(_DEVICE_HEADER, rows), _code(asked))
+        document = [_device_json(a) for a in asked]
+        text = json.dumps({"format": 1, "devices": document}, indent=1) + "\n"
+        return Answer(text, _device_code(asked))
+    rows = [_device_row(a.device, a.answer) for a in asked if a.answer is not None]
+    return Answer(
+        "".join([*_problem_lines(asked), _grid(_DEVICE_HEADER, rows)]), _device_code(asked)
+    )
+
+
+def _needs(
+    arguments: argparse.Namespace, inventory: Inventory, chosen: Sequence[Device]
+) -> Mapping[str, Needs]:
+    """What a run of the suite would ask of each device; nothing where no suite is named."""
+    if arguments.suite is None and inventory.suite is None:
+        return {}
+    places = campaign.Places(Path("results"), arguments.models)
+    prepared = campaign.prepare(chosen, suite_of(arguments, inventory), places, seed=0)
+    there = {**prepared.built, **prepared.own.artifacts}
+    needs = {}
+    for plan in prepared.plan.devices:
+        variants = {trial.variant for trial in plan.trials}
+        needs[plan.device] = Needs(
+            plan,
+            files={there[v].sha256: there[v].size_bytes for v in variants & there.keys()},
+            unbuilt=len(variants - there.keys()),
+            at_once=prepared.plan.at_once,
+        )
+    return needs
+
+
+def _device_json(asked: _Asked[Survey]) -> dict[str, Any]:
+    found = asked.answer
+    if found is None:
+        return {"device": asked.device, "error": asked.error, "problems": []}
+    grave = [problem.message for problem in found.problems if problem.grave]
+    return {
+        "device": asked.device,
+        "error": "; ".join(grave) or None,
+        "problems": [asdict(problem) for problem in found.problems],
+        "facts": found.facts,
+        "runtimes": dict(found.runtimes),
+        "unverified_expectations": list(found.unverified),
+        "use": found.use,
+        "trial": found.trial,
+        "clock_skew_s": found.clock_skew_s,
+        "clock_error_s": found.clock_error_s,
+        "to_push_bytes": found.missing_bytes,
+    }
+
+
+def _problem_lines(asked: Sequence[_Asked[Survey]]) -> Iterator[str]:
+    """What keeps a run from a device, then what disturbs one."""
+    unreached = [f"{a.device}: not reached: {a.error}" for a in asked if a.answer is None]
+    found = [(a.device, problem) for a in asked if a.answer for problem in a.answer.problems]
+    grave = [_problem_line(*each) for each in found if each[1].grave]
+    other = [_problem_line(*each) for each in found if not each[1].grave]
+    for title, lines in (("Problems", unreached + grave), ("Warnings", other)):
+        if lines:
+            yield f"{title}\n" + "".join(f"  {printable(line)}\n" for line in lines) + "\n"
+
+
+def _problem_line(device: str, problem: Problem) -> str:
+    remedy = f". Remedy: {problem.remedy}" if problem.remedy else ""
+    return f"{device}: {problem.message}{remedy}"
 
 
 _DEVICE_HEADER = (
@@ -54,54 +129,57 @@ _DEVICE_HEADER = (
     "microarchitecture",
     "CPU",
     "CPUs",
-    "memory",
+    "in use",
+    "memory free",
+    "disk free",
+    "clock",
     "governor",
     "where",
     "runtimes",
 )
 
 
-def _identify(device: Device, inventory: Inventory) -> Mapping[str, Any]:
-    node = reach_device(device, inventory, build_agent_archive())
-    try:
-        unverified = check_expectations(node, device.expect)
-        return {
-            "facts": node.facts,
-            "runtimes": installed_runtimes(node),
-            "unverified_expectations": list(unverified),
-        }
-    finally:
-        node.close()
-
-
-def _device_row(name: str, answer: Mapping[str, Any] | None, error: str | None) -> tuple[str, ...]:
-    if answer is None:
-        return (name, f"not reached: {error}", *[""] * (len(_DEVICE_HEADER) - 2))
-    facts = answer["facts"]
+def _device_row(name: str, found: Survey) -> tuple[str, ...]:
+    facts = found.facts
     cpu = facts.get("cpu") or {}
-    memory = (facts.get("memory") or {}).get("total_bytes")
+    memory = facts.get("memory") or {}
+    share = found.use.get("busy_share")
     where = [facts.get("container"), facts.get("virtualization")]
     return (
         name,
         str(cpu.get("microarchitecture") or "unknown"),
         str(cpu.get("model_name") or "unknown"),
         str(len(cpu.get("cpus_allowed") or []) or "unknown"),
-        f"{memory / 1e9:.1f} GB" if memory else "unknown",
+        "unknown" if share is None else f"{share:.0%}",
+        f"{_gb(memory.get('available_bytes'))} of {_gb(memory.get('total_bytes'))}",
+        _gb((found.use.get("disk") or {}).get("free_bytes")),
+        "unknown" if found.clock_skew_s is None else f"{found.clock_skew_s:+.1f} s",
         str(cpu.get("governor") or "unknown"),
         ", ".join(str(w) for w in where if w) or "unknown",
-        ", ".join(f"{k} {v}" for k, v in answer["runtimes"].items()) or "none",
+        ", ".join(f"{k} {v}" for k, v in found.runtimes.items()) or "none",
     )
+
+
+def _gb(size: float | None) -> str:
+    return "unknown" if size is None else f"{size / 1e9:.1f} GB"
+
+
+def _device_code(asked: Sequence[_Asked[Survey]]) -> ExitCode:
+    grave = any(a.answer and any(p.grave for p in a.answer.problems) for a in asked)
+    return ExitCode.FAILED if grave else _code(asked)
 
 
 def agents(arguments: argparse.Namespace) -> Answer:
     """Ask, read or stop the agents; none is started for it."""
+    inventory = inventory_of(arguments)
+    chosen = reachable(inventory, arguments.device)
     if arguments.action == "logs":
-        asked = _ask_all(arguments, _on_device(_log))
+        asked = _ask_all(chosen, _on_device(inventory, _log))
         parts = [f"== {a.device}\n{(a.answer or {}).get('log', a.error)}" for a in asked]
         lines = [printable(line) for part in parts for line in part.splitlines()]
         return Answer("\n".join(lines) + "\n", _code(asked))
     action = _status if arguments.action == "status" else _stop(force=arguments.force)
-    asked = _ask_all(arguments, _on_device(action))
+    asked = _ask_all(chosen, _on_device(inventory, action))
     rows = [
         (a.device, *(a.answer.values() if a.answer else (f"not reached: {a.error}", "", "")))
         for a in asked
@@ -122,13 +200,15 @@ class _Site:
 
 
 def _on_device(
-    action: Callable[[_Site], Mapping[str, Any]],
-) -> Callable[[Device, Inventory], Mapping[str, Any]]:
-    def question(device: Device, inventory: Inventory) -> Mapping[str, Any]:
+    inventory: Inventory, action: Callable[[_Site], Mapping[str, Any]]
+) -> Callable[[Device], Mapping[str, Any]]:
+    archive = build_agent_archive()
+
+    def question(device: Device) -> Mapping[str, Any]:
         transport = transport_to(device, inventory)
         transport.connect()
         try:
-            return action(_Site(transport, place_on(device), build_agent_archive()))
+            return action(_Site(transport, place_on(device), archive))
         finally:
             transport.close()
 
@@ -165,17 +245,12 @@ def _log(site: _Site) -> Mapping[str, Any]:
     return {"log": agent_log(site.transport, site.place, site.archive)}
 
 
-def _ask_all(
-    arguments: argparse.Namespace,
-    question: Callable[[Device, Inventory], Mapping[str, Any]],
-) -> Sequence[_Asked]:
+def _ask_all(chosen: Sequence[Device], question: Callable[[Device], T]) -> Sequence[_Asked[T]]:
     """Every device at once. Raises NoDeviceReachedError where none answers."""
-    inventory = inventory_of(arguments)
-    chosen = reachable(inventory, arguments.device)
 
-    def ask(device: Device) -> _Asked:
+    def ask(device: Device) -> _Asked[T]:
         try:
-            return _Asked(device.name, question(device, inventory), None)
+            return _Asked(device.name, question(device), None)
         except DeviceError as exc:
             return _Asked(device.name, None, exc.reason)
 
@@ -187,7 +262,7 @@ def _ask_all(
     return asked
 
 
-def _code(asked: Sequence[_Asked]) -> ExitCode:
+def _code(asked: Sequence[_Asked[Any]]) -> ExitCode:
     return ExitCode.FAILED if any(a.answer is None for a in asked) else ExitCode.OK
 
 

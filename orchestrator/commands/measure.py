@@ -7,7 +7,8 @@ import json
 import secrets
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from functools import partial
 from types import FrameType
 
 from orchestrator import campaign
@@ -25,6 +26,7 @@ from orchestrator.console import Console
 from orchestrator.errors import UsageError
 from orchestrator.fleet import lease
 from orchestrator.fleet.progress import StopLevel, StopRequest
+from orchestrator.fleet.reach import Way, transport_to
 from orchestrator.published import publications
 from orchestrator.report import render, write_reports
 from orchestrator.report.background import read_background
@@ -38,8 +40,8 @@ _OVERRIDES = ("suite", "blocks", "precision", "budget", "seed", *BUILDING)
 def run(arguments: argparse.Namespace) -> Answer:
     """Measure, write the reports beside the journal, and answer with the table."""
     stop = StopRequest()
-    with Console() as console, _signals(stop, console):
-        conclusion = _measure(arguments, console, stop)
+    with Console() as console, _signals(stop, console), _engine(arguments) as way:
+        conclusion = _measure(arguments, console, stop, way)
     record = conclusion.directory.read()
     table = analyse(record, publications())
     background = read_background(conclusion.directory, record, table)
@@ -51,7 +53,7 @@ def run(arguments: argparse.Namespace) -> Answer:
 
 
 def _measure(
-    arguments: argparse.Namespace, console: Console, stop: StopRequest
+    arguments: argparse.Namespace, console: Console, stop: StopRequest, way: Way
 ) -> campaign.Conclusion:
     places = campaign.Places(arguments.results, arguments.models, building_of(arguments))
     if arguments.resume is not None:
@@ -60,7 +62,7 @@ def _measure(
         if read_manifest(directory.path).suite.get("runner") == "imported":
             raise UsageError(f"{directory.run_id} was imported: there is nothing to go on with")
         inventory = None if arguments.inventory is None else inventory_of(arguments)
-        return campaign.resume(directory, inventory, places, console=console, stop=stop)
+        return campaign.resume(directory, inventory, places, console=console, stop=stop, way=way)
     inventory = inventory_of(arguments)
     suite = suite_of(arguments, inventory)
     devices = reachable(inventory, arguments.device)
@@ -68,8 +70,36 @@ def _measure(
         if device not in devices:
             console.say(f"{device.name}: left out, nothing reaches `transport: bundle` from here")
     return campaign.start(
-        inventory, devices, suite, places, seed=_seed(arguments), console=console, stop=stop
+        inventory,
+        devices,
+        suite,
+        places,
+        seed=_seed(arguments),
+        console=console,
+        stop=stop,
+        way=way,
     )
+
+
+@contextmanager
+def _engine(arguments: argparse.Namespace) -> Iterator[Way]:
+    """The way to the devices: connections of our own, or of a Dask cluster's workers."""
+    if arguments.engine == "threads":
+        if arguments.scheduler is not None:
+            raise UsageError("--scheduler names a Dask cluster; add --engine dask")
+        yield transport_to
+        return
+    if arguments.scheduler is None:
+        raise UsageError("which Dask cluster? name its scheduler: --scheduler tcp://HOST:8786")
+    try:
+        # imported here, because it is an extra, and slow to load
+        from orchestrator.fleet.cluster import Cluster  # noqa: PLC0415
+    except ModuleNotFoundError as exc:
+        raise UsageError(
+            f"--engine dask needs {exc.name}; `pip install 'orchestrate-quantized[dask]'`"
+        ) from exc
+    with closing(Cluster(arguments.scheduler)) as cluster:
+        yield partial(transport_to, through=cluster)
 
 
 def _refuse_overrides(arguments: argparse.Namespace) -> None:

@@ -54,6 +54,5 @@ def suite_of(arguments: argparse.Namespace, inventory: Inventory) -> Suite:
         torch_models=known_models("torch"),
         torch_schemes=known_schemes("torch"),
     )
-    return with_overrides(
-        suite, blocks=arguments.blocks, precision=arguments.precision, budget=arguments.budget
-    )
+    given = {name: getattr(arguments, name, None) for name in ("blocks", "precision", "budget")}
+    return with_overrides(suite, **given)

@@ -9,11 +9,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from types import TracebackType
-from typing import BinaryIO, Protocol
+from typing import Protocol
 
 from agents import protocol
 from orchestrator.errors import AgentError, DeviceError, TransientDeviceError
-from orchestrator.fleet.transport import CAPTURE_BYTES, ChannelTimeout, Completed
+from orchestrator.fleet.transport import CAPTURE_BYTES, ChannelTimeout, Completed, Readable
 
 _CHUNK_BYTES = 1024 * 1024
 _STDERR_TAIL_BYTES = 8 * 1024
@@ -62,7 +62,7 @@ def complete(
     name: str,
     *,
     device: str,
-    stdin: BinaryIO | bytes | None,
+    stdin: Readable | bytes | None,
     timeout_s: float,
     on_sent: Callable[[int], None] | None,
 ) -> Completed:
@@ -95,7 +95,7 @@ def complete(
 
 
 def _feed(
-    process: FarProcess, stdin: BinaryIO | bytes | None, on_sent: Callable[[int], None] | None
+    process: FarProcess, stdin: Readable | bytes | None, on_sent: Callable[[int], None] | None
 ) -> None:
     sent = 0
     for chunk in _chunks(stdin):
@@ -110,7 +110,7 @@ def _feed(
             on_sent(sent)
 
 
-def _chunks(stdin: BinaryIO | bytes | None) -> Iterator[bytes]:
+def _chunks(stdin: Readable | bytes | None) -> Iterator[bytes]:
     if isinstance(stdin, bytes):
         yield stdin
     elif stdin is not None:

@@ -10,12 +10,12 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import IO
 
 from agents import protocol
 from orchestrator.errors import PermanentDeviceError
 from orchestrator.fleet.exchange import LineChannel, complete
-from orchestrator.fleet.transport import SIGNALLED, Completed, checked
+from orchestrator.fleet.transport import SIGNALLED, Completed, Readable, checked
 
 _READ_BYTES = 64 * 1024
 #: What close() leaves a command to end by itself before it is killed, in seconds.
@@ -37,7 +37,7 @@ class LocalTransport:
         self,
         argv: Sequence[str],
         *,
-        stdin: BinaryIO | bytes | None = None,
+        stdin: Readable | bytes | None = None,
         timeout_s: float,
         on_sent: Callable[[int], None] | None = None,
     ) -> Completed:

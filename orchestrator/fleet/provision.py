@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from agents import protocol
 from agents.cpuinfo import FEATURES
@@ -25,6 +26,8 @@ SHORT_TIMEOUT_S = 60.0
 SLOWEST_BYTES_PER_S = 50_000
 #: A Raspberry Pi 3 unpacks and compiles faster than this, from the slowest of cards.
 _SLOWEST_UNPACKING_BYTES_PER_S = 50_000
+#: One `put` takes so many: its command line names them, and a shell's has a limit.
+BLOBS_A_CHANNEL = 500
 #: Of a value that a device tells, in a message or a table.
 _LONGEST_TOLD = 200
 
@@ -256,27 +259,32 @@ def agent_log(transport: Transport, place: AgentPlace, archive: AgentArchive) ->
 
 
 def push(node: Node, blobs: Sequence[Blob], on_sent: Callable[[Blob, int], None]) -> int:
-    """Push the blobs that the device lacks; returns the bytes pushed.
+    """Push the blobs that the device lacks, one after another; returns the bytes pushed.
 
-    Raises TransientDeviceError where a transfer was torn: nothing of it lands, so it is simply
-    tried again; PermanentDeviceError where the device has no room.
+    Raises TransientDeviceError where a transfer was torn: what came whole stays, nothing else
+    lands, so it is simply tried again; PermanentDeviceError where the device has no room.
     """
     present = node.link.request("have", blobs=[blob.sha256 for blob in blobs]).get("present")
     there = {str(each) for each in present} if isinstance(present, list) else set()
     missing = [blob for blob in blobs if blob.sha256 not in there]
-    for blob in missing:
-        _push_one(node, blob, on_sent)
+    for start in range(0, len(missing), BLOBS_A_CHANNEL):
+        _push_some(node, missing[start : start + BLOBS_A_CHANNEL], on_sent)
     return sum(blob.size_bytes for blob in missing)
 
 
-def _push_one(node: Node, blob: Blob, on_sent: Callable[[Blob, int], None]) -> None:
-    argv = node.place.argv(node.archive, "put", blob.sha256, str(blob.size_bytes))
-    timeout_s = SHORT_TIMEOUT_S + blob.size_bytes / SLOWEST_BYTES_PER_S
-    with blob.path.open("rb") as file:
+def _push_some(node: Node, blobs: Sequence[Blob], on_sent: Callable[[Blob, int], None]) -> None:
+    names = [f"{blob.sha256}:{blob.size_bytes}" for blob in blobs]
+    total = sum(blob.size_bytes for blob in blobs)
+    with closing(BlobStream(blobs)) as stream:
         done = node.transport.run(
-            argv, stdin=file, timeout_s=timeout_s, on_sent=lambda sent: on_sent(blob, sent)
+            node.place.argv(node.archive, "put", *names),
+            stdin=stream,
+            timeout_s=SHORT_TIMEOUT_S + total / SLOWEST_BYTES_PER_S,
+            on_sent=lambda sent: on_sent(*stream.position(sent)),
         )
-    _check_done(node, done, f"{blob.path.name} could not be pushed")
+    words = done.stdout.split()
+    landed = min(words.count(b"stored") + words.count(b"present"), len(blobs) - 1)
+    _check_done(node, done, f"{blobs[landed].path.name} could not be pushed")
 
 
 def _check_done(node: Node, done: Completed, failure: str) -> None:
@@ -299,6 +307,38 @@ def unpack_sites(node: Node, sites: Sequence[Blob]) -> None:
         argv = node.place.argv(node.archive, "unpack", site.sha256)
         done = node.transport.run(argv, timeout_s=timeout_s)
         _check_done(node, done, f"{site.path.name} could not be unpacked")
+
+
+class BlobStream:
+    """Blobs behind each other as one file, to send. Each must be as long as it says."""
+
+    def __init__(self, blobs: Sequence[Blob]) -> None:
+        self.blobs = tuple(blobs)
+        self._waiting = list(blobs)
+        self._file: BinaryIO | None = None
+
+    def read(self, size: int, /) -> bytes:
+        """Up to ``size`` bytes, all of one blob; ``b""`` at the end of the last."""
+        while self._file is not None or self._waiting:
+            if self._file is None:
+                self._file = self._waiting.pop(0).path.open("rb")
+            if data := self._file.read(size):
+                return data
+            self.close()
+        return b""
+
+    def position(self, sent: int) -> tuple[Blob, int]:
+        """The blob under way, and how much of it is sent when ``sent`` bytes are in all."""
+        for blob in self.blobs[:-1]:
+            if sent <= blob.size_bytes:
+                return blob, sent
+            sent -= blob.size_bytes
+        return self.blobs[-1], sent
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Protocol
 
 from orchestrator.config import Device, Inventory
 from orchestrator.config.values import Hop
@@ -14,16 +16,33 @@ from orchestrator.fleet.provision import AgentPlace, Node, reach
 from orchestrator.fleet.ssh import SshEndpoint, SshTransport
 from orchestrator.fleet.transport import Transport
 
+#: From a device of an inventory to a transport, nothing connected yet: ours, or a cluster's.
+Way = Callable[[Device, Inventory], Transport]
 
-def transport_to(device: Device, inventory: Inventory) -> Transport:
+
+class Cluster(Protocol):
+    """Other machines that hold connections for us; see the package ``fleet.cluster``."""
+
+    def transport(self, endpoint: SshEndpoint, site: str | None) -> Transport:
+        """The way to a device from a machine at ``site``."""
+        ...
+
+
+def transport_to(
+    device: Device, inventory: Inventory, *, through: Cluster | None = None
+) -> Transport:
     """The transport that the inventory asks for; nothing is connected yet.
 
+    ``through`` a cluster go the devices behind SSH; this machine is reached from here.
     Raises UsageError for a device that no transport reaches.
     """
     if device.transport == "local":
         return LocalTransport(device.name)
     if device.transport == "ssh":
-        return SshTransport(endpoint_of(device, inventory))
+        endpoint = endpoint_of(device, inventory)
+        return (
+            SshTransport(endpoint) if through is None else through.transport(endpoint, device.site)
+        )
     if device.carrier is not None:
         return CarriedTransport(device.name, device.carrier)
     raise UsageError(
@@ -60,8 +79,12 @@ def place_on(device: Device) -> AgentPlace:
 
 
 def reach_device(
-    device: Device, inventory: Inventory, archive: AgentArchive, *, run_id: str | None = None
+    device: Device,
+    inventory: Inventory,
+    archive: AgentArchive,
+    *,
+    run_id: str | None = None,
+    way: Way = transport_to,
 ) -> Node:
     """Connect to ``device`` and its agent. Raises DeviceError."""
-    transport = transport_to(device, inventory)
-    return reach(transport, place_on(device), archive, run_id=run_id)
+    return reach(way(device, inventory), place_on(device), archive, run_id=run_id)

@@ -87,6 +87,18 @@ FINISHED: Shape = {
 }
 
 
+_PROCESS: Shape = {"pid": WHOLE, "user": TEXT, "name": TEXT, "cpus": NUMBER}
+
+#: What the agent's command ``survey`` prints.
+SURVEY: Shape = {
+    "disk": {"*": NUMBER},
+    "lock": {"held": FLAG, "holder": _PROCESS},
+    "busy_share": NUMBER,
+    "busiest": [_PROCESS],
+    "agents": [_PROCESS],
+}
+
+
 #: Of a greeting or an event as JSON, without what the trial's process printed and its power
 #: samples: some kilobytes are usual, and every byte is kept in memory and in the journal.
 MAX_BYTES = 256 * 1024

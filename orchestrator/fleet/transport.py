@@ -18,7 +18,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO, Protocol
+from typing import Protocol
 
 from orchestrator.errors import TransientDeviceError
 
@@ -44,6 +44,12 @@ class Completed:
     exit_code: int
     stdout: bytes
     stderr: bytes
+
+
+class Readable(Protocol):
+    """Bytes to feed a command with: a binary file, or whatever else gives them piece by piece."""
+
+    def read(self, size: int, /) -> bytes: ...
 
 
 class Channel(Protocol):
@@ -95,7 +101,7 @@ class Transport(Protocol):
         self,
         argv: Sequence[str],
         *,
-        stdin: BinaryIO | bytes | None = None,
+        stdin: Readable | bytes | None = None,
         timeout_s: float,
         on_sent: Callable[[int], None] | None = None,
     ) -> Completed:

@@ -557,7 +557,12 @@ def test_a_daemon_that_cannot_start_says_why(site: AgentSite) -> None:
 
 
 def test_a_command_line_that_is_wrong(site: AgentSite) -> None:
-    for arguments in (("put", "abc", "5"), ("nonsense",), ("attach", "--idle-s", "-1")):
+    for arguments in (
+        ("put", "abc:5"),
+        ("put", f"{'ab' * 32}:-1"),
+        ("nonsense",),
+        ("attach", "--idle-s", "-1"),
+    ):
         done = site.run(*arguments)
         assert done.returncode == 2 and done.stderr and not done.stdout
 
@@ -731,21 +736,22 @@ def test_put_stores_once(either_site: AgentSite) -> None:
     sha = either_site.put(data)
     path = either_site.home / "blobs" / sha
     assert path.read_bytes() == data and stat.S_IMODE(path.stat().st_mode) == 0o600
-    # present: stdin is not even read
-    again = either_site.run("put", sha, str(len(data)))
-    assert (again.returncode, again.stdout) == (0, b"present\n")
+    other = b"another"
+    names = (f"{sha}:{len(data)}", f"{hashlib.sha256(other).hexdigest()}:{len(other)}")
+    again = either_site.run("put", *names, stdin=data + other)
+    assert (again.returncode, again.stdout) == (0, b"present\nstored\n")
 
 
 @pytest.mark.parametrize("sent", [b"wrong bytes!", b"short", b""])
 def test_wrong_or_short_bytes_never_land(site: AgentSite, sent: bytes) -> None:
     sha = hashlib.sha256(b"right bytes!").hexdigest()
-    done = site.run("put", sha, "12", stdin=sent)
+    done = site.run("put", f"{sha}:12", stdin=sent)
     assert done.returncode == 4 and done.stderr.count(b"\n") == 1 and done.stdout == b""
     assert list((site.home / "blobs").iterdir()) == []
 
 
 def test_a_blob_that_does_not_fit_is_refused_before_it_is_sent(site: AgentSite) -> None:
-    done = site.run("put", "ab" * 32, str(10**15))
+    done = site.run("put", f"{'ab' * 32}:{10**15}")
     assert done.returncode == 5 and b"free" in done.stderr
 
 
@@ -757,7 +763,7 @@ def test_what_dead_transfers_left_is_removed_and_living_ones_stay(site: AgentSit
     fresh.write_bytes(b"x")
     os.utime(stale, (1, 1))
     slow = subprocess.Popen(
-        site.argv("put", "ab" * 32, "1000"), stdin=subprocess.PIPE, stderr=subprocess.DEVNULL
+        site.argv("put", f"{'ab' * 32}:1000"), stdin=subprocess.PIPE, stderr=subprocess.DEVNULL
     )
     wait_until(lambda: not {*blobs.glob(".put-*")} <= {stale, fresh}, "the transfer to begin")
     (living,) = set(blobs.glob(".put-*")) - {stale, fresh}

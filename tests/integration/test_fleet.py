@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests import netns
+from tests.cluster import DaskCluster
 from tests.lab import Lab, every_planned_trial_finished_once, wait_until
 from tests.netns import Network
 from tests.sshd import Sshd, generate_key
@@ -27,6 +28,8 @@ class Fleet:
     servers: dict[str, Sshd]
     key: Path
     known_hosts: Path
+    #: Which engine, as arguments of ``run``.
+    engine: Sequence[str]
 
     def device(self, name: str, **fields: Any) -> dict[str, Any]:
         server = self.servers[name]
@@ -52,8 +55,19 @@ class Fleet:
         ]
 
 
+@pytest.fixture(params=["threads", "dask"])
+def engine(request: pytest.FixtureRequest) -> Iterator[Sequence[str]]:
+    """Every test runs with both: connections of our own, and those of a cluster's workers."""
+    if request.param == "threads":
+        yield ()
+        return
+    pytest.importorskip("distributed")
+    with DaskCluster() as cluster:
+        yield ("--engine", "dask", "--scheduler", cluster.address)
+
+
 @pytest.fixture
-def fleet(lab: Lab, tmp_path: Path) -> Iterator[Fleet]:
+def fleet(lab: Lab, tmp_path: Path, engine: Sequence[str]) -> Iterator[Fleet]:
     reason = netns.why_not()
     if reason is not None:
         pytest.skip(reason)
@@ -67,7 +81,7 @@ def fleet(lab: Lab, tmp_path: Path) -> Iterator[Fleet]:
         }
         known_hosts = tmp_path / "known_hosts"
         known_hosts.write_text("".join(s.known_hosts_line() for s in servers.values()))
-        fleet = Fleet(lab, servers, key, known_hosts)
+        fleet = Fleet(lab, servers, key, known_hosts, engine)
         try:
             for server in servers.values():
                 server.start()
@@ -94,7 +108,7 @@ def agents(servers: Sequence[Sshd]) -> list[float]:
 def test_three_servers_one_behind_another_give_three_columns_and_push_once(fleet: Fleet) -> None:
     lab = fleet.lab
     suite, inventory = lab.suite(SCHEMES), lab.inventory(*fleet.devices())
-    done = lab.run("run", "--inventory", inventory, "--suite", suite)
+    done = lab.run("run", *fleet.engine, "--inventory", inventory, "--suite", suite)
     assert done.code == 0, done.stderr
     assert every_planned_trial_finished_once(lab.journal())
     assert {row["device"] for row in lab.table()} == {"front", "side", "hidden"}
@@ -111,7 +125,7 @@ def test_three_servers_one_behind_another_give_three_columns_and_push_once(fleet
     fleet.servers["side"].stop()
     fleet.servers["side"].rotate_host_key("ed25519")
     fleet.servers["side"].start()
-    again = lab.run("run", "--inventory", inventory, "--suite", suite)
+    again = lab.run("run", *fleet.engine, "--inventory", inventory, "--suite", suite)
     assert again.code == 1
     assert prepared(lab, 1) == {"front": 0, "hidden": 0}
     assert agents(list(fleet.servers.values())) == files
@@ -128,7 +142,7 @@ def test_three_servers_one_behind_another_give_three_columns_and_push_once(fleet
 
     # With the new key accepted, the same run goes on and is completed.
     fleet.known_hosts.write_text("".join(s.known_hosts_line() for s in fleet.servers.values()))
-    resumed = lab.run("run", "--resume", "last")
+    resumed = lab.run("run", *fleet.engine, "--resume", "last")
     assert resumed.code == 0, resumed.stderr
     assert every_planned_trial_finished_once(lab.journal())
     assert all(row["verdict"] != "invalid" for row in lab.table())
@@ -137,7 +151,9 @@ def test_three_servers_one_behind_another_give_three_columns_and_push_once(fleet
 def test_two_names_for_one_home_share_an_agent_and_mix_nothing(fleet: Fleet) -> None:
     lab = fleet.lab
     twice = [fleet.device("side"), {**fleet.device("side"), "name": "alias"}]
-    done = lab.run("run", "--inventory", lab.inventory(*twice), "--suite", lab.suite(SCHEMES))
+    done = lab.run(
+        "run", *fleet.engine, "--inventory", lab.inventory(*twice), "--suite", lab.suite(SCHEMES)
+    )
     assert done.code == 0, done.stderr
     assert every_planned_trial_finished_once(lab.journal())
     assert {row["device"] for row in lab.table()} == {"side", "alias"}
@@ -149,7 +165,9 @@ def test_two_names_for_one_home_share_an_agent_and_mix_nothing(fleet: Fleet) -> 
 def test_a_server_that_dies_in_the_middle_is_found_again(fleet: Fleet) -> None:
     lab = fleet.lab
     inventory = lab.inventory(fleet.device("front"), fleet.device("side"))
-    controller = lab.start("run", "--inventory", inventory, "--suite", lab.suite(SCHEMES))
+    controller = lab.start(
+        "run", *fleet.engine, "--inventory", inventory, "--suite", lab.suite(SCHEMES)
+    )
     wait_until(
         lambda: sum(e["device"] == "side" for e in lab.events("finished")) >= 2, "two trials there"
     )

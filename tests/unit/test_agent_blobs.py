@@ -53,7 +53,7 @@ def test_a_disk_that_fails_in_the_middle(
 def test_a_blob_of_the_wrong_length_is_not_taken_for_present(in_home: Path) -> None:
     (in_home / "blobs" / SHA).write_bytes(DATA[:-1])
     assert put() == "stored"
-    assert put(b"not even read") == "present"
+    assert put(b"never kept") == "present"
     assert (in_home / "blobs" / SHA).read_bytes() == DATA
 
 

@@ -67,6 +67,7 @@ FENCES: dict[str, tuple[str, ...]] = {
     "paramiko": ("orchestrator/fleet/ssh",),
     "invoke": ("orchestrator/fleet/ssh",),
     "cryptography": ("orchestrator/fleet/ssh",),  # paramiko raises its exceptions
+    "distributed": ("orchestrator/fleet/cluster",),
     "tensorflow": ("orchestrator/zoo", "agents/litert.py"),
     "keras": ("orchestrator/zoo",),
     "ai_edge_quantizer": ("orchestrator/zoo",),

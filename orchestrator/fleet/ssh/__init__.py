@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import BinaryIO
 
 from paramiko.ssh_exception import ChannelException, SSHException
 
@@ -20,7 +19,7 @@ from orchestrator.fleet.ssh.config import SshConfigError, configured_hosts
 from orchestrator.fleet.ssh.connection import Liveness, SshConnection
 from orchestrator.fleet.ssh.process import SshProcess
 from orchestrator.fleet.ssh.route import Hop, SshEndpoint, route
-from orchestrator.fleet.transport import Completed, shell_command
+from orchestrator.fleet.transport import Completed, Readable, shell_command
 
 __all__ = ["Liveness", "SshConfigError", "SshEndpoint", "SshTransport", "configured_hosts"]
 
@@ -50,7 +49,7 @@ class SshTransport:
         self,
         argv: Sequence[str],
         *,
-        stdin: BinaryIO | bytes | None = None,
+        stdin: Readable | bytes | None = None,
         timeout_s: float,
         on_sent: Callable[[int], None] | None = None,
     ) -> Completed:

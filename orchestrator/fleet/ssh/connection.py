@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +27,28 @@ from orchestrator.fleet.ssh.verify import HostKeyCheck
 _paramiko_log = logging.getLogger("paramiko")
 if _paramiko_log.level == logging.NOTSET:
     _paramiko_log.setLevel(logging.CRITICAL)
+
+
+#: So many of us may be about to log in at one server: from 10 on, OpenSSH drops some at random
+#: (MaxStartups 10:30:100), and a jump host sees every device of a fleet come at once.
+_STARTUPS = 6
+_startups: defaultdict[tuple[str, int], threading.BoundedSemaphore] = defaultdict(
+    lambda: threading.BoundedSemaphore(_STARTUPS)
+)
+_startups_guard = threading.Lock()
+
+
+@contextmanager
+def _turn_at(hop: Hop) -> Iterator[None]:
+    """Wait for a turn to log in there, but not for ever: all find a dead host dead at once."""
+    with _startups_guard:
+        startups = _startups[hop.host, hop.port]
+    taken = startups.acquire(timeout=hop.connect_timeout_s)
+    try:
+        yield
+    finally:
+        if taken:
+            startups.release()
 
 
 @dataclass(frozen=True)
@@ -86,9 +110,10 @@ class SshConnection:
     def _open(self, hop: Hop) -> None:
         via = self._hops[len(self._opened) - 1] if self._opened else None
         try:
-            connection = self._prepared(hop)
-            self._opened.append(connection)
-            connection.open()
+            with _turn_at(hop):
+                connection = self._prepared(hop)
+                self._opened.append(connection)
+                connection.open()
         except DeviceError:
             raise
         except (SSHException, OSError, EOFError, UnicodeError) as exc:

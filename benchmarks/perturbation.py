@@ -1,0 +1,120 @@
+"""What the agent does to what it measures: a runner under it against the same runner bare.
+
+``python -m benchmarks.perturbation [PAIRS] [MODEL]`` runs the same command line PAIRS times
+(default 60) by the agent and by nothing but a fork, in random order next to each other: first a
+loop of hashing, which does nothing but compute, then, where a MODEL is named (a .tflite file), the
+``litert`` child on it. Each process times itself and says the median of its iterations, as runners
+do. Prints the ratio, agent over bare, with its 95 % interval over the pairs; and that of bare over
+bare from the same session, which tells what this machine can resolve: where the interval is wider
+than 0.5 %, the machine was too noisy to tell, and more pairs are needed.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from agents.protocol import TrialRequest
+from orchestrator.analysis.statistics import estimate
+from orchestrator.fleet.agent_archive import build_agent_archive
+from orchestrator.fleet.local import LocalTransport
+from orchestrator.fleet.provision import AgentPlace, Node, reach
+from orchestrator.runners.child_output import RESULT
+
+RUN, DEVICE = "perturbation", "here"
+#: About a third of a second; each iteration some 0.3 ms, so that an interruption spoils only a few.
+HASHING = """
+import hashlib, statistics, time
+data, times = bytes(500_000), []
+for _ in range(1200):
+    start = time.perf_counter()
+    hashlib.sha256(data).digest()
+    times.append(time.perf_counter() - start)
+print(statistics.median(times[200:]))
+"""
+LITERT = "--threads 1 --warmup-runs 20 --warmup-seconds 0 --steady-runs 200 --steady-seconds 0 "
+LITERT += "--max-seconds 60 --delegate xnnpack"
+
+Run = Callable[[list[str]], str]
+
+
+class UnderTheAgent:
+    """Runs a command as a trial and gives its stdout."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._count = 0
+        node.link.follow(RUN, DEVICE, 1)
+
+    def __call__(self, argv: list[str]) -> str:
+        self._count += 1
+        trial = TrialRequest(f"t{self._count}", tuple(argv), timeout_s=120.0)
+        self._node.link.request("submit", run_id=RUN, device=DEVICE, trials=[trial.to_json()])
+        while True:
+            event = self._node.link.event(120.0)
+            assert event is not None, "the agent says nothing"
+            if event.event == "finished":
+                assert event.fields["exit_code"] == 0, event.fields["stderr"]
+                return str(event.fields["stdout"])
+
+
+def bare(argv: list[str]) -> str:
+    return subprocess.run(argv, check=True, capture_output=True, text=True).stdout
+
+
+def main(pairs: int, model: Path | None) -> None:
+    """Measure and print."""
+    archive = build_agent_archive()
+    with tempfile.TemporaryDirectory() as name:
+        place = AgentPlace(sys.executable, f"{name}/agent")
+        node = reach(LocalTransport(DEVICE), place, archive)
+        agent = UnderTheAgent(node)
+        try:
+            python = sys.executable
+            _compare("hashing", [python, "-I", "-c", HASHING], float, agent, pairs)
+            if model is not None:
+                path = Path(name) / "agent.pyz"
+                path.write_bytes(archive.data)
+                argv = [python, str(path), "litert", "--model", str(model), *LITERT.split()]
+                _compare(f"litert {model.name}", argv, _steady_median, agent, pairs)
+        finally:
+            node.link.request("shutdown", force=True)
+            node.close()
+
+
+def _compare(
+    what: str, argv: list[str], reading: Callable[[str], float], agent: Run, pairs: int
+) -> None:
+    ways: dict[str, Run] = {"agent": agent, "bare": bare, "bare again": bare}
+    logs: dict[str, list[float]] = {"agent": [], "bare again": []}
+    for _ in range(pairs):
+        took = {}
+        for way in random.sample(list(ways), len(ways)):
+            took[way] = reading(ways[way](argv))
+        for way, found in logs.items():
+            found.append(math.log(took[way] / took["bare"]))
+    print(f"{what}, {pairs} pairs, ratio of medians")
+    for way, found in logs.items():
+        centre = estimate(found)
+        assert centre.interval is not None, "too few pairs"
+        low, high = math.exp(centre.interval.low), math.exp(centre.interval.high)
+        spread = statistics.pstdev(found)
+        name = f"{way} / bare"
+        line = f"  {name:<18} {math.exp(centre.centre):.4f} [{low:.4f}, {high:.4f}]"
+        print(f"{line}, one pair ±{spread:.1%}", flush=True)
+
+
+def _steady_median(stdout: str) -> float:
+    (line,) = (line for line in stdout.splitlines() if line.startswith(RESULT))
+    return float(statistics.median(json.loads(line.removeprefix(RESULT))["steady_us"]))
+
+
+if __name__ == "__main__":
+    main(int((sys.argv[1:2] or ["60"])[0]), Path(sys.argv[2]) if len(sys.argv) > 2 else None)

@@ -1,0 +1,272 @@
+"""Looks at one device before a run: what it is, what it has left, who else is using it.
+
+Every problem found is told with its remedy; the first one does not keep the others from being seen.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from agents import protocol
+from agents.blobs import SPARE_BYTES
+from orchestrator.config import Device
+from orchestrator.errors import AgentError, DeviceError
+from orchestrator.fleet import told
+from orchestrator.fleet.provision import (
+    SHORT_TIMEOUT_S,
+    Node,
+    check_expectations,
+    check_suitability,
+    installed_runtimes,
+)
+from orchestrator.plan import DevicePlan
+
+#: Beyond this a device's times in the journal mislead whoever reads them, in seconds.
+CLOCK_SKEW_S = 2.0
+#: The share of all CPUs at work beyond which trials will wait at the gate, or be noisy.
+BUSY_SHARE = 0.05
+#: What a runner holds beside its model: interpreter and libraries. Weights are there twice, in the
+#: file and packed for the kernels; memory trials of the reference run agree to some 10 MB.
+RUNTIME_BYTES = 80_000_000
+WEIGHT_COPIES = 2
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something about a device that keeps a run from it (``grave``), or disturbs one."""
+
+    code: str
+    message: str
+    remedy: str
+    grave: bool = False
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a plan asks of one device.
+
+    ``files`` are those to be there, SHA-256 → bytes; ``unbuilt`` how many more are to be built,
+    of unknown size. ``at_once`` trials run at the same time.
+    """
+
+    plan: DevicePlan
+    files: Mapping[str, int]
+    unbuilt: int
+    at_once: int
+
+    @property
+    def memory_bytes(self) -> int:
+        """An estimate from the largest file that is built."""
+        largest = max(self.files.values(), default=0)
+        return self.at_once * (WEIGHT_COPIES * largest + RUNTIME_BYTES)
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What one device told, and what is wrong with that.
+
+    ``use`` is the agent's ``survey``; ``trial`` what our own agent runs for somebody there.
+    ``clock_skew_s`` is how far its clock is ahead of ours, known to ± ``clock_error_s``.
+    ``missing_bytes`` is what a run would push, None where no plan was given.
+    """
+
+    facts: Mapping[str, Any]
+    runtimes: Mapping[str, str]
+    unverified: tuple[str, ...]
+    use: Mapping[str, Any]
+    trial: str | None
+    clock_skew_s: float | None
+    clock_error_s: float
+    missing_bytes: int | None
+    problems: tuple[Problem, ...]
+
+
+def survey(node: Node, device: Device, needs: Needs | None) -> Survey:
+    """Look at a device that was reached. Raises DeviceError where it stops answering."""
+    use = _use(node)
+    skew_s, error_s = _clock(node)
+    running = node.link.request("status").get("running")
+    trial = None
+    if isinstance(running, dict):
+        trial = f"{running.get('trial_id')} of run {running.get('run_id')}"[:300]
+    missing = None if needs is None else _missing_bytes(node, needs)
+    unverified, problems = _unexpected(node, device)
+    if needs is not None and missing is not None:
+        problems += _unfit(node, device, needs)
+        problems += _no_room(use, missing, needs) + _little_memory(node.facts, needs)
+    problems += _others(device, use, trial, agent_pid=node.hello.get("pid"))
+    problems += _skewed(skew_s, error_s)
+    return Survey(
+        facts=node.facts,
+        runtimes=installed_runtimes(node),
+        unverified=unverified,
+        use=use,
+        trial=trial,
+        clock_skew_s=skew_s,
+        clock_error_s=error_s,
+        missing_bytes=missing,
+        problems=tuple(sorted(problems, key=lambda problem: not problem.grave)),
+    )
+
+
+# --- what it tells -------------------------------------------------------------------------
+
+
+def _use(node: Node) -> Mapping[str, Any]:
+    done = node.transport.run(node.place.argv(node.archive, "survey"), timeout_s=SHORT_TIMEOUT_S)
+    lines = done.stdout.splitlines()  # a login shell may print a greeting before
+    try:
+        use = protocol.decode(lines[-1] if lines else b"")
+    except protocol.ProtocolError as exc:
+        said = done.stderr.decode(errors="replace").strip()[-800:]
+        raise AgentError(f"the agent told no survey ({said or exc})", device=node.device) from exc
+    told.check_size(use, "a survey", device=node.device)
+    told.check(use, told.SURVEY, "a survey", device=node.device)
+    return use
+
+
+def _clock(node: Node) -> tuple[float | None, float]:
+    """How far its clock is ahead, and how well that is known: it was read while we waited."""
+    before, start = time.time(), time.monotonic()
+    facts = node.link.request("hello", protocol=protocol.PROTOCOL).get("facts")
+    taken = time.monotonic() - start
+    try:
+        then = datetime.fromisoformat(str((facts or {})["time"])).timestamp()
+    except (AttributeError, LookupError, TypeError, ValueError, OverflowError):
+        return None, taken / 2
+    return then - (before + taken / 2), taken / 2
+
+
+def _missing_bytes(node: Node, needs: Needs) -> int:
+    present = node.link.request("have", blobs=sorted(needs.files)).get("present")
+    there = {str(each) for each in present} if isinstance(present, list) else set()
+    return sum(size for sha256, size in needs.files.items() if sha256 not in there)
+
+
+# --- what is wrong with it -----------------------------------------------------------------
+
+
+def _unexpected(node: Node, device: Device) -> tuple[tuple[str, ...], list[Problem]]:
+    unverified: list[str] = []
+    problems = []
+    for name, wanted in device.expect.items():
+        try:
+            unverified += check_expectations(node, {name: wanted})
+        except DeviceError as exc:
+            problems.append(_from_error("unexpected", exc))
+    problems += [
+        Problem(
+            "unverified",
+            f"it does not tell its {name}, so that `expect:` is not checked",
+            "look yourself, and take the line out",
+        )
+        for name in unverified
+    ]
+    return tuple(unverified), problems
+
+
+def _unfit(node: Node, device: Device, needs: Needs) -> list[Problem]:
+    try:
+        check_suitability(node, {}, needs.plan, device.cpus)
+    except DeviceError as exc:
+        return [_from_error("unfit", exc)]
+    return []
+
+
+def _from_error(code: str, exc: DeviceError) -> Problem:
+    """An error of ours names its remedy last."""
+    message, _, remedy = exc.reason.rpartition("; ")
+    return Problem(code, message or remedy, remedy if message else "", grave=True)
+
+
+def _no_room(use: Mapping[str, Any], missing: int, needs: Needs) -> list[Problem]:
+    free = (use.get("disk") or {}).get("free_bytes")
+    if free is None or free >= missing + SPARE_BYTES:
+        return []
+    more = f" and {needs.unbuilt} files that are still to be built" if needs.unbuilt else ""
+    return [
+        Problem(
+            "no_room",
+            f"{_mb(free)} are free where the agent lives, and {_mb(missing)}{more} are to be "
+            f"pushed ({_mb(SPARE_BYTES)} more are left for its spool)",
+            "make room there, or name a larger disk with `workdir:`",
+            grave=True,
+        )
+    ]
+
+
+def _little_memory(facts: Mapping[str, Any], needs: Needs) -> list[Problem]:
+    memory = facts.get("memory") or {}
+    told_of = [memory.get("available_bytes"), memory.get("cgroup_limit_bytes")]
+    available = min((each for each in told_of if each is not None), default=None)
+    if not needs.files or available is None or available >= needs.memory_bytes:
+        return []
+    return [
+        Problem(
+            "little_memory",
+            f"{_mb(available)} of memory are available, and a trial of the largest model takes "
+            f"about {_mb(needs.memory_bytes)}",
+            "end what else runs there, or leave the largest models out",
+        )
+    ]
+
+
+def _others(
+    device: Device, use: Mapping[str, Any], trial: str | None, *, agent_pid: object
+) -> list[Problem]:
+    problems = []
+    lock = use.get("lock") or {}
+    holder = lock.get("holder") or {}
+    if trial is not None:
+        problems.append(
+            Problem(
+                "busy",
+                f"the agent there runs {trial}",
+                "wait until it is done, or end it with `orchestrate agents stop --force`",
+            )
+        )
+    elif lock.get("held") and device.exclusive and holder.get("pid") != agent_pid:
+        who = _named(holder) if holder else "somebody whom the kernel does not tell"
+        problems.append(
+            Problem(
+                "in_use",
+                f"{who} holds the lock of the machine: trials would wait for it",
+                "wait, or ask whoever that is; `exclusive: false` measures beside it",
+            )
+        )
+    share = use.get("busy_share")
+    if share is not None and share > BUSY_SHARE and trial is None:
+        names = ", ".join(f"{_named(p)} {p.get('cpus')} CPUs" for p in use.get("busiest") or [])
+        problems.append(
+            Problem(
+                "load",
+                f"{share:.0%} of its CPUs' time is spent at work" + (f": {names}" if names else ""),
+                "end what runs there, or expect trials to wait and intervals to be wide",
+            )
+        )
+    return problems
+
+
+def _skewed(skew_s: float | None, error_s: float) -> list[Problem]:
+    if skew_s is None or abs(skew_s) - error_s <= CLOCK_SKEW_S:
+        return []
+    direction = "ahead of" if skew_s > 0 else "behind"
+    return [
+        Problem(
+            "clock_skew",
+            f"its clock is {abs(skew_s):.1f} s {direction} this machine's (± {error_s:.1f} s)",
+            "`timedatectl set-ntp true` on whichever is wrong",
+        )
+    ]
+
+
+def _named(process: Mapping[str, Any]) -> str:
+    return f"{process.get('name')} (pid {process.get('pid')}, user {process.get('user')})"
+
+
+def _mb(size: float) -> str:
+    return f"{size / 1e6:,.0f} MB"
