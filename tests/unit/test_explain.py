@@ -8,6 +8,7 @@ import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ from orchestrator.analysis.table import Speedup, Verdict
 from orchestrator.measurement import Measurement, Operator
 from orchestrator.plan import Factors, Trial, TrialKind
 from orchestrator.published import publications
-from orchestrator.report import charts
+from orchestrator.report import charts, write_charts
 from orchestrator.report import render as render_report
 from orchestrator.report.explain import FORMATS, render
 from orchestrator.report.explain.parts import parts
@@ -524,6 +525,15 @@ def test_charts_are_what_vega_lite_knows_and_show_every_comparison(
     steps = figures_of(by_kind["ladder"])
     assert len(steps) == 12 and {step["isa"] for step in steps} == {"native", CAPPED}
     assert CAPPED in json.dumps(by_kind["effects"], ensure_ascii=False)
+
+
+def test_charts_as_files_have_those_of_the_explanation(tmp_path: Path) -> None:
+    pytest.importorskip("altair", reason="the extra `charts` is not installed")
+    run = factorial(models=MODELS[:1], schemes=("dynamic_range",))
+    table = analyse(run)
+    behind = replace(pages.background(run), explanation=explain(run, table), curves=())
+    written = {path.name for path in write_charts(table, tmp_path, behind)}
+    assert {f"explain-{kind}-1-here.png" for kind in ("ladder", "sign-map", "effects")} < written
 
 
 def test_no_chart_is_drawn_of_what_does_not_vary() -> None:
