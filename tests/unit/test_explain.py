@@ -312,24 +312,41 @@ def test_where_two_factors_must_change_no_single_one_is_named() -> None:
     assert f"{CAPPED}, {OLD_NAME}" in said
 
 
-def test_the_device_can_be_what_switches() -> None:
-    here = factorial(lambda *which: 0.4, levels={"threads": (1,)})
-    there = factorial(lambda *which: -0.4, levels={"threads": (1,)}, seed=2)
+def of_two_devices(here: RunRecord, there: RunRecord) -> RunRecord:
+    """``there`` becomes what a second device did, ``cc1``."""
     moved = [
         replace(r, trial=replace(r.trial, device="cc1", trial_id=f"cc1.{r.trial.trial_id}"))
         for r in there.trials
     ]
-    both = replace(
+    return replace(
         here,
         trials=(*here.trials, *moved),
         planned=(*here.planned, *(r.trial for r in moved)),
         devices=("here", "cc1"),
         facts={**here.facts, "cc1": {"cpu": {"microarchitecture": "haswell"}}},
     )
+
+
+def test_the_device_can_be_what_switches() -> None:
+    both = of_two_devices(
+        factorial(lambda *which: 0.4, levels={"threads": (1,)}),
+        factorial(lambda *which: -0.4, levels={"threads": (1,)}, seed=2),
+    )
     found = explained(both)
     assert found.factorial and not settings_vary(analyse(both))
     assert {s.factor for flip in found.flips for s in flip.switches} == {"device"}
     assert "on cc1 (haswell) and 1.5× faster" in sentences(found, "flips")[0]
+
+
+def test_effects_of_several_devices_say_whose_they_are() -> None:
+    runs = [factorial(schemes=("dynamic_range",), seed=seed) for seed in (1, 2)]
+    found = explained(of_two_devices(*runs))
+    said = sentences(found, "effects")
+    assert [s.split(",")[0] for s in said] == ["On here", "On here", "On cc1", "On cc1"]
+    assert "cc1@haswell (capped, not the microarchitecture) instead of" in said[2]
+    (table,) = [part.table for part in parts(found) if part.name == "effects"]
+    assert table is not None
+    assert {row[3] for row in table.rows} >= {"here: all", "cc1: all", "cc1: resnet50"}
 
 
 # -- one level, published figures, formats --------------------------------------------------------
