@@ -74,6 +74,11 @@ class Delegation:
     total_nodes: int | None = None
 
 
+#: Kinds of operators in one profile, and characters of a kind's name: no network has as many, and
+#: each stands in the journal.
+MOST_OPERATORS, LONGEST_KIND = 1000, 200
+
+
 @dataclass(frozen=True, slots=True)
 class Operator:
     """All operators of one kind, as the runner's profiler names it: how many ran in an inference,

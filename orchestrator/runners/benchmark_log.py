@@ -16,7 +16,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from orchestrator.measurement import Invocations, Memory, Operator
+from orchestrator.measurement import (
+    LONGEST_KIND,
+    MOST_OPERATORS,
+    Invocations,
+    Memory,
+    Operator,
+)
 
 #: The tool's memory "MB" are KiB / 1024; its file size "MB" are bytes / 10⁶.
 MIB = 1024 * 1024
@@ -239,6 +245,8 @@ class _Scan:
 
     def _operator(self, matched: re.Match[str]) -> None:
         kind, count, ms = matched.groups()
+        if len(kind) > LONGEST_KIND or len(self.operators) >= MOST_OPERATORS:
+            raise _BadFigureError("more than any profile has")
         self.operators.append(Operator(kind.strip(), _count_of(count), round(_number(ms) * 1e3, 3)))
 
     def _figure(

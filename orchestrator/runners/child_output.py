@@ -13,7 +13,14 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from orchestrator.measurement import Invocations, Memory, Operator, Outcome
+from orchestrator.measurement import (
+    LONGEST_KIND,
+    MOST_OPERATORS,
+    Invocations,
+    Memory,
+    Operator,
+    Outcome,
+)
 from orchestrator.plan import RunSettings, Trial, TrialKind
 from orchestrator.runners import judgement
 from orchestrator.runners.base import Evidence, Files, Reading
@@ -157,13 +164,13 @@ def memory_of(data: Mapping[str, Any]) -> Memory:
 def operators_of(data: Mapping[str, Any]) -> tuple[Operator, ...]:
     """What the child's profiler found: ``[kind, how many an inference, µs an inference]`` each."""
     values = data.get("operators")
-    if not isinstance(values, list) or not values:
+    if not isinstance(values, list) or not 0 < len(values) <= MOST_OPERATORS:
         raise NonsenseError("a profile trial, and operators is not a list of them")
     found = []
     for each in values:
         if not isinstance(each, list) or len(each) != 3 or not isinstance(each[0], str):
             raise NonsenseError(f"operators has {str(each)[:40]!r} where an operator belongs")
-        kind, count, us = each
+        kind, count, us = each[0][:LONGEST_KIND], each[1], each[2]
         found.append(Operator(kind, _checked("operators", count), _checked("operators", us)))
     return tuple(found)
 

@@ -278,3 +278,10 @@ def test_an_operator_that_cannot_be_read_is_a_problem_with_its_place() -> None:
     log = parse_benchmark_log(stdout.replace("     9.052", "       nan"), stderr)
     assert len(log.problems) == 1 and "nan" in log.problems[0]
     assert len(log.operators) == 8
+
+
+def test_a_profile_without_end_is_a_problem_and_not_kept() -> None:
+    stdout, stderr = cases.log_text("recorded/opprof_fp32")
+    (line,) = [text for text in stdout.splitlines() if text.endswith("0.000\t       14")][-1:]
+    log = parse_benchmark_log(stdout.replace(line, "\n".join([line] * 3000)), stderr)
+    assert len(log.operators) == 1000 and "more than any profile has" in log.problems[0]

@@ -8,6 +8,7 @@ import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ from orchestrator.analysis.table import Speedup, Verdict
 from orchestrator.measurement import Measurement, Operator
 from orchestrator.plan import Factors, Trial, TrialKind
 from orchestrator.published import publications
-from orchestrator.report import charts
+from orchestrator.report import charts, write_charts
 from orchestrator.report import render as render_report
 from orchestrator.report.explain import FORMATS, render
 from orchestrator.report.explain.parts import parts
@@ -311,24 +312,41 @@ def test_where_two_factors_must_change_no_single_one_is_named() -> None:
     assert f"{CAPPED}, {OLD_NAME}" in said
 
 
-def test_the_device_can_be_what_switches() -> None:
-    here = factorial(lambda *which: 0.4, levels={"threads": (1,)})
-    there = factorial(lambda *which: -0.4, levels={"threads": (1,)}, seed=2)
+def of_two_devices(here: RunRecord, there: RunRecord) -> RunRecord:
+    """``there`` becomes what a second device did, ``cc1``."""
     moved = [
         replace(r, trial=replace(r.trial, device="cc1", trial_id=f"cc1.{r.trial.trial_id}"))
         for r in there.trials
     ]
-    both = replace(
+    return replace(
         here,
         trials=(*here.trials, *moved),
         planned=(*here.planned, *(r.trial for r in moved)),
         devices=("here", "cc1"),
         facts={**here.facts, "cc1": {"cpu": {"microarchitecture": "haswell"}}},
     )
+
+
+def test_the_device_can_be_what_switches() -> None:
+    both = of_two_devices(
+        factorial(lambda *which: 0.4, levels={"threads": (1,)}),
+        factorial(lambda *which: -0.4, levels={"threads": (1,)}, seed=2),
+    )
     found = explained(both)
     assert found.factorial and not settings_vary(analyse(both))
     assert {s.factor for flip in found.flips for s in flip.switches} == {"device"}
     assert "on cc1 (haswell) and 1.5× faster" in sentences(found, "flips")[0]
+
+
+def test_effects_of_several_devices_say_whose_they_are() -> None:
+    runs = [factorial(schemes=("dynamic_range",), seed=seed) for seed in (1, 2)]
+    found = explained(of_two_devices(*runs))
+    said = sentences(found, "effects")
+    assert [s.split(",")[0] for s in said] == ["On here", "On here", "On cc1", "On cc1"]
+    assert "cc1@haswell (capped, not the microarchitecture) instead of" in said[2]
+    (table,) = [part.table for part in parts(found) if part.name == "effects"]
+    assert table is not None
+    assert {row[3] for row in table.rows} >= {"here: all", "cc1: all", "cc1: resnet50"}
 
 
 # -- one level, published figures, formats --------------------------------------------------------
@@ -524,6 +542,15 @@ def test_charts_are_what_vega_lite_knows_and_show_every_comparison(
     steps = figures_of(by_kind["ladder"])
     assert len(steps) == 12 and {step["isa"] for step in steps} == {"native", CAPPED}
     assert CAPPED in json.dumps(by_kind["effects"], ensure_ascii=False)
+
+
+def test_charts_as_files_have_those_of_the_explanation(tmp_path: Path) -> None:
+    pytest.importorskip("altair", reason="the extra `charts` is not installed")
+    run = factorial(models=MODELS[:1], schemes=("dynamic_range",))
+    table = analyse(run)
+    behind = replace(pages.background(run), explanation=explain(run, table), curves=())
+    written = {path.name for path in write_charts(table, tmp_path, behind)}
+    assert {f"explain-{kind}-1-here.png" for kind in ("ladder", "sign-map", "effects")} < written
 
 
 def test_no_chart_is_drawn_of_what_does_not_vary() -> None:

@@ -120,8 +120,8 @@ def _effects(found: Explanation) -> Part:
     return Part(
         "effects",
         "What each factor does to the speed-up",
-        _cleaned(words.effect_sentences(found.effects)),
-        _effect_table(found.effects),
+        _cleaned(words.effect_sentences(found)),
+        _effect_table(found.effects, found),
     )
 
 
@@ -130,22 +130,22 @@ def _interactions(found: Explanation) -> Part:
     return Part(
         "interactions",
         "What works together",
-        _cleaned(words.interaction_sentences(found.interactions)),
-        _effect_table(shown),
+        _cleaned(words.interaction_sentences(found)),
+        _effect_table(shown, found),
     )
 
 
-def _effect_table(effects: Sequence[Effect]) -> Table | None:
+def _effect_table(effects: Sequence[Effect], found: Explanation) -> Table | None:
     header = ("× speed-up", "certain", "pairs", "models", "level instead of reference")
-    return _table(header, map(_effect, effects))
+    return _table(header, (_effect(each, found) for each in effects))
 
 
-def _effect(each: Effect) -> Sequence[str]:
+def _effect(each: Effect, found: Explanation) -> Sequence[str]:
     return (
         words.ratio(each.found),
         "yes" if each.certain else "no",
         f"{each.sets}" + (f" of {each.sets + each.missing}" if each.missing else ""),
-        each.model or "all",
+        words.scope(each, found),
         f"{words.levels(each)} instead of {words.references(each)}",
     )
 

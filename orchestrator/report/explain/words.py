@@ -177,11 +177,22 @@ def _name(device: str, factor: str, level: str) -> str:
     return place_in_full(device, level) if capped(level) else f"the {NATIVE} instruction set"
 
 
-def effect_sentences(effects: Sequence[Effect]) -> Iterable[str]:
+def effect_sentences(found: Explanation) -> Iterable[str]:
     """A sentence for each level: its effect over all models, and how far single models differ."""
-    for each in effects:
-        if widest(each, effects):
-            yield _effect(each, effects)
+    for each in found.effects:
+        if widest(each, found.effects):
+            yield _effect(each, found)
+
+
+def scope(each: Effect, found: Explanation) -> str:
+    """``all``, ``resnet50``, and of which device where there are several."""
+    models = each.model or "all"
+    return f"{each.device}: {models}" if len(found.factors) > 1 else models
+
+
+def _scope(each: Effect, found: Explanation) -> str:
+    models = "over all models" if each.model is None else f"for {each.model}"
+    return f"On {each.device}, {models}" if len(found.factors) > 1 else _upper(models)
 
 
 def widest(each: Effect, effects: Sequence[Effect]) -> bool:
@@ -193,25 +204,23 @@ def _same(one: Effect, other: Effect) -> bool:
     return (one.device, one.factors, one.levels) == (other.device, other.factors, other.levels)
 
 
-def _effect(each: Effect, effects: Sequence[Effect]) -> str:
+def _effect(each: Effect, found: Explanation) -> str:
     change = f"{levels(each)} instead of {references(each)}"
-    scope = "Over all models" if each.model is None else f"For {each.model}"
+    scoped = _scope(each, found)
+    spread = _spread(each, found.effects)
     if each.found is None:
         return (
-            f"{scope}, what {change} does to the speed-up is not known: of "
+            f"{scoped}, what {change} does to the speed-up is not known: of "
             f"{figures.counted(each.missing, 'pair')} that would tell, none is complete."
         )
     rests = f"{figures.counted(each.sets, 'pair')} of comparisons that differ in nothing else"
     rests += f", {each.missing} more incomplete" if each.missing else ""
     if not each.certain:
         return (
-            f"{scope}, no effect of {change} on the speed-up is certain: "
-            f"{ratio(each.found)} ({rests}).{_spread(each, effects)}"
+            f"{scoped}, no effect of {change} on the speed-up is certain: "
+            f"{ratio(each.found)} ({rests}).{spread}"
         )
-    return (
-        f"{scope}, {change} multiplies the speed-up by {ratio(each.found)} ({rests})."
-        f"{_spread(each, effects)}"
-    )
+    return f"{scoped}, {change} multiplies the speed-up by {ratio(each.found)} ({rests}).{spread}"
 
 
 def _spread(each: Effect, effects: Sequence[Effect]) -> str:
@@ -227,17 +236,16 @@ def _spread(each: Effect, effects: Sequence[Effect]) -> str:
     return f" From {figures.number(low)}× ({least}) to {figures.number(high)}× ({most})."
 
 
-def interaction_sentences(effects: Sequence[Effect]) -> Iterable[str]:
+def interaction_sentences(found: Explanation) -> Iterable[str]:
     """A sentence for each that is certain, over all models where there are several."""
-    for each in effects:
-        if not each.certain or each.found is None or not widest(each, effects):
+    for each in found.interactions:
+        if not each.certain or each.found is None or not widest(each, found.interactions):
             continue
         first, second = _names(each, each.levels)
         without, instead = _names(each, each.references)
-        scope = "Over all models" if each.model is None else f"For {each.model}"
         yield (
-            f"{scope}, the effect of {second} instead of {instead} is {ratio(each.found)} as large "
-            f"with {first} as with {without}."
+            f"{_scope(each, found)}, the effect of {second} instead of {instead} is "
+            f"{ratio(each.found)} as large with {first} as with {without}."
         )
 
 
