@@ -120,8 +120,8 @@ def test_a_device_that_boots_when_the_run_begins_joins_it(
 def test_a_device_that_stays_away_is_given_up_and_comes_back_by_resuming(
     lab: Lab, side: Sshd, binary: Path
 ) -> None:
-    away = over_ssh(side, binary, retry_for="2s")
-    inventory = lab.inventory(lab.here(benchmark_model=binary), away)
+    here = lab.here(benchmark_model=binary)
+    inventory = lab.inventory(here, over_ssh(side, binary, retry_for="24h"))
     done = lab.run("run", "--inventory", inventory, "--suite", lab.suite(SCHEMES))
     assert done.code == 1, done.stderr
     assert "the connection is refused" in lab.events("device_lost")[-1]["reason"]
@@ -129,7 +129,8 @@ def test_a_device_that_stays_away_is_given_up_and_comes_back_by_resuming(
     assert verdicts["here"] != "invalid"
     before = lab.events("finished")
 
-    nobody = lab.run("run", "--resume", "last")
+    sooner = lab.inventory(here, over_ssh(side, binary, retry_for="2s"))
+    nobody = lab.run("run", "--resume", "last", "--inventory", sooner)
     assert nobody.code == 3, nobody.stderr
     assert "no device could be reached" in nobody.stderr
     assert lab.events("finished") == before
