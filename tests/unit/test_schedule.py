@@ -122,3 +122,20 @@ def test_what_is_left_counts_down_to_nothing() -> None:
     assert schedule.remaining() == 8 + 2 * 6 * 5
     drain(schedule)
     assert schedule.remaining() == 0
+
+
+def test_what_comes_next_is_expected_to_take_as_long_as_the_slowest_of_its_kind() -> None:
+    made, part = plan_for()
+    schedule = Schedule(made, part, never)
+    phases = made.settings.warmup.seconds + made.settings.steady.seconds
+    first = schedule.next_trials()
+    assert schedule.expected_s(first) == phases * len(first)  # nothing is known yet
+    for number, trial in enumerate(first):
+        schedule.release(trial.trial_id)
+        schedule.finish(record(trial, wall_s=10.0 + number))
+    slowest = {trial.variant: 10.0 + number for number, trial in enumerate(first)}
+    block = schedule.next_trials()
+    assert schedule.expected_s(block) == sum(slowest[trial.variant] for trial in block)
+    for trial in block:  # what is in hand comes before
+        schedule.release(trial.trial_id)
+    assert schedule.expected_s(()) == sum(slowest[trial.variant] for trial in block)
