@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from typing import Any, Dict, NoReturn, Optional, Set
 
 from agents import home
-from agents.errors import EXIT_FAILED, EXIT_HELD, EXIT_PASSING, AgentError
+from agents.errors import EXIT_FAILED, EXIT_HELD, EXIT_PASSING, SHORTAGE, AgentError
 from agents.launch import StartError, become_subreaper
 from agents.service import Connection, Context
 from agents.sites import SiteStore
-from agents.spool import SpoolError
+from agents.spool import SpoolError, require_room
 from agents.sysfs import Tree
 from agents.trial_queue import TrialQueue
 from agents.tuning import Tuner
@@ -98,15 +98,21 @@ def _run(site: Site, report: int) -> int:
         lock = _take_lock(site.agent_hash)
         daemon = Daemon(site)
     except (AgentError, SpoolError, StartError, OSError) as exc:
-        # a disk that is full, a system that is out of processes: all that may pass
         home.log(f"cannot start: {exc}")
-        _report(report, getattr(exc, "exit_code", EXIT_PASSING), str(exc))
+        _report(report, _exit_code(exc), str(exc))
         return EXIT_FAILED
     home.log(f"agent {site.agent_hash[:12]} listens in {site.path}")
     _report(report, 0, "")
     code = daemon.run()
     os.close(lock)
     return code
+
+
+def _exit_code(exc: Exception) -> int:
+    if isinstance(exc, AgentError):
+        return exc.exit_code
+    short = isinstance(exc, OSError) and exc.errno in SHORTAGE
+    return EXIT_PASSING if short or isinstance(exc, SpoolError) else EXIT_FAILED
 
 
 def _report(pipe: int, exit_code: int, message: str) -> None:
@@ -145,6 +151,7 @@ class Daemon:
 
     def __init__(self, site: Site) -> None:
         become_subreaper()
+        require_room()
         self._idle_s = site.idle_s
         self._stopping = False
         self._exit_code = 0

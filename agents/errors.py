@@ -12,6 +12,8 @@ EXIT_NO_SPACE = 5
 EXIT_PASSING = 75
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+#: A machine that is short of something, which may come back.
+SHORTAGE = (*NO_SPACE, errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 
 
 class AgentError(Exception):

@@ -19,6 +19,8 @@ from agents.protocol import Event, ProtocolError, TrialRequest
 TRIALS = "trials.jsonl"
 EVENTS = "events.jsonl"
 WORK = "work"
+#: What a trial tells at its end: both streams as far as they are kept, with what JSON adds.
+ROOM_BYTES = 4 * 1024 * 1024
 #: Sessions on their way out; the leading dot keeps them apart from every run id.
 _RELEASED = ".released-"
 _DAMAGED = ".damaged-"
@@ -32,6 +34,21 @@ def not_written(path: str, exc: OSError) -> SpoolError:
     """The error for ``path`` that could not be written."""
     remedy = "; make room on that disk" if exc.errno in NO_SPACE else ""
     return SpoolError(f"cannot write {os.path.abspath(path)}: {exc.strerror}{remedy}")
+
+
+def require_room() -> None:
+    """Raise SpoolError where the disk could not take what a trial may have to tell.
+
+    Asked for before each trial: one whose end cannot be written down was run for nothing, and
+    would count as one that the agent died under.
+    """
+    disk = os.statvfs(home.SPOOL)
+    free = disk.f_bavail * disk.f_frsize
+    if free < ROOM_BYTES:
+        raise SpoolError(
+            f"{os.path.abspath(home.SPOOL)} has {free} bytes free, a trial may need {ROOM_BYTES} "
+            f"for what it tells; make room on that disk"
+        )
 
 
 class LineFile:

@@ -20,7 +20,7 @@ from agents.procs import kill_marked
 from agents.protocol import Json, substitute
 from agents.setting import Prepared, Setting
 from agents.sites import SiteStore
-from agents.spool import SpoolError, not_written
+from agents.spool import SpoolError, not_written, require_room
 from agents.sysfs import Tree
 from agents.trial_queue import Entry, TrialQueue, not_started
 
@@ -56,6 +56,7 @@ class Worker:
                 entries = self._queue.take()
                 if entries is None:
                     return
+                require_room()
                 self._run_recorded(entries)
         except SpoolError as exc:
             self._on_fatal(str(exc))

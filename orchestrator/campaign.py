@@ -464,7 +464,8 @@ def _campaign(
 def _conduct(campaign: Campaign, runs: Mapping[str, DeviceRun], reached: Reached) -> Conclusion:
     """Run every device in a thread of its own and wait for all of them.
 
-    One that did not answer yet, and may come, is tried again while the others measure.
+    One that did not answer yet, and may come, is tried again while the others measure; if there
+    are none, for as long as one that was lost.
     """
     late = {e.device: e for e in reached.errors if isinstance(e, TransientDeviceError)}
     lost = {error.device for error in reached.errors} - late.keys()
@@ -481,7 +482,12 @@ def _conduct(campaign: Campaign, runs: Mapping[str, DeviceRun], reached: Reached
     campaign.stop.armed = True
     for thread in threads:
         thread.start()
-    for thread in threads:
+    on_time = len(reached.nodes)
+    for thread in threads[:on_time]:
+        thread.join()
+    for name in late if on_time else ():
+        runs[name].others_are_done()
+    for thread in threads[on_time:]:
         thread.join()
     campaign.stop.armed = False
     if failures:

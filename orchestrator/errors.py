@@ -18,7 +18,8 @@
             └── AgentError              the agent there refuses, or does not speak our protocol
 
 A message names the place and the next step. Third-party exceptions are translated at the
-boundary, ``raise Ours(...) from exc``. Only ``TransientDeviceError`` is ever retried.
+boundary, ``raise Ours(...) from exc``. Only ``TransientDeviceError`` is ever retried, and while
+devices measure ``JournalError``, since a disk that is full may get room again.
 """
 
 from __future__ import annotations

@@ -14,25 +14,24 @@ import contextlib
 import json
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from agents.procs import MARK
-from tests import netns
+from tests import netns, stand_in
 from tests.lab import Lab
 from tests.netns import Network, NetworkHost
+from tests.small_disk import SmallDisk, small_disk
 from tests.sshd import Sshd, generate_key
 
-SOURCE = Path(__file__).parent / "data" / "benchmark_model" / "stand_in.c"
 HOSTS = 3
 SCHEMES = ("float32", "full_int8")
 TAKES_S = 0.2
@@ -99,9 +98,7 @@ def faults_of(seed: int, count: int, hosts: int = HOSTS) -> tuple[Fault, ...]:
 
 def why_not() -> str | None:
     """Why this cannot be done here; None where it can."""
-    if shutil.which("gcc") is None and shutil.which("cc") is None:
-        return "the stand-in for benchmark_model needs a C compiler"
-    return netns.why_not()
+    return stand_in.why_not() or netns.why_not()
 
 
 @dataclass
@@ -179,7 +176,11 @@ class Chaos:
     def _set_up(self, stack: contextlib.ExitStack) -> None:
         key = generate_key(self._folder / "id")
         network = stack.enter_context(Network())
-        binary = self._stand_in()
+        binary = stand_in.build(
+            self._folder / "benchmark_model",
+            f'-DDIARY="{self._diary}"',
+            f"-DTAKES_US={int(TAKES_S * 1e6)}",
+        )
         known_hosts = self._folder / "known_hosts"
         devices = []
         for number in range(HOSTS):
@@ -195,7 +196,7 @@ class Chaos:
             self._servers.append(server)
             stack.callback(server.end_leftovers)
             if number == 0:
-                stack.enter_context(_small_disk(self._home(0), HOME_MB))
+                self._home_disk = stack.enter_context(small_disk(self._home(0), HOME_MB))
             server.start()
             stack.callback(server.stop)
             with known_hosts.open("a") as file:
@@ -214,17 +215,10 @@ class Chaos:
                     "exclusive": False,
                 }
             )
-        stack.enter_context(_small_disk(self._lab.results, RESULTS_MB))
+        self._results_disk = stack.enter_context(small_disk(self._lab.results, RESULTS_MB))
         self._inventory = self._lab.inventory(*devices)
         self._suite = self._lab.suite(SCHEMES, SUITE)
         stack.callback(self._end_controller)
-
-    def _stand_in(self) -> Path:
-        path = self._folder / "benchmark_model"
-        options = [f'-DDIARY="{self._diary}"', f"-DTAKES_US={int(TAKES_S * 1e6)}"]
-        compiler = shutil.which("gcc") or "cc"
-        subprocess.run([compiler, "-O1", *options, "-o", path, SOURCE], check=True)
-        return path
 
     def _home(self, number: int) -> Path:
         return self._servers[number].home / ".orchestrate"
@@ -416,19 +410,16 @@ class Chaos:
         return True
 
     def _fill_home(self, fault: Fault) -> bool:
-        return self._fill("home", self._home(0), fault)
+        return self._fill("home", self._home_disk, fault)
 
     def _fill_results(self, fault: Fault) -> bool:
-        return self._fill("results", self._lab.results, fault)
+        return self._fill("results", self._results_disk, fault)
 
-    def _fill(self, thing: str, folder: Path, fault: Fault) -> bool:
+    def _fill(self, thing: str, disk: SmallDisk, fault: Fault) -> bool:
         if thing in self._broken:
             return False
-        ballast = folder / "ballast"
-        with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
-            while True:
-                file.write(bytes(4096))
-        self._until_mended(thing, fault, ballast.unlink)
+        disk.fill()
+        self._until_mended(thing, fault, disk.make_room)
         return True
 
     @staticmethod
@@ -507,18 +498,6 @@ _BREAK: dict[str, Callable[[Chaos, Fault], bool]] = dict(
         strict=True,
     )
 )
-
-
-@contextlib.contextmanager
-def _small_disk(folder: Path, megabytes: int) -> Iterator[None]:
-    folder.mkdir(parents=True, exist_ok=True)
-    size = f"size={megabytes}m,mode=0700"
-    subprocess.run(["mount", "-t", "tmpfs", "-o", size, "tmpfs", folder], check=True)
-    try:
-        yield
-    finally:
-        # lazily: an agent that has not ended yet keeps it busy
-        subprocess.run(["umount", "-l", folder], check=True)
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:

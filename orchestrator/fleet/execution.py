@@ -6,6 +6,7 @@ it never waits for us, and goes on by itself when we are gone.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -75,6 +76,8 @@ class DeviceRun:
         self._retry_for_s = retry_for_s
         self._lease_ends = lease_ends
         self._out_of_time = False
+        self._reached = False
+        self._others_are_done = threading.Event()
         self._device = target.device
         self._cpus = target.cpus
         self._run_id = campaign.directory.run_id
@@ -104,6 +107,13 @@ class DeviceRun:
         """Whether everything that this device had to do is done."""
         return self._schedule.complete
 
+    def others_are_done(self) -> None:
+        """Stop trying to reach the device if it has never answered: it holds nothing of this run.
+
+        From any thread.
+        """
+        self._others_are_done.set()
+
     def run(self, node: Node | TransientDeviceError | JournalError) -> None:
         """Run until the plan is done or the user stops it, reaching the device again if lost.
 
@@ -114,6 +124,7 @@ class DeviceRun:
         while True:
             if isinstance(node, TransientDeviceError | JournalError):
                 node = self._reach_again(node, patience, lost_at)
+            self._reached = True
             before, began = self._agent_seq, time.monotonic()
             try:
                 self._drive(node)
@@ -135,13 +146,23 @@ class DeviceRun:
         while (pause_s := patience.pause(time.monotonic() - lost_at)) is not None:
             why = trouble.reason if isinstance(trouble, TransientDeviceError) else str(trouble)
             self._tell(State.RETRYING, f"{why}; again in {pause_s:.0f} s")
-            if self._campaign.stop.wait(pause_s):
+            if not self._pause(pause_s):
                 break
             try:
                 return self._reach()
             except TransientDeviceError as exc:
                 trouble = exc
         raise trouble
+
+    def _pause(self, seconds: float) -> bool:
+        """Whether to try again after it."""
+        ends = time.monotonic() + seconds
+        while (left_s := ends - time.monotonic()) > 0:
+            if self._campaign.stop.wait(min(left_s, GLANCE_S)):
+                return False
+            if self._others_are_done.is_set() and not self._reached:
+                return False
+        return True
 
     # -- what the journal says already ------------------------------------------------------
 

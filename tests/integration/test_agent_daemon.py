@@ -22,6 +22,7 @@ from agents import protocol
 from agents.protocol import ProtocolError, Reply
 from orchestrator.fleet import agent_archive
 from orchestrator.fleet.agent_archive import AgentArchive, build_agent_archive
+from tests import small_disk
 from tests.agent_client import AgentClient, AgentSite, is_alive, shell, trial, wait_until
 
 
@@ -772,3 +773,32 @@ def test_what_dead_transfers_left_is_removed_and_living_ones_stay(site: AgentSit
     assert not stale.exists() and fresh.exists() and living.exists()
     slow.communicate(b"x" * 1000)
     assert slow.returncode == 4 and not living.exists()
+
+
+def test_a_full_disk_starts_no_trial_and_is_told_as_what_may_pass(
+    tmp_path: Path, archive: AgentArchive
+) -> None:
+    reason = small_disk.why_not()
+    if reason is not None:
+        pytest.skip(reason)
+    with small_disk.small_disk(tmp_path / "disk", 16) as disk:
+        site = AgentSite(disk.folder, archive.data)
+        try:
+            agent = site.attach()
+            agent.submit("run", shell("t1", "sleep 0.5"), shell("t2", "true"))
+            agent.follow("run")
+            agent.wait_for("started", "t1")
+            pid = site.daemon_pid()
+            disk.fill()
+            wait_until(lambda: not is_alive(pid), "the daemon's end")
+            assert "started" not in kinds(agent, "t2")
+            done = site.run("attach")
+            assert done.returncode == 75
+            assert b"make room on that disk" in done.stderr
+            disk.make_room()
+            back = site.attach()
+            back.follow("run")
+            back.wait_for("finished", "t2")
+            assert kinds(back, "t1")[-1] == "finished"
+        finally:
+            site.close()

@@ -10,27 +10,22 @@ import functools
 import hashlib
 import http.server
 import json
-import shutil
-import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests import stand_in as stand_ins
 from tests.lab import SURROUNDINGS, Lab, every_planned_trial_finished_once
-
-SOURCE = Path(__file__).resolve().parents[1] / "data" / "benchmark_model" / "stand_in.c"
 
 
 @pytest.fixture(scope="module")
 def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    compiler = shutil.which("gcc") or shutil.which("cc")
-    if compiler is None:
-        pytest.skip("the stand-in for benchmark_model needs a C compiler")
-    path = tmp_path_factory.mktemp("stand_in") / "benchmark_model"
-    subprocess.run([compiler, "-O1", "-o", path, SOURCE], check=True)
-    return path
+    reason = stand_ins.why_not()
+    if reason is not None:
+        pytest.skip(reason)
+    return stand_ins.build(tmp_path_factory.mktemp("stand_in") / "benchmark_model")
 
 
 @pytest.fixture

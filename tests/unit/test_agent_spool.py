@@ -132,3 +132,20 @@ def test_files_are_the_owners_alone() -> None:
     session = written(1)
     for path in Path(session.folder).iterdir():
         assert path.stat().st_mode & 0o077 == 0
+
+
+def test_a_clock_that_was_set_back_reorders_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trials queued later run later, whatever the wall clock said then."""
+    queue = TrialQueue()
+    for number, moment in enumerate(("2026-11-21T12:00:00", "2026-11-21T09:00:00")):
+        monkeypatch.setattr(home, "now", lambda moment=moment: f"{moment}.000+00:00")
+        trials = [TrialRequest(f"t{number}{each}", ("true",), 5.0) for each in "ba"]
+        queue.submit("run", "here", trials)
+    again = TrialQueue()
+    again.load()
+    taken = []
+    for _ in range(4):
+        entries = again.take()
+        assert entries is not None
+        taken += [entry.request.trial_id for entry in entries]
+    assert taken == ["t0b", "t0a", "t1b", "t1a"]

@@ -136,3 +136,20 @@ def test_what_cannot_be_profiled_is_timed_all_the_same() -> None:
         schedule.finish(record(trial, Outcome.FAILED if failed else Outcome.OK))
     assert sum(t.kind is TrialKind.TIMING for t in drain(schedule)) == 9 * 5
     assert schedule.complete
+
+
+def test_what_comes_next_is_expected_to_take_as_long_as_the_slowest_of_its_kind() -> None:
+    made, part = plan_for()
+    schedule = Schedule(made, part, never)
+    phases = made.settings.warmup.seconds + made.settings.steady.seconds
+    first = schedule.next_trials()
+    assert schedule.expected_s(first) == phases * len(first)  # nothing is known yet
+    for number, trial in enumerate(first):
+        schedule.release(trial.trial_id)
+        schedule.finish(record(trial, wall_s=10.0 + number))
+    slowest = {trial.variant: 10.0 + number for number, trial in enumerate(first)}
+    block = schedule.next_trials()
+    assert schedule.expected_s(block) == sum(slowest[trial.variant] for trial in block)
+    for trial in block:  # what is in hand comes before
+        schedule.release(trial.trial_id)
+    assert schedule.expected_s(()) == sum(slowest[trial.variant] for trial in block)
