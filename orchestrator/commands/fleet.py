@@ -50,7 +50,7 @@ def devices(arguments: argparse.Namespace) -> Answer:
     archive = build_agent_archive()
 
     def look(device: Device) -> Survey:
-        node = reach_device(device, inventory, archive)
+        node = reach_device(device, inventory, archive, only_look=True)
         try:
             return survey(node, device, needs.get(device.name))
         finally:

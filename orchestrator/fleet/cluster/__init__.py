@@ -92,7 +92,7 @@ class Cluster:
                 )
 
     def begin(self, endpoint: SshEndpoint, site: str | None) -> tuple[str, Any]:
-        """An actor at ``site``, on the worker that failed least and has the fewest, and its address.
+        """An actor at ``site``, on the worker that failed least and has fewest, and its address.
 
         Raises TransientDeviceError: workers come and go.
         """
