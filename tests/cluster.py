@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
@@ -45,10 +43,12 @@ class DaskCluster:
 
     def pids(self) -> list[int]:
         """The processes of the workers, which their nannies start again."""
-        return [nanny.pid for nanny in self._cluster.workers.values() if nanny.pid]
+        return list(self.workers_by_pid())
 
-    def kill(self, pid: int) -> None:
-        os.kill(pid, signal.SIGKILL)
+    def workers_by_pid(self) -> Mapping[int, str]:
+        """The workers' addresses."""
+        nannies = self._cluster.workers.values()
+        return {nanny.pid: nanny.worker_address for nanny in nannies if nanny.pid}
 
     def __enter__(self) -> DaskCluster:
         return self

@@ -50,7 +50,7 @@ def devices(arguments: argparse.Namespace) -> Answer:
     archive = build_agent_archive()
 
     def look(device: Device) -> Survey:
-        node = reach_device(device, inventory, archive)
+        node = reach_device(device, inventory, archive, only_look=True)
         try:
             return survey(node, device, needs.get(device.name))
         finally:
@@ -128,7 +128,6 @@ _DEVICE_HEADER = (
     "device",
     "microarchitecture",
     "CPU",
-    "CPUs",
     "in use",
     "memory free",
     "disk free",
@@ -148,10 +147,10 @@ def _device_row(name: str, found: Survey) -> tuple[str, ...]:
     return (
         name,
         str(cpu.get("microarchitecture") or "unknown"),
-        str(cpu.get("model_name") or "unknown"),
-        str(len(cpu.get("cpus_allowed") or []) or "unknown"),
+        f"{cpu.get('model_name') or 'unknown'}, {len(cpu.get('cpus_allowed') or []) or '?'} CPUs",
         "unknown" if share is None else f"{share:.0%}",
-        f"{_gb(memory.get('available_bytes'))} of {_gb(memory.get('total_bytes'))}",
+        f"{_gb(memory.get('available_bytes')).removesuffix(' GB')} of "
+        f"{_gb(memory.get('total_bytes'))}",
         _gb((found.use.get("disk") or {}).get("free_bytes")),
         "unknown" if found.clock_skew_s is None else f"{found.clock_skew_s:+.1f} s",
         str(cpu.get("governor") or "unknown"),

@@ -119,17 +119,23 @@ class Node:
 
 
 def reach(
-    transport: Transport, place: AgentPlace, archive: AgentArchive, *, run_id: str | None = None
+    transport: Transport,
+    place: AgentPlace,
+    archive: AgentArchive,
+    *,
+    run_id: str | None = None,
+    only_look: bool = False,
 ) -> Node:
     """Connect, put the agent there if it is not, attach, and check that we understand each other.
 
     A daemon of another version is replaced when it has nothing to do, and used when it is busy
-    with ``run_id`` itself; otherwise AgentError says what it is busy with. Raises DeviceError.
+    with ``run_id`` itself, or when nothing but questions will be asked (``only_look``); otherwise
+    AgentError says that it is busy. Raises DeviceError.
     """
     transport.connect()
     try:
         place_agent(transport, place, archive)
-        link, hello = _attach_to_our_version(transport, place, archive, run_id)
+        link, hello = _attach_to_our_version(transport, place, archive, run_id, only_look=only_look)
     except BaseException:
         transport.close()
         raise
@@ -187,7 +193,12 @@ def _why_not_placed(done: Completed, answer: str, place: AgentPlace) -> str:
 
 
 def _attach_to_our_version(
-    transport: Transport, place: AgentPlace, archive: AgentArchive, run_id: str | None
+    transport: Transport,
+    place: AgentPlace,
+    archive: AgentArchive,
+    run_id: str | None,
+    *,
+    only_look: bool,
 ) -> tuple[AgentLink, Mapping[str, Any]]:
     argv = place.argv(archive, "attach")
     link = AgentLink(transport, argv)
@@ -201,9 +212,10 @@ def _attach_to_our_version(
     if hello.get("agent_hash") == archive.sha256:
         return link, hello
     status = link.request("status")
-    if hello and _busy_with(status, run_id):
+    busy = bool(status.get("running") or status.get("queued"))
+    if hello and (_busy_with(status, run_id) or (busy and only_look)):
         return link, hello
-    if status.get("running") or status.get("queued"):
+    if busy:
         link.close()
         raise AgentError(
             "an agent of another version is busy there; wait until it is done, or end it with "

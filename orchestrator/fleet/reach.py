@@ -84,7 +84,10 @@ def reach_device(
     archive: AgentArchive,
     *,
     run_id: str | None = None,
+    only_look: bool = False,
     way: Way = transport_to,
 ) -> Node:
     """Connect to ``device`` and its agent. Raises DeviceError."""
-    return reach(way(device, inventory), place_on(device), archive, run_id=run_id)
+    return reach(
+        way(device, inventory), place_on(device), archive, run_id=run_id, only_look=only_look
+    )

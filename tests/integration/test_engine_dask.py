@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -68,13 +70,13 @@ def test_the_death_of_workers_loses_and_doubles_nothing(
     lab: Lab, devices: list[dict[str, Any]]
 ) -> None:
     with DaskCluster() as cluster:
-        inventory = lab.inventory(*devices)
+        inventory = lab.inventory(*devices, lab.here())  # this machine is reached from here
         engine = ("--engine", "dask", "--scheduler", cluster.address)
         run = lab.start("run", *engine, "--inventory", inventory, "--suite", lab.suite(SCHEMES))
         for deaths in (1, 2, 3):
             wait_until(lambda: len(lab.events("finished")) >= 15 * deaths, "trials")  # noqa: B023
             wait_until(lambda: len(cluster.pids()) == 2, "both workers")
-            cluster.kill(cluster.pids()[deaths % 2])
+            os.kill(cluster.pids()[deaths % 2], signal.SIGKILL)
         _, stderr = run.communicate(timeout=120)
     assert run.returncode == 0, stderr
     assert re.search(r"retrying [0-9/]+: Dask worker", stderr)
@@ -128,6 +130,28 @@ def test_a_device_is_reached_from_a_worker_at_its_site(server: Sshd, tmp_path: P
             way.close()
         with pytest.raises(TransientDeviceError, match='--resources "site:moon=1"'):
             cluster.transport(endpoint(server, tmp_path), "moon").connect()
+        cluster.close()
+
+
+def test_a_worker_that_hangs_is_left_for_another(
+    server: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.fleet.cluster.ANSWER_S", 1.0)
+    with DaskCluster() as dask:
+        cluster = Cluster(dask.address)
+        stuck = cluster.transport(endpoint(server, tmp_path), None)
+        stuck.connect()
+        pid = next(p for p, address in dask.workers_by_pid().items() if address in stuck.describe())
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            with pytest.raises(TransientDeviceError, match="does not answer"):
+                stuck.run(["true"], timeout_s=1.0)
+            stuck.close()
+            stuck.connect()
+            assert stuck.run(["true"], timeout_s=10.0).exit_code == 0
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        stuck.close()
         cluster.close()
 
 

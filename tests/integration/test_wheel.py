@@ -37,16 +37,15 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_it_brings_the_command_the_agent_and_the_suites(installed: Path, tmp_path: Path) -> None:
-    (tmp_path / "inventory.yaml").write_text(
-        "suite: quick\n"
-        f"devices: [{{name: here, transport: local, workdir: {tmp_path / 'agent'}}}]\n"
-    )
+    machine = f"devices: [{{name: here, transport: local, workdir: {tmp_path / 'agent'}}}]\n"
+    (tmp_path / "inventory.yaml").write_text(f"suite: quick\n{machine}")
+    (tmp_path / "machines.yaml").write_text(machine)  # held against no suite
     orchestrate = installed / "orchestrate"
     assert "orchestrate 0." in run(orchestrate, "--version", cwd=tmp_path).stdout
     inventory = ("--inventory", "inventory.yaml")
     plan = run(orchestrate, "plan", *inventory, cwd=tmp_path).stdout
     assert "mobilenet_v1 float32" in plan
-    devices = run(orchestrate, "devices", *inventory, cwd=tmp_path).stdout
+    devices = run(orchestrate, "devices", "--inventory", "machines.yaml", cwd=tmp_path).stdout
     assert "here" in devices
     assert "none" in devices  # no runtime is installed beside it
     assert "stopped" in run(orchestrate, "agents", "stop", *inventory, cwd=tmp_path).stdout

@@ -56,6 +56,7 @@ class Cluster:
             ) from exc
         self._guard = threading.Lock()
         self._sessions: Counter[str] = Counter()
+        self._failures: Counter[str] = Counter()
         self._uploads: defaultdict[tuple[str, str], threading.Lock] = defaultdict(threading.Lock)
         try:
             self._check_versions()
@@ -91,13 +92,15 @@ class Cluster:
                 )
 
     def begin(self, endpoint: SshEndpoint, site: str | None) -> tuple[str, Any]:
-        """An actor on the worker of ``site`` that has the fewest; its address comes first.
+        """An actor at ``site``, on the worker that failed least and has fewest, and its address.
 
         Raises TransientDeviceError: workers come and go.
         """
         workers = self._at(site, endpoint.device)
         with self._guard:
-            worker = min(workers, key=lambda each: (self._sessions[each], each))
+            worker = min(
+                workers, key=lambda each: (self._failures[each], self._sessions[each], each)
+            )
             self._sessions[worker] += 1
         # never retried by the scheduler: who reaches a device again is decided here
         future = self._client.submit(
@@ -108,6 +111,7 @@ class Cluster:
         except Exception as exc:
             future.cancel()
             self.end(worker)
+            self.distrust(worker)
             raise TransientDeviceError(
                 f"Dask worker {worker} does not take the device ({exc!r})", device=endpoint.device
             ) from exc
@@ -116,6 +120,11 @@ class Cluster:
         """Count one session less there."""
         with self._guard:
             self._sessions[worker] -= 1
+
+    def distrust(self, worker: str) -> None:
+        """Prefer others: a worker that hangs would else be the one with the fewest sessions."""
+        with self._guard:
+            self._failures[worker] += 1
 
     def upload_lock(self, worker: str, sha256: str) -> threading.Lock:
         """Held while a blob travels to a worker: the other devices there wait for that one."""
@@ -217,6 +226,7 @@ class ClusterTransport:
             raise self._lost(repr(exc)) from exc
 
     def _lost(self, why: str) -> TransientDeviceError:
+        self._cluster.distrust(self._worker)
         return TransientDeviceError(
             f"Dask worker {self._worker} is lost ({why[:300]})", device=self.device
         )
