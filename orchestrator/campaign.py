@@ -49,7 +49,7 @@ from orchestrator.runs.manifest import (
 )
 from orchestrator.runs.records import ArtifactRecord
 from orchestrator.runtimes import parse_runtime
-from orchestrator.supply import binary_for, sites_for
+from orchestrator.supply import binary_for, check_fit, sites_for
 from orchestrator.zoo import (
     DEFAULT_OPTIONS,
     BuildOptions,
@@ -252,7 +252,8 @@ def resume(
     devices = inventory.select(manifest.devices)
     plan = make_plan(devices, suite, seed=manifest.seed)
     fleet = Fleet(inventory, devices, plan, build_agent_archive(), manifest.run_id)
-    materials = _stored_materials(manifest, places.models, _cap(plan, places.models))
+    cap = _cap(plan, places.models)
+    materials = _stored_materials(manifest, places.models, cap)
     with Journal(directory.path) as journal:
         if journal.torn is not None:
             console.say(f"{journal.path}: the last line was torn; what it held is fetched again")
@@ -264,6 +265,12 @@ def resume(
             return _conclude(campaign, runs, lost=frozenset())
         reached = reach_all(replace(fleet, devices=left), console)
         with _closing(reached):
+            reached, known = _supply_late(fleet, reached, manifest, places.models, console)
+            if known != manifest:
+                write_manifest(directory.path, known)
+                materials = _stored_materials(known, places.models, cap)
+                campaign = replace(campaign, materials=materials)
+                runs = _device_runs(campaign, fleet)
             for error in reached.errors:
                 journal.append(error.device, "device_lost", reason=error.reason)
             return _conduct(campaign, runs, reached)
@@ -345,6 +352,30 @@ def _supply(
     return reached, Supplies(
         tuple(_binary_record(name, b) for name, b in binaries.items() if b is not None),
         tuple(_site_record(name, r, s) for name, all_ in bundles.items() for r, s in all_.items()),
+    )
+
+
+def _supply_late(
+    fleet: Fleet, reached: Reached, manifest: Manifest, models_dir: Path, console: Console
+) -> tuple[Reached, Manifest]:
+    """What the run's earlier devices have is checked; first-comers get theirs, and are recorded."""
+
+    def check(device: Device, node: Node) -> None:
+        check_fit(node, {s.runtime: s.target for s in manifest.sites if s.device == device.name})
+
+    reached, _ = _supplied(fleet, reached, console, check)
+    late = tuple(
+        d for d in fleet.devices if d.name in reached.nodes and d.name not in manifest.facts
+    )
+    if not late:
+        return reached, manifest
+    reached, supplies = _supply(replace(fleet, devices=late), reached, models_dir, console)
+    facts = {d.name: reached.nodes[d.name].facts for d in late if d.name in reached.nodes}
+    return reached, replace(
+        manifest,
+        binaries=manifest.binaries + supplies.binaries,
+        sites=manifest.sites + supplies.sites,
+        facts={**manifest.facts, **facts},
     )
 
 

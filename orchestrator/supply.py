@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from orchestrator.artifacts.binaries import BinaryArtifact, platform_of, resolve_binary
 from orchestrator.artifacts.sites import SiteArtifact, provide_site, target_of
 from orchestrator.config import Device
-from orchestrator.errors import ArtifactError
+from orchestrator.errors import ArtifactError, PermanentDeviceError
 from orchestrator.fleet.provision import Node, has_runtime, installed_runtimes
 from orchestrator.plan import DevicePlan
 from orchestrator.runtimes import ANY, Runtime, parse_runtime
@@ -44,6 +44,24 @@ def sites_for(node: Node, plan: DevicePlan, models_dir: Path, say: Say) -> dict[
         for text, runtime in asked.items()
         if runtime.version is not None or not has_runtime(own, text)
     }
+
+
+def check_fit(node: Node, targets: Mapping[str, str]) -> None:
+    """Refuse bundles for a device whose Python is another one than they were made for.
+
+    ``targets`` maps the factor's value to the target's key. Raises PermanentDeviceError.
+    """
+    if not targets:
+        return
+    now = target_of(node.facts).key
+    for runtime, then in targets.items():
+        # the Python and the machine; of C libraries a newer one loads what an older one did
+        if (now.split("-")[0], now.split("-")[-1]) != (then.split("-")[0], then.split("-")[-1]):
+            raise PermanentDeviceError(
+                f"the run's {runtime} was provided for {then}, and its Python is {now} now; name "
+                f"the earlier interpreter with `python:`, or start a new run",
+                device=node.device,
+            )
 
 
 def _site_for(runtime: Runtime, node: Node, models_dir: Path, say: Say) -> SiteArtifact:
