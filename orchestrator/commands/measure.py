@@ -146,4 +146,6 @@ def plan(arguments: argparse.Namespace) -> Answer:
         document = {"format": 1, "seed": seed, "suite": prepared.suite.to_json()}
         document["trials"] = trials
         return Answer(json.dumps(document, indent=1) + "\n")
-    return Answer(describe_plan(made, sizes, width=answer_width(), color=colour_wanted()))
+    bundles = prepared.bundle_sizes
+    width, color = answer_width(), colour_wanted()
+    return Answer(describe_plan(made, sizes, bundles, width=width, color=color))

@@ -30,7 +30,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "published": {"analysis"},
     "schedule": {"runs", "plan", "measurement"},
     # runs: the page shows the manifest and single times from the logs
-    "report": {"analysis", "isa", "plan", "measurement", "errors", "printable", "runs"},
+    "report": {
+        "analysis", "isa", "plan", "measurement", "errors", "printable", "runs", "runtimes",
+    },
     # config: the user's own files stand in the suite
     "zoo": {"artifacts", "config", "plan", "errors"},
     "fleet": {
