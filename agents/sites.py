@@ -97,7 +97,7 @@ def _members(bundle: zipfile.ZipFile) -> List[zipfile.ZipInfo]:
     for member in members:
         name, mode = member.filename, member.external_attr >> 16
         parts = name.split("/")
-        plain = mode == 0 or stat.S_ISREG(mode)
+        plain = stat.S_IFMT(mode) in (0, stat.S_IFREG)  # 0: whoever packed it did not say
         if not plain or name in names or "\\" in name or not _inside(parts):
             raise AgentError(
                 f"{bundle.filename} holds {name[:200]!r}, which is no file of its own below the "
@@ -187,13 +187,14 @@ class SiteStore:
         archive, folder = self.blobs.path(sha256), _folder(self._home, sha256)
         try:
             inode = os.stat(folder).st_ino
+        except OSError as exc:
+            raise DamagedBlobError(
+                f"site bundle {sha256} is not unpacked: {exc}; push it again"
+            ) from exc
+        try:
             if self._verified.get(sha256) != inode:
                 _verify(archive, folder)
                 self._verified[sha256] = inode
-        except FileNotFoundError as exc:
-            raise DamagedBlobError(
-                f"site bundle {sha256} is not unpacked, or not whole: {exc}; push it again"
-            ) from exc
         except (OSError, AgentError) as exc:
             with _locked(self._home, sha256):
                 shutil.rmtree(folder, ignore_errors=True)

@@ -19,6 +19,7 @@ from typing import TypeVar
 
 from orchestrator import __version__
 from orchestrator.analysis import comparison_precision
+from orchestrator.artifacts.sites import known_sizes
 from orchestrator.config import Device, Inventory, Suite
 from orchestrator.console import Console
 from orchestrator.errors import (
@@ -127,7 +128,8 @@ class Fleet:
 class Prepared:
     """A plan, and what of its variants is there: the user's own files, and what the zoo has built.
 
-    ``suite`` is the suite with the schemes of the user's own models in it.
+    ``suite`` is the suite with the schemes of the user's own models in it; ``bundle_sizes`` the
+    bytes of pinned runtimes that were provided before, for whatever node.
     """
 
     suite: Suite
@@ -135,6 +137,7 @@ class Prepared:
     own: OwnFiles
     built: Mapping[Variant, ModelArtifact]
     options: BuildOptions
+    bundle_sizes: Mapping[str, int]
 
     @property
     def zoo_variants(self) -> tuple[Variant, ...]:
@@ -168,7 +171,7 @@ def prepare(devices: Sequence[Device], suite: Suite, places: Places, *, seed: in
     built = find_artifacts(
         zoo, places.models, damaged_ok=True, options=options, framework=own.suite.framework
     )
-    prepared = Prepared(own.suite, plan, own, built, options)
+    prepared = Prepared(own.suite, plan, own, built, options, known_sizes(places.models))
     check_variants(own, prepared.built)
     return prepared
 

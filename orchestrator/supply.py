@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -63,11 +63,13 @@ class Supplies:
     def complete(self, device: Device, node: Node) -> None:
         """Get what ``device`` needs and lacks, and note it. Raises DeviceError, JournalError."""
         with self._guard:
-            # its facts are noted together with all that it was given
-            if device.name in self._manifest.facts:
-                return
             plan = self._plan.device(device.name)
             try:
+                # its facts are noted together with all that it was given
+                if device.name in self._manifest.facts:
+                    given = (site for site in self._manifest.sites if site.device == device.name)
+                    check_fit(node, {site.runtime: site.target for site in given})
+                    return
                 binary = (
                     binary_for(device, node, self._models_dir, self._say)
                     if plan.needs_binary
@@ -139,6 +141,24 @@ def sites_for(node: Node, plan: DevicePlan, models_dir: Path, say: Say) -> dict[
         for text, runtime in asked.items()
         if runtime.version is not None or not has_runtime(own, text)
     }
+
+
+def check_fit(node: Node, targets: Mapping[str, str]) -> None:
+    """Refuse bundles for a device whose Python is another one than they were made for.
+
+    ``targets`` maps the factor's value to the target's key. Raises PermanentDeviceError.
+    """
+    if not targets:
+        return
+    now = target_of(node.facts).key
+    for runtime, then in targets.items():
+        # the Python and the machine; of C libraries a newer one loads what an older one did
+        if (now.split("-")[0], now.split("-")[-1]) != (then.split("-")[0], then.split("-")[-1]):
+            raise PermanentDeviceError(
+                f"the run's {runtime} was provided for {then}, and its Python is {now} now; name "
+                f"the earlier interpreter with `python:`, or start a new run",
+                device=node.device,
+            )
 
 
 def _site_for(runtime: Runtime, node: Node, models_dir: Path, say: Say) -> SiteArtifact:

@@ -25,8 +25,10 @@ from orchestrator.analysis.statistics import (
     p_value,
 )
 from orchestrator.analysis.summaries import (
+    delegated,
     memory_mb,
     microarchitecture,
+    runtime_from,
     runtime_versions,
     size_mb,
 )
@@ -143,6 +145,9 @@ def _compare(
         runner=factors.runner if factors else "",
         runtime=factors.runtime if factors else "",
         runtime_version=runtime_versions(baseline, treatment),
+        runtime_from=runtime_from(baseline, treatment),
+        baseline_delegated=delegated(baseline),
+        treatment_delegated=delegated(treatment),
         delegate=factors.delegate if factors else "",
         threads=factors.threads if factors else None,
         batch=factors.batch if factors else None,

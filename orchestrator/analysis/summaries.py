@@ -25,6 +25,23 @@ def runtime_versions(*sides: Side) -> str:
     return "/".join(sorted(filter(None, frozenset().union(*(side.versions for side in sides)))))
 
 
+def runtime_from(*sides: Side) -> str:
+    """Whose runtime it was, ``device`` or ``bundle``; empty where there is no such choice."""
+    told = {m.runtime_from for side in sides for r in side.timed if (m := r.measurement)}
+    return "/".join(sorted(filter(None, told)))
+
+
+def delegated(side: Side) -> str:
+    """``30/34``: nodes that a delegate took, of all; empty where the runtime does not tell."""
+    told = {d for r in side.timed if (m := r.measurement) and (d := m.delegation)}
+    known = {
+        f"{d.delegated_nodes}/{d.total_nodes}"
+        for d in told
+        if d.delegated_nodes is not None and d.total_nodes is not None
+    }
+    return ", ".join(sorted(known))
+
+
 def size_mb(side: Side) -> float | None:
     """The file's own; of imported figures, whose file nobody has, what the runner printed."""
     if side.artifact is not None:

@@ -71,7 +71,9 @@ class Speedup:
     None where a runner does not report them. ``control`` says how far the machine's conditions
     were in our hands: ``controlled``, ``partly controlled`` or ``uncontrolled``, a colon, and why;
     empty where nothing was measured. Energy is that of one inference in millijoules, CO2 in
-    micrograms from the grid intensity that the user gave.
+    micrograms from the grid intensity that the user gave. ``runtime_from`` is whose the runtime
+    was, ``device`` or ``bundle``; ``baseline_delegated`` and ``treatment_delegated`` are the nodes
+    that a delegate took of all there are, like ``30/34``.
     """
 
     run_id: str
@@ -126,6 +128,9 @@ class Speedup:
     treatment_co2_ug: float | None = None
     energy_source: str = ""
     duet: bool = False
+    runtime_from: str = ""
+    baseline_delegated: str = ""
+    treatment_delegated: str = ""
 
     def __post_init__(self) -> None:
         if self.verdict is Verdict.INVALID and self.speedup is not None:

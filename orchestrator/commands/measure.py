@@ -180,5 +180,7 @@ def plan(arguments: argparse.Namespace) -> Answer:
         document["leases_too_short"] = list(lease.shortfalls(made, devices))
         document["trials"] = trials
         return Answer(json.dumps(document, indent=1) + "\n")
-    text = describe_plan(made, sizes, width=answer_width(), color=colour_wanted())
+    bundles = prepared.bundle_sizes
+    width, color = answer_width(), colour_wanted()
+    text = describe_plan(made, sizes, bundles, width=width, color=color)
     return Answer(text + "".join(f"{each}\n" for each in lease.shortfalls(made, devices)))

@@ -52,6 +52,9 @@ _BEHIND = (
     "treatment_energy_mj",
     "baseline_co2_ug",
     "treatment_co2_ug",
+    "runtime_from",
+    "baseline_delegated",
+    "treatment_delegated",
 )
 _FACTORS = (
     "runner",
@@ -77,6 +80,9 @@ _TRIAL_COLUMNS = (
     "reason",
     "runtime_name",
     "runtime_version",
+    "runtime_from",
+    "delegated_nodes",
+    "total_nodes",
     "init_ms",
     "first_ms",
     "warmup_count",
@@ -154,9 +160,13 @@ def _trial(record: TrialRecord) -> list[Any]:
         values |= {
             "runtime_name": measured.runtime_name,
             "runtime_version": measured.runtime_version,
+            "runtime_from": measured.runtime_from,
             "init_ms": _thousandth(measured.init_us),
             "first_ms": _thousandth(measured.first_us),
         }
+        if measured.delegation is not None:
+            values["delegated_nodes"] = measured.delegation.delegated_nodes
+            values["total_nodes"] = measured.delegation.total_nodes
         for prefix, phase in (("", measured.steady), ("warmup_", measured.warmup)):
             if phase is not None:
                 values[f"{prefix}count"] = phase.count

@@ -170,11 +170,15 @@ def device_title(rows: list[Speedup]) -> str:
 
 
 def setting(rows: list[Speedup]) -> str:
-    """``litert (ai-edge-litert 2.3.0), delegate xnnpack, 1 thread, batch 1, isa native``."""
+    """``litert (ai-edge-litert 2.3.0), delegate xnnpack, 1 thread, batch 1, isa native``.
+
+    ``provided`` stands behind a runtime that is not the device's own.
+    """
     first = rows[0]
     if first.threads is None:
         return "not measured"
     ran = _distinct(row.runtime_version for row in rows)
+    whose = ", provided" if _distinct(row.runtime_from for row in rows) == "bundle" else ""
     own = (
         (f"{first.processor}", f"engine {first.engine}")
         if first.runner == "torch"
@@ -182,7 +186,7 @@ def setting(rows: list[Speedup]) -> str:
     )
     return ", ".join(
         (
-            f"{first.runner} ({ran or 'version unknown'})",
+            f"{first.runner} ({ran or 'version unknown'}{whose})",
             *own,
             counted(first.threads, "thread") if first.threads else "threads not told",
             f"batch {first.batch}",

@@ -6,17 +6,26 @@ from collections.abc import Mapping
 
 from orchestrator.plan import DevicePlan, Plan, TrialKind, Variant
 from orchestrator.report.grid import render_grid
+from orchestrator.runtimes import parse_runtime
 
 _HEADER = ("device", "runner", "comparisons", "trials", "at least", "to push at most")
 
 
-def describe_plan(plan: Plan, sizes: Mapping[Variant, int], *, width: int, color: bool) -> str:
-    """One row a device, then what must be built. ``sizes`` in bytes, of variants that are there.
+def describe_plan(
+    plan: Plan,
+    sizes: Mapping[Variant, int],
+    bundles: Mapping[str, int],
+    *,
+    width: int,
+    color: bool,
+) -> str:
+    """One row a device, then what must be built. ``sizes`` in bytes, of variants that are there;
+    ``bundles`` the same of pinned runtimes that were provided before, for whatever node.
 
     The time is the warm-up and steady phases alone, which end no sooner than their seconds: slow
     models, starting processes and building models come on top.
     """
-    rows = [_row(plan, device, sizes) for device in plan.devices]
+    rows = [_row(plan, device, sizes, bundles) for device in plan.devices]
     missing = [str(v) for v in plan.variants if v not in sizes]
     how = f"the baseline {plan.baseline} twice"
     if plan.duet:
@@ -29,16 +38,25 @@ def describe_plan(plan: Plan, sizes: Mapping[Variant, int], *, width: int, color
         notes.append(f"after {plan.budget_s:g} s of measuring no block beyond the minimum begins")
     if missing:
         notes.append(f"to be built first: {', '.join(missing)}")
+    unpinned = {r for d in plan.devices for r in d.runtimes if parse_runtime(r).version is None}
+    if unpinned:
+        size = "hundreds of MB, with CUDA some GB" if "torch" in unpinned else "some tens of MB"
+        notes.append(f"a device without a runtime of its own is given one: {size} more to push")
     return render_grid(_HEADER, rows, width=width, color=color) + "\n".join(notes) + "\n"
 
 
-def _row(plan: Plan, device: DevicePlan, sizes: Mapping[Variant, int]) -> tuple[str, ...]:
+def _row(
+    plan: Plan, device: DevicePlan, sizes: Mapping[Variant, int], bundles: Mapping[str, int]
+) -> tuple[str, ...]:
     timing = [t for t in device.trials if t.kind is TrialKind.TIMING]
     fewest_timing = sum(t.block < plan.min_blocks for t in timing)
     fewest = len(device.beside) + fewest_timing
     variants = {trial.variant for trial in device.trials}
     known = sum(sizes.get(variant, 0) for variant in variants)
     unknown = " + what is to be built" if variants - sizes.keys() else ""
+    pinned = {r for r in device.runtimes if parse_runtime(r).version is not None}
+    known += sum(bundles.get(runtime, 0) for runtime in pinned)
+    unknown += " + runtimes" if pinned - bundles.keys() else ""
     return (
         device.device,
         ", ".join(sorted({group.factors.runner for group in device.groups})),

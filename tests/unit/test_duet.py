@@ -120,7 +120,7 @@ def test_one_gpu_cannot_be_shared_out() -> None:
 def test_the_plan_says_how_long_it_takes_two_at_once() -> None:
     def least(**protocol: Any) -> str:
         protocol |= {"memory": {"trials": 0}, "warmup": {"seconds": 20}, "steady": {"seconds": 40}}
-        text = describe_plan(plan_of("6", timeout="5m", **protocol), {}, width=200, color=False)
+        text = describe_plan(plan_of("6", timeout="5m", **protocol), {}, {}, width=200, color=False)
         return next(line for line in text.splitlines() if line.strip().startswith("here"))
 
     # 2 models x 6 blocks x 4 duets; alone 2 x 6 x 5 trials

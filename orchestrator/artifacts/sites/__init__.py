@@ -5,7 +5,15 @@
 """
 
 from orchestrator.artifacts.sites.resolve import Package
-from orchestrator.artifacts.sites.store import SiteArtifact, provide_site, stored_site
+from orchestrator.artifacts.sites.store import SiteArtifact, known_sizes, provide_site, stored_site
 from orchestrator.artifacts.sites.target import SiteTarget, target_of
 
-__all__ = ["Package", "SiteArtifact", "SiteTarget", "provide_site", "stored_site", "target_of"]
+__all__ = [
+    "Package",
+    "SiteArtifact",
+    "SiteTarget",
+    "known_sizes",
+    "provide_site",
+    "stored_site",
+    "target_of",
+]

@@ -39,6 +39,7 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 _REGULAR = 0o100644 << 16
 _UNIX = 3
 _WORK = "resolving-"
+_LOCK = "sites.lock.json"
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def provide_site(
     folder = models_dir / "sites"
     make_folder(folder)
     with locked(folder / ".lock", lambda: on_progress("waiting: another process resolves here")):
-        lock = LockFile(models_dir / "sites.lock.json", "sites")
+        lock = LockFile(models_dir / _LOCK, "sites")
         key = f"{runtime} {target.key}"
         known = lock.entries().get(key)
         if known is not None:
@@ -95,6 +96,19 @@ def stored_site(sha256: str, models_dir: Path) -> Path:
             f"name the folder that has it with --models, or start a new run"
         )
     return path
+
+
+def known_sizes(models_dir: Path) -> dict[str, int]:
+    """Bytes of the bundles made so far, by requirement: the largest of those for several nodes.
+
+    Raises ArtifactError.
+    """
+    sizes: dict[str, int] = {}
+    for key, entry in LockFile(models_dir / _LOCK, "sites").entries().items():
+        requirement, size = key.partition(" ")[0], entry.get("size_bytes")
+        if isinstance(size, int):
+            sizes[requirement] = max(size, sizes.get(requirement, 0))
+    return sizes
 
 
 def _known(

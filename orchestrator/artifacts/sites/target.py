@@ -48,15 +48,16 @@ class SiteTarget:
     def platforms(self) -> tuple[str, ...]:
         """The platform tags of wheels that can be loaded, the preferred ones first."""
         name, major, newest = self.libc
+        tags = [f"linux_{self.machine}"]  # of an index of the user's own
         if name == "musl":
-            return tuple(f"musllinux_{major}_{m}_{self.machine}" for m in range(newest, -1, -1))
-        tags = []
+            musl = (f"musllinux_{major}_{m}_{self.machine}" for m in range(newest, -1, -1))
+            return (*tags, *musl)
         oldest = _OLDEST_GLIBC.get(self.machine, _MANYLINUX2014)
         for minor in range(newest, oldest - 1, -1):
             tags.append(f"manylinux_{major}_{minor}_{self.machine}")
             if minor in _NAMED:
                 tags.append(f"{_NAMED[minor]}_{self.machine}")
-        return (*tags, f"linux_{self.machine}")
+        return tuple(tags)
 
 
 def target_of(facts: Mapping[str, Any]) -> SiteTarget:
