@@ -105,7 +105,7 @@ _ENV_NAME = re.compile(r"\A[A-Za-z_][A-Za-z0-9_]{0,199}\Z")
 #: Every byte but the quote and the brackets that open something.
 _NEITHER = bytes(byte for byte in range(256) if byte not in b'"[{')
 _QUOTED = re.compile(rb'"[^"]*"')
-_PLACEHOLDER = re.compile(r"\{(?:(blob|exe):([0-9a-f]{64})|agent)\}")
+_PLACEHOLDER = re.compile(r"\{(?:(blob|exe):([0-9a-f]{64})|(agent|python))\}")
 
 #: What a session's spool holds of a trial; see above.
 EVENT_KINDS = ("queued", "started", "finished", "interrupted", "cancelled")
@@ -338,10 +338,10 @@ class Conditions:
 class TrialRequest:
     """One process to run. ``timeout_s`` bounds it; ``cpus`` None leaves the CPUs as they are.
 
-    In ``argv`` and in values of ``env``, and nowhere else, ``{blob:SHA256}``, ``{exe:SHA256}`` and
-    ``{agent}`` are replaced (see :func:`substitute`). ``exclusive`` asks for the machine-wide lock.
-    A trial id stands for one command line; its ``conditions`` may be others when it is submitted
-    again.
+    In ``argv`` and in values of ``env``, and nowhere else, ``{blob:SHA256}``, ``{exe:SHA256}``,
+    ``{agent}`` and ``{python}``, the agent's own, are replaced (see :func:`substitute`).
+    ``exclusive`` asks for the machine-wide lock. A trial id stands for one command line; its
+    ``conditions`` may be others when it is submitted again.
     """
 
     trial_id: str
@@ -398,13 +398,18 @@ def named_blobs(argv: Tuple[str, ...]) -> frozenset[str]:
 
 
 def substitute(
-    argv: Tuple[str, ...], *, blob: Callable[[str], str], exe: Callable[[str], str], agent: str
+    argv: Tuple[str, ...],
+    *,
+    blob: Callable[[str], str],
+    exe: Callable[[str], str],
+    agent: str,
+    python: str,
 ) -> Tuple[str, ...]:
     """``argv`` with its placeholders replaced by paths; every other brace is left as it is."""
 
     def path(match: re.Match[str]) -> str:
         if match.group(1) is None:
-            return agent
+            return agent if match.group(3) == "agent" else python
         return blob(match.group(2)) if match.group(1) == "blob" else exe(match.group(2))
 
     return tuple(_PLACEHOLDER.sub(path, arg) for arg in argv)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import sys
 import tempfile
 import traceback
 from concurrent.futures import ThreadPoolExecutor
@@ -155,7 +156,11 @@ class Worker:
 
     def _substituted(self, texts: Tuple[str, ...]) -> Tuple[str, ...]:
         return substitute(
-            texts, blob=self._blobs.path, exe=self._blobs.executable, agent=self._archive
+            texts,
+            blob=self._blobs.path,
+            exe=self._blobs.executable,
+            agent=self._archive,
+            python=sys.executable,
         )
 
 

@@ -64,7 +64,7 @@ _DEVICE_HEADER = (
 def _identify(device: Device, inventory: Inventory) -> Mapping[str, Any]:
     node = reach_device(device, inventory, build_agent_archive())
     try:
-        unverified = check_expectations(node, device.expect)
+        unverified = check_expectations(node.facts, device.expect, device=device.name)
         return {
             "facts": node.facts,
             "runtimes": installed_runtimes(node),

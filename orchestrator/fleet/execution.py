@@ -6,13 +6,13 @@ it never waits for us, and goes on by itself when we are gone.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from agents.protocol import Event
 from orchestrator.errors import AgentError, DeviceError, TransientDeviceError, UsageError
+from orchestrator.fleet.intake import Intake
 from orchestrator.fleet.link import AgentRefusalError
 from orchestrator.fleet.progress import DeviceProgress, Observer, State, StopLevel, StopRequest
 from orchestrator.fleet.provision import Blob, Node, check_suitability, push
@@ -24,9 +24,6 @@ from orchestrator.schedule import PrecisionOf, Schedule
 
 #: How long a wait for the next event lasts before we look whether the user wants to stop.
 GLANCE_S = 1.0
-#: Events that an honest agent may have of one trial: queued, and begun, interrupted or cancelled
-#: again and again; every one is kept in memory and in the journal.
-MAX_EVENTS_A_TRIAL = 1000
 #: Pauses between tries to reach a device again, in seconds. Progress starts the list anew.
 RETRY_PAUSES_S = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 
@@ -83,7 +80,7 @@ class DeviceRun:
         self._agent_seq = 0
         #: What the agent has been asked to run and has not ended.
         self._open: set[str] = set()
-        self._heard: Counter[str] = Counter()
+        self._intake = Intake(self._device)
         self._stopping = StopLevel.GO_ON
         self._restore()
 
@@ -263,23 +260,9 @@ class DeviceRun:
     # -- events -----------------------------------------------------------------------------
 
     def _take(self, event: Event) -> None:
-        trial = self._trials.get(event.trial_id)
-        if event.seq != self._agent_seq + 1:
-            raise AgentError(
-                f"sent event {event.seq} where {self._agent_seq + 1} comes next",
-                device=self._device,
-            )
-        if trial is None or not self._schedule.is_under_way(trial.trial_id):
-            raise AgentError(
-                f"sent an event of a trial that is not under way: {event.trial_id}",
-                device=self._device,
-            )
-        self._heard[trial.trial_id] += 1
-        if self._heard[trial.trial_id] > MAX_EVENTS_A_TRIAL:
-            raise AgentError(
-                f"sent more than {MAX_EVENTS_A_TRIAL} events of {trial.trial_id}",
-                device=self._device,
-            )
+        under_way = self._schedule.is_under_way(event.trial_id)
+        self._intake.admit(event, after=self._agent_seq, under_way=under_way)
+        trial = self._trials[event.trial_id]
         if event.event == "finished":
             self._note_finished(self._recorder.write_finished(trial, event))
         else:

@@ -226,8 +226,12 @@ def test_only_the_exact_placeholders_are_replaced() -> None:
         "{}",
         '{"agent": {"x": 1}}',
         "${agent}",
+        "{python}",
+        "{python3}",
     )
-    done = protocol.substitute(argv, blob=lambda s: "/b/" + s, exe=lambda s: "/x/" + s, agent="/a")
+    done = protocol.substitute(
+        argv, blob=lambda s: "/b/" + s, exe=lambda s: "/x/" + s, agent="/a", python="/p"
+    )
     assert done == (
         "/a",
         f"--graph=/b/{SHA}:/x/{OTHER}",
@@ -236,6 +240,8 @@ def test_only_the_exact_placeholders_are_replaced() -> None:
         "{}",
         '{"agent": {"x": 1}}',
         "$/a",
+        "/p",
+        "{python3}",
     )
 
 

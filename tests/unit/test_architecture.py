@@ -27,7 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "analysis": {"runs", "plan", "measurement", "errors"},
     "imports": {"runs", "runners", "plan", "measurement", "errors"},
     "published": {"analysis"},
-    "schedule": {"runs", "plan", "measurement"},
+    "schedule": {"agents", "runs", "plan", "measurement"},
     # runs: the page shows the manifest and single times from the logs
     "report": {"analysis", "isa", "plan", "measurement", "errors", "printable", "runs"},
     # config: the user's own files stand in the suite
@@ -86,6 +86,8 @@ PURE = (
     "orchestrator/isa/levels.py",
     "orchestrator/isa/proof.py",
     "agents/protocol.py",
+    "agents/course.py",
+    "agents/expectations.py",
 )
 WORLD = {"os", "io", "socket", "subprocess", "shutil", "pathlib", "time", "threading", "tempfile"}
 
