@@ -27,8 +27,16 @@ def main(argv: Optional[List[str]] = None) -> int:
         from agents import torch_child
 
         return torch_child.main(arguments[1:])
-    options = _parser().parse_args(arguments)
     try:
+        if not arguments or arguments[0].startswith("-"):
+            from agents import bundle
+
+            document = bundle.load()
+            if document is not None:
+                from agents import standalone
+
+                return standalone.main(arguments, document)
+        options = _parser().parse_args(arguments)
         return _COMMANDS[options.command](options)
     except AgentError as exc:
         home.print_error(str(exc))

@@ -107,6 +107,8 @@ _NEITHER = bytes(byte for byte in range(256) if byte not in b'"[{')
 _QUOTED = re.compile(rb'"[^"]*"')
 _PLACEHOLDER = re.compile(r"\{(?:(blob|exe):([0-9a-f]{64})|(agent|python))\}")
 
+#: The Python that the agent itself runs under, in a command line.
+PYTHON = "{python}"
 #: What a session's spool holds of a trial; see above.
 EVENT_KINDS = ("queued", "started", "finished", "interrupted", "cancelled")
 
