@@ -31,6 +31,7 @@ from orchestrator.errors import (
     DeviceError,
     NoDeviceReachedError,
     PermanentDeviceError,
+    UsageError,
 )
 from orchestrator.fleet.agent_archive import AgentArchive, build_agent_archive
 from orchestrator.fleet.execution import Campaign, DeviceRun
@@ -177,32 +178,13 @@ def start(
     fleet = Fleet(inventory, tuple(devices), plan, build_agent_archive(), new_run_id())
     reached = reach_all(fleet, console)
     with _closing(reached):
-        options = prepared.options
-        if options.compatibility != "current":
-            console.say(
-                f"models: built for {options.compatibility}, because suite {suite.name} asks for "
-                f"runtime {suite.runtime}"
-            )
-        models = ensure_artifacts(
-            prepared.zoo_variants,
-            places.models,
-            on_progress=lambda p: console.say(f"models {p.done}/{p.total}: {p.step}"),
-            options=options,
-            framework=suite.framework,
-        )
-        models |= keep(prepared.own, places.models)
+        models = _build(prepared, places.models, console)
         reached, binaries = _fetch_binaries(fleet, reached, plan, places.models, console)
         directory = RunDirectory.create(places.results, fleet.run_id)
-        manifest = Manifest(
-            run_id=fleet.run_id,
-            created=utc_now(),
-            seed=seed,
-            inventory=inventory.to_json(),
-            suite=prepared.suite.to_json(),
+        manifest = replace(
+            _manifest(fleet.run_id, inventory, prepared, models),
             devices=tuple(device.name for device in devices),
-            versions=_versions(),
-            artifacts=tuple(_artifact_record(models[variant]) for variant in plan.variants),
-            binaries=tuple(_binary_record(name, b) for name, b in binaries.items()),
+            binaries=tuple(binary_record(name, b) for name, b in binaries.items()),
             facts={name: node.facts for name, node in reached.nodes.items()},
         )
         write_manifest(directory.path, manifest)
@@ -213,6 +195,65 @@ def start(
                 journal.append(error.device, "device_lost", reason=error.reason)
             campaign = _campaign(plan, materials, directory, journal, console=console, stop=stop)
             return _conduct(campaign, _device_runs(campaign, fleet), reached)
+
+
+def begin_without_devices(
+    inventory: Inventory,
+    devices: Sequence[Device],
+    suite: Suite,
+    places: Places,
+    *,
+    seed: int,
+    console: Console,
+) -> RunDirectory:
+    """A run whose models are there and that has no device yet. Raises OrchestrateError.
+
+    ``devices`` are those that it is to have: the plan must be possible for them.
+    """
+    prepared = prepare(devices, suite, places, seed=seed)
+    models = _build(prepared, places.models, console)
+    directory = RunDirectory.create(places.results, new_run_id())
+    write_manifest(directory.path, _manifest(directory.run_id, inventory, prepared, models))
+    Journal(directory.path).close()
+    console.say(f"run {directory.run_id} in {directory.path}")
+    return directory
+
+
+def _build(prepared: Prepared, models_dir: Path, console: Console) -> dict[Variant, ModelArtifact]:
+    """Every file of the plan, those that are missing built."""
+    suite, options = prepared.suite, prepared.options
+    if options.compatibility != "current":
+        console.say(
+            f"models: built for {options.compatibility}, because suite {suite.name} asks for "
+            f"runtime {suite.runtime}"
+        )
+    models = ensure_artifacts(
+        prepared.zoo_variants,
+        models_dir,
+        on_progress=lambda p: console.say(f"models {p.done}/{p.total}: {p.step}"),
+        options=options,
+        framework=suite.framework,
+    )
+    return models | keep(prepared.own, models_dir)
+
+
+def _manifest(
+    run_id: str,
+    inventory: Inventory,
+    prepared: Prepared,
+    models: Mapping[Variant, ModelArtifact],
+) -> Manifest:
+    """Of a run without a device."""
+    return Manifest(
+        run_id=run_id,
+        created=utc_now(),
+        seed=prepared.plan.seed,
+        inventory=inventory.to_json(),
+        suite=prepared.suite.to_json(),
+        devices=(),
+        versions=_versions(),
+        artifacts=tuple(_artifact_record(models[variant]) for variant in prepared.plan.variants),
+    )
 
 
 def resume(
@@ -231,10 +272,16 @@ def resume(
     manifest = read_manifest(directory.path)
     inventory = inventory or Inventory.from_json(manifest.inventory)
     suite = Suite.from_json(manifest.suite)
-    devices = inventory.select(manifest.devices)
+    names = [name for name in manifest.devices if name not in manifest.bundled]
+    if not names:
+        raise UsageError(
+            f"{directory.run_id}: nothing reaches its devices from here; run their bundles again "
+            f"there, and `orchestrate import` what they write"
+        )
+    devices = inventory.select(names)
     plan = make_plan(devices, suite, seed=manifest.seed)
     fleet = Fleet(inventory, devices, plan, build_agent_archive(), manifest.run_id)
-    materials = _stored_materials(manifest, places.models, _cap(plan, places.models))
+    materials = stored_materials(manifest, plan, places.models)
     with Journal(directory.path) as journal:
         if journal.torn is not None:
             console.say(f"{journal.path}: the last line was torn; what it held is fetched again")
@@ -329,8 +376,11 @@ def _cap(plan: Plan, models_dir: Path) -> CapObject | None:
     return build_cap_object(models_dir) if any(d.capped_isas for d in plan.devices) else None
 
 
-def _stored_materials(manifest: Manifest, models_dir: Path, cap: CapObject | None) -> Materials:
-    """The bytes of an earlier run, exactly those: another build of a model is another model."""
+def stored_materials(manifest: Manifest, plan: Plan, models_dir: Path) -> Materials:
+    """The bytes of an earlier run, exactly those: another build of a model is another model.
+
+    Raises ArtifactError where one is not there any more.
+    """
     own = {each["name"] for each in manifest.suite.get("user_models", ())}
     records = [record for record in manifest.artifacts if record.variant.model in own]
     zoo = {r.variant: r.sha256 for r in manifest.artifacts if r.variant.model not in own}
@@ -344,7 +394,16 @@ def _stored_materials(manifest: Manifest, models_dir: Path, cap: CapObject | Non
                 f"{manifest.run_id} measures; name the folder that does with --models"
             )
     binaries = {b.device: stored_binary(b.sha256, models_dir) for b in manifest.binaries}
-    return _materials(manifest, models, binaries, cap)
+    return _materials(manifest, models, binaries, _cap(plan, models_dir))
+
+
+def named_materials(manifest: Manifest, plan: Plan, models_dir: Path) -> Materials:
+    """The same without the bytes: enough to say what a trial's evidence means."""
+    binaries = {
+        b.device: BinaryArtifact(Path(b.source), b.sha256, b.size_bytes, b.source, b.pinned)
+        for b in manifest.binaries
+    }
+    return _materials(manifest, {}, binaries, _cap(plan, models_dir))
 
 
 def _materials(
@@ -371,7 +430,7 @@ def _artifact_record(model: ModelArtifact) -> ArtifactRecord:
     return ArtifactRecord(model.variant, model.sha256, model.size_bytes, model.weights, model.no_op)
 
 
-def _binary_record(device: str, binary: BinaryArtifact) -> BinaryRecord:
+def binary_record(device: str, binary: BinaryArtifact) -> BinaryRecord:
     return BinaryRecord(device, binary.sha256, binary.size_bytes, binary.source, binary.pinned)
 
 
@@ -387,20 +446,25 @@ def _device_runs(campaign: Campaign, fleet: Fleet) -> dict[str, DeviceRun]:
     return {
         device.name: DeviceRun(
             campaign,
-            Target(
-                device=device.name,
-                python=device.python_command,
-                exclusive=device.exclusive,
-                cpus=device.cpus,
-                pin=device.pins,
-                tune=device.tune,
-                energy=device.energy,
-            ),
+            target_of(device),
             expect=device.expect,
             reach=partial(fleet.reach, device),
         )
         for device in fleet.devices
     }
+
+
+def target_of(device: Device) -> Target:
+    """What the device's trials need to know of it."""
+    return Target(
+        device=device.name,
+        python=device.python_command,
+        exclusive=device.exclusive,
+        cpus=device.cpus,
+        pin=device.pins,
+        tune=device.tune,
+        energy=device.energy,
+    )
 
 
 def _campaign(

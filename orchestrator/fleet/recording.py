@@ -158,14 +158,7 @@ class Recorder:
 
         Raises AgentError where the event is not what the protocol says.
         """
-        evidence = evidence_of(event, device=self._target.device)
-        reading = self._read(trial, event, evidence)
-        seen = self._circumstances(trial, event)
-        findings = reading.findings
-        energy: Energy | None = None
-        if reading.measurement is not None:
-            findings += self._findings(trial, seen)
-            energy = self._energy(event, reading.measurement)
+        evidence, reading, seen, findings, energy = self.interpret(trial, event)
         files = self._requests.files(trial)
         log = self._directory.write_log(
             trial.trial_id,
@@ -190,6 +183,21 @@ class Recorder:
             **{name: event.fields.get(name) for name in _AS_TOLD},
             **{k: v for k, v in asdict(evidence).items() if k not in ("stdout", "stderr")},
         )
+
+    def interpret(
+        self, trial: Trial, event: Event
+    ) -> tuple[Evidence, Reading, Circumstances, tuple[Finding, ...], Energy | None]:
+        """What a ``finished`` event means; nothing is written.
+
+        Raises AgentError where the event is not what the protocol says.
+        """
+        evidence = evidence_of(event, device=self._target.device)
+        reading = self._read(trial, event, evidence)
+        seen = self._circumstances(trial, event)
+        if reading.measurement is None:
+            return evidence, reading, seen, reading.findings, None
+        findings = reading.findings + self._findings(trial, seen)
+        return evidence, reading, seen, findings, self._energy(event, reading.measurement)
 
     def _read(self, trial: Trial, event: Event, evidence: Evidence) -> Reading:
         why = event.fields.get("reason")

@@ -40,9 +40,13 @@ MAY_IMPORT: dict[str, set[str]] = {
         "analysis", "artifacts", "config", "console", "errors", "fleet", "isa", "measurement",
         "plan", "runs", "zoo",
     },
+    "bundles": {
+        "agents", "artifacts", "campaign", "config", "console", "errors", "fleet", "plan", "runs",
+        "schedule",
+    },
     "commands": {
-        "analysis", "answer", "campaign", "config", "console", "errors", "fleet", "imports",
-        "measurement", "plan", "printable", "published", "report", "runs", "zoo", "agents",
+        "analysis", "answer", "bundles", "campaign", "config", "console", "errors", "fleet",
+        "imports", "measurement", "plan", "printable", "published", "report", "runs", "zoo", "agents",
     },
     "cli": {"answer", "commands", "config", "errors", "printable"},
     "__main__": {"cli"},
