@@ -46,7 +46,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "commands": {
         "analysis", "answer", "bundles", "campaign", "config", "console", "errors", "fleet",
-        "imports", "measurement", "plan", "printable", "published", "report", "runs", "zoo", "agents",
+        "imports", "measurement", "plan", "printable", "published", "report", "runs", "zoo",
+        "agents",
     },
     "cli": {"answer", "commands", "config", "errors", "printable"},
     "__main__": {"cli"},
