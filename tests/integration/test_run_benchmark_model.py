@@ -10,8 +10,6 @@ import functools
 import hashlib
 import http.server
 import json
-import shutil
-import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,18 +17,6 @@ from pathlib import Path
 import pytest
 
 from tests.lab import SURROUNDINGS, Lab, every_planned_trial_finished_once
-
-SOURCE = Path(__file__).resolve().parents[1] / "data" / "benchmark_model" / "stand_in.c"
-
-
-@pytest.fixture(scope="module")
-def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    compiler = shutil.which("gcc") or shutil.which("cc")
-    if compiler is None:
-        pytest.skip("the stand-in for benchmark_model needs a C compiler")
-    path = tmp_path_factory.mktemp("stand_in") / "benchmark_model"
-    subprocess.run([compiler, "-O1", "-o", path, SOURCE], check=True)
-    return path
 
 
 @pytest.fixture
