@@ -195,7 +195,8 @@ class Course:
             if trials and not self._stops_before(block):
                 return trials
         for group in self._outline.groups:
-            self._stopped.setdefault(group.key, f"maximum of {self._outline.max_blocks} blocks")
+            reason = self._failure(group) or f"maximum of {self._outline.max_blocks} blocks"
+            self._stopped.setdefault(group.key, reason)
         return ()
 
     def _stops_before(self, block: BlockOutline) -> bool:
