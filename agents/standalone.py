@@ -16,6 +16,7 @@ import signal
 import sys
 import threading
 import time
+from collections import Counter
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from agents import bundle, facts, home, protocol, results, spool
@@ -35,6 +36,7 @@ from agents.trial_queue import TrialQueue
 from agents.tuning import Tuner
 from agents.worker import Worker
 
+EXIT_SOME_FAILED = 1
 EXIT_INTERRUPTED = 130
 #: How old the results beside the bundle may be while trials run: what a machine that vanishes
 #: leaves to somebody who kept them elsewhere. Written between two trials only.
@@ -48,6 +50,8 @@ _TFLITE = ("ai-edge-litert", "tflite-runtime", "tensorflow")
 def main(arguments: Sequence[str], document: Document) -> int:
     """Run the bundle; returns the exit code. Raises AgentError."""
     options = _options(arguments, document)
+    if sys.platform != "linux":
+        raise AgentError(f"this is {sys.platform}; a bundle measures on Linux")
     output = os.path.abspath(options.output)
     models = options.models
     if models is not None and "://" not in models:
@@ -123,6 +127,7 @@ class Bundle:
         self._course = Course(document.outline)
         #: What is left of the block that was begun.
         self._in_hand: List[str] = []
+        self._failed = 0
         self._level = 0
         self._fatal = ""
         self._written_at = 0.0
@@ -200,7 +205,9 @@ class Bundle:
             if event.event == "queued":
                 self._course.release(event.trial_id)
             elif event.event == "finished":
-                self._course.end(event.trial_id, _ended(event))
+                ended = _ended(event)
+                self._failed += not ended.ok
+                self._course.end(event.trial_id, ended)
                 if not quietly:
                     self._show.ended(_name(event.trial_id), _trouble(event), *self._counts())
 
@@ -231,14 +238,16 @@ class Bundle:
 
     def _conclude(self) -> int:
         bring = f"bring {self._output} back and `orchestrate import` it"
+        failed = f", {self._failed} of them failed" if self._failed else ""
         if self._course.complete:
-            reasons = "; ".join(f"{k}: {why}" for k, why in self._course.stopped.items())
-            self._show.say(f"stopped: {reasons} (a bundle does not stop at a precision)")
-            self._show.say(f"done: {self._course.finished} trials; {bring}")
-            return 0
+            for reason, count in Counter(self._course.stopped.values()).items():
+                where = f" in {count} comparisons" if count > 1 else ""
+                self._show.say(f"stopped{where}: {reason} (a bundle does not stop at a precision)")
+            self._show.say(f"done: {self._course.finished} trials{failed}; {bring}")
+            return EXIT_SOME_FAILED if self._failed else 0
         self._show.say(
-            f"stopped: {self._course.finished} trials so far; run the same command to go on, or "
-            f"{bring} as it is"
+            f"stopped: {self._course.finished} trials so far{failed}; run the same command to go "
+            f"on, or {bring} as it is"
         )
         return EXIT_INTERRUPTED
 
@@ -268,8 +277,12 @@ class Bundle:
         def on_signal(number: int, _: object) -> None:
             self._level = min(_NOW, self._level + 1) if number == signal.SIGINT else _NOW
 
-        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        before = {number: signal.signal(number, on_signal) for number in numbers}
+        before = {
+            number: signal.signal(number, on_signal)
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+            # what is ignored already (by nohup, by a shell's `&`) is meant to stay so
+            if signal.getsignal(number) is not signal.SIG_IGN
+        }
         wakeup = signal.set_wakeup_fd(self._wake_w, warn_on_full_buffer=False)
         try:
             yield
@@ -283,7 +296,7 @@ def _found_here(document: Document) -> Dict[str, Any]:
     """What this machine is. Raises AgentError where it is another than is meant, or lacks the
     runtime that the trials need."""
     told = facts.collect()
-    unverified, problem = compare(told, document.expect)
+    _, problem = compare(told, document.expect)
     if problem is not None:
         raise AgentError(f"{problem}; is this the machine for this bundle?")
     found: Mapping[str, str] = {}
@@ -292,12 +305,7 @@ def _found_here(document: Document) -> Dict[str, Any]:
         found = probe(python)["runtimes"]
         for wanted in document.runtimes:
             _require(wanted, found, python)
-    return {
-        "time": home.now(),
-        "facts": told,
-        "runtimes": dict(found),
-        "unverified_expectations": list(unverified),
-    }
+    return {"time": home.now(), "facts": told, "runtimes": dict(found)}
 
 
 def _require(wanted: str, found: Mapping[str, str], python: str) -> None:

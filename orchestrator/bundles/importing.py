@@ -160,7 +160,8 @@ class _Arrival:
     def write(self) -> int:
         """Write what is new; returns how many trials finished in it."""
         for start in self._found.starts[self._starts :]:
-            self._journal.append(self._device, "device_ready", **_ready(start, self._expect))
+            unverified = check_expectations(start["facts"], self._expect, device=self._device)
+            self._journal.append(self._device, "device_ready", **_ready(start, unverified))
         new = [trial_id for trial_id in self._begun if trial_id not in self._planned]
         if new:
             rows = [self._trials[trial_id].to_json() for trial_id in new]
@@ -191,11 +192,11 @@ class _Arrival:
                 self._journal.append(self._device, "stopped", group=group, reason=why)
 
 
-def _ready(start: Mapping[str, Any], expect: Mapping[str, Any]) -> dict[str, Any]:
+def _ready(start: Mapping[str, Any], unverified: tuple[str, ...]) -> dict[str, Any]:
     return {
         "facts": start["facts"],
         "agent_hash": start.get("agent_hash"),
-        "unverified_expectations": list(start.get("unverified_expectations") or ()),
+        "unverified_expectations": list(unverified),
         "runtimes": dict(start.get("runtimes") or {}),
         "device_time": start.get("time"),
     }

@@ -43,11 +43,10 @@ _SHAPE: Shape = {
     **dict.fromkeys(("run_id", "device", "written"), TEXT),
     "starts": [
         {
-            **dict.fromkeys(("time",), TEXT),
+            "time": TEXT,
             "agent_hash": SHA256,
             "facts": told.FACTS,
             "runtimes": {"*": TEXT},
-            "unverified_expectations": [TEXT],
         }
     ],
     "events": {"count": WHOLE, "sha256": SHA256},

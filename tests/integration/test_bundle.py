@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab import Lab, every_planned_trial_finished_once
+from tests.lab import ROOT, Lab, every_planned_trial_finished_once
 
 NOBODY = 65534
 SYSTEM_PYTHON = Path("/usr/bin/python3")
@@ -416,3 +416,71 @@ def test_a_bar_on_a_terminal(lab: Lab, stand_in: Path) -> None:
     assert done.returncode == 0, done.stdout
     assert b"\r\x1b[K[######" in done.stdout
     assert (folder / "results-away.zip").exists()
+
+
+def test_the_notebook_for_colab_runs_a_bundle(lab: Lab) -> None:
+    nbformat = pytest.importorskip("nbformat", reason="needs nbformat")
+    nbclient = pytest.importorskip("nbclient", reason="needs nbclient")
+    pytest.importorskip("ipykernel", reason="needs ipykernel")
+    suite = lab.suite(["float32", "full_int8"])
+    bundle = made(lab, "--inventory", lab.inventory(bundled("colab")), "--suite", suite)
+    folder = lab.folder / "content"
+    folder.mkdir()
+    shutil.copy(bundle, folder)
+    notebook = nbformat.read(ROOT / "docs" / "colab.ipynb", as_version=4)
+    assert not [cell for cell in notebook.cells if cell.get("outputs")], "kept without outputs"
+    client = nbclient.NotebookClient(
+        notebook, timeout=240, resources={"metadata": {"path": str(folder)}}
+    )
+    client.execute()
+    shown = {
+        cell.id: "".join(output.get("text", "") for output in cell.get("outputs", ()))
+        for cell in notebook.cells
+    }
+    assert "done: 20 trials" in shown["run"]
+    assert lab.run("import", folder / "results-colab.zip").code == 0
+    assert every_planned_trial_finished_once(lab.journal())
+
+
+def test_nohup_outlives_the_session(lab: Lab, stand_in: Path) -> None:
+    suite = lab.suite(["float32", "float16"])
+    inventory = lab.inventory(with_stand_in(stand_in))
+    bundle = made(lab, "--inventory", inventory, "--suite", suite)
+    process = subprocess.Popen(
+        ["nohup", sys.executable, bundle.name],
+        cwd=bundle.parent,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    say_until(process, "2/")
+    os.killpg(process.pid, signal.SIGHUP)
+    assert process.stdout is not None
+    process.stdout.close()  # nobody reads what it says any more
+    assert process.wait(120) == 0
+    assert lab.run("import", bundle.parent / "results-away.zip").code == 0
+    assert every_planned_trial_finished_once(lab.journal())
+
+
+def test_what_fails_is_said_and_given_up(lab: Lab, stand_in: Path, elsewhere: Elsewhere) -> None:
+    broken = lab.folder / "broken"
+    broken.write_bytes(stand_in.read_bytes())
+    device = with_stand_in(broken)
+    suite = lab.suite(["float32", "float16"])
+    source = lab.folder / "broken.c"
+    source.write_text(
+        '#include <stdio.h>\nint main() { fputs("no \\033[31mluck\\n", stderr); return 3; }'
+    )
+    subprocess.run(["gcc", "-o", broken, source], check=True)
+    elsewhere.take(made(lab, "--inventory", lab.inventory(device), "--suite", suite))
+    code, said = elsewhere.run()
+    assert code == 1
+    assert "failed (exit code 3): no ?[31mluck" in said and "\x1b" not in said
+    assert "stopped: the baseline float32 gives no result" in said
+    imported = lab.run("import", elsewhere.results)
+    assert imported.code == 1
+    (stopped,) = lab.events("stopped")
+    assert stopped["reason"] == "the baseline float32 gives no result"
+    assert {event["outcome"] for event in lab.events("finished")} == {"failed"}
