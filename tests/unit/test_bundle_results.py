@@ -17,12 +17,14 @@ from agents import results as written
 from agents.errors import AgentError
 from agents.protocol import TrialRequest
 from orchestrator.bundles.importing import import_results
+from orchestrator.bundles.making import join, plan_of
 from orchestrator.config import Inventory
+from orchestrator.console import Console
 from orchestrator.errors import OrchestrateError, UsageError
 from orchestrator.plan import DevicePlan, make_plan
 from orchestrator.runs.directory import RunDirectory
 from orchestrator.runs.journal import Journal, read_journal
-from orchestrator.runs.manifest import Manifest, write_manifest
+from orchestrator.runs.manifest import Manifest, read_manifest, write_manifest
 from orchestrator.runs.records import ArtifactRecord
 from tests.unit.test_plan import device, suite
 
@@ -413,3 +415,39 @@ def test_results_of_something_else_are_not_overwritten_or_gone_on_from(place: Pl
     cut(place)
     with pytest.raises(AgentError, match=r"move .* away"):
         written.restore(str(place.file), RUN, "away", requests)
+
+
+def test_an_import_that_died_is_completed_by_the_next(place: Place) -> None:
+    place.bring()
+    path = place.directory.path / "journal.jsonl"
+    whole = path.read_bytes().splitlines(keepends=True)
+    expected = [(e["event"], e.get("agent_seq")) for e in read_journal(path).events]
+    for kept in range(len(whole)):
+        path.write_bytes(b"".join(whole[:kept]) + whole[kept][: len(whole[kept]) // 2])
+        assert place.bring() == sum(event == "finished" for event, _ in expected[kept:])
+        told = [(e["event"], e.get("agent_seq")) for e in read_journal(path).events]
+        # `planned` lines come in one piece, so that a torn one takes those after it along
+        assert sorted(told, key=str) == sorted(expected, key=str)
+
+
+def test_a_device_joins_by_an_inventory_that_has_it(place: Place) -> None:
+    before = read_manifest(place.directory.path)
+    listed = Inventory.from_json(before.inventory).devices
+    late = device("late", transport="bundle")
+    newer = Inventory(path=place.folder / "newer.yaml", devices=(*listed, late, device("near")))
+    with Console(io.StringIO()) as console:
+        with pytest.raises(UsageError, match="no device is called"):
+            join(place.directory, "late", None, place.folder, console)
+        with pytest.raises(UsageError, match="`orchestrate run` reaches it"):
+            join(place.directory, "near", newer, place.folder, console)
+        assert read_manifest(place.directory.path) == before
+        for _ in range(2):
+            join(place.directory, "late", newer, place.folder, console)
+    after = read_manifest(place.directory.path)
+    assert after.devices == ("here", "away", "late")
+    assert after.bundled == {"away", "late"}
+    assert after.inventory["devices"][:3] == before.inventory["devices"]
+    plan = make_plan(
+        [late], suite(protocol={"blocks": "6"}, schemes=["float32", "float16"]), seed=SEED
+    )
+    assert plan_of(after, "late")[2] == plan.device("late")
