@@ -16,7 +16,6 @@ from orchestrator.report.grid import render_grid
 from orchestrator.runs.collection import no_collection
 from orchestrator.runs.directory import RunDirectory
 from orchestrator.runs.directory import list_runs as runs_in
-from orchestrator.runs.manifest import read_manifest
 
 
 def report(arguments: argparse.Namespace) -> Answer:
@@ -69,7 +68,7 @@ def _row(directory: RunDirectory) -> dict[str, object]:
             "state": str(exc),
         }
     reached = {t.device for t in record.planned}
-    awaited = sorted(read_manifest(directory.path).bundled - reached)
+    awaited = sorted(record.bundled - reached)
     groups = {(t.device, t.variant.model, t.factors) for t in record.planned}
     complete = bool(groups) and len(record.stopped) >= len(groups)
     finished = len(record.trials)

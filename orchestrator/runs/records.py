@@ -55,7 +55,7 @@ class RunRecord:
     ``grid_gco2_per_kwh`` maps a device to the grid intensity that the user gave, if he did.
     ``planned`` holds every trial that was released to a device, finished or not. ``agents`` maps a
     device to the SHA-256 of its agent's sources. ``duet``: baseline and treatment ran at the same
-    time.
+    time. ``bundled``: the devices that nothing reaches.
     """
 
     run_id: str
@@ -74,6 +74,7 @@ class RunRecord:
     grid_gco2_per_kwh: Mapping[str, float] = field(default_factory=dict)
     agents: Mapping[str, str] = field(default_factory=dict)
     duet: bool = False
+    bundled: frozenset[str] = frozenset()
 
 
 __all__ = ["ArtifactRecord", "Factors", "RunRecord", "Trial", "TrialKind", "TrialRecord"]

@@ -84,7 +84,7 @@ def elsewhere() -> Iterator[Elsewhere]:
     """Not below pytest's own folder, which other users may not enter."""
     if not SYSTEM_PYTHON.exists():
         pytest.skip(f"needs {SYSTEM_PYTHON}")
-    folder = Path(tempfile.mkdtemp(dir="/tmp", prefix="elsewhere-"))
+    folder = Path(tempfile.mkdtemp(dir="/tmp", prefix="else where-"))
     yield Elsewhere(folder, SYSTEM_PYTHON)
     shutil.rmtree(folder)
 
@@ -126,6 +126,9 @@ def test_interrupted_twice_and_imported_it_is_as_if_it_had_been_reached(
     elsewhere.take(made(lab, "--inventory", lab.inventory(device), *arguments))
     (run,) = lab.runs()
     assert "awaits the results of away" in lab.run("runs").stdout
+    # the words of a report are wrapped
+    awaiting = " ".join(lab.run("report", "last").stdout.split())
+    assert "the device's bundle has not brought this back yet" in awaiting
 
     first = elsewhere.start()
     say_until(first, "5/27")
