@@ -1,4 +1,5 @@
-"""The agent's command line: ``python3 -I AGENT.pyz COMMAND``. Errors go to stderr, exit code 2;
+"""The agent's command line: ``python3 -I AGENT.pyz COMMAND``. Where the archive carries a bundle,
+``python3 BUNDLE.pyz`` without a command runs it. Errors go to stderr, exit code 2;
 3 another agent runs, 4 the bytes are not those promised, 5 no space."""
 
 # ruff: noqa: PLC0415 (each command loads what it needs: the measuring child, not the daemon)
