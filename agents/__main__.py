@@ -1,5 +1,6 @@
-"""The agent's command line: ``python3 -I AGENT.pyz COMMAND``. Errors go to stderr, exit code 2;
-3 another agent runs, 4 the bytes are not those promised, 5 no space, 75 try again later."""
+"""The agent's command line: ``python3 -I AGENT.pyz COMMAND``. Where the archive carries a bundle,
+``python3 BUNDLE.pyz`` without a command runs it. Errors go to stderr, exit code 2; 3 another agent
+runs, 4 the bytes are not those promised, 5 no space, 75 try again later."""
 
 # ruff: noqa: PLC0415 (each command loads what it needs: the measuring child, not the daemon)
 
@@ -28,8 +29,16 @@ def main(argv: Optional[List[str]] = None) -> int:
         from agents import torch_child
 
         return torch_child.main(arguments[1:])
-    options = _parser().parse_args(arguments)
     try:
+        if not arguments or arguments[0].startswith("-"):
+            from agents import bundle
+
+            document = bundle.load()
+            if document is not None:
+                from agents import standalone
+
+                return standalone.main(arguments, document)
+        options = _parser().parse_args(arguments)
         return _COMMANDS[options.command](options)
     except AgentError as exc:
         home.print_error(str(exc))

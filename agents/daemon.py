@@ -95,7 +95,7 @@ def _detached(site: Site, report: int) -> NoReturn:
 
 def _run(site: Site, report: int) -> int:
     try:
-        lock = _take_lock(site.agent_hash)
+        lock = take_lock(site.agent_hash)
         daemon = Daemon(site)
     except (AgentError, SpoolError, StartError, OSError) as exc:
         home.log(f"cannot start: {exc}")
@@ -120,7 +120,7 @@ def _report(pipe: int, exit_code: int, message: str) -> None:
         file.write(json.dumps({"exit_code": exit_code, "message": message}).encode())
 
 
-def _take_lock(agent_hash: str) -> int:
+def take_lock(agent_hash: str) -> int:
     """The lock of this home, held as long as the descriptor is open. Raises AgentError."""
     fd = os.open(home.LOCK, os.O_RDWR | os.O_CREAT, 0o600)
     try:

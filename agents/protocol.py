@@ -105,8 +105,10 @@ _ENV_NAME = re.compile(r"\A[A-Za-z_][A-Za-z0-9_]{0,199}\Z")
 #: Every byte but the quote and the brackets that open something.
 _NEITHER = bytes(byte for byte in range(256) if byte not in b'"[{')
 _QUOTED = re.compile(rb'"[^"]*"')
-_PLACEHOLDER = re.compile(r"\{(?:(blob|exe|site):([0-9a-f]{64})|agent)\}")
+_PLACEHOLDER = re.compile(r"\{(?:(blob|exe|site):([0-9a-f]{64})|(agent|python))\}")
 
+#: The Python that the agent itself runs under, in a command line.
+PYTHON = "{python}"
 #: What a session's spool holds of a trial; see above.
 EVENT_KINDS = ("queued", "started", "finished", "interrupted", "cancelled")
 
@@ -339,9 +341,9 @@ class TrialRequest:
     """One process to run. ``timeout_s`` bounds it; ``cpus`` None leaves the CPUs as they are.
 
     In ``argv`` and in values of ``env``, and nowhere else, ``{blob:SHA256}``, ``{exe:SHA256}``,
-    ``{site:SHA256}`` and ``{agent}`` are replaced (see :func:`substitute`). ``exclusive`` asks for
-    the machine-wide lock. A trial id stands for one command line; its ``conditions`` may be others
-    when it is submitted again.
+    ``{site:SHA256}``, ``{agent}`` and ``{python}``, the agent's own, are replaced (see
+    :func:`substitute`). ``exclusive`` asks for the machine-wide lock. A trial id stands for one
+    command line; its ``conditions`` may be others when it is submitted again.
     """
 
     trial_id: str
@@ -404,13 +406,15 @@ def substitute(
     exe: Callable[[str], str],
     site: Callable[[str], str],
     agent: str,
+    python: str,
 ) -> Tuple[str, ...]:
     """``argv`` with its placeholders replaced by paths; every other brace is left as it is."""
     path_of = {"blob": blob, "exe": exe, "site": site}
+    own_path = {"agent": agent, "python": python}
 
     def path(match: re.Match[str]) -> str:
-        kind, sha256 = match.groups()
-        return agent if kind is None else path_of[kind](sha256)
+        kind, sha256, own = match.groups()
+        return own_path[own] if kind is None else path_of[kind](sha256)
 
     return tuple(_PLACEHOLDER.sub(path, arg) for arg in argv)
 

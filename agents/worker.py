@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import sys
 import tempfile
 import traceback
 from concurrent.futures import ThreadPoolExecutor
@@ -163,6 +164,7 @@ class Worker:
             exe=self._blobs.executable,
             site=self._sites.path,
             agent=self._archive,
+            python=sys.executable,
         )
 
 

@@ -28,6 +28,7 @@ from orchestrator.errors import (
     NoDeviceReachedError,
     PermanentDeviceError,
     TransientDeviceError,
+    UsageError,
 )
 from orchestrator.fleet import lease
 from orchestrator.fleet.agent_archive import AgentArchive, build_agent_archive
@@ -44,10 +45,11 @@ from orchestrator.runs.journal import Journal, utc_now
 from orchestrator.runs.manifest import (
     Manifest,
     read_manifest,
+    write_manifest,
 )
 from orchestrator.runs.records import ArtifactRecord
 from orchestrator.runtimes import parse_runtime
-from orchestrator.supply import Supplies
+from orchestrator.supply import Supplies, with_given
 from orchestrator.zoo import (
     DEFAULT_OPTIONS,
     BuildOptions,
@@ -199,29 +201,10 @@ def start(
     fleet = Fleet(inventory, tuple(devices), plan, build_agent_archive(), new_run_id(), way)
     reached = reach_all(fleet, console)
     with _closing(reached):
-        options = prepared.options
-        if options.compatibility != "current":
-            console.say(
-                f"models: built for {options.compatibility}, because suite {suite.name} asks for "
-                f"runtime {' and '.join(suite.runtimes)}"
-            )
-        models = ensure_artifacts(
-            prepared.zoo_variants,
-            places.models,
-            on_progress=lambda p: console.say(f"models {p.done}/{p.total}: {p.step}"),
-            options=options,
-            framework=suite.framework,
-        )
-        models |= keep(prepared.own, places.models)
-        manifest = Manifest(
-            run_id=fleet.run_id,
-            created=utc_now(),
-            seed=seed,
-            inventory=inventory.to_json(),
-            suite=prepared.suite.to_json(),
+        models = _build(prepared, places.models, console)
+        manifest = replace(
+            _manifest(fleet.run_id, inventory, prepared, models),
             devices=tuple(device.name for device in devices),
-            versions=_versions(),
-            artifacts=tuple(_artifact_record(models[variant]) for variant in plan.variants),
         )
         materials = _materials(manifest, models, cap)
         supplies = Supplies(plan, manifest, materials, places.models, console.say)
@@ -238,6 +221,65 @@ def start(
                 journal.append(error.device, "device_lost", reason=error.reason)
             campaign = _campaign(plan, materials, directory, journal, console=console, stop=stop)
             return _conduct(campaign, _device_runs(campaign, fleet, supplies), reached)
+
+
+def begin_without_devices(
+    inventory: Inventory,
+    devices: Sequence[Device],
+    suite: Suite,
+    places: Places,
+    *,
+    seed: int,
+    console: Console,
+) -> RunDirectory:
+    """A run whose models are there and that has no device yet. Raises OrchestrateError.
+
+    ``devices`` are those that it is to have: the plan must be possible for them.
+    """
+    prepared = prepare(devices, suite, places, seed=seed)
+    models = _build(prepared, places.models, console)
+    directory = RunDirectory.create(places.results, new_run_id())
+    write_manifest(directory.path, _manifest(directory.run_id, inventory, prepared, models))
+    Journal(directory.path).close()
+    console.say(f"run {directory.run_id} in {directory.path}")
+    return directory
+
+
+def _build(prepared: Prepared, models_dir: Path, console: Console) -> dict[Variant, ModelArtifact]:
+    """Every file of the plan, those that are missing built."""
+    suite, options = prepared.suite, prepared.options
+    if options.compatibility != "current":
+        console.say(
+            f"models: built for {options.compatibility}, because suite {suite.name} asks for "
+            f"runtime {' and '.join(suite.runtimes)}"
+        )
+    models = ensure_artifacts(
+        prepared.zoo_variants,
+        models_dir,
+        on_progress=lambda p: console.say(f"models {p.done}/{p.total}: {p.step}"),
+        options=options,
+        framework=suite.framework,
+    )
+    return models | keep(prepared.own, models_dir)
+
+
+def _manifest(
+    run_id: str,
+    inventory: Inventory,
+    prepared: Prepared,
+    models: Mapping[Variant, ModelArtifact],
+) -> Manifest:
+    """Of a run without a device."""
+    return Manifest(
+        run_id=run_id,
+        created=utc_now(),
+        seed=prepared.plan.seed,
+        inventory=inventory.to_json(),
+        suite=prepared.suite.to_json(),
+        devices=(),
+        versions=_versions(),
+        artifacts=tuple(_artifact_record(models[variant]) for variant in prepared.plan.variants),
+    )
 
 
 def resume(
@@ -257,10 +299,16 @@ def resume(
     manifest = read_manifest(directory.path)
     inventory = inventory or Inventory.from_json(manifest.inventory)
     suite = Suite.from_json(manifest.suite)
-    devices = inventory.select(manifest.devices)
+    names = [name for name in manifest.devices if name not in manifest.bundled]
+    if not names:
+        raise UsageError(
+            f"{directory.run_id}: nothing reaches its devices from here; run their bundles again "
+            f"there, and `orchestrate import` what they write"
+        )
+    devices = inventory.select(names)
     plan = make_plan(devices, suite, seed=manifest.seed)
     fleet = Fleet(inventory, devices, plan, build_agent_archive(), manifest.run_id, way)
-    materials = _stored_materials(manifest, places.models, _cap(plan, places.models))
+    materials = stored_materials(manifest, plan, places.models)
     supplies = Supplies(plan, manifest, materials, places.models, console.say)
     with Journal(directory.path) as journal:
         supplies.keep_in(directory.path)
@@ -379,8 +427,11 @@ def _cap(plan: Plan, models_dir: Path) -> CapObject | None:
     return build_cap_object(models_dir) if any(d.capped_isas for d in plan.devices) else None
 
 
-def _stored_materials(manifest: Manifest, models_dir: Path, cap: CapObject | None) -> Materials:
-    """The bytes of an earlier run, exactly those: another build of a model is another model."""
+def stored_materials(manifest: Manifest, plan: Plan, models_dir: Path) -> Materials:
+    """The bytes of an earlier run, exactly those: another build of a model is another model.
+
+    Raises ArtifactError where one is not there any more.
+    """
     own = {each["name"] for each in manifest.suite.get("user_models", ())}
     records = [record for record in manifest.artifacts if record.variant.model in own]
     zoo = {r.variant: r.sha256 for r in manifest.artifacts if r.variant.model not in own}
@@ -393,7 +444,12 @@ def _stored_materials(manifest: Manifest, models_dir: Path, cap: CapObject | Non
                 f"{models_dir}: holds no {record.variant} with SHA-256 {record.sha256}, which run "
                 f"{manifest.run_id} measures; name the folder that does with --models"
             )
-    return _materials(manifest, models, cap)
+    return with_given(_materials(manifest, models, _cap(plan, models_dir)), manifest, models_dir)
+
+
+def named_materials(manifest: Manifest, plan: Plan, models_dir: Path) -> Materials:
+    """The same without the bytes: enough to say what a trial's evidence means."""
+    return with_given(_materials(manifest, {}, _cap(plan, models_dir)), manifest, None)
 
 
 def _materials(
@@ -426,15 +482,7 @@ def _device_runs(campaign: Campaign, fleet: Fleet, supplies: Supplies) -> dict[s
     return {
         device.name: DeviceRun(
             campaign,
-            Target(
-                device=device.name,
-                python=device.python_command,
-                exclusive=device.exclusive,
-                cpus=device.cpus,
-                pin=device.pins,
-                tune=device.tune,
-                energy=device.energy,
-            ),
+            target_of(device),
             expect=device.expect,
             reach=partial(_reach_supplied, fleet, supplies, device),
             retry_for_s=device.retry_for_s,
@@ -442,6 +490,19 @@ def _device_runs(campaign: Campaign, fleet: Fleet, supplies: Supplies) -> dict[s
         )
         for device in fleet.devices
     }
+
+
+def target_of(device: Device) -> Target:
+    """What the device's trials need to know of it."""
+    return Target(
+        device=device.name,
+        python=device.python_command,
+        exclusive=device.exclusive,
+        cpus=device.cpus,
+        pin=device.pins,
+        tune=device.tune,
+        energy=device.energy,
+    )
 
 
 def _campaign(

@@ -99,7 +99,9 @@ _HELP = {
     "explain": "Which factor moves the speed-up of a run, and which flips its sign.",
     "compare": "What changed between runs, beyond their noise floors, and what changed with it.",
     "runs": "List what is in the results folder.",
-    "import": "Make a run of benchmark_model logs, notebooks or a table of published times.",
+    "bundle": "Write one file that measures where nothing reaches, for `python3 FILE` there.",
+    "import": "Merge a bundle's results, or make a run of benchmark_model logs, notebooks or a "
+    "table of published times.",
     "agents": "Ask, read or stop the agents on the devices.",
 }
 
@@ -343,9 +345,29 @@ def _add_runs(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=_later("runs", "list_runs"))
 
 
+def _add_bundle(parser: argparse.ArgumentParser) -> None:
+    _add_run_arguments(parser)
+    parser.add_argument(
+        "--run", metavar="RUN", help="add the device to this run (`last`: the newest)"
+    )
+    parser.add_argument(
+        "--output", metavar="FILE", type=Path, help="default: bundle-DEVICE.pyz, here"
+    )
+    parser.add_argument(
+        "--without-models",
+        action="store_true",
+        help="leave the model files out; the bundle fetches them from a folder or an address",
+    )
+    parser.set_defaults(command=_later("bundle", "bundle"))
+
+
 def _add_import(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "file", metavar="FILE", nargs="+", type=Path, help="logs, notebooks, or a published table"
+        "file",
+        metavar="FILE",
+        nargs="+",
+        type=Path,
+        help="results of bundles; or logs, notebooks, or a published table",
     )
     parser.add_argument(
         "--device", metavar="NAME", default="imported", type=_parsed_by("check_name"),
@@ -365,7 +387,7 @@ def _add_import(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--delegate", choices=("xnnpack", "none"), help="where the logs do not say")
     parser.add_argument("--baseline", metavar="SCHEME", default="float32")
-    parser.add_argument("--results", metavar="DIR", type=Path, default=Path("results"))
+    _add_folders(parser)
     parser.add_argument("--json", action="store_true", help="print the table as JSON")
     parser.set_defaults(command=_later("imports", "import_files"))
 
@@ -412,6 +434,7 @@ _COMMANDS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "explain": _add_explain,
     "compare": _add_compare,
     "runs": _add_runs,
+    "bundle": _add_bundle,
     "import": _add_import,
     "agents": _add_agents,
 }

@@ -38,7 +38,6 @@ class Supplies:
     def __init__(
         self, plan: Plan, manifest: Manifest, materials: Materials, models_dir: Path, say: Say
     ) -> None:
-        """Raises ArtifactError where ``models_dir`` lacks what the manifest says was given."""
         self._plan = plan
         self._manifest = manifest
         self._materials = materials
@@ -46,10 +45,6 @@ class Supplies:
         self._say = say
         self._folder: Path | None = None
         self._guard = threading.Lock()
-        for binary in manifest.binaries:
-            self._take_binary(binary, stored_binary(binary.sha256, models_dir).path)
-        for site in manifest.sites:
-            self._take_site(site, stored_site(site.sha256, models_dir))
 
     def keep_in(self, folder: Path) -> None:
         """Write the manifest into the run's folder, now and whenever a device was completed.
@@ -90,13 +85,11 @@ class Supplies:
         known = self._manifest
         binaries, bundles = list(known.binaries), list(known.sites)
         if binary is not None:
-            binaries.append(
-                BinaryRecord(device, binary.sha256, binary.size_bytes, binary.source, binary.pinned)
-            )
-            self._take_binary(binaries[-1], binary.path)
+            binaries.append(binary_record(device, binary))
+            _take_binary(self._materials, binaries[-1], binary.path)
         for runtime, site in sites.items():
             bundles.append(_site_record(device, runtime, site))
-            self._take_site(bundles[-1], site.path)
+            _take_site(self._materials, bundles[-1], site.path)
         self._manifest = replace(
             known,
             binaries=tuple(binaries),
@@ -106,15 +99,32 @@ class Supplies:
         if self._folder is not None:
             write_manifest(self._folder, self._manifest)
 
-    def _take_binary(self, record: BinaryRecord, path: Path) -> None:
-        self._materials.binaries[record.device] = Blob(record.sha256, path, record.size_bytes)
-        # a file of the user's own is what he means it to be, and its hash is in the manifest
-        if not record.pinned and "://" in record.source:
-            self._materials.unpinned.add(record.device)
 
-    def _take_site(self, record: SiteRecord, path: Path) -> None:
-        blob = Blob(record.sha256, path, record.size_bytes)
-        self._materials.sites[record.device, record.runtime] = blob
+def with_given(materials: Materials, manifest: Manifest, models_dir: Path | None) -> Materials:
+    """``materials`` with what the manifest says that devices were given.
+
+    ``models_dir`` None: without the bytes, by name and hash alone. Raises ArtifactError where it
+    lacks them.
+    """
+    for binary in manifest.binaries:
+        stored = None if models_dir is None else stored_binary(binary.sha256, models_dir).path
+        _take_binary(materials, binary, stored or Path(binary.source))
+    for site in manifest.sites:
+        kept = None if models_dir is None else stored_site(site.sha256, models_dir)
+        _take_site(materials, site, kept or Path(site.sha256))
+    return materials
+
+
+def _take_binary(materials: Materials, record: BinaryRecord, path: Path) -> None:
+    materials.binaries[record.device] = Blob(record.sha256, path, record.size_bytes)
+    # a file of the user's own is what he means it to be, and its hash is in the manifest
+    if not record.pinned and "://" in record.source:
+        materials.unpinned.add(record.device)
+
+
+def _take_site(materials: Materials, record: SiteRecord, path: Path) -> None:
+    blob = Blob(record.sha256, path, record.size_bytes)
+    materials.sites[record.device, record.runtime] = blob
 
 
 def binary_for(device: Device, node: Node, models_dir: Path, say: Say) -> BinaryArtifact:
@@ -180,6 +190,10 @@ def _candidates(runtime: Runtime) -> Iterator[Runtime]:
         yield from map(Runtime, _PROVIDED_FOR_ANY)
     else:
         yield runtime
+
+
+def binary_record(device: str, binary: BinaryArtifact) -> BinaryRecord:
+    return BinaryRecord(device, binary.sha256, binary.size_bytes, binary.source, binary.pinned)
 
 
 def _site_record(device: str, runtime: str, site: SiteArtifact) -> SiteRecord:

@@ -179,6 +179,14 @@ def _not_measured(run: RunRecord, device: str) -> Finding:
             "make the device reachable, then go on with `orchestrate run --resume`",
             forbids=True,
         )
+    if device in run.bundled:
+        return Finding(
+            "not_measured",
+            "the device's bundle has not brought this back yet",
+            f"run the bundle there, again where it was interrupted, then `orchestrate import "
+            f"results-{device}.zip`",
+            forbids=True,
+        )
     return Finding(
         "not_measured",
         "planned, but the run ended before this was measured",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from orchestrator.analysis import analyse
 from orchestrator.answer import Answer, ExitCode
+from orchestrator.bundles.importing import import_results
+from orchestrator.bundles.results import MAGIC
 from orchestrator.commands.terminal import answer_width, colour_wanted
 from orchestrator.console import Console
 from orchestrator.errors import UsageError
@@ -19,12 +21,49 @@ from orchestrator.measurement import Outcome
 from orchestrator.published import publications
 from orchestrator.report import render, write_reports
 from orchestrator.report.background import read_background
-
-_ZIP = b"PK\x03\x04"
+from orchestrator.runs.directory import RunDirectory
+from orchestrator.runs.records import RunRecord
 
 
 def import_files(arguments: argparse.Namespace) -> Answer:
-    """A run of what the files hold; its table."""
+    """What bundles brought back goes into its runs; logs and tables become a run. Their tables."""
+    paths = list(dict.fromkeys(arguments.file))
+    zips = [path for path in paths if _is_zip(path)]
+    if not zips:
+        return _import_logs(arguments)
+    if len(zips) < len(paths):
+        raise UsageError(
+            f"{zips[0]} is what a bundle brought back, and others are not; import them apart"
+        )
+    return _import_results(arguments, zips)
+
+
+def _import_results(arguments: argparse.Namespace, paths: Sequence[Path]) -> Answer:
+    arrived = []
+    with Console() as console:
+        for path in paths:
+            each = import_results(path, arguments.results, arguments.models)
+            arrived.append(each)
+            left = "" if each.complete else "; not all of its part: run the bundle again there"
+            run = each.directory.run_id
+            console.say(f"{path}: {each.added} new trials of {each.device} in run {run}{left}")
+    texts, failed = [], False
+    for directory in dict.fromkeys(each.directory for each in arrived):
+        record = directory.read()
+        failed |= any(trial.outcome is not Outcome.OK for trial in record.trials)
+        texts.append(_report(arguments, directory, record))
+    return Answer("\n".join(texts), ExitCode.FAILED if failed else ExitCode.OK)
+
+
+def _report(arguments: argparse.Namespace, directory: RunDirectory, record: RunRecord) -> str:
+    """Write the run's reports anew; its table."""
+    found = analyse(record, publications())
+    write_reports(found, directory.path, read_background(directory, record, found))
+    shape = "json" if arguments.json else "text"
+    return render(found, shape, width=answer_width(), color=colour_wanted())
+
+
+def _import_logs(arguments: argparse.Namespace) -> Answer:
     told = _told(arguments)
     files = {str(path): _bytes(path) for path in dict.fromkeys(arguments.file)}
     figures, remarks = _read_all(files, told)
@@ -32,15 +71,11 @@ def import_files(arguments: argparse.Namespace) -> Answer:
     figures = [f.with_finding(same[f.variant]) if f.variant in same else f for f in figures]
     _check_baseline(figures, arguments.baseline)
     directory = save(arguments.results, place(figures), files, arguments.baseline)
-    record = directory.read()
-    found = analyse(record, publications())
-    write_reports(found, directory.path, read_background(directory, record, found))
+    text = _report(arguments, directory, directory.read())
     failed = [f.reading.reason for f in figures if f.reading.outcome is not Outcome.OK]
     with Console() as console:
         for line in [*remarks, *filter(None, failed)]:
             console.say(line)
-    shape = "json" if arguments.json else "text"
-    text = render(found, shape, width=answer_width(), color=colour_wanted())
     return Answer(text, ExitCode.FAILED if failed or remarks else ExitCode.OK)
 
 
@@ -84,15 +119,18 @@ def _told(arguments: argparse.Namespace) -> Told:
 
 
 def _read(name: str, data: bytes, told: Told) -> ReadLogs:
-    if data.startswith(_ZIP):
-        raise UsageError(
-            f"{name}: an archive; the results of a bundle cannot be imported by this version. "
-            "Unpack it and give the logs in it"
-        )
     text = _text(name, data)
     if table.is_table(text):
         return ReadLogs(table.read_table(name, text), ())
     return read_logs(name, text, told)
+
+
+def _is_zip(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(len(MAGIC)) == MAGIC
+    except OSError as exc:
+        raise UsageError(f"{path}: cannot be read ({exc.strerror})") from exc
 
 
 #: A log has some kilobytes, and a folder of them in one file some megabytes.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import secrets
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -15,13 +14,15 @@ from orchestrator import campaign
 from orchestrator.analysis import analyse
 from orchestrator.answer import Answer, ExitCode
 from orchestrator.commands.selection import (
-    BUILDING,
     building_of,
     inventory_of,
     reachable,
+    refuse_overrides,
+    seed_of,
     suite_of,
 )
 from orchestrator.commands.terminal import answer_width, colour_wanted
+from orchestrator.config import Inventory
 from orchestrator.console import Console
 from orchestrator.errors import UsageError
 from orchestrator.fleet import lease
@@ -33,8 +34,6 @@ from orchestrator.report.background import read_background
 from orchestrator.report.plan import describe_plan
 from orchestrator.runs.directory import RunDirectory
 from orchestrator.runs.manifest import read_manifest
-
-_OVERRIDES = ("suite", "blocks", "precision", "budget", "seed", *BUILDING)
 
 
 def run(arguments: argparse.Namespace) -> Answer:
@@ -49,6 +48,8 @@ def run(arguments: argparse.Namespace) -> Answer:
     shape = "json" if arguments.json else "text"
     text = render(table, shape, width=answer_width(), color=colour_wanted())
     console.say(_closing_words(conclusion))
+    for line in _bundles_to_make(conclusion.directory):
+        console.say(line)
     return Answer(text, _exit_code(conclusion))
 
 
@@ -57,7 +58,8 @@ def _measure(
 ) -> campaign.Conclusion:
     places = campaign.Places(arguments.results, arguments.models, building_of(arguments))
     if arguments.resume is not None:
-        _refuse_overrides(arguments)
+        refuse_overrides(arguments, "--resume")
+        _refuse_device(arguments)
         directory = RunDirectory.find(arguments.results, arguments.resume)
         if read_manifest(directory.path).suite.get("runner") == "imported":
             raise UsageError(f"{directory.run_id} was imported: there is nothing to go on with")
@@ -66,15 +68,12 @@ def _measure(
     inventory = inventory_of(arguments)
     suite = suite_of(arguments, inventory)
     devices = reachable(inventory, arguments.device)
-    for device in inventory.select(arguments.device):
-        if device not in devices:
-            console.say(f"{device.name}: left out, nothing reaches `transport: bundle` from here")
     return campaign.start(
         inventory,
         devices,
         suite,
         places,
-        seed=_seed(arguments),
+        seed=seed_of(arguments),
         console=console,
         stop=stop,
         way=way,
@@ -102,19 +101,12 @@ def _engine(arguments: argparse.Namespace) -> Iterator[Way]:
         yield partial(transport_to, through=cluster)
 
 
-def _refuse_overrides(arguments: argparse.Namespace) -> None:
-    given = [name for name in _OVERRIDES if getattr(arguments, name) is not None]
-    given += ["device"] if arguments.device else []
-    if given:
+def _refuse_device(arguments: argparse.Namespace) -> None:
+    if arguments.device:
         raise UsageError(
-            f"--{given[0]} does not go with --resume: a run keeps the plan it began with; "
-            f"leave it out, or begin a new run"
+            "--device does not go with --resume: a run keeps the plan it began with; "
+            "leave it out, or begin a new run"
         )
-
-
-def _seed(arguments: argparse.Namespace) -> int:
-    seed: int | None = arguments.seed
-    return secrets.randbits(32) if seed is None else seed
 
 
 def _exit_code(conclusion: campaign.Conclusion) -> ExitCode:
@@ -133,6 +125,18 @@ def _closing_words(conclusion: campaign.Conclusion) -> str:
         f"what was measured is in {directory.path}; go on with "
         f"`orchestrate run --resume {directory.run_id}`"
     )
+
+
+def _bundles_to_make(directory: RunDirectory) -> list[str]:
+    """What to say of the devices that nothing reaches."""
+    manifest = read_manifest(directory.path)
+    devices = Inventory.from_json(manifest.inventory).devices
+    return [
+        f"{device.name}: nothing reaches it from here; `orchestrate bundle --run "
+        f"{directory.run_id} --device {device.name}` makes one file to run there"
+        for device in devices
+        if device.transport == "bundle" and device.name not in manifest.devices
+    ]
 
 
 @contextmanager
@@ -169,7 +173,7 @@ def plan(arguments: argparse.Namespace) -> Answer:
     inventory = inventory_of(arguments)
     suite = suite_of(arguments, inventory)
     devices = reachable(inventory, arguments.device)
-    seed = _seed(arguments)
+    seed = seed_of(arguments)
     places = campaign.Places(arguments.results, arguments.models, building_of(arguments))
     prepared = campaign.prepare(devices, suite, places, seed=seed)
     made, known = prepared.plan, {**prepared.built, **prepared.own.artifacts}

@@ -61,6 +61,8 @@ def _row(directory: RunDirectory) -> dict[str, object]:
             "trials": "",
             "state": str(exc),
         }
+    reached = {t.device for t in record.planned}
+    awaited = sorted(record.bundled - reached)
     groups = {(t.device, t.variant.model, t.factors) for t in record.planned}
     complete = bool(groups) and len(record.stopped) >= len(groups)
     finished = len(record.trials)
@@ -71,5 +73,11 @@ def _row(directory: RunDirectory) -> dict[str, object]:
         "suite": record.suite,
         "devices": ", ".join(record.devices),
         "trials": finished,
-        "state": "complete" if done else f"resumable, {open_trials} trials open",
+        "state": _state(done=done, open_trials=open_trials, awaited=awaited),
     }
+
+
+def _state(*, done: bool, open_trials: int, awaited: list[str]) -> str:
+    if awaited and (done or not open_trials):
+        return f"awaits the results of {', '.join(awaited)}"
+    return "complete" if done else f"resumable, {open_trials} trials open"

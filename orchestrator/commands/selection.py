@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import secrets
 
 from orchestrator.config import Device, Inventory, Suite, load_inventory, load_suite, with_overrides
 from orchestrator.errors import UsageError
@@ -10,12 +11,29 @@ from orchestrator.zoo import BuildOptions, known_models, known_schemes
 
 #: The arguments that say how missing models are built; each is None where it was not given.
 BUILDING = ("weights", "representative", "calibration", "dataset")
+_OVERRIDES = ("suite", "blocks", "precision", "budget", "seed", *BUILDING)
 
 
 def building_of(arguments: argparse.Namespace) -> BuildOptions:
     """How missing models are to be built, so far as the command line says."""
     given = {name: getattr(arguments, name) for name in BUILDING}
     return BuildOptions(**{name: value for name, value in given.items() if value is not None})
+
+
+def refuse_overrides(arguments: argparse.Namespace, option: str) -> None:
+    """Raise UsageError for what would change the plan of the run that ``option`` names."""
+    given = [name for name in _OVERRIDES if getattr(arguments, name) is not None]
+    if given:
+        raise UsageError(
+            f"--{given[0]} does not go with {option}: a run keeps the plan it began with; "
+            f"leave it out, or begin a new run"
+        )
+
+
+def seed_of(arguments: argparse.Namespace) -> int:
+    """The seed given, else a fresh one."""
+    seed: int | None = arguments.seed
+    return secrets.randbits(32) if seed is None else seed
 
 
 def inventory_of(arguments: argparse.Namespace) -> Inventory:
@@ -31,11 +49,15 @@ def reachable(inventory: Inventory, names: list[str]) -> tuple[Device, ...]:
     for device in devices:
         if names and device.transport == "bundle":
             raise UsageError(
-                f"device {device.name} has `transport: bundle`: nothing reaches it from here"
+                f"device {device.name} has `transport: bundle`: nothing reaches it from here; "
+                f"`orchestrate bundle --device {device.name}` makes one file to run there"
             )
     found = tuple(device for device in devices if device.transport != "bundle")
     if not found:
-        raise UsageError(f"{inventory.path}: none of its devices can be reached from here")
+        raise UsageError(
+            f"{inventory.path}: none of its devices can be reached from here; `orchestrate bundle` "
+            f"makes one file for each, to run there"
+        )
     return found
 
 

@@ -214,7 +214,10 @@ class Device(Strict):
 
     @property
     def python_command(self) -> str:
-        """The Python to call there: as written, else our own on this machine, else ``python3``."""
+        """The Python to call there: as written, else our own on this machine, else ``python3``.
+
+        Of a bundle it is the one that the user starts it with (see ``agents.protocol``).
+        """
         if self.python is not None:
             return self.python
-        return sys.executable if self.transport == "local" else "python3"
+        return {"local": sys.executable, "bundle": "{python}"}.get(self.transport, "python3")

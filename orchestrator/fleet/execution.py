@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,6 +16,7 @@ from typing import Any
 from agents.protocol import Event
 from orchestrator.errors import AgentError, JournalError, TransientDeviceError, UsageError
 from orchestrator.fleet import lease
+from orchestrator.fleet.intake import Intake
 from orchestrator.fleet.link import AgentRefusalError
 from orchestrator.fleet.patience import STOOD_S, Patience
 from orchestrator.fleet.progress import DeviceProgress, Observer, State, StopLevel, StopRequest
@@ -29,9 +29,6 @@ from orchestrator.schedule import PrecisionOf, Schedule
 
 #: How long a wait for the next event lasts before we look whether the user wants to stop.
 GLANCE_S = 1.0
-#: Events that an honest agent may have of one trial: queued, and begun, interrupted or cancelled
-#: again and again; every one is kept in memory and in the journal.
-MAX_EVENTS_A_TRIAL = 1000
 
 
 @dataclass(frozen=True)
@@ -95,7 +92,7 @@ class DeviceRun:
         self._agent_seq = 0
         #: What the agent has been asked to run and has not ended.
         self._open: set[str] = set()
-        self._heard: Counter[str] = Counter()
+        self._intake = Intake(self._device)
         self._stopping = StopLevel.GO_ON
         #: A torn line may have planned a trial that the agent has all the same: the block that it
         #: belongs to is released in whole before any event is taken.
@@ -341,23 +338,9 @@ class DeviceRun:
     # -- events -----------------------------------------------------------------------------
 
     def _take(self, event: Event) -> None:
-        trial = self._trials.get(event.trial_id)
-        if event.seq != self._agent_seq + 1:
-            raise AgentError(
-                f"sent event {event.seq} where {self._agent_seq + 1} comes next",
-                device=self._device,
-            )
-        if trial is None or not self._schedule.is_under_way(trial.trial_id):
-            raise AgentError(
-                f"sent an event of a trial that is not under way: {event.trial_id}",
-                device=self._device,
-            )
-        self._heard[trial.trial_id] += 1
-        if self._heard[trial.trial_id] > MAX_EVENTS_A_TRIAL:
-            raise AgentError(
-                f"sent more than {MAX_EVENTS_A_TRIAL} events of {trial.trial_id}",
-                device=self._device,
-            )
+        under_way = self._schedule.is_under_way(event.trial_id)
+        self._intake.admit(event, after=self._agent_seq, under_way=under_way)
+        trial = self._trials[event.trial_id]
         if event.event == "finished":
             self._note_finished(self._recorder.write_finished(trial, event))
         else:

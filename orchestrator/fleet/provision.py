@@ -11,6 +11,8 @@ from typing import Any, BinaryIO
 
 from agents import protocol
 from agents.cpuinfo import FEATURES
+from agents.expectations import compare
+from agents.expectations import fact as _fact
 from orchestrator.errors import AgentError, PermanentDeviceError, TransientDeviceError
 from orchestrator.fleet import told
 from orchestrator.fleet.agent_archive import AgentArchive
@@ -379,7 +381,7 @@ def check_suitability(
     that the device need not have, because it is given them. Raises PermanentDeviceError with the
     way out.
     """
-    unverified = check_expectations(node, expect)
+    unverified = check_expectations(node.facts, expect, device=node.device)
     for isa in sorted(plan.capped_isas):
         _require_isa(node, isa)
     _require_cpus(node, plan.cpus_for_duets, cpus)
@@ -473,31 +475,15 @@ def installed_runtimes(node: Node) -> dict[str, str]:
     return {str(k)[:_LONGEST_TOLD]: str(v)[:_LONGEST_TOLD] for k, v in found.items()}
 
 
-def check_expectations(node: Node, expect: Mapping[str, Any]) -> tuple[str, ...]:
+def check_expectations(
+    facts: Mapping[str, Any], expect: Mapping[str, Any], *, device: str
+) -> tuple[str, ...]:
     """Refuse a device that is not what the inventory says it is.
 
     A key is a fact by its name, wherever in the facts it stands. Returns the names that the
     device cannot tell, so that nobody takes them for checked. Raises PermanentDeviceError.
     """
-    unverified = []
-    for name, wanted in expect.items():
-        actual = _fact(node.facts, name)
-        if actual is None:
-            unverified.append(name)
-        elif str(actual).lower() != str(wanted).lower():
-            raise PermanentDeviceError(
-                f"the inventory expects {name} {wanted}, the device reports "
-                f"{str(actual)[:_LONGEST_TOLD]}; correct "
-                f"`expect:` or `host:`",
-                device=node.device,
-            )
-    return tuple(unverified)
-
-
-def _fact(facts: Mapping[str, Any], name: str) -> object:
-    if name in facts:
-        return facts[name]
-    for section in facts.values():
-        if isinstance(section, dict) and name in section:
-            return section[name]
-    return None
+    unverified, problem = compare(facts, expect)
+    if problem is not None:
+        raise PermanentDeviceError(f"{problem}; correct `expect:` or `host:`", device=device)
+    return unverified

@@ -73,6 +73,62 @@ class Target:
     energy: bool = False
 
 
+@dataclass(frozen=True)
+class Requests:
+    """A device's trials as its agent is asked for them."""
+
+    target: Target
+    settings: RunSettings
+    materials: Materials
+
+    def request(self, trial: Trial) -> dict[str, Any]:
+        """What the agent is to run for ``trial``, as it travels."""
+        command = self.command(trial)
+        return TrialRequest(
+            trial_id=trial.trial_id,
+            argv=command.argv,
+            timeout_s=self.settings.timeout_s,
+            env=command.env,
+            blobs=command.blobs,
+            cpus=self.target.cpus,
+            exclusive=self.target.exclusive,
+            conditions=self._conditions(trial),
+        ).to_json()
+
+    def command(self, trial: Trial) -> Command:
+        """The command line, with placeholders for blobs."""
+        return runner_for(trial).command(trial, self.settings, self.files(trial))
+
+    def files(self, trial: Trial) -> Files:
+        """What the trial's runner needs to know of its files."""
+        artifact, cap = self.materials.artifacts[trial.variant], self.materials.cap
+        uses_binary = trial.factors.runner == "benchmark_model"
+        binary = self.materials.binaries.get(self.target.device) if uses_binary else None
+        site = self.materials.sites.get((self.target.device, trial.factors.runtime))
+        return Files(
+            model_sha256=artifact.sha256,
+            model_size_bytes=artifact.size_bytes,
+            python=self.target.python,
+            benchmark_model_sha256=None if binary is None else binary.sha256,
+            input_shape=self.materials.inputs.get(trial.variant.model),
+            cap_sha256=None if cap is None or trial.factors.isa == NATIVE else cap.sha256,
+            site_sha256=None if site is None else site.sha256,
+        )
+
+    def _conditions(self, trial: Trial) -> Conditions:
+        """Only what measures time needs the machine still, and only there energy is of use."""
+        if trial.kind is not TrialKind.TIMING:
+            return Conditions()
+        duet = None if trial.duet is None else Duet(trial.duet.partner, trial.duet.half)
+        return Conditions(
+            pin=trial.factors.threads if self.target.pin or duet is not None else None,
+            tune=self.target.tune,
+            energy=self.target.energy,
+            gate=_gate(self.settings.gate),
+            duet=duet,
+        )
+
+
 class Recorder:
     """Knows a device's trials on both sides of the wire. One thread."""
 
@@ -89,33 +145,11 @@ class Recorder:
         self._materials = materials
         self._directory = directory
         self._journal = journal
+        self._requests = Requests(target, settings, materials)
 
     def request(self, trial: Trial) -> dict[str, Any]:
         """What the agent is to run for ``trial``, as it travels."""
-        command = self._command(trial)
-        return TrialRequest(
-            trial_id=trial.trial_id,
-            argv=command.argv,
-            timeout_s=self._settings.timeout_s,
-            env=command.env,
-            blobs=command.blobs,
-            cpus=self._target.cpus,
-            exclusive=self._target.exclusive,
-            conditions=self._conditions(trial),
-        ).to_json()
-
-    def _conditions(self, trial: Trial) -> Conditions:
-        """Only what measures time needs the machine still, and only there energy is of use."""
-        if trial.kind is not TrialKind.TIMING:
-            return Conditions()
-        duet = None if trial.duet is None else Duet(trial.duet.partner, trial.duet.half)
-        return Conditions(
-            pin=trial.factors.threads if self._target.pin or duet is not None else None,
-            tune=self._target.tune,
-            energy=self._target.energy,
-            gate=_gate(self._settings.gate),
-            duet=duet,
-        )
+        return self._requests.request(trial)
 
     def write(self, event: Event) -> None:
         """Any event but ``finished``, as the agent tells it."""
@@ -134,20 +168,11 @@ class Recorder:
 
         Raises AgentError where the event is not what the protocol says.
         """
-        told.check_size(event.fields, "a finished trial", device=self._target.device)
-        told.check(event.fields, told.FINISHED, "a finished trial", device=self._target.device)
-        evidence = evidence_from(event.fields, device=self._target.device)
-        reading = self._read(trial, event, evidence)
-        seen = self._circumstances(trial, event)
-        findings = reading.findings
-        energy: Energy | None = None
-        if reading.measurement is not None:
-            findings += self._findings(trial, seen)
-            energy = self._energy(event, reading.measurement)
-        files = self._files(trial)
+        evidence, reading, seen, findings, energy = self.interpret(trial, event)
+        files = self._requests.files(trial)
         log = self._directory.write_log(
             trial.trial_id,
-            rawlog.render(self._command(trial).argv, evidence, event.fields.get("power")),
+            rawlog.render(self._requests.command(trial).argv, evidence, event.fields.get("power")),
         )
         return self._journal.append(
             self._target.device,
@@ -170,11 +195,26 @@ class Recorder:
             **{k: v for k, v in asdict(evidence).items() if k not in ("stdout", "stderr")},
         )
 
+    def interpret(
+        self, trial: Trial, event: Event
+    ) -> tuple[Evidence, Reading, Circumstances, tuple[Finding, ...], Energy | None]:
+        """What a ``finished`` event means; nothing is written.
+
+        Raises AgentError where the event is not what the protocol says.
+        """
+        evidence = evidence_of(event, device=self._target.device)
+        reading = self._read(trial, event, evidence)
+        seen = self._circumstances(trial, event)
+        if reading.measurement is None:
+            return evidence, reading, seen, reading.findings, None
+        findings = reading.findings + self._findings(trial, seen)
+        return evidence, reading, seen, findings, self._energy(event, reading.measurement)
+
     def _read(self, trial: Trial, event: Event, evidence: Evidence) -> Reading:
         why = event.fields.get("reason")
         if why is not None:  # no process ran to its end
             return Reading(Outcome.FAILED, reason=f"it could not be run: {why}")
-        return runner_for(trial).read(trial, self._settings, self._files(trial), evidence)
+        return runner_for(trial).read(trial, self._settings, self._requests.files(trial), evidence)
 
     def _circumstances(self, trial: Trial, event: Event) -> Circumstances:
         fields = event.fields
@@ -205,24 +245,6 @@ class Recorder:
         except _MISREAD as exc:
             raise _unreadable(exc, self._target.device) from exc
 
-    def _command(self, trial: Trial) -> Command:
-        return runner_for(trial).command(trial, self._settings, self._files(trial))
-
-    def _files(self, trial: Trial) -> Files:
-        artifact, cap = self._materials.artifacts[trial.variant], self._materials.cap
-        uses_binary = trial.factors.runner == "benchmark_model"
-        binary = self._materials.binaries.get(self._target.device) if uses_binary else None
-        site = self._materials.sites.get((self._target.device, trial.factors.runtime))
-        return Files(
-            model_sha256=artifact.sha256,
-            model_size_bytes=artifact.size_bytes,
-            python=self._target.python,
-            benchmark_model_sha256=None if binary is None else binary.sha256,
-            input_shape=self._materials.inputs.get(trial.variant.model),
-            cap_sha256=None if cap is None or trial.factors.isa == NATIVE else cap.sha256,
-            site_sha256=None if site is None else site.sha256,
-        )
-
 
 #: What the agent says of a finished trial beside the evidence.
 _AS_TOLD = ("attempt", "rusage", "machine_lock", "conditions", "health_before", "health")
@@ -241,6 +263,16 @@ def _gate(settings: GateSettings | None) -> Gate | None:
         return None
     load = settings.load if settings.load < 1 else None
     return Gate(load, settings.temperature_c, settings.timeout_s)
+
+
+def evidence_of(event: Event, *, device: str) -> Evidence:
+    """The evidence in a ``finished`` event, which is held against its shape and its bounds.
+
+    Raises AgentError where it is not what the protocol says.
+    """
+    told.check_size(event.fields, "a finished trial", device=device)
+    told.check(event.fields, told.FINISHED, "a finished trial", device=device)
+    return evidence_from(event.fields, device=device)
 
 
 def evidence_from(event: Mapping[str, Any], *, device: str) -> Evidence:

@@ -155,7 +155,7 @@ def _unexpected(node: Node, device: Device) -> tuple[tuple[str, ...], list[Probl
     problems = []
     for name, wanted in device.expect.items():
         try:
-            unverified += check_expectations(node, {name: wanted})
+            unverified += check_expectations(node.facts, {name: wanted}, device=node.device)
         except DeviceError as exc:
             problems.append(_from_error("unexpected", exc))
     problems += [

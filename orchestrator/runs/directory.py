@@ -178,6 +178,7 @@ def to_record(manifest: Manifest, events: Iterable[Mapping[str, Any]]) -> RunRec
         },
         agents=agents,
         duet=bool(protocol.get("duet")),
+        bundled=manifest.bundled,
     )
 
 

@@ -69,6 +69,13 @@ class Manifest:
     facts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     sites: tuple[SiteRecord, ...] = ()
 
+    @property
+    def bundled(self) -> frozenset[str]:
+        """The devices of the run that nothing reaches: their bundles are run there by hand."""
+        listed = self.inventory.get("devices") or ()
+        bundles = {d.get("name") for d in listed if d and d.get("transport") == "bundle"}
+        return frozenset(self.devices) & bundles
+
     def to_json(self) -> dict[str, Any]:
         data = asdict(self)
         data["artifacts"] = [
@@ -112,7 +119,7 @@ _FILE: dict[str, Shape] = {"sha256": SHA256, "size_bytes": WHOLE}
 _SHAPE: Shape = {
     **dict.fromkeys(("run_id", "created"), TEXT),
     "seed": WHOLE,
-    "inventory": {"devices": [{"name": TEXT, "grid_gco2_per_kwh": NUMBER}]},
+    "inventory": {"devices": [{"name": TEXT, "transport": TEXT, "grid_gco2_per_kwh": NUMBER}]},
     "suite": {
         **dict.fromkeys(("name", "baseline"), TEXT),
         "protocol": {"blocks": TEXT, "precision": NUMBER},

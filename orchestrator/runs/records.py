@@ -56,7 +56,7 @@ class RunRecord:
     ``grid_gco2_per_kwh`` maps a device to the grid intensity that the user gave, if he did.
     ``planned`` holds every trial that was released to a device, finished or not. ``agents`` maps a
     device to the SHA-256 of its agent's sources. ``duet``: baseline and treatment ran at the same
-    time.
+    time. ``bundled``: the devices that nothing reaches.
     """
 
     run_id: str
@@ -76,6 +76,7 @@ class RunRecord:
     agents: Mapping[str, str] = field(default_factory=dict)
     duet: bool = False
     paused: Mapping[str, str] = field(default_factory=dict)
+    bundled: frozenset[str] = frozenset()
 
 
 __all__ = ["ArtifactRecord", "Factors", "RunRecord", "Trial", "TrialKind", "TrialRecord"]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMANDS = ("run", "plan", "devices", "models", "report", "runs", "agents")
+COMMANDS = ("run", "plan", "devices", "models", "report", "runs", "bundle", "import", "agents")
 
 
 def orchestrate(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:

@@ -16,16 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import stand_in as stand_ins
 from tests.lab import SURROUNDINGS, Lab, every_planned_trial_finished_once
-
-
-@pytest.fixture(scope="module")
-def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    reason = stand_ins.why_not()
-    if reason is not None:
-        pytest.skip(reason)
-    return stand_ins.build(tmp_path_factory.mktemp("stand_in") / "benchmark_model")
 
 
 @pytest.fixture

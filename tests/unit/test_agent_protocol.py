@@ -226,6 +226,8 @@ def test_only_the_exact_placeholders_are_replaced() -> None:
         "{}",
         '{"agent": {"x": 1}}',
         "${agent}",
+        "{python}",
+        "{python3}",
     )
     done = protocol.substitute(
         argv,
@@ -233,6 +235,7 @@ def test_only_the_exact_placeholders_are_replaced() -> None:
         exe=lambda s: "/x/" + s,
         site=lambda s: "/s/" + s,
         agent="/a",
+        python="/p",
     )
     assert done == (
         "/a",
@@ -242,6 +245,8 @@ def test_only_the_exact_placeholders_are_replaced() -> None:
         "{}",
         '{"agent": {"x": 1}}',
         "$/a",
+        "/p",
+        "{python3}",
     )
 
 

@@ -28,7 +28,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "analysis": {"runs", "plan", "measurement", "errors", "isa"},
     "imports": {"runs", "runners", "plan", "measurement", "errors"},
     "published": {"analysis"},
-    "schedule": {"runs", "plan", "measurement"},
+    "schedule": {"agents", "runs", "plan", "measurement"},
     # runs: the page shows the manifest and single times from the logs
     "report": {
         "analysis", "isa", "plan", "measurement", "errors", "printable", "runs", "runtimes",
@@ -46,10 +46,14 @@ MAY_IMPORT: dict[str, set[str]] = {
         "analysis", "artifacts", "config", "console", "errors", "fleet", "isa", "measurement",
         "plan", "runs", "runtimes", "supply", "zoo",
     },
+    "bundles": {
+        "agents", "artifacts", "campaign", "config", "console", "errors", "fleet", "plan", "runs",
+        "schedule", "supply",
+    },
     "commands": {
-        "analysis", "answer", "artifacts", "campaign", "config", "console", "discovery", "errors",
-        "fleet", "imports", "measurement", "plan", "printable", "published", "report", "runs",
-        "zoo", "agents",
+        "analysis", "answer", "artifacts", "bundles", "campaign", "config", "console", "discovery",
+        "errors", "fleet", "imports", "measurement", "plan", "printable", "published", "report",
+        "runs", "zoo", "agents",
     },
     "cli": {"answer", "commands", "config", "errors", "printable"},
     "__main__": {"cli"},
@@ -98,6 +102,8 @@ PURE = (
     "orchestrator/isa/levels.py",
     "orchestrator/isa/proof.py",
     "agents/protocol.py",
+    "agents/course.py",
+    "agents/expectations.py",
 )
 WORLD = {"os", "io", "socket", "subprocess", "shutil", "pathlib", "time", "threading", "tempfile"}
 

@@ -325,7 +325,7 @@ def test_a_malformed_line_of_a_table_is_named(
 @pytest.mark.parametrize(
     ("name", "data", "options", "message"),
     [
-        ("run.zip", b"PK\x03\x04rest", [], "the results of a bundle cannot be imported"),
+        ("run.zip", b"PK\x03\x04rest", [], "no results of a bundle: it does not end as one"),
         ("binary.log", b"a\x00b", [], "not a text file"),
         ("log.txt", b"nothing", [], "holds no output of benchmark_model"),
         ("none", None, [], "cannot be read"),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 
+from agents.course import Course, Ended, Outline
 from orchestrator.measurement import Invocations, Measurement, Outcome
 from orchestrator.plan import DevicePlan, Plan, Trial, TrialKind, make_plan
 from orchestrator.runs.records import TrialRecord
-from orchestrator.schedule import Schedule
+from orchestrator.schedule import Schedule, outline_of
 from tests.unit.test_plan import device, suite
 
 
@@ -51,6 +53,21 @@ def test_without_precision_it_goes_to_the_maximum() -> None:
     assert drain(schedule) == list(part.trials)
     assert schedule.complete
     assert set(schedule.stopped.values()) == {"maximum of 9 blocks"}
+
+
+def test_a_bundle_gets_the_same_course_by_way_of_json() -> None:
+    made, part = plan_for()
+    outline = outline_of(made, part)
+    carried = Outline.from_json(json.loads(json.dumps(outline.to_json())))
+    assert carried == outline
+    course, ran = Course(carried), list[str]()
+    while following := course.next_trials():
+        for trial_id in following:
+            course.release(trial_id)
+            course.end(trial_id, Ended(ok=True, hopeless=False, wall_s=1.0))
+        ran += following
+    assert ran == [trial.trial_id for trial in part.trials]
+    assert course.complete
 
 
 def test_it_stops_at_the_minimum_when_the_precision_is_there() -> None:

@@ -1,0 +1,1 @@
+"""Devices that nothing reaches: one file to run there by hand, and what it brings back."""

@@ -1,0 +1,193 @@
+"""A run's manifest → one file that runs a device's part of the plan there."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from agents import bundle as carried
+from orchestrator import campaign
+from orchestrator.artifacts.binaries import BinaryArtifact, platform_of, resolve_binary
+from orchestrator.artifacts.files import locked, partial_name, put_in_place, translated
+from orchestrator.config import Device, Inventory, Suite
+from orchestrator.console import Console
+from orchestrator.errors import ArtifactError, UsageError
+from orchestrator.fleet.agent_archive import build_agent_archive
+from orchestrator.fleet.provision import Blob
+from orchestrator.fleet.recording import Requests
+from orchestrator.plan import DevicePlan, Plan, make_plan
+from orchestrator.runs.directory import RunDirectory
+from orchestrator.runs.manifest import Manifest, read_manifest, write_manifest
+from orchestrator.schedule import outline_of
+from orchestrator.supply import binary_record
+
+#: A Python older than 3.13 imports from no zip file beyond what 32 bits count.
+MAX_BYTES = 2**32 - 2**20
+_LOCK = ".bundles.lock"
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+@dataclass(frozen=True)
+class Made:
+    """A bundle on disk; ``trials`` is how many it may run at most."""
+
+    path: Path
+    size_bytes: int
+    trials: int
+
+
+def check(device: Device, suite: Suite) -> None:
+    """Raise UsageError where no bundle can be made for the device."""
+    if device.transport != "bundle":
+        raise UsageError(
+            f"device {device.name} has `transport: {device.transport}`: `orchestrate run` reaches "
+            f"it; a bundle is for a device with `transport: bundle`"
+        )
+    if make_plan([device], suite, seed=0).devices[0].needs_binary:
+        _platform(device)
+
+
+def _platform(device: Device) -> str:
+    architecture = device.expect.get("architecture")
+    if architecture is None:
+        raise UsageError(
+            f"device {device.name} runs benchmark_model, and nobody can ask it for which platform; "
+            f"say so in the inventory: `expect: {{architecture: x86_64}}`, or aarch64, armv7l"
+        )
+    return platform_of(str(architecture))
+
+
+def join(
+    directory: RunDirectory,
+    name: str,
+    inventory: Inventory | None,
+    models_dir: Path,
+    console: Console,
+) -> None:
+    """Make a device part of a run, if it is not yet. Raises OrchestrateError.
+
+    A run keeps the inventory that it began with; ``inventory`` is asked for a device that is not
+    in it. Other devices' trials do not change: each device's plan follows from its own entry.
+    """
+    with locked(directory.path / _LOCK):
+        manifest = read_manifest(directory.path)
+        if name in manifest.devices:
+            check(_device(manifest, name), Suite.from_json(manifest.suite))
+            return
+        manifest = _with_entry(manifest, name, inventory)
+        device, suite = _device(manifest, name), Suite.from_json(manifest.suite)
+        check(device, suite)
+        records = manifest.binaries
+        if make_plan([device], suite, seed=manifest.seed).devices[0].needs_binary:
+            binary = _binary(device, models_dir, console)
+            records += (binary_record(name, binary),)
+        joined = replace(manifest, devices=(*manifest.devices, name), binaries=records)
+        write_manifest(directory.path, joined)
+
+
+def _with_entry(manifest: Manifest, name: str, inventory: Inventory | None) -> Manifest:
+    known: list[Mapping[str, Any]] = list(manifest.inventory.get("devices") or ())
+    if inventory is None or name in {each["name"] for each in known}:
+        return manifest
+    (entry,) = [
+        e for e in inventory.to_json()["devices"] if e["name"] == inventory.device(name).name
+    ]
+    return replace(manifest, inventory={**manifest.inventory, "devices": [*known, entry]})
+
+
+def _device(manifest: Manifest, name: str) -> Device:
+    return Inventory.from_json(manifest.inventory).device(name)
+
+
+def _binary(device: Device, models_dir: Path, console: Console) -> BinaryArtifact:
+    if device.benchmark_model is None:  # cannot be: the plan was refused
+        raise ArtifactError(f"device {device.name} has no `benchmark_model:`")
+    return resolve_binary(
+        device.benchmark_model, _platform(device), models_dir, on_progress=console.say
+    )
+
+
+def plan_of(manifest: Manifest, name: str) -> tuple[Device, Plan, DevicePlan]:
+    """A device of the run, and its part of the plan, as the run began with it."""
+    device = _device(manifest, name)
+    plan = make_plan([device], Suite.from_json(manifest.suite), seed=manifest.seed)
+    return device, plan, plan.device(name)
+
+
+def make(
+    directory: RunDirectory, name: str, output: Path, models_dir: Path, *, with_models: bool
+) -> Made:
+    """Write the bundle of a device of the run, in one step. Raises OrchestrateError."""
+    manifest = read_manifest(directory.path)
+    device, plan, part = plan_of(manifest, name)
+    materials = campaign.stored_materials(manifest, plan, models_dir)
+    requests = Requests(campaign.target_of(device), plan.settings, materials)
+    models = {blob.sha256 for blob in materials.blobs.values()}
+    blobs = materials.needed_by(part)
+    inside = [blob for blob in blobs if with_models or blob.sha256 not in models]
+    document = {
+        "format": carried.FORMAT,
+        "run_id": manifest.run_id,
+        "device": name,
+        "python": device.python_command,
+        "runtimes": sorted(part.runtimes),
+        "expect": dict(device.expect),
+        "outline": outline_of(plan, part).to_json(),
+        "requests": [requests.request(trial) for trial in part.trials],
+        "files": [asdict(_file(blob, models_dir, carried_=blob in inside)) for blob in blobs],
+    }
+    data = json.dumps(document, separators=(",", ":"), allow_nan=False).encode()
+    _refuse_too_large(data, inside)
+    partial = partial_name(output)
+    with translated(output):
+        try:
+            _write(partial, data, inside)
+            put_in_place(partial, output)
+        finally:
+            partial.unlink(missing_ok=True)
+        return Made(output, output.stat().st_size, len(part.trials))
+
+
+def _file(blob: Blob, models_dir: Path, *, carried_: bool) -> carried.File:
+    path = blob.path
+    within = path.relative_to(models_dir) if path.is_relative_to(models_dir) else Path(path.name)
+    return carried.File(blob.sha256, blob.size_bytes, within.as_posix(), carried_)
+
+
+def _refuse_too_large(document: bytes, inside: list[Blob]) -> None:
+    size = len(document) + sum(blob.size_bytes for blob in inside)
+    if size > MAX_BYTES:
+        raise UsageError(
+            f"the bundle would have {size / 1e9:.1f} GB, and Python runs none of more than "
+            f"{MAX_BYTES / 1e9:.1f} GB; make it with --without-models, or split the suite"
+        )
+
+
+def _write(path: Path, document: bytes, blobs: list[Blob]) -> None:
+    with path.open("wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        for name, data in _agent():
+            archive.writestr(_info(name), data)
+        archive.writestr(_info(f"agents/{carried.DOCUMENT}"), document)
+        for blob in blobs:
+            info = _info(f"blobs/{blob.sha256}")
+            info.file_size = blob.size_bytes
+            with archive.open(info, "w") as member, blob.path.open("rb") as source:
+                shutil.copyfileobj(source, member, 1024 * 1024)
+
+
+def _agent() -> Iterator[tuple[str, bytes]]:
+    with zipfile.ZipFile(BytesIO(build_agent_archive().data)) as agent:
+        for name in agent.namelist():
+            yield name, agent.read(name)
+
+
+def _info(name: str) -> zipfile.ZipInfo:
+    info = zipfile.ZipInfo(name, _EPOCH)
+    info.external_attr = 0o644 << 16
+    return info
