@@ -24,6 +24,7 @@ from orchestrator.fleet.recording import Requests
 from orchestrator.plan import DevicePlan, Plan, make_plan
 from orchestrator.runs.directory import RunDirectory
 from orchestrator.runs.manifest import Manifest, read_manifest, write_manifest
+from orchestrator.runtimes import parse_runtime
 from orchestrator.schedule import outline_of
 from orchestrator.supply import binary_record
 
@@ -49,7 +50,14 @@ def check(device: Device, suite: Suite) -> None:
             f"device {device.name} has `transport: {device.transport}`: `orchestrate run` reaches "
             f"it; a bundle is for a device with `transport: bundle`"
         )
-    if make_plan([device], suite, seed=0).devices[0].needs_binary:
+    part = make_plan([device], suite, seed=0).devices[0]
+    pinned = sorted(name for name in part.runtimes if parse_runtime(name).version is not None)
+    if pinned:
+        raise UsageError(
+            f"device {device.name}: a bundle carries no runtime, and the suite pins "
+            f"{', '.join(pinned)}; write it without a version, and `pip install` that version there"
+        )
+    if part.needs_binary:
         _platform(device)
 
 

@@ -48,7 +48,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "bundles": {
         "agents", "artifacts", "campaign", "config", "console", "errors", "fleet", "plan", "runs",
-        "schedule", "supply",
+        "runtimes", "schedule", "supply",
     },
     "commands": {
         "analysis", "answer", "artifacts", "bundles", "campaign", "config", "console", "discovery",
