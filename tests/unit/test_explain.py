@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator import cli
 from orchestrator.analysis import analyse
 from orchestrator.analysis.attribution import Effect, main_effects
 from orchestrator.analysis.cells import Cell, levels_of
@@ -33,6 +34,7 @@ from tests.factorial_runs import MODELS, NEW, OLD, TERMS, additive, factorial
 from tests.pages import EVIL
 
 CAPPED = "here@haswell (capped, not the microarchitecture)"
+(STORED,) = (Path(__file__).resolve().parents[2] / "results" / "reference").iterdir()
 FULL, OLD_NAME, NEW_NAME = "full_int8", "tflite-runtime 2.14.0", "ai-edge-litert 2.3.0"
 
 
@@ -568,3 +570,29 @@ def test_the_report_has_the_section_where_a_setting_varied_and_only_there() -> N
         text = render_report(table, "html", background=replace(behind, explanation=found))
         assert ('id="explain"' in text) == shown
         assert ("What flips the sign" in text) == shown
+
+
+# -- the command ----------------------------------------------------------------------------------
+
+
+def test_the_command_explains_a_stored_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["explain", str(STORED)]) == 0
+    told = capsys.readouterr().out
+    assert told.startswith(f"What moves the speed-up, run {STORED.name}\n")
+    # three schemes and two models were measured, under one setting
+    assert "full_int8 instead of dynamic_range" in told and "No sign flips" not in told
+    assert "Beside the published figures" in told
+    assert cli.main(["explain", str(STORED), "--format", "json"]) == 0
+    document = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert document["run_id"] == STORED.name and document["flips"] == []
+    page = tmp_path / "page.html"
+    assert cli.main(["explain", str(STORED), "--format", "html", "--output", str(page)]) == 0
+    assert capsys.readouterr().out == ""
+    assert page.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+
+
+def test_a_run_that_is_not_there_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["explain", "no-such", "--results", str(STORED.parent)]) == 2
+    assert "no-such: no such run" in capsys.readouterr().err

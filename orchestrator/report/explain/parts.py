@@ -173,7 +173,8 @@ def _variation(found: Explanation) -> Part:
 def _shares(each: Variation) -> Iterable[tuple[str, str]]:
     for term in each.terms:
         yield words.term(term), words.percent(term.share) if term.known else "not to be told"
-    yield "three factors or more", words.percent(each.rest)
+    if sum(len(term.factors) == 1 for term in each.terms) > 2:
+        yield "three factors or more", words.percent(each.rest)
     if not each.complete:
         yield "one of several terms", words.percent(each.shared)
     yield "noise of a block", words.percent(each.noise)

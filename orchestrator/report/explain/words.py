@@ -292,6 +292,8 @@ def agreement_sentence(each: Agreement, found: Explanation) -> str:
         f"{'agree' if each.within else 'do not agree'} within 15%: ours ÷ published is "
         f"{figures.number(each.ratio)}"
     )
+    note = each.models[0].figure.note
+    said += f" ({note})" if note else ""
     return f"{said}." if _sure(each) else f"{said}; our interval leaves the opposite open."
 
 
