@@ -284,13 +284,13 @@ def test_another_python_gets_what_there_is_for_it(lab: Lab) -> None:
 @pytest.mark.timeout(900)
 def test_a_bare_arm64_node_behind_ssh(lab: Lab, tmp_path: Path) -> None:
     """A Debian arm64 root under qemu-user; its times mean nothing. tests/arm64_root makes one."""
-    root = os.environ.get("ORCHESTRATE_TEST_ARM64_ROOT")
-    if root is None:
-        pytest.skip("ORCHESTRATE_TEST_ARM64_ROOT names no root made by tests/arm64_root")
+    enter = os.environ.get("ORCHESTRATE_TEST_ARM64")
+    if enter is None:
+        pytest.skip("ORCHESTRATE_TEST_ARM64 has no way into a root made by tests/arm64_root")
     own = suite(lab, int8="full_int8")
     own.write_text(own.read_text().replace("timeout: 60", "timeout: 300"))
     key = generate_key(tmp_path / "client")
-    entry = f'exec chroot {root} /usr/bin/env -i HOME=/root PATH=/usr/bin:/bin /bin/sh -c "$CMD"'
+    entry = f'exec {enter} /usr/bin/env -i HOME=/root PATH=/usr/bin:/bin /bin/sh -c "$CMD"'
     script = tmp_path / "enter"
     script.write_text(f'#!/bin/sh\nCMD="$SSH_ORIGINAL_COMMAND"\n{entry}\n')
     script.chmod(0o700)
