@@ -137,7 +137,7 @@ def test_versions_side_by_side_measure_the_same_files(lab: Lab) -> None:
         assert (event["delegation"]["delegated_nodes"] == 0) == ("nothing_delegated" in codes)
     rows = json.loads((lab.runs()[-1] / "speedup.json").read_text())["speedups"]
     told = {(r["delegate"], r["baseline_delegated"]) for r in rows if r["baseline_delegated"]}
-    assert told == {("xnnpack", "5/5"), ("none", "0/5")}
+    assert told == {("xnnpack", "4/4"), ("none", "0/4")}
     assert {r["runtime_from"] for r in rows} == {"bundle"}
     assert "(ai-edge-litert 2.3.0, provided)" in done.stdout
 
@@ -267,7 +267,7 @@ def test_another_python_gets_what_there_is_for_it(lab: Lab) -> None:
     own = suite(lab, f"runtime: [{NEW}, {OLD}]", int8="full_int8")
     inventory = lab.inventory(lab.here(python=python))
     refused = lab.run("run", "--inventory", inventory, "--suite", own)
-    assert refused.code == 2 and lab.runs() == []
+    assert refused.code == 1 and lab.runs() == []
     assert f"there is no {OLD} for CPython 3.1" in refused.stderr
     assert "it is built for cp38, cp39, cp310, cp311" in refused.stderr
     assert "`python:`" in refused.stderr
@@ -284,13 +284,13 @@ def test_another_python_gets_what_there_is_for_it(lab: Lab) -> None:
 @pytest.mark.timeout(900)
 def test_a_bare_arm64_node_behind_ssh(lab: Lab, tmp_path: Path) -> None:
     """A Debian arm64 root under qemu-user; its times mean nothing. tests/arm64_root makes one."""
-    root = os.environ.get("ORCHESTRATE_TEST_ARM64_ROOT")
-    if root is None:
-        pytest.skip("ORCHESTRATE_TEST_ARM64_ROOT names no root made by tests/arm64_root")
+    enter = os.environ.get("ORCHESTRATE_TEST_ARM64")
+    if enter is None:
+        pytest.skip("ORCHESTRATE_TEST_ARM64 has no way into a root made by tests/arm64_root")
     own = suite(lab, int8="full_int8")
     own.write_text(own.read_text().replace("timeout: 60", "timeout: 300"))
     key = generate_key(tmp_path / "client")
-    entry = f'exec chroot {root} /usr/bin/env -i HOME=/root PATH=/usr/bin:/bin /bin/sh -c "$CMD"'
+    entry = f'exec {enter} /usr/bin/env -i HOME=/root PATH=/usr/bin:/bin /bin/sh -c "$CMD"'
     script = tmp_path / "enter"
     script.write_text(f'#!/bin/sh\nCMD="$SSH_ORIGINAL_COMMAND"\n{entry}\n')
     script.chmod(0o700)

@@ -19,7 +19,7 @@ from orchestrator.measurement import Outcome
 from orchestrator.plan import Trial, TrialKind
 from orchestrator.runners import child_output
 from orchestrator.runners.base import Reading
-from orchestrator.runners.registry import runner_named
+from orchestrator.runners.registry import runner_for, runner_named
 from orchestrator.runtimes import OF_RUNNER
 from tests import runner_cases as cases
 
@@ -372,3 +372,12 @@ def test_a_phase_ends_by_the_rules_of_the_tool(runs: int, seconds: float, limit:
         assert phase.count >= runs and (phase.count > 0 or not seconds)
     else:
         assert phase.count <= max(runs, 1)
+
+
+def test_a_bundle_is_capped_like_any_other() -> None:
+    files = replace(cases.files(), site_sha256="5" * 64, cap_sha256="c" * 64)
+    trial = a_trial(runtime="ai-edge-litert==2.3.0", isa="haswell")
+    command = runner_for(trial).command(trial, cases.SETTINGS, files)
+    assert command.blobs == (files.model_sha256, "5" * 64, "c" * 64)
+    assert command.env["LD_PRELOAD"] == "{blob:" + "c" * 64 + "}"
+    assert command.argv[1:6] == ("-I", "-S", "{agent}", "litert", "--site")
