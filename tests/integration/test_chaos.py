@@ -29,5 +29,4 @@ def test_nothing_is_lost_while_everything_breaks(tmp_path: Path, built: Path) ->
 
 def test_the_schedule_is_the_seeds() -> None:
     assert faults_of(7, 40) == faults_of(7, 40)
-    assert faults_of(7, 40)[:11] == faults_of(7, 11)
     assert faults_of(7, 40) != faults_of(8, 40)

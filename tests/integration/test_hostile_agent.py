@@ -73,7 +73,7 @@ def test_hostile_agents_lose_their_devices_and_nothing_else(lab: Lab) -> None:
     for event in lab.journal():
         assert event["event"] in {
             "planned", "queued", "finished", "device_ready", "device_prepared", "device_lost",
-            "started", "stopped",
+            "started", "stopped", "device_done",
         }  # fmt: skip
 
 

@@ -226,7 +226,7 @@ def test_a_lease_that_ends_stops_in_time_and_a_later_one_goes_on(lab: Lab, binar
     controller = lab.start("run", "--resume", "last", "--inventory", later)
     wait_until(lambda: len(lab.events("finished")) > before + 4, "trials in the new lease")
     controller.send_signal(signal.SIGINT)
-    _, stderr = controller.communicate(timeout=60)
+    _, stderr = controller.communicate(timeout=120)
     assert controller.returncode == 130, stderr
 
 
@@ -315,3 +315,23 @@ def test_whatever_event_the_torn_line_was_the_run_goes_on(
     assert resumed.code == 0, resumed.stderr
     assert "the last line was torn" in resumed.stderr
     assert every_planned_trial_finished_once(lab.journal())
+
+
+def test_ctrl_c_while_models_are_built_leaves_no_run_and_no_child(lab: Lab) -> None:
+    models = lab.folder / "none-yet"
+    controller = lab.start(
+        *("run", "--inventory", lab.inventory(lab.here()), "--suite", lab.suite(SCHEMES)),
+        *("--models", models),
+    )
+    said = Said(controller)
+    said.until("models 0/")
+    interrupted(lab, said, controller)
+    assert not lab.runs()
+    assert not [p for p in Path("/proc").glob("[0-9]*/cwd") if _leads_to(p, models)]
+
+
+def _leads_to(link: Path, folder: Path) -> bool:
+    try:
+        return link.readlink().is_relative_to(folder)
+    except OSError:
+        return False  # it ended meanwhile
