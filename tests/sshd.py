@@ -215,9 +215,10 @@ class Sshd:
             "KbdInteractiveAuthentication no",
             "PermitRootLogin prohibit-password",
             "AcceptEnv none",
-            "MaxStartups 100",
             "Subsystem sftp internal-sftp",
         ]
+        if not any(option.startswith("MaxStartups") for option in self.options):
+            lines.append("MaxStartups 100")  # of this one the last line counts, not the first
         if self.own_home:
             # set before the login shell starts, which would else run the start-up files of the
             # user's real home; a session killed in the midst of them leaves their locks behind

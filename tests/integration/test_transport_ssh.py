@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -733,3 +737,53 @@ def test_no_secret_is_in_a_message(server: Sshd, keys: Path, known: None) -> Non
     private = (keys / "other").read_text().splitlines()[1:-1]
     assert not any(line in str(raised.value) for line in private)
     assert shlex.quote(str(keys / "other")) in str(raised.value)
+
+
+def test_a_fleet_behind_one_server_logs_in_by_turns(
+    tmp_path: Path, keys: Path, ssh_folder: Path
+) -> None:
+    # with 10 about to log in this server drops every further one, as OpenSSH's default does some
+    options = ["MaxStartups 10:100:10"]
+    with Sshd(tmp_path / "sshd", keys / "id", options=options) as server, far_away(server) as port:
+        name = f"[{server.address}]:{port}"
+        (ssh_folder / "known_hosts").write_text(server.known_hosts_line(name=name))
+        transports = [
+            SshTransport(endpoint(server, port=port, device=f"d{n}", connect_timeout_s=120.0))
+            for n in range(40)
+        ]
+        try:
+            with ThreadPoolExecutor(len(transports)) as pool:
+                list(pool.map(SshTransport.connect, transports))
+            assert all(t.run(["true"], timeout_s=30).exit_code == 0 for t in transports)
+        finally:
+            for transport in transports:
+                transport.close()
+        assert "drop connection" not in server.log
+
+
+@contextmanager
+def far_away(server: Sshd) -> Iterator[int]:
+    """A port that leads to the server with a delay, so that logging in takes as long as abroad."""
+
+    def relay(near: socket.socket) -> None:
+        far = socket.create_connection((server.address, server.port))
+        for source, sink in ((near, far), (far, near)):
+            threading.Thread(target=pass_on, args=(source, sink), daemon=True).start()
+
+    def pass_on(source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                time.sleep(0.05)
+                sink.sendall(data)
+        with contextlib.suppress(OSError):
+            sink.shutdown(socket.SHUT_RDWR)
+
+    def accept() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                relay(listener.accept()[0])
+
+    with socket.create_server((server.address, 0)) as listener:
+        threading.Thread(target=accept, daemon=True).start()
+        yield listener.getsockname()[1]
+        listener.shutdown(socket.SHUT_RDWR)

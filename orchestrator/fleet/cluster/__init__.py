@@ -30,7 +30,9 @@ from orchestrator.fleet.transport import ChannelTimeout, Completed, Readable
 #: How long a worker may take beyond what was asked of it before it counts as lost, in seconds.
 ANSWER_S = 30.0
 #: How long the scheduler, and a worker's first answer, may take, in seconds.
-START_S = 60.0
+START_S = 30.0
+#: How long a worker may take to log in, every hop of the way, in seconds; it has its own limits.
+LOGIN_S = 300.0
 #: One look at how far a push has come, in seconds.
 GLANCE_S = 0.5
 #: What a worker says it is near: ``dask worker --resources "site:uc=1"``.
@@ -165,12 +167,12 @@ class ClusterTransport:
     def connect(self) -> None:
         if self._far is not None:
             with contextlib.suppress(TransientDeviceError):
-                self.call("connect", within_s=None)
+                self.call("connect", within_s=LOGIN_S)
                 return
             self.close()
         self._worker, self._far = self._cluster.begin(self._endpoint, self._site)
         try:
-            self.call("connect", within_s=None)
+            self.call("connect", within_s=LOGIN_S)
         except DeviceError:
             self.close()
             raise
@@ -246,9 +248,10 @@ class ClusterTransport:
                     completed: Completed = done
                     return completed
                 on_sent(sent)
+        except DeviceError:
+            raise
         except BaseException:
-            with contextlib.suppress(DeviceError):
-                self.call("close", within_s=START_S)  # the user stops: the transfer ends there too
+            self.close()  # the user stops: the transfer ends there too
             raise
 
     def _bring(self, blobs: Iterable[Blob]) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import random
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,7 +21,7 @@ from orchestrator.errors import DeviceError
 from orchestrator.fleet.exchange import Deadline
 from orchestrator.fleet.ssh.auth import KeysOnly
 from orchestrator.fleet.ssh.dial import Proxy, dial, run_proxy
-from orchestrator.fleet.ssh.errors import translated
+from orchestrator.fleet.ssh.errors import is_without_greeting, translated
 from orchestrator.fleet.ssh.route import Hop
 from orchestrator.fleet.ssh.verify import HostKeyCheck
 
@@ -32,23 +34,52 @@ if _paramiko_log.level == logging.NOTSET:
 #: So many of us may be about to log in at one server: from 10 on, OpenSSH drops some at random
 #: (MaxStartups 10:30:100), and a jump host sees every device of a fleet come at once.
 _STARTUPS = 6
-_startups: defaultdict[tuple[str, int], threading.BoundedSemaphore] = defaultdict(
-    lambda: threading.BoundedSemaphore(_STARTUPS)
-)
-_startups_guard = threading.Lock()
+#: Others log in there too: before it is tried again where the server hung up without a word, in
+#: seconds, half as long to half as long again.
+_DROPPED_PAUSES_S = (0.5, 1.0, 2.0, 4.0)
+#: What took longer is a server that is silent, not one that hung up.
+_AT_ONCE_S = 5.0
 
 
-@contextmanager
-def _turn_at(hop: Hop) -> Iterator[None]:
-    """Wait for a turn to log in there, but not for ever: all find a dead host dead at once."""
-    with _startups_guard:
-        startups = _startups[hop.host, hop.port]
-    taken = startups.acquire(timeout=hop.connect_timeout_s)
-    try:
-        yield
-    finally:
-        if taken:
-            startups.release()
+class _Logins:
+    """Who is about to log in at one server."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._under_way = 0
+        self._succeeded_at = 0.0
+
+    @contextmanager
+    def turn(self, patience_s: float) -> Iterator[None]:
+        """Wait for a turn; but where none has succeeded for ``patience_s``, all go ahead, so that
+        a dead server is found dead by all at once."""
+        with self._changed:
+            since = time.monotonic()
+            while self._under_way >= _STARTUPS:
+                left_s = max(since, self._succeeded_at) + patience_s - time.monotonic()
+                if left_s <= 0:
+                    break
+                self._changed.wait(left_s)
+            self._under_way += 1
+        succeeded = False
+        try:
+            yield
+            succeeded = True
+        finally:
+            with self._changed:
+                self._under_way -= 1
+                if succeeded:
+                    self._succeeded_at = time.monotonic()
+                self._changed.notify_all()
+
+
+_logins: defaultdict[tuple[str, int], _Logins] = defaultdict(_Logins)
+_logins_guard = threading.Lock()
+
+
+def _logins_at(hop: Hop) -> _Logins:
+    with _logins_guard:
+        return _logins[hop.host, hop.port]
 
 
 @dataclass(frozen=True)
@@ -109,16 +140,32 @@ class SshConnection:
 
     def _open(self, hop: Hop) -> None:
         via = self._hops[len(self._opened) - 1] if self._opened else None
-        try:
-            with _turn_at(hop):
-                connection = self._prepared(hop)
-                self._opened.append(connection)
-                connection.open()
-        except DeviceError:
-            raise
-        except (SSHException, OSError, EOFError, UnicodeError) as exc:
-            said = self._proxy.said() if self._proxy is not None else ""
-            raise translated(exc, hop, via, said) from exc
+        pauses = iter(_DROPPED_PAUSES_S)
+        while True:
+            try:
+                with _logins_at(hop).turn(hop.connect_timeout_s):
+                    began = time.monotonic()
+                    self._log_in(hop)
+            except DeviceError:
+                raise
+            except (SSHException, OSError, EOFError, UnicodeError) as exc:
+                dropped = is_without_greeting(exc) and time.monotonic() - began < _AT_ONCE_S
+                pause_s = next(pauses, None) if dropped else None
+                said = self._proxy.said() if self._proxy is not None else ""
+                if pause_s is None or said:
+                    raise translated(exc, hop, via, said) from exc
+            else:
+                return
+            self._opened.pop().client.close()
+            if via is None and self._proxy is not None:
+                self._proxy.close()
+                self._proxy = None
+            time.sleep(pause_s * random.uniform(0.5, 1.5))  # noqa: S311  (no secret rests on it)
+
+    def _log_in(self, hop: Hop) -> None:
+        connection = self._prepared(hop)
+        self._opened.append(connection)
+        connection.open()
 
     def _prepared(self, hop: Hop) -> fabric.Connection:
         check = HostKeyCheck(hop)

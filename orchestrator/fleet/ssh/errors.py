@@ -24,6 +24,11 @@ def translated(exc: Exception, hop: Hop, via: Hop | None, proxy_said: str) -> De
     return kind(f"cannot reach {where}: {reason}; {remedy}", device=hop.endpoint.device)
 
 
+def is_without_greeting(exc: Exception) -> bool:
+    """Whether the server said nothing: it hung up, as one that is asked too much, or is mute."""
+    return str(exc).startswith(_BANNER)
+
+
 def _explained(exc: Exception, hop: Hop, via: Hop | None) -> _Explanation:
     """The kind of error, the reason, and what to do about it."""
     if isinstance(exc, ChannelException):
