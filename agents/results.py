@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -56,6 +57,8 @@ def write(path: str, session: Session, events: Callable[[], Iterable[bytes]]) ->
         os.replace(temporary, path)
         home.sync_directory(os.path.dirname(path))
     except OSError as exc:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
         raise AgentError(
             f"{path} cannot be written: {exc.strerror or exc}; nothing that was measured is lost. "
             f"Make room, or choose another place with --output, and run this again"

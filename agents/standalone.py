@@ -182,7 +182,11 @@ class Bundle:
     def _submit_next(self) -> bool:
         """False where the plan is done."""
         if time.monotonic() - self._written_at > RESULTS_AGE_S:
-            self._write_results()
+            try:
+                self._write_results()
+            except AgentError as exc:  # the spool has everything, and the end tries again
+                self._written_at = time.monotonic()
+                self._show.say(str(exc))
         self._in_hand = self._in_hand or list(self._course.next_trials())
         if not self._in_hand:
             return False

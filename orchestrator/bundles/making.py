@@ -148,7 +148,7 @@ def make(
         "expect": dict(device.expect),
         "outline": outline_of(plan, part).to_json(),
         "requests": [requests.request(trial) for trial in part.trials],
-        "files": [asdict(_file(blob, models_dir, carried_=blob in inside)) for blob in blobs],
+        "files": [asdict(_file(blob, models_dir, inside=blob in inside)) for blob in blobs],
     }
     data = json.dumps(document, separators=(",", ":"), allow_nan=False).encode()
     _refuse_too_large(data, inside)
@@ -162,10 +162,10 @@ def make(
         return Made(output, output.stat().st_size, len(part.trials))
 
 
-def _file(blob: Blob, models_dir: Path, *, carried_: bool) -> carried.File:
+def _file(blob: Blob, models_dir: Path, *, inside: bool) -> carried.File:
     path = blob.path
     within = path.relative_to(models_dir) if path.is_relative_to(models_dir) else Path(path.name)
-    return carried.File(blob.sha256, blob.size_bytes, within.as_posix(), carried_)
+    return carried.File(blob.sha256, blob.size_bytes, within.as_posix(), carried=inside)
 
 
 def _refuse_too_large(document: bytes, inside: list[Blob]) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import random
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -403,6 +404,19 @@ def test_what_compresses_too_well_is_stored_so_that_it_is_no_bomb(place: Place) 
     place.write(events)
     assert place.file.stat().st_size > 900_000
     assert place.bring() == 3
+
+
+def test_a_full_disk_leaves_the_earlier_results_and_no_half_of_new_ones(place: Place) -> None:
+    before = place.file.read_bytes()
+
+    def lines() -> Iterator[bytes]:
+        yield b"{}"
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(AgentError, match="nothing that was measured is lost"):
+        written.write(str(place.file), written.Session(RUN, "away", []), lines)
+    assert place.file.read_bytes() == before
+    assert [path.name for path in place.folder.glob("*.partial")] == []
 
 
 def test_results_of_something_else_are_not_overwritten_or_gone_on_from(place: Place) -> None:
