@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 from orchestrator import __version__
 from orchestrator.analysis import comparison_precision
@@ -63,8 +62,6 @@ from orchestrator.zoo import (
     keep,
     resolve,
 )
-
-T = TypeVar("T")
 
 _PACKAGES = ("fabric", "paramiko", "numpy", "scipy", "pandas", "pydantic")
 

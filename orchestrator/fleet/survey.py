@@ -171,7 +171,8 @@ def _unexpected(node: Node, device: Device) -> tuple[tuple[str, ...], list[Probl
 
 def _unfit(node: Node, device: Device, needs: Needs) -> list[Problem]:
     try:
-        check_suitability(node, {}, needs.plan, device.cpus)
+        # a runtime that it has not is given to it by a run
+        check_suitability(node, {}, needs.plan, device.cpus, needs.plan.runtimes)
     except DeviceError as exc:
         return [_from_error("unfit", exc)]
     return []

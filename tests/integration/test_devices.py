@@ -66,8 +66,11 @@ def test_what_the_plan_needs_is_held_against_what_is_there(lab: Lab) -> None:
     assert min(sizes) < fit["to_push_bytes"] < sum(sizes)
     assert fit["error"] is None
     (without,) = look(lab, lab.here(python="/usr/bin/python3"), suite=suite)
-    assert "TFLite runtime" in problems(without)["unfit"]["message"]
-    assert "pip install" in problems(without)["unfit"]["remedy"]
+    assert (without["error"], without["runtimes"]) == (None, {})  # a run gives it one
+    duets = lab.suite(SCHEMES, factors="{threads: [64]}", protocol="{duet: true}")
+    (unfit,) = look(lab, lab.here(), suite=duets)
+    assert "128 are needed" in problems(unfit)["unfit"]["message"]
+    assert "duet" in problems(unfit)["unfit"]["remedy"]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import sys
 from collections import Counter
 from pathlib import Path
-
-import pytest
 
 from orchestrator.artifacts.store import ArtifactStore
 from tests.lab import Lab, every_planned_trial_finished_once, wait_until
@@ -248,17 +245,6 @@ def test_a_second_interrupt_stops_at_once_and_the_trial_runs_again(lab: Lab) -> 
     Path(f"{python}.fast").touch()
     assert lab.run("run", "--resume", "last").code == 0
     assert every_planned_trial_finished_once(lab.journal())
-
-
-def test_a_device_without_a_runtime_is_refused_before_anything_is_built(lab: Lab) -> None:
-    bare = shutil.which("python3", path="/usr/bin:/usr/local/bin")
-    if bare is None:
-        pytest.skip("there is no system Python beside the one of the tests")
-    inventory = lab.inventory(lab.here(python=bare))
-    done = lab.run("run", "--inventory", inventory, "--suite", lab.suite(["float32", "full_int8"]))
-    assert done.code == 3
-    assert f"{bare} -m pip install ai-edge-litert" in done.stderr
-    assert not lab.runs()
 
 
 def test_a_run_that_something_else_works_on_is_refused(lab: Lab) -> None:
