@@ -131,7 +131,7 @@ def test_interrupted_twice_and_imported_it_is_as_if_it_had_been_reached(
     assert "the device's bundle has not brought this back yet" in awaiting
 
     first = elsewhere.start()
-    say_until(first, "5/27")
+    say_until(first, "1/27")
     first.send_signal(signal.SIGINT)
     said, _ = first.communicate(timeout=60)
     assert first.returncode == 130, said
@@ -140,11 +140,11 @@ def test_interrupted_twice_and_imported_it_is_as_if_it_had_been_reached(
     assert partial.code == 0, partial.stderr
     assert "run the bundle again there" in partial.stderr
     early = trials_of(lab)
-    assert 5 <= len(early) < 27
+    assert 1 <= len(early) < 27
     before = lab.journal()
 
     second = elsewhere.start()
-    say_until(second, "15/27")
+    say_until(second, f"{len(early) + 3}/27")
     os.killpg(second.pid, signal.SIGKILL)
     second.communicate()
 
