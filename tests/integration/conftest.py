@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests import stand_in as stand_ins
 from tests.lab import Lab
 from tests.zoo_fixtures import built_models, models_dir
+
+# Started in the background by a shell, Python ignores SIGINT, and so would all that tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
@@ -23,13 +26,10 @@ def built(pytestconfig: pytest.Config) -> Path:
 @pytest.fixture(scope="session")
 def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A program that speaks like ``benchmark_model`` (see its source)."""
-    compiler = shutil.which("gcc") or shutil.which("cc")
-    if compiler is None:
-        pytest.skip("the stand-in for benchmark_model needs a C compiler")
-    source = Path(__file__).resolve().parents[1] / "data" / "benchmark_model" / "stand_in.c"
-    path = tmp_path_factory.mktemp("stand_in") / "benchmark_model"
-    subprocess.run([compiler, "-O1", "-o", path, source], check=True)
-    return path
+    reason = stand_ins.why_not()
+    if reason is not None:
+        pytest.skip(reason)
+    return stand_ins.build(tmp_path_factory.mktemp("stand_in") / "benchmark_model")
 
 
 @pytest.fixture
