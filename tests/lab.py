@@ -129,9 +129,9 @@ class Lab:
             return list(csv.DictReader(file))
 
     def close(self) -> None:
-        """Stop every agent that was started from one of the lab's inventories."""
-        for path in self._inventories:
-            self.run("agents", "stop", "--force", "--inventory", path)
+        """Stop every agent that was started from one of the lab's inventories. May be repeated."""
+        while self._inventories:
+            self.run("agents", "stop", "--force", "--inventory", self._inventories.pop())
 
 
 def _plain(device: Mapping[str, Any]) -> dict[str, Any]:
