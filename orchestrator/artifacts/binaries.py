@@ -16,6 +16,7 @@ from typing import Protocol
 from orchestrator.artifacts.download import check_reachable, fetch
 from orchestrator.artifacts.elf import HEADER_BYTES, MACHINES, check_executable
 from orchestrator.artifacts.files import (
+    has_sha256,
     locked,
     make_folder,
     put_in_place,
@@ -204,7 +205,7 @@ def _stored(url: str, expected: str | None, platform: str, folder: Path) -> Bina
     if pin is None:
         return None
     stored = _final(folder, platform, pin)
-    if not _is(stored, pin):
+    if not has_sha256(stored, pin):
         return None
     return BinaryArtifact(stored, pin, stored.stat().st_size, url, pinned=True)
 
@@ -251,15 +252,6 @@ def _download(
 
 def _final(folder: Path, platform: str, sha256: str) -> Path:
     return folder / f"benchmark_model-{platform}-{sha256[:16]}"
-
-
-def _is(path: Path, sha256: str) -> bool:
-    try:
-        return sha256_of(path) == sha256
-    except FileNotFoundError:
-        return False
-    except OSError as exc:
-        raise ArtifactError(f"{path}: {exc.strerror or exc}") from exc
 
 
 def _differs(source: str, actual: str, expected: str, remedy: str) -> ArtifactError:

@@ -15,6 +15,16 @@ _CHUNK_BYTES = 1024 * 1024
 _PARTIAL_SUFFIX = ".partial"
 
 
+def has_sha256(path: Path, sha256: str) -> bool:
+    """Whether the file is there, with this hash. Raises ArtifactError where it cannot be read."""
+    try:
+        return sha256_of(path) == sha256
+    except FileNotFoundError:
+        return False
+    except OSError as exc:
+        raise ArtifactError(f"{path}: {exc.strerror or exc}") from exc
+
+
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file's bytes, in hex. Raises OSError."""
     digest = hashlib.sha256()

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-import math
 import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from enum import Enum
-from typing import Any
 
 from orchestrator.analysis.drift import SPEEDUP, ComparedRow, Drift, RunComparison
 from orchestrator.analysis.recorded import Change
 from orchestrator.report import figures
 from orchestrator.report.clean import clean
 from orchestrator.report.grid import render_grid
+from orchestrator.report.jsonable import jsonable
 from orchestrator.report.notes import place_in_full
 
 #: Version of the JSON's shape. 1: the first.
@@ -53,7 +51,7 @@ def to_json(comparisons: Sequence[RunComparison]) -> str:
     document = {
         "format": JSON_FORMAT,
         "method": METHOD,
-        "comparisons": [_jsonable(asdict(each)) for each in comparisons],
+        "comparisons": [jsonable(asdict(each)) for each in comparisons],
     }
     return json.dumps(document, indent=1, allow_nan=False) + "\n"
 
@@ -110,13 +108,3 @@ def _others(title: str, names: Sequence[str]) -> str:
 def _list(title: str, lines: Iterable[str]) -> str:
     body = "".join(f"  {clean(line)}\n" for line in lines)
     return f"{clean(title)}\n{body}\n" if body else ""
-
-
-def _jsonable(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _jsonable(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_jsonable(each) for each in value]
-    if isinstance(value, float):
-        return float(f"{value:.6g}") if math.isfinite(value) else None
-    return value.value if isinstance(value, Enum) else value

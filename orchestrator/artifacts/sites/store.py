@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.artifacts.files import (
+    has_sha256,
     locked,
     make_folder,
     partial_name,
@@ -90,7 +91,7 @@ def provide_site(
 def stored_site(sha256: str, models_dir: Path) -> Path:
     """The bundle with this hash that an earlier run used. Raises ArtifactError."""
     path = _final(models_dir / "sites", sha256)
-    if not _is(path, sha256):
+    if not has_sha256(path, sha256):
         raise ArtifactError(
             f"{path}: no site bundle with SHA-256 {sha256}, which the run measures with, is there; "
             f"name the folder that has it with --models, or start a new run"
@@ -124,7 +125,7 @@ def _known(
             f"resolved anew"
         ) from exc
     path = _final(folder, sha256)
-    if not _is(path, sha256):
+    if not has_sha256(path, sha256):
         return None
     return SiteArtifact(requirement, target, path, sha256, size_bytes, packages)
 
@@ -191,15 +192,6 @@ def _belongs(name: str) -> bool:
 
 def _final(folder: Path, sha256: str) -> Path:
     return folder / f"site-{sha256[:16]}.zip"
-
-
-def _is(path: Path, sha256: str) -> bool:
-    try:
-        return sha256_of(path) == sha256
-    except FileNotFoundError:
-        return False
-    except OSError as exc:
-        raise ArtifactError(f"{path}: {exc.strerror or exc}") from exc
 
 
 def _today() -> str:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import asdict
-from enum import Enum
 from typing import Any
 
 from orchestrator.analysis.agreement import Agreement
@@ -14,6 +12,7 @@ from orchestrator.analysis.cells import levels_of
 from orchestrator.analysis.explain import Explanation
 from orchestrator.analysis.table import Speedup
 from orchestrator.report.explain.parts import METHOD, parts
+from orchestrator.report.jsonable import jsonable
 from orchestrator.report.notes import place_in_full
 
 #: Version of the shape. 1: the first.
@@ -53,7 +52,7 @@ def to_json(found: Explanation) -> str:
         ],
         "left_out": [{**_row(gap.cell.row), "why": gap.why} for gap in found.gaps],
     }
-    return json.dumps(_jsonable(document), indent=1, allow_nan=False) + "\n"
+    return json.dumps(jsonable(document), indent=1, allow_nan=False) + "\n"
 
 
 def _row(row: Speedup) -> dict[str, Any]:
@@ -79,13 +78,3 @@ def _agreement(each: Agreement) -> dict[str, Any]:
         for beside in each.models
     ]
     return {**asdict(each), "models": models, "ratio": each.ratio, "within": each.within}
-
-
-def _jsonable(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _jsonable(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_jsonable(each) for each in value]
-    if isinstance(value, float):
-        return float(f"{value:.6g}") if math.isfinite(value) else None
-    return value.value if isinstance(value, Enum) else value
