@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -13,13 +13,22 @@ from orchestrator.artifacts.binaries import (
     resolve_binary,
     stored_binary,
 )
+from orchestrator.artifacts.files import locked
 from orchestrator.artifacts.sites import SiteArtifact, provide_site, stored_site, target_of
 from orchestrator.config import Device
 from orchestrator.errors import ArtifactError, PermanentDeviceError
 from orchestrator.fleet.provision import Blob, Node, has_runtime, installed_runtimes
 from orchestrator.fleet.recording import Materials
 from orchestrator.plan import DevicePlan, Plan
-from orchestrator.runs.manifest import BinaryRecord, Manifest, SiteRecord, write_manifest
+from orchestrator.runs.manifest import (
+    FILE_NAME,
+    LOCK_NAME,
+    BinaryRecord,
+    Manifest,
+    SiteRecord,
+    read_manifest,
+    write_manifest,
+)
 from orchestrator.runtimes import ANY, Runtime, parse_runtime
 
 #: What ``any`` may be where nothing is installed. TensorFlow is ten times the size, and the same.
@@ -47,13 +56,14 @@ class Supplies:
         self._guard = threading.Lock()
 
     def keep_in(self, folder: Path) -> None:
-        """Write the manifest into the run's folder, now and whenever a device was completed.
+        """Write the manifest into a new run's folder; and there, whenever a device was completed.
 
         Raises JournalError.
         """
         with self._guard:
             self._folder = folder
-            write_manifest(folder, self._manifest)
+            if not (folder / FILE_NAME).exists():
+                write_manifest(folder, self._manifest)
 
     def complete(self, device: Device, node: Node) -> None:
         """Get what ``device`` needs and lacks, and note it. Raises DeviceError, JournalError."""
@@ -82,22 +92,35 @@ class Supplies:
         binary: BinaryArtifact | None,
         sites: dict[str, SiteArtifact],
     ) -> None:
-        known = self._manifest
-        binaries, bundles = list(known.binaries), list(known.sites)
+        given = [] if binary is None else [binary_record(device, binary)]
+        bundles = [_site_record(device, runtime, site) for runtime, site in sites.items()]
+        if self._folder is None:
+            self._manifest = _completed(self._manifest, device, node, given, bundles)
+        else:
+            # a bundle's device may have joined the run meanwhile
+            with locked(self._folder / LOCK_NAME):
+                known = read_manifest(self._folder)
+                self._manifest = _completed(known, device, node, given, bundles)
+                write_manifest(self._folder, self._manifest)
         if binary is not None:
-            binaries.append(binary_record(device, binary))
-            _take_binary(self._materials, binaries[-1], binary.path)
-        for runtime, site in sites.items():
-            bundles.append(_site_record(device, runtime, site))
-            _take_site(self._materials, bundles[-1], site.path)
-        self._manifest = replace(
-            known,
-            binaries=tuple(binaries),
-            sites=tuple(bundles),
-            facts={**known.facts, device: node.facts},
-        )
-        if self._folder is not None:
-            write_manifest(self._folder, self._manifest)
+            _take_binary(self._materials, given[0], binary.path)
+        for record, site in zip(bundles, sites.values(), strict=True):
+            _take_site(self._materials, record, site.path)
+
+
+def _completed(
+    manifest: Manifest,
+    device: str,
+    node: Node,
+    binaries: Sequence[BinaryRecord],
+    sites: Sequence[SiteRecord],
+) -> Manifest:
+    return replace(
+        manifest,
+        binaries=(*manifest.binaries, *binaries),
+        sites=(*manifest.sites, *sites),
+        facts={**manifest.facts, device: node.facts},
+    )
 
 
 def with_given(materials: Materials, manifest: Manifest, models_dir: Path | None) -> Materials:

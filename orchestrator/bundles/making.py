@@ -23,14 +23,13 @@ from orchestrator.fleet.provision import Blob
 from orchestrator.fleet.recording import Requests
 from orchestrator.plan import DevicePlan, Plan, make_plan
 from orchestrator.runs.directory import RunDirectory
-from orchestrator.runs.manifest import Manifest, read_manifest, write_manifest
+from orchestrator.runs.manifest import LOCK_NAME, Manifest, read_manifest, write_manifest
 from orchestrator.runtimes import parse_runtime
 from orchestrator.schedule import outline_of
 from orchestrator.supply import binary_record
 
 #: A Python older than 3.13 imports from no zip file beyond what 32 bits count.
 MAX_BYTES = 2**32 - 2**20
-_LOCK = ".bundles.lock"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
@@ -83,7 +82,7 @@ def join(
     A run keeps the inventory that it began with; ``inventory`` is asked for a device that is not
     in it. Other devices' trials do not change: each device's plan follows from its own entry.
     """
-    with locked(directory.path / _LOCK):
+    with locked(directory.path / LOCK_NAME):
         manifest = read_manifest(directory.path)
         if name in manifest.devices:
             check(_device(manifest, name), Suite.from_json(manifest.suite))

@@ -19,6 +19,8 @@ from orchestrator.runs.shape import FLAG, NUMBER, SHA256, TEXT, WHOLE, Shape, pr
 
 FORMAT = 1
 FILE_NAME = "run.json"
+#: Held by whoever reads the manifest in order to change it.
+LOCK_NAME = ".manifest.lock"
 
 
 @dataclass(frozen=True)
