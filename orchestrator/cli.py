@@ -182,6 +182,10 @@ def _add_folders(parser: argparse.ArgumentParser) -> None:
         default=Path("results"),
         help="where runs are kept (default: results)",
     )
+    _add_models_folder(parser)
+
+
+def _add_models_folder(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--models",
         metavar="DIR",
@@ -224,13 +228,7 @@ def _add_devices(parser: argparse.ArgumentParser) -> None:
         help="check the devices against what this would need; default: the one the inventory "
         "names, if any",
     )
-    parser.add_argument(
-        "--models",
-        metavar="DIR",
-        type=Path,
-        default=Path("models"),
-        help="where model files are kept (default: models)",
-    )
+    _add_models_folder(parser)
     parser.add_argument("--json", action="store_true", help="print all facts as JSON")
     parser.set_defaults(command=_later("fleet", "devices"))
 
@@ -300,13 +298,7 @@ def _add_models(parser: argparse.ArgumentParser) -> None:
     for action in (listing, inspect, binaries):
         action.add_argument("--json", action="store_true", help="print as JSON")
     for action in (listing, build, binaries):
-        action.add_argument(
-            "--models",
-            metavar="DIR",
-            type=Path,
-            default=Path("models"),
-            help="where model files are kept (default: models)",
-        )
+        _add_models_folder(action)
 
 
 def _add_report(parser: argparse.ArgumentParser) -> None:
