@@ -10,7 +10,7 @@ import os
 import time
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple
 
-from agents import sensors
+from agents import cgroup, sensors
 from agents.facts import meminfo_bytes
 from agents.sysfs import Tree, to_float, to_int
 
@@ -93,12 +93,16 @@ def cpu_seconds(tree: Tree) -> Optional[Dict[str, float]]:
 
 
 def _throttle(tree: Tree) -> Json:
-    """Counters and bits of every mechanism known to slow a CPU down behind one's back."""
+    """Counters and bits of every mechanism known to slow a CPU down behind one's back.
+
+    ``held_back_s``: seconds for which a control group's quota kept its processes from running.
+    """
     return {
         "core_events": _thermal_events(tree, "core_throttle_count"),
         "package_events": _thermal_events(tree, "package_throttle_count"),
         "firmware_bits": _firmware_bits(tree),
         "under_voltage": _under_voltage(tree),
+        "held_back_s": cgroup.held_back_s(tree),
     }
 
 
@@ -161,14 +165,17 @@ def difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> Json:
     ``clock_jump_s`` is how far the wall clock moved beyond the time that passed (NTP steps,
     suspended guests). ``throttle_events`` is how far the thermal counters grew;
     ``throttle_reasons`` names each mechanism that acted, and is None, not empty, where the machine
-    tells of none. ``busy_s`` and ``steal_s`` are parts of ``cpu_s``, which is the time of all CPUs
-    together in every state. Across a reboot only the wall clock counts.
+    tells of none. ``held_back_s`` is how long, summed over CPUs, a quota of CPU time kept the
+    control group's processes from running; None without one. ``busy_s`` and ``steal_s`` are parts
+    of ``cpu_s``, which is the time of all CPUs together in every state. Across a reboot only the
+    wall clock counts.
     """
     if before.get("boot_id") != after.get("boot_id"):
         return {**dict.fromkeys(_DIFFERENCES), "rebooted": True}
     elapsed = _growth(before, after, "monotonic_s")
     wall = _delta(before.get("wall_clock_s"), after.get("wall_clock_s"))
-    events, reasons = _throttling(before.get("throttle") or {}, after.get("throttle") or {})
+    throttle = before.get("throttle") or {}, after.get("throttle") or {}
+    events, reasons = _throttling(*throttle)
     cpu_before, cpu_after = before.get("cpu_s") or {}, after.get("cpu_s") or {}
     return {
         "rebooted": False,
@@ -180,6 +187,7 @@ def difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> Json:
         "context_switches": _growth(before, after, "context_switches"),
         "throttle_events": events,
         "throttle_reasons": reasons,
+        "held_back_s": _growth(*throttle, "held_back_s"),
         "energy_j": _energy_joules(before, after, elapsed),
     }
 
@@ -193,6 +201,7 @@ _DIFFERENCES = (
     "context_switches",
     "throttle_events",
     "throttle_reasons",
+    "held_back_s",
     "energy_j",
 )
 

@@ -14,8 +14,9 @@ from orchestrator.runs.records import TrialRecord
 
 #: Codes of findings on trials whose machine ran slower than it can. One such trial is an outlier,
 #: which the estimate withstands; the Hodges-Lehmann estimate breaks down when 29 % of the pairs are
-#: off, so with more than a quarter of a side's trials the figure may be that of the cooling.
-SLOWED = ("throttled", "under_voltage")
+#: off, so with more than a quarter of a side's trials the figure may be that of the cooling, or of
+#: the quota, which stops a long inference and lets a short one pass.
+SLOWED = ("throttled", "under_voltage", "quota_reached")
 MOST_SLOWED = 0.25
 
 #: Governors that hold one frequency.
@@ -127,14 +128,20 @@ def _because(seen: Counter[State], what: str, otherwise: str) -> str:
     return min(reasons, key=lambda reason: (-reasons[reason], reason)) if reasons else otherwise
 
 
+def cpu_quota(facts: Mapping[str, Any]) -> float | None:
+    """How many CPUs' time the device's control group gives; None without a limit."""
+    cpu = facts.get("cpu")
+    quota = cpu.get("cpu_quota") if isinstance(cpu, dict) else None
+    return float(quota) if isinstance(quota, int | float) else None
+
+
 def _outside(facts: Mapping[str, Any]) -> list[str]:
     """What takes the clock and the CPUs out of our hands, whatever we set."""
     found = []
     virtualization, container = facts.get("virtualization"), facts.get("container")
     if virtualization not in (None, "none"):
         found.append(f"a virtual machine ({virtualization}), whose host decides on clocks and CPUs")
-    cpu = facts.get("cpu")
-    quota = cpu.get("cpu_quota") if isinstance(cpu, dict) else None
+    quota = cpu_quota(facts)
     if quota is not None:
         found.append(f"a quota of {quota:g} CPUs' time")
     if container is not None:

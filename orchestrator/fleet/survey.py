@@ -98,6 +98,7 @@ def survey(node: Node, device: Device, needs: Needs | None) -> Survey:
     if needs is not None and missing is not None:
         problems += _unfit(node, device, needs)
         problems += _no_room(use, missing, needs) + _little_memory(node.facts, needs)
+    problems += _small_quota(node.facts, needs)
     problems += _others(device, use, trial, agent_pid=node.hello.get("pid"))
     problems += _skewed(skew_s, error_s)
     return Survey(
@@ -212,6 +213,22 @@ def _little_memory(facts: Mapping[str, Any], needs: Needs) -> list[Problem]:
             f"{_mb(available)} of memory are available, and a trial of the largest model takes "
             f"about {_mb(needs.memory_bytes)}",
             "end what else runs there, or leave the largest models out",
+        )
+    ]
+
+
+def _small_quota(facts: Mapping[str, Any], needs: Needs | None) -> list[Problem]:
+    quota = (facts.get("cpu") or {}).get("cpu_quota")
+    planned = [] if needs is None else [trial.factors.threads for trial in needs.plan.trials]
+    threads = max(planned, default=1)
+    if quota is None or quota >= threads:
+        return []
+    return [
+        Problem(
+            "cpu_quota",
+            f"its control group gives {quota:g} CPUs' time, and a trial computes with {threads} "
+            f"thread{'s' * (threads > 1)}",
+            "raise the container's CPU limit, or expect times to be those of the quota",
         )
     ]
 

@@ -56,6 +56,7 @@ HEALTH: Shape = {
     "throttle": {
         **dict.fromkeys(("core_events", "package_events", "firmware_bits"), WHOLE),
         "under_voltage": FLAG,
+        "held_back_s": NUMBER,
     },
     "cpu_s": {"*": NUMBER},
     "energy_uj": {"*": NUMBER},

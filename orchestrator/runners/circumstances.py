@@ -22,6 +22,8 @@ LOAD_SHARE = 0.1
 MIN_CPU_S = 1.0
 #: Of the time that CPUs had work to do. As much as the precision asked for by default.
 STEAL_SHARE = 0.02
+#: Of the trial's time, that a quota kept processes from running. As much as for ``steal``.
+HELD_BACK_SHARE = 0.02
 #: The kernel slews a clock by 500 ppm at most; what goes beyond is a step.
 CLOCK_SLEW = 0.001
 CLOCK_JUMP_S = 0.05
@@ -60,6 +62,7 @@ def findings(trial: Trial, seen: Circumstances) -> tuple[Finding, ...]:
             _frequency(seen),
             _load(seen),
             _steal(seen.during),
+            _quota_reached(seen.during),
             _clock_jump(seen.during),
             _gate_timeout(seen.conditions.get("gate") or {}),
         ]
@@ -185,6 +188,19 @@ def _steal(during: Mapping[str, Any]) -> Finding | None:
         f"the hypervisor gave over {STEAL_SHARE:.0%} of the CPU time to other guests while the "
         "trial ran",
         "use a machine, or a size of machine, that shares no CPUs",
+    )
+
+
+def _quota_reached(during: Mapping[str, Any]) -> Finding | None:
+    held_back, elapsed = during.get("held_back_s"), during.get("elapsed_s")
+    if not held_back or not elapsed or held_back / elapsed <= HELD_BACK_SHARE:
+        return None
+    return Finding(
+        "quota_reached",
+        f"the control group's quota of CPU time was spent for over {HELD_BACK_SHARE:.0%} of the "
+        "time, and its processes were kept from running while the trial ran",
+        "raise the container's CPU limit (`docker run --cpus`, a pod's `limits.cpu`, systemd's "
+        "`CPUQuota=`), or use fewer `threads`",
     )
 
 

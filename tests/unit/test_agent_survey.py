@@ -6,7 +6,7 @@ from pathlib import Path
 
 from agents import machine, survey
 from agents.sysfs import Tree
-from orchestrator.fleet.survey import _skewed
+from orchestrator.fleet.survey import _skewed, _small_quota
 
 LOCKS = """\
 1: POSIX  ADVISORY  WRITE 11 fe:00:{inode} 0 EOF
@@ -64,3 +64,11 @@ def test_a_clock_is_wrong_only_beyond_what_is_known_of_it() -> None:
     assert _skewed(None, 0.0) == _skewed(1.9, 0.0) == _skewed(-2.5, 0.6) == []
     (problem,) = _skewed(-90.0, 0.2)
     assert "90.0 s behind" in problem.message and problem.remedy
+
+
+def test_a_quota_below_a_core_is_a_problem() -> None:
+    for cpu in ({}, {"cpu_quota": None}, {"cpu_quota": 1.0}):
+        assert _small_quota({"cpu": cpu}, None) == []
+    (problem,) = _small_quota({"cpu": {"cpu_quota": 0.5}}, None)
+    assert problem.code == "cpu_quota" and not problem.grave
+    assert "0.5 CPUs' time" in problem.message and problem.remedy

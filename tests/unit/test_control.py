@@ -79,6 +79,7 @@ def test_without_trials_nothing_is_said() -> None:
 
 # --- in the table --------------------------------------------------------------------------------
 
+SPENT = Finding("quota_reached", "the quota was spent", "raise it")
 HOT = Finding("throttled", "it was slowed down", "cool it")
 
 
@@ -101,15 +102,16 @@ def row(edit: Any = lambda record, block: record, **run: Any) -> Speedup:
     ("blocks", "scheme", "valid"),
     [(3, "full_int8", True), (4, "full_int8", False), (4, "float32", False), (3, "float32", True)],
 )
+@pytest.mark.parametrize("slowed", [HOT, SPENT], ids=lambda finding: finding.code)
 def test_more_than_a_quarter_of_throttled_trials_forbids(
-    blocks: int, scheme: str, valid: bool
+    blocks: int, scheme: str, valid: bool, slowed: Finding
 ) -> None:
     def edit(record: TrialRecord, block: int) -> TrialRecord:
         hot = record.trial.variant.scheme == scheme and block < blocks
-        return replace(record, findings=(HOT,)) if hot else record
+        return replace(record, findings=(slowed,)) if hot else record
 
     found = row(edit)
-    assert [f.code for f in found.findings if f.code == "throttled"] == ["throttled"]
+    assert [f.code for f in found.findings if f.code == slowed.code] == [slowed.code]
     assert (found.verdict is not Verdict.INVALID) is valid
 
 
