@@ -1,16 +1,18 @@
 """How a node fares around a trial: a snapshot before, one after, and what lies between.
 
-Only files are read, a few milliseconds in all. What cannot be told is None.
+What cannot be told is None. Files are read, a few milliseconds in all; a maker's program is asked
+only where a board has no file for what it tells.
 """
 
 from __future__ import annotations
 
 import datetime
 import os
+import re
 import time
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple
 
-from agents import cgroup, sensors
+from agents import cgroup, jetson, sensors, tools
 from agents.facts import meminfo_bytes
 from agents.sysfs import Tree, to_float, to_int
 
@@ -21,6 +23,7 @@ _BUSY_STATES = ("user", "nice", "system", "irq", "softirq")
 #: Bits of the Raspberry Pi firmware's ``get_throttled``: now, and 16 bits up since boot.
 _FIRMWARE_BITS = ("under_voltage", "frequency_capped", "throttled", "soft_temperature_limit")
 _SINCE_BOOT_SHIFT = 16
+_ASKED_BITS = re.compile(r"\Athrottled=0x([0-9a-fA-F]{1,8})\s*\Z")
 _PLATFORM = "/sys/devices/platform"
 _POWERCAP = "/sys/class/powercap"
 #: No package draws more for long; at this rate the usual counter begins anew every nine minutes.
@@ -34,8 +37,8 @@ def snapshot(root: str = "/") -> Json:
 
     ``cpu_s`` are seconds since boot summed over all CPUs, ``mhz`` the frequencies of ``count``
     clock domains, ``energy_uj`` microjoules by RAPL package, ``energy_range_uj`` where its counter
-    begins again from 0, ``pressure`` the share of the last ten seconds, in percent, in which some
-    task waited.
+    begins again from 0, ``jetson`` what ``agents.jetson`` tells, ``pressure`` the share of the last
+    ten seconds, in percent, in which some task waited.
     """
     tree = Tree(root)
     stat = (tree.read("/proc/stat") or "").splitlines()
@@ -48,7 +51,8 @@ def snapshot(root: str = "/") -> Json:
         "governor": sensors.governor(tree),
         "turbo": sensors.turbo(tree),
         "temperature_c": sensors.temperature_c(tree),
-        "throttle": _throttle(tree),
+        "throttle": throttle(tree),
+        "jetson": jetson.state(tree),
         "load1": to_float((tree.read("/proc/loadavg") or "").partition(" ")[0]),
         "running_processes": _stat_number(stat, "procs_running"),
         "context_switches": _stat_number(stat, "ctxt"),
@@ -92,7 +96,7 @@ def cpu_seconds(tree: Tree) -> Optional[Dict[str, float]]:
     return dict(zip(_CPU_STATES, told))  # noqa: B905 - strict= is of Python 3.10
 
 
-def _throttle(tree: Tree) -> Json:
+def throttle(tree: Tree) -> Json:
     """Counters and bits of every mechanism known to slow a CPU down behind one's back.
 
     ``held_back_s``: seconds for which a control group's quota kept its processes from running.
@@ -120,7 +124,13 @@ def _firmware_bits(tree: Tree) -> Optional[int]:
             bits = to_int(tree.read(firmware + "/get_throttled"), 16)
             if bits is not None:
                 return bits
-    return None
+    # not every kernel of Raspberry Pi OS, and no container, has the file
+    found = (
+        _ASKED_BITS.search(tools.ask(tools.VCGENCMD, "get_throttled") or "")
+        if tree.is_live
+        else None
+    )
+    return int(found.group(1), 16) if found else None
 
 
 def _under_voltage(tree: Tree) -> Optional[bool]:
@@ -242,6 +252,13 @@ def _firmware_reasons(before: Optional[int], after: Optional[int]) -> Optional[L
     first_noted = (after & ~before) >> _SINCE_BOOT_SHIFT
     held = before | after | first_noted
     return [name for bit, name in enumerate(_FIRMWARE_BITS) if held >> bit & 1]
+
+
+def since_boot(throttle: Mapping[str, Any]) -> List[str]:
+    """The conditions that a Raspberry Pi's firmware noted since the boot, or that hold now."""
+    bits = throttle.get("firmware_bits") or 0
+    noted = bits | bits >> _SINCE_BOOT_SHIFT
+    return [name for bit, name in enumerate(_FIRMWARE_BITS) if noted >> bit & 1]
 
 
 def busy_share(before: Optional[Json], after: Optional[Json]) -> Optional[float]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from agents import protocol
+from agents import health, protocol
 from agents.blobs import SPARE_BYTES
 from orchestrator.config import Device
 from orchestrator.errors import AgentError, DeviceError
@@ -99,6 +99,7 @@ def survey(node: Node, device: Device, needs: Needs | None) -> Survey:
         problems += _unfit(node, device, needs)
         problems += _no_room(use, missing, needs) + _little_memory(node.facts, needs)
     problems += _small_quota(node.facts, needs)
+    problems += _weak_supply(use.get("throttle") or {})
     problems += _others(device, use, trial, agent_pid=node.hello.get("pid"))
     problems += _skewed(skew_s, error_s)
     return Survey(
@@ -231,6 +232,29 @@ def _small_quota(facts: Mapping[str, Any], needs: Needs | None) -> list[Problem]
             "raise the container's CPU limit, or expect times to be those of the quota",
         )
     ]
+
+
+def _weak_supply(throttle: Mapping[str, Any]) -> list[Problem]:
+    noted = health.since_boot(throttle)
+    if "under_voltage" in noted or throttle.get("under_voltage"):
+        return [
+            Problem(
+                "under_voltage",
+                "its supply voltage was too low at some time since it was booted, and the firmware "
+                "lowers the clock then",
+                "use a power supply and a cable that the board's maker names, then reboot",
+            )
+        ]
+    if noted:
+        return [
+            Problem(
+                "throttled",
+                f"its firmware lowered the clock at some time since it was booted "
+                f"({', '.join(noted)})",
+                "cool it, or wait at the gate (`temperature:`)",
+            )
+        ]
+    return []
 
 
 def _others(

@@ -134,7 +134,12 @@ def _slowed(reasons: Iterable[str]) -> Iterator[Finding]:
 
 def _frequency(seen: Circumstances) -> Finding | None:
     governors = (seen.before.get("governor"), seen.after.get("governor"))
-    if governors[0] != governors[1]:
+    jetson = [each.get("jetson") or {} for each in (seen.before, seen.after)]
+    if jetson[0].get("power_mode_id") != jetson[1].get("power_mode_id"):
+        what = "the power mode was set to another while the trial ran"
+    elif jetson[0].get("clocks_locked") != jetson[1].get("clocks_locked"):
+        what = "the clocks were locked or unlocked while the trial ran"
+    elif governors[0] != governors[1]:
         what = f"the governor changed from {governors[0]} to {governors[1]} while the trial ran"
     elif governors[0] == "performance" and _moved(seen.before.get("mhz"), seen.after.get("mhz")):
         what = "the clock moved while the trial ran, though the governor is performance"

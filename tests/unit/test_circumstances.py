@@ -82,6 +82,10 @@ def clocked(governor: str | None, mhz: float | None) -> dict[str, Any]:
     return {"governor": governor, "mhz": None if mhz is None else {"max": mhz}}
 
 
+def jetson(mode: int, locked: bool) -> dict[str, Any]:
+    return {"jetson": {"power_mode_id": mode, "clocks_locked": locked}}
+
+
 @pytest.mark.parametrize(
     ("before", "after", "expected"),
     [
@@ -91,6 +95,9 @@ def clocked(governor: str | None, mhz: float | None) -> dict[str, Any]:
         (clocked("performance", 3500), clocked("performance", 3300), []),
         (clocked("performance", None), clocked("performance", None), []),
         (clocked(None, 2000), clocked(None, 1000), []),  # nobody said it should stay
+        (jetson(0, True), jetson(2, True), ["frequency_changed"]),
+        (jetson(0, True), jetson(0, False), ["frequency_changed"]),
+        (jetson(0, True), jetson(0, True), []),
     ],
 )
 def test_clocks_that_moved(

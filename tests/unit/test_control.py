@@ -20,6 +20,11 @@ PINNED: dict[str, Any] = {"pinned": [3], "tuned": {}, "reasons": [], "gate": Non
 FREE: dict[str, Any] = {"pinned": None, "tuned": {}, "reasons": [], "gate": None}
 
 
+def jetson(governor: str, mode: str | None, *, locked: bool) -> dict[str, Any]:
+    told = {"power_mode": mode, "power_mode_id": 2, "clocks_locked": locked}
+    return {"governor": governor, "turbo": None, "jetson": told}
+
+
 def records(conditions: Mapping[str, Any] | None, before: Mapping[str, Any]) -> list[TrialRecord]:
     return [
         replace(ok("float32", block, 1.0), conditions=conditions, health_before=before)
@@ -51,6 +56,12 @@ def records(conditions: Mapping[str, Any] | None, before: Mapping[str, Any]) -> 
         ({"container": "docker", "cpu": {"cpu_quota": 1.5}}, PINNED, FIXED,
          "partly controlled: pinned to CPUs of its own; governor performance; turbo off; a quota "
          "of 1.5 CPUs' time; a container (docker), which others may share the machine with"),
+        # a Jetson whose clocks jetson_clocks has locked: no governor moves them
+        ({}, PINNED, jetson("schedutil", "MODE_15W", locked=True),
+         "controlled: pinned to CPUs of its own; clocks locked; power mode MODE_15W"),
+        ({}, PINNED, jetson("performance", None, locked=False),
+         "partly controlled: pinned to CPUs of its own; governor performance; clocks not locked "
+         "(`sudo jetson_clocks`); power mode number 2"),
         ({}, None, FIXED, "uncontrolled: nothing is recorded of the conditions"),
         # a trial of one thread that may move between two CPUs
         ({}, {**PINNED, "pinned": [2, 3]}, FIXED,

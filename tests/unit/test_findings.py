@@ -68,7 +68,8 @@ def made() -> dict[str, bool]:
 
 #: Made of a value, not of a literal; each is provoked below.
 BY_VALUE = {
-    "runtime_mismatch", "statistic_mismatch", "weights_mismatch", "no_baseline",
+    "runtime_mismatch", "statistic_mismatch", "power_mode_mismatch", "weights_mismatch",
+    "no_baseline",
     "failed", "killed", "timeout", "incompatible",
 }  # fmt: skip
 
@@ -143,6 +144,10 @@ def changed_artifacts(**fields: object) -> RunRecord:
     return clean_run(artifacts=known)
 
 
+def jetson(mode: str) -> dict[str, object]:
+    return {"jetson": {"power_mode": mode, "power_mode_id": 0, "clocks_locked": True}}
+
+
 def same_content() -> RunRecord:
     return changed(changed_artifacts(sha256="c" * 64), BASELINE, artifact_sha256="c" * 64)
 
@@ -210,6 +215,11 @@ PROVOKED: dict[str, Callable[[], RunRecord]] = {
     "output_capped": lambda: a_log(stdout_bytes=10**9),
     "runtime_mismatch": lambda: changed(clean_run(), INT8, binary_sha256="b" * 64),
     "statistic_mismatch": only_means,
+    "power_mode_mismatch": lambda: changed(
+        changed(clean_run(), BASELINE, health_before=jetson("MAXN")),
+        INT8,
+        health_before=jetson("MODE_15W"),
+    ),
     "weights_mismatch": lambda: changed_artifacts(weights="imagenet"),
     "same_content": same_content,
     "artifact_changed": lambda: run_of(
@@ -257,6 +267,18 @@ def test_a_provoked_finding_is_told_and_forbids_where_it_must(code: str) -> None
     for shape in ("text", "markdown", "json"):
         text = render(analyse(run), shape, width=100)
         assert code in text.replace("\\", "")
+
+
+# -- a Jetson's power mode
+
+
+def test_one_power_mode_throughout_is_no_finding_whichever_it_is() -> None:
+    run = clean_run()
+    for scheme in (BASELINE, INT8):
+        run = changed(run, scheme, health_before=jetson("MODE_15W"), conditions={})
+    row = row_of(run)
+    assert row.findings == ()
+    assert row.control.endswith("power mode MODE_15W")
 
 
 # -- a quota of CPU time
