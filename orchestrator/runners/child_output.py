@@ -158,14 +158,16 @@ def statistics_of(times_us: Sequence[float]) -> Invocations:
 
 
 def memory_of(data: Mapping[str, Any]) -> Memory:
-    """Growth of the peak since just before the model was loaded, and the peak itself."""
+    """Growth of the peak since just before the model was loaded, and the peak itself; beside it
+    the GPU's, where one computed."""
     points = part(data, "memory")
     start, init, end = (
         integer(part(points, name), "peak_bytes") for name in ("start", "init", "end")
     )
     if not start <= init <= end:
         raise NonsenseError(f"the peak of memory shrinks: {start}, {init}, {end} bytes")
-    return Memory(init_bytes=init - start, overall_bytes=end - start, peak_bytes=end)
+    gpu = integer_or_none(points, "gpu_peak_bytes")
+    return Memory(init - start, end - start, peak_bytes=end, gpu_peak_bytes=gpu)
 
 
 def operators_of(data: Mapping[str, Any]) -> tuple[Operator, ...]:
