@@ -43,7 +43,7 @@ def test_a_quiet_trial_has_no_findings() -> None:
         ({"busy_s": 6.5}, "load"),
         ({"steal_s": 0.2}, "steal"),
         ({"clock_jump_s": -3.0}, "clock_jump"),
-        ({"held_back_s": 0.2}, "quota_reached"),
+        ({"held_back_s": 0.3}, "quota_reached"),
         ({"throttle_reasons": ["core_temperature"]}, "throttled"),
         ({"throttle_reasons": ["frequency_capped"]}, "throttled"),
         ({"throttle_reasons": ["under_voltage"]}, "under_voltage"),
@@ -63,7 +63,7 @@ def test_what_happened_meanwhile(during: dict[str, Any], code: str) -> None:
         {"cpu_s": 0.0},
         {"cpu_s": 0.9, "busy_s": 9.0, "steal_s": 5.0},  # some ninety ticks
         {"steal_s": 0.1},
-        {"held_back_s": 0.1},
+        {"held_back_s": 0.2},
         {"clock_jump_s": 0.04},
         {"clock_jump_s": None},
         {"elapsed_s": 300.0, "clock_jump_s": 0.15},  # 500 ppm: slewed, not set
