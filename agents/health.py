@@ -23,6 +23,8 @@ _BUSY_STATES = ("user", "nice", "system", "irq", "softirq")
 #: Bits of the Raspberry Pi firmware's ``get_throttled``: now, and 16 bits up since boot.
 _FIRMWARE_BITS = ("under_voltage", "frequency_capped", "throttled", "soft_temperature_limit")
 _SINCE_BOOT_SHIFT = 16
+#: Cooling devices that lower the clock of a CPU or GPU; the last ones are of JetPack 4.
+_SLOWING = re.compile(r"\A((thermal-)?cpufreq-|(thermal-)?devfreq-|(cpu|gpu|emergency)-balanced\Z)")
 _ASKED_BITS = re.compile(r"\Athrottled=0x([0-9a-fA-F]{1,8})\s*\Z")
 _PLATFORM = "/sys/devices/platform"
 _POWERCAP = "/sys/class/powercap"
@@ -99,11 +101,15 @@ def cpu_seconds(tree: Tree) -> Optional[Dict[str, float]]:
 def throttle(tree: Tree) -> Json:
     """Counters and bits of every mechanism known to slow a CPU down behind one's back.
 
-    ``held_back_s``: seconds for which a control group's quota kept its processes from running.
+    ``over_current_events``: a Jetson's, whose supply was asked for too much. ``cooling_state``: how
+    far the kernel has lowered a clock to cool, 0 for not at all. ``held_back_s``: seconds for which
+    a control group's quota kept its processes from running.
     """
     return {
         "core_events": _thermal_events(tree, "core_throttle_count"),
         "package_events": _thermal_events(tree, "package_throttle_count"),
+        "over_current_events": _over_current_events(tree),
+        "cooling_state": _cooling_state(tree),
         "firmware_bits": _firmware_bits(tree),
         "under_voltage": _under_voltage(tree),
         "held_back_s": cgroup.held_back_s(tree),
@@ -116,6 +122,21 @@ def _thermal_events(tree: Tree, name: str) -> Optional[int]:
     counts = [tree.integer(f"{folder}/thermal_throttle/{name}") for folder in folders]
     told = [count for count in counts if count is not None]
     return sum(told) if told else None
+
+
+def _over_current_events(tree: Tree) -> Optional[int]:
+    chips = tree.entries("/sys/class/hwmon", "hwmon*")
+    counts = [tree.integer(f) for chip in chips for f in tree.entries(chip, "oc*_event_cnt")]
+    told = [count for count in counts if count is not None]
+    return sum(told) if told else None
+
+
+def _cooling_state(tree: Tree) -> Optional[int]:
+    """Of the device that is slowed the most; fans are cooling devices, too, and are left out."""
+    devices = tree.entries("/sys/class/thermal", "cooling_device*")
+    slowing = [each for each in devices if _SLOWING.search(tree.read(each + "/type") or "")]
+    states = [tree.integer(each + "/cur_state") for each in slowing]
+    return max((state for state in states if state is not None), default=None)
 
 
 def _firmware_bits(tree: Tree) -> Optional[int]:
@@ -234,11 +255,15 @@ def _throttling(
     events = None if core is None and package is None else (core or 0) + (package or 0)
     firmware = _firmware_reasons(before.get("firmware_bits"), after.get("firmware_bits"))
     alarms = (before.get("under_voltage"), after.get("under_voltage"))
-    if events is None and firmware is None and alarms == (None, None):
+    current = _growth(before, after, "over_current_events")
+    cooling = [each.get("cooling_state") for each in (before, after)]
+    if all(told is None for told in (events, firmware, current, *cooling, *alarms)):
         return None, None
     acted = {
         "core_temperature": core,
         "package_temperature": package,
+        "cooling": any(cooling),
+        "over_current": current,
         "under_voltage": True in alarms,
         **dict.fromkeys(firmware or (), True),
     }

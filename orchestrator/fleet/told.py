@@ -51,7 +51,8 @@ FACTS: Shape = {
 HELLO: Shape = {"agent_hash": TEXT, "pid": WHOLE, "started": TEXT, "facts": FACTS}
 
 _THROTTLE: Shape = {
-    **dict.fromkeys(("core_events", "package_events", "firmware_bits"), WHOLE),
+    **dict.fromkeys(("core_events", "package_events", "over_current_events"), WHOLE),
+    **dict.fromkeys(("cooling_state", "firmware_bits"), WHOLE),
     "under_voltage": FLAG,
     "held_back_s": NUMBER,
 }
