@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from agents import health, jetson, tools
+from agents.expectations import compare
 from agents.sysfs import Tree
 
 NANO = (
@@ -68,6 +69,13 @@ def test_a_line_of_tegrastats(
     line: str, temperatures_c: dict[str, float], power_w: dict[str, float]
 ) -> None:
     assert jetson.tegrastats(line) == (temperatures_c, power_w)
+
+
+def test_an_inventory_can_expect_a_power_mode() -> None:
+    facts = {"jetson": {"power_mode": "MODE_30W", "clocks_locked": True}}
+    assert compare(facts, {"power_mode": "MODE_30W", "clocks_locked": True}) == ((), None)
+    _, problem = compare(facts, {"power_mode": "MAXN"})
+    assert problem is not None and "MAXN" in problem and "MODE_30W" in problem
 
 
 @pytest.fixture
