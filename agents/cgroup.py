@@ -24,6 +24,28 @@ def cpu_quota(tree: Tree) -> Optional[float]:
     return min((quota for quota in quotas if quota is not None), default=None)
 
 
+def held_back_s(tree: Tree) -> Optional[float]:
+    """Seconds for which quotas have kept the group's processes from running, summed over CPUs.
+
+    None without a quota, and where the kernel does not count. Version 2 counts microseconds,
+    version 1 nanoseconds.
+    """
+    limits = [
+        (group, _v2_quota(tree.read(group + "/cpu.max")), "throttled_usec", 1e6)
+        for group in _groups(tree, "", _V2_MOUNTS)
+    ]
+    limits += [
+        (group, _v1_quota(tree, group), "throttled_time", 1e9)
+        for group in _groups(tree, "cpu", _V1_CPU_MOUNTS)
+    ]
+    counted = [
+        count / a_second
+        for group, quota, name, a_second in limits
+        if quota is not None and (count := _counter(tree, group, name)) is not None
+    ]
+    return sum(counted) if counted else None
+
+
 def memory_limit_bytes(tree: Tree) -> Optional[int]:
     """How much memory the group may use; None without a limit."""
     paths = [group + "/memory.max" for group in _groups(tree, "", _V2_MOUNTS)]
@@ -55,6 +77,14 @@ def _groups(tree: Tree, controller: str, mounts: Tuple[str, ...]) -> Iterator[st
         for mount in mounts:
             for depth in range(len(parts), -1, -1):
                 yield "/".join([mount, *parts[:depth]])
+
+
+def _counter(tree: Tree, group: str, name: str) -> Optional[int]:
+    for line in (tree.read(group + "/cpu.stat") or "").splitlines():
+        key, _, value = line.partition(" ")
+        if key == name:
+            return to_int(value)
+    return None
 
 
 def _v2_quota(text: Optional[str]) -> Optional[float]:

@@ -74,7 +74,7 @@ def _system(tree: Tree, architecture: Optional[str]) -> Json:
         "kernel": tree.read("/proc/sys/kernel/osrelease"),
         "libc": _libc(tree),
         "architecture": architecture,
-        "userland_bits": _userland_bits(tree),
+        "userland_bits": userland_bits(tree),
     }
 
 
@@ -111,7 +111,7 @@ def _musl(loader: str) -> str:
     return "musl %s" % match.group(1).decode() if match else "musl"
 
 
-def _userland_bits(tree: Tree) -> Optional[int]:
+def userland_bits(tree: Tree) -> Optional[int]:
     """32 or 64, of the programs installed: a 64-bit kernel may carry a 32-bit user land."""
     header = tree.read_bytes("/bin/sh", 5) or b""
     return _ELF_BITS.get(header[4]) if header[:4] == b"\x7fELF" and len(header) > 4 else None

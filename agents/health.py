@@ -1,16 +1,18 @@
 """How a node fares around a trial: a snapshot before, one after, and what lies between.
 
-Only files are read, a few milliseconds in all. What cannot be told is None.
+What cannot be told is None. Files are read, a few milliseconds in all; a maker's program is asked
+only where a board has no file for what it tells.
 """
 
 from __future__ import annotations
 
 import datetime
 import os
+import re
 import time
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple
 
-from agents import sensors
+from agents import cgroup, jetson, sensors, tools
 from agents.facts import meminfo_bytes
 from agents.sysfs import Tree, to_float, to_int
 
@@ -21,6 +23,9 @@ _BUSY_STATES = ("user", "nice", "system", "irq", "softirq")
 #: Bits of the Raspberry Pi firmware's ``get_throttled``: now, and 16 bits up since boot.
 _FIRMWARE_BITS = ("under_voltage", "frequency_capped", "throttled", "soft_temperature_limit")
 _SINCE_BOOT_SHIFT = 16
+#: Cooling devices that lower the clock of a CPU or GPU; the last ones are of JetPack 4.
+_SLOWING = re.compile(r"\A((thermal-)?cpufreq-|(thermal-)?devfreq-|(cpu|gpu|emergency)-balanced\Z)")
+_ASKED_BITS = re.compile(r"\Athrottled=0x([0-9a-fA-F]{1,8})\s*\Z")
 _PLATFORM = "/sys/devices/platform"
 _POWERCAP = "/sys/class/powercap"
 #: No package draws more for long; at this rate the usual counter begins anew every nine minutes.
@@ -34,8 +39,8 @@ def snapshot(root: str = "/") -> Json:
 
     ``cpu_s`` are seconds since boot summed over all CPUs, ``mhz`` the frequencies of ``count``
     clock domains, ``energy_uj`` microjoules by RAPL package, ``energy_range_uj`` where its counter
-    begins again from 0, ``pressure`` the share of the last ten seconds, in percent, in which some
-    task waited.
+    begins again from 0, ``jetson`` what ``agents.jetson`` tells, ``pressure`` the share of the last
+    ten seconds, in percent, in which some task waited.
     """
     tree = Tree(root)
     stat = (tree.read("/proc/stat") or "").splitlines()
@@ -48,7 +53,8 @@ def snapshot(root: str = "/") -> Json:
         "governor": sensors.governor(tree),
         "turbo": sensors.turbo(tree),
         "temperature_c": sensors.temperature_c(tree),
-        "throttle": _throttle(tree),
+        "throttle": throttle(tree),
+        "jetson": jetson.state(tree),
         "load1": to_float((tree.read("/proc/loadavg") or "").partition(" ")[0]),
         "running_processes": _stat_number(stat, "procs_running"),
         "context_switches": _stat_number(stat, "ctxt"),
@@ -92,13 +98,21 @@ def cpu_seconds(tree: Tree) -> Optional[Dict[str, float]]:
     return dict(zip(_CPU_STATES, told))  # noqa: B905 - strict= is of Python 3.10
 
 
-def _throttle(tree: Tree) -> Json:
-    """Counters and bits of every mechanism known to slow a CPU down behind one's back."""
+def throttle(tree: Tree) -> Json:
+    """Counters and bits of every mechanism known to slow a CPU down behind one's back.
+
+    ``over_current_events``: a Jetson's, whose supply was asked for too much. ``cooling_state``: how
+    far the kernel has lowered a clock to cool, 0 for not at all. ``held_back_s``: seconds for which
+    a control group's quota kept its processes from running.
+    """
     return {
         "core_events": _thermal_events(tree, "core_throttle_count"),
         "package_events": _thermal_events(tree, "package_throttle_count"),
+        "over_current_events": _over_current_events(tree),
+        "cooling_state": _cooling_state(tree),
         "firmware_bits": _firmware_bits(tree),
         "under_voltage": _under_voltage(tree),
+        "held_back_s": cgroup.held_back_s(tree),
     }
 
 
@@ -110,13 +124,34 @@ def _thermal_events(tree: Tree, name: str) -> Optional[int]:
     return sum(told) if told else None
 
 
+def _over_current_events(tree: Tree) -> Optional[int]:
+    chips = tree.entries("/sys/class/hwmon", "hwmon*")
+    counts = [tree.integer(f) for chip in chips for f in tree.entries(chip, "oc*_event_cnt")]
+    told = [count for count in counts if count is not None]
+    return sum(told) if told else None
+
+
+def _cooling_state(tree: Tree) -> Optional[int]:
+    """Of the device that is slowed the most; fans are cooling devices, too, and are left out."""
+    devices = tree.entries("/sys/class/thermal", "cooling_device*")
+    slowing = [each for each in devices if _SLOWING.search(tree.read(each + "/type") or "")]
+    states = [tree.integer(each + "/cur_state") for each in slowing]
+    return max((state for state in states if state is not None), default=None)
+
+
 def _firmware_bits(tree: Tree) -> Optional[int]:
     for soc in tree.entries(_PLATFORM, "soc*"):
         for firmware in tree.entries(soc, "*firmware"):
             bits = to_int(tree.read(firmware + "/get_throttled"), 16)
             if bits is not None:
                 return bits
-    return None
+    # not every kernel of Raspberry Pi OS, and no container, has the file
+    found = (
+        _ASKED_BITS.search(tools.ask(tools.VCGENCMD, "get_throttled") or "")
+        if tree.is_live
+        else None
+    )
+    return int(found.group(1), 16) if found else None
 
 
 def _under_voltage(tree: Tree) -> Optional[bool]:
@@ -161,14 +196,17 @@ def difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> Json:
     ``clock_jump_s`` is how far the wall clock moved beyond the time that passed (NTP steps,
     suspended guests). ``throttle_events`` is how far the thermal counters grew;
     ``throttle_reasons`` names each mechanism that acted, and is None, not empty, where the machine
-    tells of none. ``busy_s`` and ``steal_s`` are parts of ``cpu_s``, which is the time of all CPUs
-    together in every state. Across a reboot only the wall clock counts.
+    tells of none. ``held_back_s`` is how long, summed over CPUs, a quota of CPU time kept the
+    control group's processes from running; None without one. ``busy_s`` and ``steal_s`` are parts
+    of ``cpu_s``, which is the time of all CPUs together in every state. Across a reboot only the
+    wall clock counts.
     """
     if before.get("boot_id") != after.get("boot_id"):
         return {**dict.fromkeys(_DIFFERENCES), "rebooted": True}
     elapsed = _growth(before, after, "monotonic_s")
     wall = _delta(before.get("wall_clock_s"), after.get("wall_clock_s"))
-    events, reasons = _throttling(before.get("throttle") or {}, after.get("throttle") or {})
+    throttle = before.get("throttle") or {}, after.get("throttle") or {}
+    events, reasons = _throttling(*throttle)
     cpu_before, cpu_after = before.get("cpu_s") or {}, after.get("cpu_s") or {}
     return {
         "rebooted": False,
@@ -180,6 +218,7 @@ def difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> Json:
         "context_switches": _growth(before, after, "context_switches"),
         "throttle_events": events,
         "throttle_reasons": reasons,
+        "held_back_s": _growth(*throttle, "held_back_s"),
         "energy_j": _energy_joules(before, after, elapsed),
     }
 
@@ -193,6 +232,7 @@ _DIFFERENCES = (
     "context_switches",
     "throttle_events",
     "throttle_reasons",
+    "held_back_s",
     "energy_j",
 )
 
@@ -215,11 +255,15 @@ def _throttling(
     events = None if core is None and package is None else (core or 0) + (package or 0)
     firmware = _firmware_reasons(before.get("firmware_bits"), after.get("firmware_bits"))
     alarms = (before.get("under_voltage"), after.get("under_voltage"))
-    if events is None and firmware is None and alarms == (None, None):
+    current = _growth(before, after, "over_current_events")
+    cooling = [each.get("cooling_state") for each in (before, after)]
+    if all(told is None for told in (events, firmware, current, *cooling, *alarms)):
         return None, None
     acted = {
         "core_temperature": core,
         "package_temperature": package,
+        "cooling": any(cooling),
+        "over_current": current,
         "under_voltage": True in alarms,
         **dict.fromkeys(firmware or (), True),
     }
@@ -233,6 +277,13 @@ def _firmware_reasons(before: Optional[int], after: Optional[int]) -> Optional[L
     first_noted = (after & ~before) >> _SINCE_BOOT_SHIFT
     held = before | after | first_noted
     return [name for bit, name in enumerate(_FIRMWARE_BITS) if held >> bit & 1]
+
+
+def since_boot(throttle: Mapping[str, Any]) -> List[str]:
+    """The conditions that a Raspberry Pi's firmware noted since the boot, or that hold now."""
+    bits = throttle.get("firmware_bits") or 0
+    noted = bits | bits >> _SINCE_BOOT_SHIFT
+    return [name for bit, name in enumerate(_FIRMWARE_BITS) if noted >> bit & 1]
 
 
 def busy_share(before: Optional[Json], after: Optional[Json]) -> Optional[float]:

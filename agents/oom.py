@@ -1,49 +1,70 @@
-"""Whether the kernel killed a process because memory ran out, as far as the node tells."""
+"""Whether the kernel killed a process because memory ran out, and whose, as far as it tells."""
 
 from __future__ import annotations
 
 import os
 import re
-from typing import Iterator, Optional
+from typing import Dict, Iterator, NamedTuple, Optional
+
+#: Whose memory ran out: what the control group is allowed, or all there is.
+CGROUP, MACHINE = "cgroup", "machine"
 
 _V2 = ("/sys/fs/cgroup{path}/memory.events", "/sys/fs/cgroup/memory.events")
 _V1 = (
     "/sys/fs/cgroup/memory{path}/memory.oom_control",
     "/sys/fs/cgroup/memory/memory.oom_control",
 )
-_COUNTER = re.compile(r"^oom_kill (\d+)$", re.MULTILINE)
+#: ``oom``, of version 2 alone, counts what the group's own limit refused.
+_COUNTER = re.compile(r"^(oom|oom_kill) (\d+)$", re.MULTILINE)
 _KILLED = re.compile(rb"Killed process (\d+)[ ,]")
+#: Before Linux 5.1 a record of its own, ``Kill process``, comes before that.
+_WHOSE = re.compile(rb"(Memory cgroup out|Out) of memory[^:\n]*: Kill(?:ed)? process (\d+)[ ,]")
+
+
+class Oom(NamedTuple):
+    """``killed``: None where this node does not let us know. ``memory``: ``cgroup``, ``machine``,
+    or None where nothing tells."""
+
+    killed: Optional[bool]
+    memory: Optional[str] = None
 
 
 class OomWatch:
     """Looks before and after: made before a process starts, asked after it died by SIGKILL."""
 
     def __init__(self) -> None:
-        self._before = _kills()
+        self._before = _counters()
         self._kernel_log = _open_kernel_log()
 
-    def killed(self, pid: int) -> Optional[bool]:
-        """True where the kernel says so, None where this node does not let us know."""
-        named = self._named(pid)
-        after = _kills()
-        if named or (self._before is not None and after is not None and after > self._before):
-            return True
-        return None if named is None and after is None else False
+    def look(self, pid: int) -> Oom:
+        """What the kernel says of ``pid``, which died by SIGKILL."""
+        logged = self._logged(pid)
+        after = _counters()
+        if (logged is not None and logged.killed) or self._grew("oom_kill", after):
+            memory = None if logged is None else logged.memory
+            return Oom(True, memory or (CGROUP if self._grew("oom", after) else None))
+        return Oom(None if logged is None and not after else False)
 
     def close(self) -> None:
         if self._kernel_log is not None:
             os.close(self._kernel_log)
             self._kernel_log = None
 
-    def _named(self, pid: int) -> Optional[bool]:
-        """Whether a record of the kernel log since the start names ``pid``."""
+    def _grew(self, name: str, after: Dict[str, int]) -> bool:
+        return name in self._before and self._before[name] < after.get(name, 0)
+
+    def _logged(self, pid: int) -> Optional[Oom]:
+        """What records of the kernel log since the start say of ``pid``."""
         if self._kernel_log is None:
             return None
-        return any(
-            int(match.group(1)) == pid
-            for record in _records(self._kernel_log)
-            for match in _KILLED.finditer(record)
-        )
+        return told_by(b"\n".join(_records(self._kernel_log)), pid)
+
+
+def told_by(records: bytes, pid: int) -> Oom:
+    """What these records of the kernel log say of ``pid``."""
+    whose = {int(m.group(2)): m.group(1) for m in _WHOSE.finditer(records)}.get(pid)
+    killed = any(int(match.group(1)) == pid for match in _KILLED.finditer(records))
+    return Oom(killed, None if whose is None else MACHINE if whose == b"Out" else CGROUP)
 
 
 def _open_kernel_log() -> Optional[int]:
@@ -72,17 +93,18 @@ def _records(fd: int) -> Iterator[bytes]:
         yield record
 
 
-def _kills() -> Optional[int]:
-    """How many processes of our control group the kernel has killed for memory so far."""
+def _counters() -> Dict[str, int]:
+    """How many processes of our control group the kernel has killed for memory so far, and how
+    often its own limit was why; empty where neither is told."""
     for path in _counter_files():
         try:
             with open(path, encoding="ascii", errors="replace") as file:
-                match = _COUNTER.search(file.read())
+                found = {name: int(count) for name, count in _COUNTER.findall(file.read())}
         except OSError:
             continue
-        if match:
-            return int(match.group(1))
-    return None
+        if found:
+            return found
+    return {}
 
 
 def _counter_files() -> Iterator[str]:

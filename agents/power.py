@@ -11,14 +11,11 @@ from __future__ import annotations
 
 import abc
 import re
-import shutil
-import subprocess
 import threading
 import time
 from typing import Dict, List, Optional, Tuple
 
-from agents import health
-from agents.launch import base_environment
+from agents import health, ina, tools
 from agents.protocol import Json
 from agents.sysfs import Tree, to_float
 
@@ -28,10 +25,7 @@ INTERVAL_S = 0.25
 PMIC_INTERVAL_S = 0.4
 #: Beyond this every second sample goes, and they come half as often.
 MAX_SAMPLES = 1000
-VCGENCMD = "vcgencmd"
-_VCGENCMD_S = 2.0
 
-_INA_CHIPS = ("ina3221", "ina226", "ina219", "ina238")
 #: What a Jetson calls the rail that feeds all others.
 _WHOLE_BOARD = re.compile(r"\A(VDD_IN|POM_5V_IN|VIN|5V_IN)\Z", re.IGNORECASE)
 _PMIC_LINE = re.compile(r"^\s*(\S+)_(A|V)\s+(?:current|volt)\(\d+\)=([\d.]+)", re.M)
@@ -101,7 +95,7 @@ class Ina(Meter):
     def __init__(self, tree: Tree) -> None:
         super().__init__()
         self._tree = tree
-        rails = _ina_rails(tree)
+        rails = ina.rails(tree)
         whole = [rail for rail in rails if _WHOLE_BOARD.match(rail.name)]
         self._rails = whole[:1] or rails
         self.name = "ina " + "+".join(rail.name for rail in self._rails)
@@ -112,81 +106,14 @@ class Ina(Meter):
         return sum(known) if known and len(known) == len(each) else None
 
 
-class _Rail:
-    """One channel: files whose product, times ``scale``, is watts."""
-
-    def __init__(self, name: str, files: Tuple[str, ...], scale: float) -> None:
-        self.name = name
-        self._files = files
-        self._scale = scale
-
-    def watts(self, tree: Tree) -> Optional[float]:
-        product = self._scale
-        for path in self._files:
-            value = tree.integer(path)
-            if value is None:
-                return None
-            product *= value
-        return product
-
-
-def _ina_rails(tree: Tree) -> List[_Rail]:
-    rails = []
-    for chip in tree.entries("/sys/class/hwmon", "hwmon*"):
-        if tree.read(chip + "/name") in _INA_CHIPS:
-            rails += _hwmon_rails(tree, chip)
-    # JetPack 4: NVIDIA's own driver, in the folder of the bus
-    for device in tree.entries("/sys/bus/i2c/drivers/ina3221x", "*-*"):
-        for iio in tree.entries(device, "iio:device*"):
-            for path in tree.entries(iio, "in_power*_input"):
-                number = path.rpartition("in_power")[2].partition("_")[0]
-                name = tree.read(f"{iio}/rail_name_{number}") or f"channel {number}"
-                rails.append(_Rail(name, (path,), 1e-3))
-    return rails
-
-
-def _hwmon_rails(tree: Tree, chip: str) -> List[_Rail]:
-    """hwmon counts power in microwatts, voltage in millivolts, current in milliamperes."""
-    found = [
-        _Rail(tree.read(path[: -len("input")] + "label") or "board", (path,), 1e-6)
-        for path in tree.entries(chip, "power*_input")
-    ]
-    if found:
-        return found
-    for current in tree.entries(chip, "curr*_input"):
-        number = current.rpartition("curr")[2].partition("_")[0]
-        label = tree.read(f"{chip}/in{number}_label")
-        voltage = f"{chip}/in{number}_input"
-        # ina3221 lists the sum of its channels as a fourth current, which has no voltage
-        if label and tree.exists(voltage) and tree.read(current) is not None:
-            found.append(_Rail(label, (voltage, current), 1e-6))
-    return found
-
-
 class Pmic(Meter):
     """A Raspberry Pi 5's power controller: the rails behind it, not what USB and fan take."""
 
     name = "pmic rails"
     interval_s = PMIC_INTERVAL_S
 
-    def __init__(self, program: str) -> None:
-        super().__init__()
-        self._program = program
-
     def watts(self) -> Optional[float]:
-        try:
-            done = subprocess.run(
-                [self._program, "pmic_read_adc"],
-                env=base_environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                timeout=_VCGENCMD_S,
-                check=False,
-            )
-        except (OSError, subprocess.TimeoutExpired):
-            return None
-        return pmic_watts(done.stdout.decode("ascii", "replace"))
+        return pmic_watts(tools.ask(tools.VCGENCMD, "pmic_read_adc") or "")
 
 
 def pmic_watts(text: str) -> Optional[float]:
@@ -203,11 +130,10 @@ def pmic_watts(text: str) -> Optional[float]:
 def find(tree: Tree) -> Optional[Source]:
     """The first means this machine has that answers; None where it has none."""
     sources: List[Source] = [Rapl(tree)]
-    if _ina_rails(tree):
+    if ina.rails(tree):
         sources.append(Ina(tree))
-    program = shutil.which(VCGENCMD)
-    if program is not None and tree.is_live:
-        sources.append(Pmic(program))
+    if tree.is_live:
+        sources.append(Pmic())
     return next((source for source in sources if source.joules() is not None), None)
 
 

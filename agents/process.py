@@ -13,7 +13,7 @@ from typing import Any, Dict, Mapping, Optional, Tuple
 
 from agents.capture import Capture
 from agents.launch import Launched, end_group, launch
-from agents.oom import OomWatch
+from agents.oom import Oom, OomWatch
 from agents.procs import ProcessId, new_mark
 
 #: Between SIGTERM and SIGKILL at a timeout.
@@ -32,6 +32,7 @@ class Ending:
     signal: Optional[int]
     timed_out: bool
     oom_killed: Optional[bool]
+    oom_memory: Optional[str]
     wall_s: float
     stdout: str
     stderr: str
@@ -144,16 +145,17 @@ class Process:
     def _ending(self, output: _Output, start: float, timed_out: bool) -> Ending:
         assert self._exit is not None  # noqa: S101 (the waiter has been joined)
         number = os.WTERMSIG(self._exit.status) if os.WIFSIGNALED(self._exit.status) else None
-        oom_killed: Optional[bool] = False
+        oom = Oom(False)
         if number == signal.SIGKILL and not self._we_killed:
-            oom_killed = self._oom.killed(self._launched.id.pid)
+            oom = self._oom.look(self._launched.id.pid)
         self._end_group()
         output.read_until(None, time.monotonic() + DRAIN_S)
         return Ending(
             exit_code=os.WEXITSTATUS(self._exit.status) if number is None else None,
             signal=number,
             timed_out=timed_out,
-            oom_killed=oom_killed,
+            oom_killed=oom.killed,
+            oom_memory=oom.memory,
             wall_s=self._exit.at - start,
             stdout=output.stdout.text(),
             stderr=output.stderr.text(),

@@ -40,8 +40,8 @@ Events, each with ``seq`` (per session, from 1), ``time`` (UTC, ISO 8601), ``eve
 
 ``queued``    written when a trial is accepted
 ``started``   attempt, health, process {pid, pgid, start_ticks, boot_id, mark}
-``finished``  attempt, exit_code, signal, timed_out, oom_killed, wall_s, stdout, stderr,
-              stdout_bytes, stderr_bytes (before capping), health_before, health, rusage,
+``finished``  attempt, exit_code, signal, timed_out, oom_killed, oom_memory, wall_s, stdout,
+              stderr, stdout_bytes, stderr_bytes (before capping), health_before, health, rusage,
               machine_lock, conditions, power, lost, reason
 ``interrupted`` attempt, reason, orderly: the agent or the node died under the trial, or (orderly)
               the agent was stopped; it runs again
@@ -52,7 +52,8 @@ when it is submitted again. In ``finished`` the ``reason`` is null
 when the process ran to its end: then exactly one of ``exit_code`` and ``signal`` is a number.
 Otherwise both are null and ``reason`` says in a sentence why there is no process to speak of: it
 could not be started (``lost`` false, no ``started`` before), or the agent died under it
-MAX_ATTEMPTS times (``lost`` true). ``oom_killed`` is null where the node cannot tell; ``wall_s``,
+MAX_ATTEMPTS times (``lost`` true). ``oom_killed`` is null where the node cannot tell, and
+``oom_memory`` is ``"cgroup"`` or ``"machine"`` where it tells whose memory had run out; ``wall_s``,
 ``rusage`` and the healths are null where nothing ran. ``machine_lock`` is ``"held"``,
 ``"unavailable: why"``, or null for a trial that did not ask for the machine to itself.
 ``conditions`` says which of those asked for came true: {pinned: [cpu] | null, tuned: {governor,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import time
-from typing import List, Optional, Tuple
+from typing import Dict, List, Optional, Tuple
 
 from agents import cpuinfo
 from agents.sysfs import Tree
@@ -16,6 +16,7 @@ CPUS = "/sys/devices/system/cpu"
 NO_TURBO = CPUS + "/intel_pstate/no_turbo"
 _CPU = "cpu[0-9]*"
 _CPU_ZONE = re.compile(r"x86_pkg_temp|cpu|(big|little)-?core", re.IGNORECASE)
+_THERMAL = re.compile(r"[-_]therm(al)?\Z")
 _CPU_CHIPS = frozenset({"coretemp", "k10temp", "zenpower", "cpu_thermal"})
 #: A sensor that is switched off reports absolute zero or garbage rather than an error.
 _PLAUSIBLE_MILLIDEGREES = range(-40_000, 150_001)
@@ -78,6 +79,24 @@ def temperature_c(tree: Tree) -> Optional[float]:
     millidegrees = [*_zones(tree), *_chips(tree)]
     plausible = [value for value in millidegrees if value in _PLAUSIBLE_MILLIDEGREES]
     return max(plausible) / 1000 if plausible else None
+
+
+def zones_c(tree: Tree) -> Dict[str, float]:
+    """Every thermal zone that tells a temperature, in degrees Celsius, by its name.
+
+    Named as tegrastats does: ``CPU`` for what the kernel calls ``CPU-therm`` or ``CPU-thermal``.
+    """
+    found = {}
+    for zone in tree.entries("/sys/class/thermal", "thermal_zone*"):
+        name, value = tree.read(zone + "/type"), tree.integer(zone + "/temp")
+        if name and value is not None and value in _PLAUSIBLE_MILLIDEGREES:
+            found[_THERMAL.sub("", name)] = value / 1000
+    return found
+
+
+def plausible_c(celsius: float) -> bool:
+    """Whether a sensor that is on may say so."""
+    return round(celsius * 1000) in _PLAUSIBLE_MILLIDEGREES
 
 
 def _zones(tree: Tree) -> List[int]:

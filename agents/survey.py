@@ -27,9 +27,16 @@ Json = Dict[str, Any]
 
 
 def collect(folder: str, root: str = "/") -> Json:
-    """The disk under ``folder``, the machine's lock, the load, and the agents of all users."""
+    """The disk under ``folder``, the machine's lock, the load, what has slowed the machine down
+    since it was booted, and the agents of all users."""
     tree = Tree(root)
-    return {"disk": _disk(folder), "lock": _lock(tree), **_load(tree), "agents": _agents(tree)}
+    return {
+        "disk": _disk(folder),
+        "lock": _lock(tree),
+        **_load(tree),
+        "throttle": health.throttle(tree),
+        "agents": _agents(tree),
+    }
 
 
 def _disk(folder: str) -> Optional[Json]:

@@ -7,7 +7,9 @@ Python, which needs nothing else of PyTorch's family. Quantities and phases are 
 * initialisation: ``torch.jit.load`` onto the processor, which packs integer weights for the
   engine. TorchScript plans a graph while running it: that is paid for by the first
   two inferences, which are the first inference and the warm-up of the result;
-* an inference: the call of the model under ``inference_mode``; on a GPU, until it has finished.
+* an inference: the call of the model under ``inference_mode``; on a GPU, until it has finished;
+* on a GPU, ``gpu_peak_bytes`` of ``memory``: the most that torch had allocated there at one time
+  since just before the model was loaded, its context and libraries not among it.
 
 The shape of an input stands in the artifact (see ``EXTRA_FILE``) or is given by ``--input``.
 Standard library only, but for torch. The module is not called ``torch``: run as a script, it would
@@ -48,12 +50,18 @@ EXTRA_FILE = "orchestrate.json"
 ENGINES = ("default", "x86", "fbgemm", "qnnpack", "onednn")
 PROCESSORS = ("cpu", "cuda")
 
-# torch has one exception type for everything that goes wrong on a CPU, and these words.
+# torch has one exception type for most of what goes wrong, and these words. cuDNN and cuBLAS say it
+# in their own; the last two are a Jetson's, whose driver knows no NVML to ask what is left.
 _OUT_OF_MEMORY = (
     "not enough memory",
     "can't allocate memory",
     "Cannot allocate memory",
     "CUDA out of memory",
+    "CUDA error: out of memory",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "NvMapMemAlloc",
+    "NVML_SUCCESS == r INTERNAL ASSERT FAILED",
     "std::bad_alloc",
 )
 _INCOMPATIBLE = (
@@ -62,6 +70,7 @@ _INCOMPATIBLE = (
     "produced file format version",
     "Could not run 'quantized::",
     "maximum supported version for reading",
+    "no kernel image is available for execution",
 )
 _NO_MODEL = ("constants.pkl", "PytorchStreamReader", "not found in the archive")
 
@@ -112,7 +121,7 @@ def measure(args: argparse.Namespace, begin: Begin) -> Dict[str, Any]:
     warmup, steady = phases_of(args)
     if args.memory:
         reset_peak()
-    memory = {"start": memory_now()}
+    memory: Dict[str, Any] = {"start": memory_now()}
     begin("load")
     with torch.inference_mode():
         loaded = load(torch, args)
@@ -120,6 +129,7 @@ def measure(args: argparse.Namespace, begin: Begin) -> Dict[str, Any]:
         invoke, fill = _inference(torch, loaded, args)
         run_phases(invoke, fill, (warmup, steady), begin, _failed_inference)
         memory["end"] = memory_now()
+        memory["gpu_peak_bytes"] = _gpu_peak(torch, args)
         begin("report")
         operators = _operators(torch, invoke, steady.runs, args) if args.profile else None
     return {
@@ -188,7 +198,7 @@ def _set_up(torch: Any, args: argparse.Namespace) -> None:
         torch.backends.quantized.engine = args.engine
     if args.processor == "cuda" and not torch.cuda.is_available():
         raise ChildError(
-            "no_cuda",
+            "incompatible",
             "torch %s finds no CUDA device here; use processor: [cpu], or install a torch built "
             "for this machine's driver" % torch.__version__,
         )
@@ -201,6 +211,7 @@ def load(torch: Any, args: argparse.Namespace) -> Loaded:
         if args.processor == "cuda":
             _refuse_quantized(torch.jit.load(args.model, map_location="cpu"))
             torch.cuda.synchronize()  # which makes the context, as importing does on a CPU
+            torch.cuda.reset_peak_memory_stats()
         start = time.perf_counter_ns()
         # straight to the processor: a frozen model's weights are constants, which no move reaches
         model = torch.jit.load(args.model, map_location=args.processor, _extra_files=extra)
@@ -214,6 +225,10 @@ def load(torch: Any, args: argparse.Namespace) -> Loaded:
             "invalid_model", "%s does not say what it takes; give its input's shape" % args.model
         )
     return Loaded(model, shape, microseconds(end - start))
+
+
+def _gpu_peak(torch: Any, args: argparse.Namespace) -> Optional[int]:
+    return int(torch.cuda.max_memory_allocated()) if args.processor == "cuda" else None
 
 
 def _operators(

@@ -28,6 +28,7 @@ _NO_PROCESS: Mapping[str, Any] = {
     "signal": None,
     "timed_out": False,
     "oom_killed": None,
+    "oom_memory": None,
     "wall_s": None,
     "stdout": "",
     "stderr": "",

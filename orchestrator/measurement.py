@@ -57,12 +57,14 @@ class Memory:
 
     ``init_bytes`` and ``overall_bytes`` are growth of the peak resident set since the tool
     started, after initialisation and at the end; ``peak_bytes`` is the process's peak resident
-    set. ``None`` where the runner does not say.
+    set. ``gpu_peak_bytes`` is the most that the runtime had allocated on a GPU. ``None`` where the
+    runner does not say.
     """
 
     init_bytes: int | None = None
     overall_bytes: int | None = None
     peak_bytes: int | None = None
+    gpu_peak_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

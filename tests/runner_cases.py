@@ -57,6 +57,7 @@ def evidence(
     signal_number: int | None = None,
     timed_out: bool = False,
     oom_killed: bool = False,
+    oom_memory: str | None = None,
     stdout_bytes: int | None = None,
 ) -> Evidence:
     return Evidence(
@@ -69,6 +70,7 @@ def evidence(
         stderr=stderr,
         stdout_bytes=len(stdout.encode()) if stdout_bytes is None else stdout_bytes,
         stderr_bytes=len(stderr.encode()),
+        oom_memory=oom_memory,
     )
 
 

@@ -111,6 +111,7 @@ def audit(
         *_no_op(treatment),
         *_contents(baseline, treatment),
         *_on_trials(baseline, treatment),
+        *_quota(run, baseline, treatment, device),
         *_failures(baseline, treatment, pairs),
         *_no_time(baseline, treatment),
         *_blocks(run, pairs),
@@ -250,6 +251,22 @@ def _on_trials(baseline: Side, treatment: Side) -> Iterable[Finding]:
                 control.forbids(code, sum(s == side.scheme for _, s in seen), len(side.timed))
                 for side in (baseline, treatment)
             ),
+        )
+
+
+def _quota(run: RunRecord, baseline: Side, treatment: Side, device: str) -> Iterable[Finding]:
+    """A trial whose threads may not all run at once computes for a part of each period only."""
+    quota = control.cpu_quota(run.facts.get(device, {}))
+    threads = [r.trial.factors.threads for side in (baseline, treatment) for r in side.timed]
+    needed = max(threads, default=0) * (2 if treatment.partners else 1)
+    if quota is not None and quota < needed:
+        yield Finding(
+            "cpu_quota",
+            f"the control group lets its processes have {quota:g} CPUs' time, and {needed} "
+            f"thread{'s' * (needed > 1)} computed at once: an inference that is longer than its "
+            "share of a period takes longer than on this CPU alone, a shorter one may not",
+            "raise the container's CPU limit (`docker run --cpus`, a pod's `limits.cpu`, systemd's "
+            "`CPUQuota=`)" + (", or use fewer `threads`" if quota >= 1 else ""),
         )
 
 

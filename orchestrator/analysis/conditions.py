@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 
+from orchestrator.analysis.control import power_mode
 from orchestrator.measurement import Finding, Measurement
 from orchestrator.runs.records import ArtifactRecord, TrialRecord
 
@@ -20,7 +21,8 @@ class Conditions:
     """Every distinct value one side saw over its trials; alike sides saw one and the same.
 
     ``binary`` is the SHA-256 of benchmark_model, ``statistic`` which centre the times are
-    (``median`` or ``mean``), ``weights`` the provenance of the artifact's weights.
+    (``median`` or ``mean``), ``weights`` the provenance of the artifact's weights, ``power_mode``
+    a Jetson's.
     """
 
     runtime: frozenset[str]
@@ -28,6 +30,7 @@ class Conditions:
     binary: frozenset[str]
     statistic: frozenset[str]
     weights: frozenset[str]
+    power_mode: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,9 @@ def conditions(records: Iterable[TrialRecord], artifact: ArtifactRecord | None) 
         binary=frozenset(r.binary_sha256 or _NOT_TOLD for r, _ in measured),
         statistic=frozenset(_statistic(m) for _, m in measured),
         weights=frozenset((_provenance(artifact.weights),)) if artifact else frozenset(),
+        power_mode=frozenset(
+            mode for r, _ in measured if (mode := power_mode(r.health_before or {})) is not None
+        ),
     )
 
 
@@ -93,6 +99,10 @@ _VERDICT_ON = {
     "statistic": (
         "statistic_mismatch",
         "use one build of the runner for both schemes, one that prints medians where it can",
+    ),
+    "power_mode": (
+        "power_mode_mismatch",
+        "set one mode (`sudo nvpmodel -m NUMBER`) and leave it for the whole run, resumes included",
     ),
     "weights": (
         "weights_mismatch",

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.analysis.control import power_mode
 from orchestrator.plan import Factors, Variant
 from orchestrator.runs.manifest import Manifest
 from orchestrator.runs.records import RunRecord, TrialRecord
@@ -18,6 +19,7 @@ from orchestrator.runs.records import RunRecord, TrialRecord
 _FLEETING = frozenset(
     {"time", "uptime_s", "temperature_c", "memory.available_bytes", "boot_id", "machine_id"}
 )
+_FLEETING_PARTS = ("jetson.temperatures_c.", "jetson.power_w.")
 
 #: Device, model, factors, scheme: what two runs can both have measured.
 SideKey = tuple[str, str, Factors, str]
@@ -35,7 +37,11 @@ class Change:
 def of_device(manifest: Manifest, run: RunRecord, device: str) -> dict[str, str]:
     """What the run says of ``device`` and of how it measured there."""
     facts = run.facts.get(device, {})
-    found = {name: v for name, v in _flat("", facts) if name not in _FLEETING}
+    found = {
+        name: value
+        for name, value in _flat("", facts)
+        if name not in _FLEETING and not name.startswith(_FLEETING_PARTS)
+    }
     found |= {f"inventory.{name}": value for name, value in _inventory(manifest, device)}
     # a suite without the key is one of before there were duets, or wants none
     protocol = {"duet": False, **manifest.suite.get("protocol", {})}
@@ -67,6 +73,7 @@ def of_side(run: RunRecord, variant: Variant, trials: Iterable[TrialRecord]) -> 
             if t.measurement is not None
         },
         "governor": {str(g) for t in trials if (g := (t.health_before or {}).get("governor"))},
+        "power mode": {m for t in trials if (m := power_mode(t.health_before or {}))},
         "weights": {artifact.weights} if artifact else set(),
     }
     return {name: " and ".join(sorted(filter(None, values))) for name, values in known.items()}

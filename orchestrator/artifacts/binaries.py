@@ -37,6 +37,7 @@ _PLATFORMS: Mapping[str, str] = {
     "aarch64": "linux_aarch64",
     "armv7l": "linux_arm",
     "armv6l": "linux_arm",
+    "armv8l": "linux_arm",  # what a 64-bit kernel calls itself to a 32-bit program
 }
 
 

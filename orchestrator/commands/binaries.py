@@ -8,6 +8,8 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 
+from agents.facts import userland_bits
+from agents.sysfs import Tree
 from orchestrator.answer import Answer, ExitCode
 from orchestrator.artifacts.binaries import (
     BinaryArtifact,
@@ -84,6 +86,8 @@ def _machine(device: Device) -> str | None:
 
 
 def _bits(device: Device) -> int | None:
+    if device.transport == "local":
+        return userland_bits(Tree())
     told = device.expect.get("userland_bits")
     return told if isinstance(told, int) else None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from agents import health
 from agents.protocol import Conditions, Duet, Event, Gate, TrialRequest
@@ -250,6 +250,8 @@ class Recorder:
 _AS_TOLD = ("attempt", "rusage", "machine_lock", "conditions", "health_before", "health")
 
 
+_T = TypeVar("_T")
+
 #: What reading figures that contradict each other may end in.
 _MISREAD = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
@@ -291,6 +293,7 @@ def evidence_from(event: Mapping[str, Any], *, device: str) -> Evidence:
             stderr=str(event["stderr"]),
             stdout_bytes=int(event["stdout_bytes"]),
             stderr_bytes=int(event["stderr_bytes"]),
+            oom_memory=_optional(str, event.get("oom_memory")),
         )
     except _MISREAD as exc:
         raise _unreadable(exc, device) from exc
@@ -300,5 +303,5 @@ def _unreadable(exc: Exception, device: str) -> AgentError:
     return AgentError(f"sent a finished trial that cannot be read ({exc!r})", device=device)
 
 
-def _optional(kind: Callable[[Any], int], value: object) -> int | None:
+def _optional(kind: Callable[[Any], _T], value: object) -> _T | None:
     return None if value is None else kind(value)

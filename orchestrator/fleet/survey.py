@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from agents import protocol
+from agents import health, protocol
 from agents.blobs import SPARE_BYTES
 from orchestrator.config import Device
 from orchestrator.errors import AgentError, DeviceError
@@ -98,6 +98,8 @@ def survey(node: Node, device: Device, needs: Needs | None) -> Survey:
     if needs is not None and missing is not None:
         problems += _unfit(node, device, needs)
         problems += _no_room(use, missing, needs) + _little_memory(node.facts, needs)
+    problems += _small_quota(node.facts, needs)
+    problems += _weak_supply(use.get("throttle") or {})
     problems += _others(device, use, trial, agent_pid=node.hello.get("pid"))
     problems += _skewed(skew_s, error_s)
     return Survey(
@@ -214,6 +216,45 @@ def _little_memory(facts: Mapping[str, Any], needs: Needs) -> list[Problem]:
             "end what else runs there, or leave the largest models out",
         )
     ]
+
+
+def _small_quota(facts: Mapping[str, Any], needs: Needs | None) -> list[Problem]:
+    quota = (facts.get("cpu") or {}).get("cpu_quota")
+    planned = [] if needs is None else [trial.factors.threads for trial in needs.plan.trials]
+    threads = max(planned, default=1)
+    if quota is None or quota >= threads:
+        return []
+    return [
+        Problem(
+            "cpu_quota",
+            f"its control group gives {quota:g} CPUs' time, and a trial computes with {threads} "
+            f"thread{'s' * (threads > 1)}",
+            "raise the container's CPU limit, or expect times to be those of the quota",
+        )
+    ]
+
+
+def _weak_supply(throttle: Mapping[str, Any]) -> list[Problem]:
+    noted = health.since_boot(throttle)
+    if "under_voltage" in noted or throttle.get("under_voltage"):
+        return [
+            Problem(
+                "under_voltage",
+                "its supply voltage was too low at some time since it was booted, and the firmware "
+                "lowers the clock then",
+                "use a power supply and a cable that the board's maker names, then reboot",
+            )
+        ]
+    if noted:
+        return [
+            Problem(
+                "throttled",
+                f"its firmware lowered the clock at some time since it was booted "
+                f"({', '.join(noted)})",
+                "cool it, or wait at the gate (`temperature:`)",
+            )
+        ]
+    return []
 
 
 def _others(

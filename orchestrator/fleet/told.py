@@ -25,6 +25,14 @@ _CPU: Shape = {
     "caches": {"*": NUMBER},
 }
 
+_JETSON: Shape = {
+    **dict.fromkeys(("l4t", "power_mode"), TEXT),
+    "power_mode_id": WHOLE,
+    "clocks_locked": FLAG,
+    "temperatures_c": {"*": NUMBER},
+    "power_w": {"*": NUMBER},
+}
+
 FACTS: Shape = {
     **dict.fromkeys(("hostname", "container", "virtualization", "machine_id", "boot_id"), TEXT),
     **dict.fromkeys(("temperature_c", "uptime_s"), NUMBER),
@@ -35,16 +43,19 @@ FACTS: Shape = {
     "cpu": _CPU,
     "memory": {"*": NUMBER},
     "board": {"*": TEXT},
-    "jetson": {
-        **dict.fromkeys(("l4t", "power_mode"), TEXT),
-        "power_mode_id": WHOLE,
-        "clocks_locked": FLAG,
-    },
+    "jetson": _JETSON,
     "python": {"version": TEXT, "executable": TEXT, "bits": WHOLE},
 }
 
 #: The reply to ``hello``.
 HELLO: Shape = {"agent_hash": TEXT, "pid": WHOLE, "started": TEXT, "facts": FACTS}
+
+_THROTTLE: Shape = {
+    **dict.fromkeys(("core_events", "package_events", "over_current_events"), WHOLE),
+    **dict.fromkeys(("cooling_state", "firmware_bits"), WHOLE),
+    "under_voltage": FLAG,
+    "held_back_s": NUMBER,
+}
 
 #: A snapshot of the machine's health, before or after a trial.
 HEALTH: Shape = {
@@ -53,10 +64,8 @@ HEALTH: Shape = {
     **dict.fromkeys(("running_processes", "context_switches"), WHOLE),
     "turbo": FLAG,
     "mhz": {"*": NUMBER},
-    "throttle": {
-        **dict.fromkeys(("core_events", "package_events", "firmware_bits"), WHOLE),
-        "under_voltage": FLAG,
-    },
+    "throttle": _THROTTLE,
+    "jetson": _JETSON,
     "cpu_s": {"*": NUMBER},
     "energy_uj": {"*": NUMBER},
     "energy_range_uj": {"*": NUMBER},
@@ -67,6 +76,7 @@ FINISHED: Shape = {
     "attempt": WHOLE,
     "reason": TEXT,
     "machine_lock": TEXT,
+    "oom_memory": TEXT,
     **dict.fromkeys(("exit_code", "signal", "stdout_bytes", "stderr_bytes"), WHOLE),
     **dict.fromkeys(("timed_out", "oom_killed", "lost"), FLAG),
     "wall_s": NUMBER,
@@ -94,6 +104,7 @@ SURVEY: Shape = {
     "disk": {"*": NUMBER},
     "lock": {"held": FLAG, "holder": _PROCESS},
     "busy_share": NUMBER,
+    "throttle": _THROTTLE,
     "busiest": [_PROCESS],
     "agents": [_PROCESS],
 }

@@ -92,6 +92,7 @@ _TRIAL_COLUMNS = (
     "memory_init_mb",
     "memory_overall_mb",
     "memory_peak_mb",
+    "memory_gpu_peak_mb",
     "wall_s",
     "artifact_sha256",
     "binary_sha256",
@@ -177,7 +178,7 @@ def _trial(record: TrialRecord) -> list[Any]:
         if measured.memory is not None:
             values |= {
                 f"memory_{name}_mb": None if amount is None else amount / 1e6
-                for name in ("init", "overall", "peak")
+                for name in ("init", "overall", "peak", "gpu_peak")
                 for amount in [getattr(measured.memory, f"{name}_bytes")]
             }
     return [values.get(column) for column in _TRIAL_COLUMNS]

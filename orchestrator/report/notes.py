@@ -169,16 +169,19 @@ def device_title(rows: list[Speedup]) -> str:
     return f"{first.device} ({real})"
 
 
+_WHOSE = {"bundle": ", provided", "device": ", the device's own"}
+
+
 def setting(rows: list[Speedup]) -> str:
     """``litert (ai-edge-litert 2.3.0), delegate xnnpack, 1 thread, batch 1, isa native``.
 
-    ``provided`` stands behind a runtime that is not the device's own.
+    Behind a runtime stands whose it is, where that is known: ``the device's own``, or ``provided``.
     """
     first = rows[0]
     if first.threads is None:
         return "not measured"
     ran = _distinct(row.runtime_version for row in rows)
-    whose = ", provided" if _distinct(row.runtime_from for row in rows) == "bundle" else ""
+    whose = _WHOSE.get(_distinct(row.runtime_from for row in rows), "")
     own = (
         (f"{first.processor}", f"engine {first.engine}")
         if first.runner == "torch"

@@ -74,6 +74,7 @@ _FACTS: tuple[tuple[str, tuple[str, ...], Callable[[Any], str]], ...] = (
     ("Turbo", ("cpu", "turbo"), lambda value: "on" if value else "off"),
     ("SMT", ("cpu", "smt"), lambda value: "on" if value else "off"),
     ("Memory", ("memory", "total_bytes"), lambda value: f"{significant(value / 1e9)} GB"),
+    ("Memory limit", ("memory", "cgroup_limit_bytes"), lambda v: f"{significant(v / 1e9)} GB"),
     ("Board", ("board", "product"), str),
     ("Power mode", ("jetson", "power_mode"), str),
     ("Clocks locked", ("jetson", "clocks_locked"), lambda value: "yes" if value else "no"),

@@ -50,7 +50,8 @@ class Evidence:
 
     ``exit_code`` is None when a signal ended it (then ``signal`` is its number). ``stdout`` and
     ``stderr`` are capped by the agent (``stdout_bytes``/``stderr_bytes`` tell how long they were).
-    ``wall_s`` is the whole process's duration in seconds.
+    ``wall_s`` is the whole process's duration in seconds. ``oom_memory`` says whose memory had run
+    out where the kernel killed it for that and tells: the ``cgroup``'s or the ``machine``'s.
     """
 
     exit_code: int | None
@@ -62,6 +63,7 @@ class Evidence:
     stderr: str
     stdout_bytes: int
     stderr_bytes: int
+    oom_memory: str | None = None
 
 
 @dataclass(frozen=True)

@@ -116,12 +116,19 @@ def refused(lines: Sequence[str], evidence: Evidence) -> Reading:
         kind = message = None
     if not isinstance(kind, str) or not isinstance(message, str):
         said = judgement.tail(evidence.stderr) or "not a word on stderr"
-        return failed(f"exit code {evidence.exit_code}: {said}")
+        return failed(f"{_starved(evidence)}exit code {evidence.exit_code}: {said}")
     message = " ".join(message.split())[:500]
     if kind == "incompatible":
         reason = judgement.incompatibility(message) or message
         return Reading(Outcome.INCOMPATIBLE, reason=reason)
-    return failed(f"{kind.replace('_', ' ')}: {message}" if kind != "failed" else message)
+    if kind == "failed":
+        return failed(_starved(evidence) + message)
+    return failed(f"{kind.replace('_', ' ')}: {message}")
+
+
+def _starved(evidence: Evidence) -> str:
+    """Why, where the runtime's error does not say it and a library below it said on stderr."""
+    return "out of memory: " if judgement.says_out_of_memory(evidence.stderr) else ""
 
 
 def statistics_of(times_us: Sequence[float]) -> Invocations:
@@ -151,14 +158,16 @@ def statistics_of(times_us: Sequence[float]) -> Invocations:
 
 
 def memory_of(data: Mapping[str, Any]) -> Memory:
-    """Growth of the peak since just before the model was loaded, and the peak itself."""
+    """Growth of the peak since just before the model was loaded, and the peak itself; beside it
+    the GPU's, where one computed."""
     points = part(data, "memory")
     start, init, end = (
         integer(part(points, name), "peak_bytes") for name in ("start", "init", "end")
     )
     if not start <= init <= end:
         raise NonsenseError(f"the peak of memory shrinks: {start}, {init}, {end} bytes")
-    return Memory(init_bytes=init - start, overall_bytes=end - start, peak_bytes=end)
+    gpu = integer_or_none(points, "gpu_peak_bytes")
+    return Memory(init - start, end - start, peak_bytes=end, gpu_peak_bytes=gpu)
 
 
 def operators_of(data: Mapping[str, Any]) -> tuple[Operator, ...]:

@@ -22,6 +22,9 @@ LOAD_SHARE = 0.1
 MIN_CPU_S = 1.0
 #: Of the time that CPUs had work to do. As much as the precision asked for by default.
 STEAL_SHARE = 0.02
+#: Of the trial's time, that a quota kept processes from running. More than for ``steal``, as many
+#: such trials forbid a comparison, and starting Python may use more CPUs than its inferences.
+HELD_BACK_SHARE = 0.05
 #: The kernel slews a clock by 500 ppm at most; what goes beyond is a step.
 CLOCK_SLEW = 0.001
 CLOCK_JUMP_S = 0.05
@@ -60,6 +63,7 @@ def findings(trial: Trial, seen: Circumstances) -> tuple[Finding, ...]:
             _frequency(seen),
             _load(seen),
             _steal(seen.during),
+            _quota_reached(seen.during),
             _clock_jump(seen.during),
             _gate_timeout(seen.conditions.get("gate") or {}),
         ]
@@ -131,7 +135,12 @@ def _slowed(reasons: Iterable[str]) -> Iterator[Finding]:
 
 def _frequency(seen: Circumstances) -> Finding | None:
     governors = (seen.before.get("governor"), seen.after.get("governor"))
-    if governors[0] != governors[1]:
+    jetson = [each.get("jetson") or {} for each in (seen.before, seen.after)]
+    if jetson[0].get("power_mode_id") != jetson[1].get("power_mode_id"):
+        what = "the power mode was set to another while the trial ran"
+    elif jetson[0].get("clocks_locked") != jetson[1].get("clocks_locked"):
+        what = "the clocks were locked or unlocked while the trial ran"
+    elif governors[0] != governors[1]:
         what = f"the governor changed from {governors[0]} to {governors[1]} while the trial ran"
     elif governors[0] == "performance" and _moved(seen.before.get("mhz"), seen.after.get("mhz")):
         what = "the clock moved while the trial ran, though the governor is performance"
@@ -185,6 +194,19 @@ def _steal(during: Mapping[str, Any]) -> Finding | None:
         f"the hypervisor gave over {STEAL_SHARE:.0%} of the CPU time to other guests while the "
         "trial ran",
         "use a machine, or a size of machine, that shares no CPUs",
+    )
+
+
+def _quota_reached(during: Mapping[str, Any]) -> Finding | None:
+    held_back, elapsed = during.get("held_back_s"), during.get("elapsed_s")
+    if not held_back or not elapsed or held_back / elapsed <= HELD_BACK_SHARE:
+        return None
+    return Finding(
+        "quota_reached",
+        f"the control group's quota of CPU time was spent for over {HELD_BACK_SHARE:.0%} of the "
+        "time, and its processes were kept from running while the trial ran",
+        "raise the container's CPU limit (`docker run --cpus`, a pod's `limits.cpu`, systemd's "
+        "`CPUQuota=`), or use fewer `threads`",
     )
 
 

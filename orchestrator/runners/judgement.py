@@ -35,7 +35,16 @@ XNNPACK_CREATED = "Created TensorFlow Lite XNNPACK delegate"
 _MEMORY_WARMUP = PhaseSettings(runs=1, seconds=0.0)
 _MEMORY_STEADY = PhaseSettings(runs=5, seconds=0.0)
 
-_OUT_OF_MEMORY = re.compile(r"std::bad_alloc|Cannot allocate memory|ENOMEM|MemoryError")
+#: The last is a Jetson's driver: the GPU's memory is the machine's, and 12 is ENOMEM.
+_OUT_OF_MEMORY = re.compile(
+    r"std::bad_alloc|Cannot allocate memory|ENOMEM|MemoryError|NvMapMem\w*: (?:\d+ )?error 12"
+)
+_WHOSE_MEMORY = {
+    "cgroup": "; its control group's memory limit was reached: raise the container's, or measure "
+    "a smaller model or batch",
+    "machine": "; the machine's own memory was used up: end what else runs there, or measure a "
+    "smaller model or batch",
+}
 
 # The runtime's own words when a file needs what this build of it does not have.
 _INCOMPATIBLE = (
@@ -114,7 +123,8 @@ def bad_ending(evidence: Evidence, settings: RunSettings, stage: str = "") -> Re
 def _killed(evidence: Evidence, during: str) -> str:
     how = signal_name(evidence.signal) if evidence.signal is not None else "the kernel"
     if evidence.oom_killed:
-        return f"out of memory: the kernel's OOM killer ended the process ({how}){during}"
+        whose = _WHOSE_MEMORY.get(evidence.oom_memory or "", "")
+        return f"out of memory: the kernel's OOM killer ended the process ({how}){during}{whose}"
     if says_out_of_memory(evidence.stderr):
         return f"out of memory: an allocation failed and the process died by {how}{during}"
     hint = "; the file may be damaged, or too new for this runtime" if LOADING in during else ""

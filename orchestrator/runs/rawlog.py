@@ -26,6 +26,7 @@ def render(argv: Sequence[str], evidence: Evidence, power: Mapping[str, Any] | N
         "signal": evidence.signal,
         "timed_out": evidence.timed_out,
         "oom_killed": evidence.oom_killed,
+        "oom_memory": evidence.oom_memory,
         "wall_s": evidence.wall_s,
         "stdout_bytes": evidence.stdout_bytes,
         "stderr_bytes": evidence.stderr_bytes,

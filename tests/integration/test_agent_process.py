@@ -261,7 +261,7 @@ from agents.launch import base_environment
 from agents.process import Process
 for argv in ([sys.executable, "-c", sys.argv[2]], ["/bin/sh", "-c", "kill -9 $$"]):
     ending = Process(tuple(argv), env=base_environment(), cwd="/", timeout_s=60).run()
-    print(ending.signal, ending.oom_killed)
+    print(ending.signal, ending.oom_killed, ending.oom_memory)
 """
 
 
@@ -290,7 +290,7 @@ def test_out_of_memory_is_told_from_any_other_kill(small_cgroup: Path) -> None:
         check=True,
         timeout=60,
     )
-    assert done.stdout.decode().splitlines() == ["9 True", "9 False"]
+    assert done.stdout.decode().splitlines() == ["9 True cgroup", "9 False None"]
 
 
 # --- finding them again ----------------------------------------------------------------------

@@ -43,7 +43,10 @@ class Machine:
     def write(self, path: str, text: str) -> None:
         place = self.root / path
         place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_text(text + "\n")
+        # in one step, as the kernel changes what its files say
+        new = place.with_name(f".{place.name}.new")
+        new.write_text(text + "\n")
+        new.replace(place)
 
     def clocks(self) -> tuple[str, str]:
         governor, no_turbo = ((self.root / path).read_text() for path in (GOVERNOR, NO_TURBO))

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from agents import power
+from agents import power, tools
 from agents.sysfs import Tree
 from orchestrator.plan import PhaseSettings, RunSettings
 from orchestrator.runners.judgement import XNNPACK_CREATED
@@ -134,7 +134,7 @@ def test_energy_of_an_inference_from_a_meter(
     lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A Raspberry Pi 5's program, which says eight watts: so many joules a second of inference."""
-    program = tmp_path / "bin" / power.VCGENCMD
+    program = tmp_path / "bin" / tools.VCGENCMD
     program.parent.mkdir()
     program.write_text(
         "#!/bin/sh\necho ' VDD_CORE_A current(7)=10.0A'\necho ' VDD_CORE_V volt(15)=0.8V'\n"

@@ -219,6 +219,7 @@ def test_a_python_with_nothing_installed_is_provided_for(lab: Lab, tmp_path: Pat
     inventory = lab.inventory(bare, lab.here("own", python=sys.executable))
     done = lab.run("run", "--inventory", inventory, "--suite", own)
     assert done.code == 0, done.stderr
+    assert ", provided)" in done.stdout and ", the device's own)" in done.stdout
     finished = lab.events("finished")
     assert {(e["device"], e["runtime_from"]) for e in finished} == {
         ("bare", "bundle"),

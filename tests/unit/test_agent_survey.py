@@ -6,7 +6,7 @@ from pathlib import Path
 
 from agents import machine, survey
 from agents.sysfs import Tree
-from orchestrator.fleet.survey import _skewed
+from orchestrator.fleet.survey import _skewed, _small_quota, _weak_supply
 
 LOCKS = """\
 1: POSIX  ADVISORY  WRITE 11 fe:00:{inode} 0 EOF
@@ -64,3 +64,21 @@ def test_a_clock_is_wrong_only_beyond_what_is_known_of_it() -> None:
     assert _skewed(None, 0.0) == _skewed(1.9, 0.0) == _skewed(-2.5, 0.6) == []
     (problem,) = _skewed(-90.0, 0.2)
     assert "90.0 s behind" in problem.message and problem.remedy
+
+
+def test_a_quota_below_a_core_is_a_problem() -> None:
+    for cpu in ({}, {"cpu_quota": None}, {"cpu_quota": 1.0}):
+        assert _small_quota({"cpu": cpu}, None) == []
+    (problem,) = _small_quota({"cpu": {"cpu_quota": 0.5}}, None)
+    assert problem.code == "cpu_quota" and not problem.grave
+    assert "0.5 CPUs' time" in problem.message and problem.remedy
+
+
+def test_what_a_firmware_noted_since_the_boot_is_a_problem() -> None:
+    for throttle in ({}, {"firmware_bits": None, "under_voltage": None}, {"firmware_bits": 0}):
+        assert _weak_supply(throttle) == []
+    (weak,) = _weak_supply({"firmware_bits": 0x50000})
+    assert weak.code == "under_voltage" and not weak.grave and weak.remedy
+    assert _weak_supply({"under_voltage": True}) == [weak]
+    (hot,) = _weak_supply({"firmware_bits": 0x80008})
+    assert hot.code == "throttled" and "soft_temperature_limit" in hot.message

@@ -242,8 +242,23 @@ def test_a_32_bit_user_land_on_a_64_bit_kernel_gets_the_binary_that_it_can_run()
     assert platform_of("aarch64", 32) == "linux_arm"
     assert platform_of("aarch64", 64) == "linux_aarch64"
     assert platform_of("armv7l", 32) == "linux_arm"
+    assert platform_of("armv8l", 32) == "linux_arm"
     with pytest.raises(ArtifactError, match="i686"):
         platform_of("x86_64", 32)
+
+
+def test_this_machine_s_own_user_land_decides_where_it_is_the_device(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A Raspberry Pi with a 64-bit kernel under 32-bit programs."""
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    monkeypatch.setattr("orchestrator.commands.binaries.userland_bits", lambda tree: 32)
+    inventory = tmp_path / "inventory.yaml"
+    inventory.write_text("devices: [{name: here, transport: local, benchmark_model: official}]\n")
+    arguments = ["models", "binaries", "--inventory", str(inventory), "--json"]
+    assert main([*arguments, "--models", str(tmp_path / "models")]) == 0
+    (row,) = json.loads(capsys.readouterr().out)["binaries"]
+    assert (row["platform"], row["state"]) == ("linux_arm", "missing")
 
 
 def test_models_binaries_lists_what_each_device_gets(

@@ -188,6 +188,39 @@ def test_wheels_that_do_not_exist_give_those_that_do(index: Path, tmp_path: Path
     assert list((tmp_path / "sites").glob("resolving-*")) == []
 
 
+def test_versions_that_do_are_only_those_that_the_node_loads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a package index, where a wheel may say beside its tags which Pythons it runs on."""
+    folder = tmp_path / "simple" / "ai-edge-litert"
+    folder.mkdir(parents=True)
+    platform_tag = "manylinux_2_17_x86_64"
+    wheels = {
+        f"ai_edge_litert-1.1.0-cp311-cp311-{platform_tag}.whl": ">=3.9",
+        f"ai_edge_litert-1.2.0-cp39-abi3-{platform_tag}.whl": ">=3.9",
+        f"ai_edge_litert-1.3.0-py3-none-{platform_tag}.whl": ">=3.9",
+        # and not these: a newer stable ABI, a Python without the GIL, another platform, and one
+        # that bars the Python though its tags fit
+        f"ai_edge_litert-1.4.0-cp312-abi3-{platform_tag}.whl": ">=3.12",
+        f"ai_edge_litert-1.5.0-cp311-cp311t-{platform_tag}.whl": ">=3.9",
+        "ai_edge_litert-1.6.0-cp311-cp311-manylinux_2_17_armv7l.whl": ">=3.9",
+        f"ai_edge_litert-1.7.0-py3-none-{platform_tag}.whl": ">=3.12",
+    }
+    links = []
+    for file, needs in wheels.items():
+        a_wheel(folder, file)
+        needed = needs.replace(">", "&gt;")
+        links.append(f'<a href="{file}" data-requires-python="{needed}">{file}</a>')
+    (folder / "index.html").write_text(f"<!DOCTYPE html><html><body>{''.join(links)}</body></html>")
+    for name, value in (("CONFIG_FILE", "/dev/null"), ("INDEX_URL", folder.parent.as_uri())):
+        monkeypatch.setenv(f"PIP_{name}", value)
+    for name in ("PIP_FIND_LINKS", "PIP_EXTRA_INDEX_URL", "PIP_NO_INDEX"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(ArtifactError) as caught:
+        provide_site(LITERT, target_of(node("3.11.2", "x86_64")), tmp_path / "models")
+    assert "that node can load 1.3.0, 1.2.0, 1.1.0. Ask" in str(caught.value)
+
+
 def test_an_index_that_has_nothing(index: Path, tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="no wheel of it, or cannot be reached"):
         provide_site(parse_runtime("tflite-runtime==2.14.0"), target_of(node()), tmp_path)

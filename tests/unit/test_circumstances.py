@@ -43,6 +43,7 @@ def test_a_quiet_trial_has_no_findings() -> None:
         ({"busy_s": 6.5}, "load"),
         ({"steal_s": 0.2}, "steal"),
         ({"clock_jump_s": -3.0}, "clock_jump"),
+        ({"held_back_s": 0.3}, "quota_reached"),
         ({"throttle_reasons": ["core_temperature"]}, "throttled"),
         ({"throttle_reasons": ["frequency_capped"]}, "throttled"),
         ({"throttle_reasons": ["under_voltage"]}, "under_voltage"),
@@ -62,6 +63,7 @@ def test_what_happened_meanwhile(during: dict[str, Any], code: str) -> None:
         {"cpu_s": 0.0},
         {"cpu_s": 0.9, "busy_s": 9.0, "steal_s": 5.0},  # some ninety ticks
         {"steal_s": 0.1},
+        {"held_back_s": 0.2},
         {"clock_jump_s": 0.04},
         {"clock_jump_s": None},
         {"elapsed_s": 300.0, "clock_jump_s": 0.15},  # 500 ppm: slewed, not set
@@ -80,6 +82,10 @@ def clocked(governor: str | None, mhz: float | None) -> dict[str, Any]:
     return {"governor": governor, "mhz": None if mhz is None else {"max": mhz}}
 
 
+def jetson(mode: int, locked: bool) -> dict[str, Any]:
+    return {"jetson": {"power_mode_id": mode, "clocks_locked": locked}}
+
+
 @pytest.mark.parametrize(
     ("before", "after", "expected"),
     [
@@ -89,6 +95,9 @@ def clocked(governor: str | None, mhz: float | None) -> dict[str, Any]:
         (clocked("performance", 3500), clocked("performance", 3300), []),
         (clocked("performance", None), clocked("performance", None), []),
         (clocked(None, 2000), clocked(None, 1000), []),  # nobody said it should stay
+        (jetson(0, True), jetson(2, True), ["frequency_changed"]),
+        (jetson(0, True), jetson(0, False), ["frequency_changed"]),
+        (jetson(0, True), jetson(0, True), []),
     ],
 )
 def test_clocks_that_moved(

@@ -20,6 +20,11 @@ PINNED: dict[str, Any] = {"pinned": [3], "tuned": {}, "reasons": [], "gate": Non
 FREE: dict[str, Any] = {"pinned": None, "tuned": {}, "reasons": [], "gate": None}
 
 
+def jetson(governor: str, mode: str | None, *, locked: bool) -> dict[str, Any]:
+    told = {"power_mode": mode, "power_mode_id": 2, "clocks_locked": locked}
+    return {"governor": governor, "turbo": None, "jetson": told}
+
+
 def records(conditions: Mapping[str, Any] | None, before: Mapping[str, Any]) -> list[TrialRecord]:
     return [
         replace(ok("float32", block, 1.0), conditions=conditions, health_before=before)
@@ -51,6 +56,12 @@ def records(conditions: Mapping[str, Any] | None, before: Mapping[str, Any]) -> 
         ({"container": "docker", "cpu": {"cpu_quota": 1.5}}, PINNED, FIXED,
          "partly controlled: pinned to CPUs of its own; governor performance; turbo off; a quota "
          "of 1.5 CPUs' time; a container (docker), which others may share the machine with"),
+        # a Jetson whose clocks jetson_clocks has locked: no governor moves them
+        ({}, PINNED, jetson("schedutil", "MODE_15W", locked=True),
+         "controlled: pinned to CPUs of its own; clocks locked; power mode MODE_15W"),
+        ({}, PINNED, jetson("performance", None, locked=False),
+         "partly controlled: pinned to CPUs of its own; governor performance; clocks not locked "
+         "(`sudo jetson_clocks`); power mode number 2"),
         ({}, None, FIXED, "uncontrolled: nothing is recorded of the conditions"),
         # a trial of one thread that may move between two CPUs
         ({}, {**PINNED, "pinned": [2, 3]}, FIXED,
@@ -79,6 +90,7 @@ def test_without_trials_nothing_is_said() -> None:
 
 # --- in the table --------------------------------------------------------------------------------
 
+SPENT = Finding("quota_reached", "the quota was spent", "raise it")
 HOT = Finding("throttled", "it was slowed down", "cool it")
 
 
@@ -101,15 +113,16 @@ def row(edit: Any = lambda record, block: record, **run: Any) -> Speedup:
     ("blocks", "scheme", "valid"),
     [(3, "full_int8", True), (4, "full_int8", False), (4, "float32", False), (3, "float32", True)],
 )
+@pytest.mark.parametrize("slowed", [HOT, SPENT], ids=lambda finding: finding.code)
 def test_more_than_a_quarter_of_throttled_trials_forbids(
-    blocks: int, scheme: str, valid: bool
+    blocks: int, scheme: str, valid: bool, slowed: Finding
 ) -> None:
     def edit(record: TrialRecord, block: int) -> TrialRecord:
         hot = record.trial.variant.scheme == scheme and block < blocks
-        return replace(record, findings=(HOT,)) if hot else record
+        return replace(record, findings=(slowed,)) if hot else record
 
     found = row(edit)
-    assert [f.code for f in found.findings if f.code == "throttled"] == ["throttled"]
+    assert [f.code for f in found.findings if f.code == slowed.code] == [slowed.code]
     assert (found.verdict is not Verdict.INVALID) is valid
 
 

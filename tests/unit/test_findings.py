@@ -19,6 +19,7 @@ from orchestrator.runs.records import RunRecord, TrialRecord
 from tests import runner_cases as cases
 from tests.analysis_runs import (
     BASELINE,
+    FACTORS,
     artifacts,
     bad,
     blocks_of,
@@ -34,8 +35,8 @@ TIMES = {BASELINE: 100_000.0, INT8: 25_000.0}
 
 #: Of the trials' conditions: made where a trial's health is judged, and tested there.
 CONDITIONS = {
-    "throttled", "under_voltage", "frequency_changed", "load", "steal", "clock_jump",
-    "unpinned_binary", "drift", "gate_timeout",
+    "throttled", "under_voltage", "quota_reached", "frequency_changed", "load", "steal",
+    "clock_jump", "unpinned_binary", "drift", "gate_timeout",
 }  # fmt: skip
 
 
@@ -67,7 +68,8 @@ def made() -> dict[str, bool]:
 
 #: Made of a value, not of a literal; each is provoked below.
 BY_VALUE = {
-    "runtime_mismatch", "statistic_mismatch", "weights_mismatch", "no_baseline",
+    "runtime_mismatch", "statistic_mismatch", "power_mode_mismatch", "weights_mismatch",
+    "no_baseline",
     "failed", "killed", "timeout", "incompatible",
 }  # fmt: skip
 
@@ -142,6 +144,10 @@ def changed_artifacts(**fields: object) -> RunRecord:
     return clean_run(artifacts=known)
 
 
+def jetson(mode: str) -> dict[str, object]:
+    return {"jetson": {"power_mode": mode, "power_mode_id": 0, "clocks_locked": True}}
+
+
 def same_content() -> RunRecord:
     return changed(changed_artifacts(sha256="c" * 64), BASELINE, artifact_sha256="c" * 64)
 
@@ -209,12 +215,18 @@ PROVOKED: dict[str, Callable[[], RunRecord]] = {
     "output_capped": lambda: a_log(stdout_bytes=10**9),
     "runtime_mismatch": lambda: changed(clean_run(), INT8, binary_sha256="b" * 64),
     "statistic_mismatch": only_means,
+    "power_mode_mismatch": lambda: changed(
+        changed(clean_run(), BASELINE, health_before=jetson("MAXN")),
+        INT8,
+        health_before=jetson("MODE_15W"),
+    ),
     "weights_mismatch": lambda: changed_artifacts(weights="imagenet"),
     "same_content": same_content,
     "artifact_changed": lambda: run_of(
         [*blocks_of(TIMES, 6), dataclasses.replace(ok(INT8, 6, 1.0), artifact_sha256="d" * 64)]
     ),
     "no_op": lambda: changed_artifacts(no_op="it has no Linear layer"),
+    "cpu_quota": lambda: clean_run(facts={"here": {"cpu": {"cpu_quota": 0.5}}}),
     "too_few_blocks": lambda: run_of(blocks_of(TIMES, 4)),
     "noisy": lambda: clean_run(precision=0.00001),
     "no_noise_floor": lambda: run_of([r for r in blocks_of(TIMES, 8) if not r.trial.replicate]),
@@ -255,6 +267,42 @@ def test_a_provoked_finding_is_told_and_forbids_where_it_must(code: str) -> None
     for shape in ("text", "markdown", "json"):
         text = render(analyse(run), shape, width=100)
         assert code in text.replace("\\", "")
+
+
+# -- a Jetson's power mode
+
+
+def test_one_power_mode_throughout_is_no_finding_whichever_it_is() -> None:
+    run = clean_run()
+    for scheme in (BASELINE, INT8):
+        run = changed(run, scheme, health_before=jetson("MODE_15W"), conditions={})
+    row = row_of(run)
+    assert row.findings == ()
+    assert row.control.endswith("power mode MODE_15W")
+
+
+# -- a quota of CPU time
+
+
+@pytest.mark.parametrize(
+    ("threads", "quota", "told"),
+    [(1, 0.5, True), (1, 1.0, False), (4, 2.0, True), (4, 4.0, False), (1, None, False)],
+)
+def test_a_quota_matters_below_the_threads_that_compute(
+    threads: int, quota: float | None, told: bool
+) -> None:
+    factors = dataclasses.replace(FACTORS, threads=threads)
+    facts = {"here": {"cpu": {"cpu_quota": quota}}}
+    row = row_of(run_of(blocks_of(TIMES, 8, factors=factors), facts=facts))
+    assert ("cpu_quota" in [f.code for f in row.findings]) is told
+    assert row.verdict is Verdict.FASTER
+
+
+def test_the_halves_of_a_duet_share_a_quota() -> None:
+    facts = {"here": {"cpu": {"cpu_quota": 1.5}}}
+    row = row_of(run_of(duets_of(TIMES, 8), facts=facts, duet=True))
+    (finding,) = [f for f in row.findings if f.code == "cpu_quota"]
+    assert "2 threads" in finding.message
 
 
 # -- mean, median and minimum

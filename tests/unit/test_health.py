@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from agents import health
+from orchestrator.runners.circumstances import Circumstances, findings
+from tests.runner_cases import a_trial
 
 DATA = Path(__file__).parents[1] / "data" / "facts" / "health"
 CASES = sorted(DATA.glob("*.json"))
@@ -143,3 +147,48 @@ def test_this_machine_sees_work_done() -> None:
     assert abs(told["clock_jump_s"]) < 1
     assert after["memory_available_bytes"] > 0
     assert after["running_processes"] >= 1
+
+
+_BURN = """
+import json, os, sys, time
+from pathlib import Path
+from agents import facts, health
+Path(sys.argv[1], "cgroup.procs").write_text(str(os.getpid()))
+before = health.snapshot()
+end = time.process_time() + 0.02
+while time.process_time() < end: pass
+told = [facts.collect()["cpu"]["cpu_quota"], health.difference(before, health.snapshot())]
+print(json.dumps(told))
+"""
+
+
+@pytest.fixture
+def a_twentieth_of_a_cpu() -> Iterator[Path]:
+    """A control group with so little CPU time that other load on this machine cannot leave it less,
+    of whichever version this machine has."""
+    root = Path("/sys/fs/cgroup")
+    v1 = (root / "cpu").is_dir()
+    place = (root / "cpu" if v1 else root) / f"orchestrate-test-{os.getpid()}"
+    try:
+        place.mkdir()
+        limit = {"cpu.cfs_quota_us": "1000", "cpu.cfs_period_us": "20000"}
+        for name, text in (limit if v1 else {"cpu.max": "1000 20000"}).items():
+            (place / name).write_text(text)
+    except OSError as exc:
+        if place.exists():
+            place.rmdir()
+        pytest.skip(f"no control group of CPU time can be made here: {exc}")
+    yield place
+    place.rmdir()
+
+
+def test_a_quota_is_a_fact_and_what_it_held_back_is_measured(
+    a_twentieth_of_a_cpu: Path,
+) -> None:
+    argv = [sys.executable, "-c", _BURN, str(a_twentieth_of_a_cpu)]
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run(argv, cwd=root, check=True, capture_output=True, timeout=60)
+    quota, during = json.loads(done.stdout)
+    assert quota == 0.05
+    assert 0 < during["held_back_s"] < during["elapsed_s"]
+    assert "quota_reached" in [f.code for f in findings(a_trial(), Circumstances(during=during))]

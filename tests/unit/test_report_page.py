@@ -150,6 +150,11 @@ def test_an_odd_fact_costs_no_page(odd: object) -> None:
     assert repeat.facts_of({"cpu": odd, "memory": odd}) == {}
 
 
+def test_the_limits_of_a_control_group_are_among_the_facts() -> None:
+    told = {"cpu": {"cpu_quota": 0.5}, "memory": {"cgroup_limit_bytes": 512 * 2**20}}
+    assert repeat.facts_of(told) == {"CPU quota": "0.5", "Memory limit": "0.537 GB"}
+
+
 def test_devices_have_their_facts_and_no_names_of_hosts(page: Page) -> None:
     assert "6.1.0" in page.text
     assert "16.0 GB" in page.text

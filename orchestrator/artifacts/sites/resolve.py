@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from packaging.requirements import InvalidRequirement, Requirement
-from packaging.tags import Tag
+from packaging.tags import Tag, compatible_tags, cpython_tags
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 from packaging.version import Version
 
@@ -25,6 +25,8 @@ from orchestrator.runtimes import Runtime
 _SCRIPT = Path(__file__).with_name("pip_for_target.py")
 _TIMEOUT_S = 3600.0
 _WHEEL = re.compile(r"[A-Za-z0-9_.]+-[A-Za-z0-9_.!+]+(?:-[A-Za-z0-9_.]+){3,4}\.whl")
+#: Of a wheel whose tags would fit, and which says itself that it does not.
+_OTHER_PYTHON = "requires a different Python"
 _NONE_FOUND = re.compile(r"No matching distribution found for ([A-Za-z0-9._-]+[<>=!~0-9.,+a-z]*)")
 #: What wheels do not say of themselves.
 _ALSO_NEEDS: Mapping[str, tuple[str, ...]] = {
@@ -159,25 +161,43 @@ def _why_not(
     return f"there is no {what} for {target}: {_what_there_is(lacks, target, wheels)}"
 
 
-def _wheels(name: str, text: str) -> Iterator[tuple[Version, frozenset[Tag]]]:
+@dataclass(frozen=True)
+class _Wheel:
+    """A wheel that the index has. ``barred``: it says that it does not run on the node's Python."""
+
+    version: Version
+    tags: frozenset[Tag]
+    barred: bool
+
+
+def _wheels(name: str, text: str) -> Iterator[_Wheel]:
+    lines = text.splitlines()
+    barred = {f for line in lines if _OTHER_PYTHON in line for f in _WHEEL.findall(line)}
     for file in dict.fromkeys(_WHEEL.findall(text)):
         try:
             found, version, _, tags = parse_wheel_filename(file)
         except InvalidWheelFilename:
             continue
         if found == canonicalize_name(name):
-            yield version, tags
+            yield _Wheel(version, tags, file in barred)
 
 
-def _what_there_is(
-    lacks: Requirement, target: SiteTarget, wheels: Sequence[tuple[Version, frozenset[Tag]]]
-) -> str:
-    fitting = {v for v, tags in wheels if any(_loads(t, target) for t in tags)}
-    asked = [tags for v, tags in wheels if lacks.specifier.contains(v, prereleases=True)]
+def _what_there_is(lacks: Requirement, target: SiteTarget, wheels: Sequence[_Wheel]) -> str:
+    known = _pythons(target)
+    fitting = {
+        wheel.version
+        for wheel in wheels
+        if not wheel.barred
+        and any(
+            (tag.interpreter, tag.abi) in known and tag.platform in ("any", *target.platforms)
+            for tag in wheel.tags
+        )
+    }
+    asked = [w.tags for w in wheels if lacks.specifier.contains(w.version, prereleases=True)]
     parts = []
     if asked:
         pythons = {t.interpreter for tags in asked for t in tags}
-        platforms = {t.platform for tags in asked for t in tags if _is_python(t, target)}
+        platforms = {t.platform for tags in asked for t in tags if (t.interpreter, t.abi) in known}
         parts.append(f"it is built for {_listed(pythons)}")
         parts += [f"for {target.tag} on {_listed(platforms)}"] if platforms else []
     newest = sorted(fitting, reverse=True)[:8]
@@ -189,12 +209,14 @@ def _what_there_is(
     )
 
 
-def _loads(tag: Tag, target: SiteTarget) -> bool:
-    return _is_python(tag, target) and tag.platform in ("any", *target.platforms)
-
-
-def _is_python(tag: Tag, target: SiteTarget) -> bool:
-    return tag.interpreter in (target.tag, "py3") or tag.abi == "abi3"
+def _pythons(target: SiteTarget) -> frozenset[tuple[str, str]]:
+    """(interpreter, ABI) of the wheels that the node's Python loads, whatever their platform."""
+    version = (3, int(target.python.partition(".")[2]))
+    tags = [
+        *cpython_tags(version, abis=[target.tag], platforms=["any"]),
+        *compatible_tags(version, interpreter=target.tag, platforms=["any"]),
+    ]
+    return frozenset((tag.interpreter, tag.abi) for tag in tags)
 
 
 def _listed(words: Iterable[str]) -> str:
