@@ -311,7 +311,7 @@ def _found_here(document: Document) -> Dict[str, Any]:
         probed = probe(python)
         told["python"] = {name: probed[name] for name in told["python"]}
         found = probed["runtimes"]
-    _check_expected(document, told)
+    _check_expected(told, document.expect, for_sites=bool(document.sites))
     for wanted in document.runtimes:
         why = lack(found, wanted, python)
         if why is not None:
@@ -320,23 +320,23 @@ def _found_here(document: Document) -> Dict[str, Any]:
     return {"time": home.now(), "facts": told, "runtimes": own}
 
 
-def _check_expected(document: Document, told: Mapping[str, Any]) -> None:
-    """Raise AgentError where this is another machine, or a site bundle may not fit it."""
-    unverified, problem = compare(told, document.expect)
-    untold = [name for name in unverified if name in _OF_WHEELS and document.sites]
+def _check_expected(
+    told: Mapping[str, Any], expect: Mapping[str, object], *, for_sites: bool
+) -> None:
+    """Raise AgentError where this is another machine, or site bundles may not fit it."""
+    unverified, problem = compare(told, expect)
+    untold = [name for name in unverified if name in _OF_WHEELS and for_sites]
     if problem is None and untold:
-        problem = (
-            f"the inventory expects {untold[0]} {document.expect[untold[0]]}, the device does not "
-            f"tell it"
-        )
+        name = untold[0]
+        problem = f"the inventory expects {name} {expect[name]}, the device does not tell it"
     if problem is None:
         return
     remedy = "is this the machine for this bundle?"
-    if document.sites:
+    if for_sites:
         remedy += (
-            " Nothing was run. The runtimes in it are for what the inventory expects: correct its "
-            "`expect:` and make the bundle anew. Or leave `python` out of `expect:`, have the "
-            "suite name runtimes without versions, and install them here"
+            " Nothing was run: the runtimes in it are for what the inventory expects. Correct its "
+            "`expect:` and make the bundle anew; or take `python` out of it, have the suite name "
+            "runtimes without versions, and install them here"
         )
     raise AgentError(f"{problem}; {remedy}")
 

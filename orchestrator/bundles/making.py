@@ -76,9 +76,9 @@ def _check_runtimes(device: Device, runtimes: Collection[str]) -> None:
         missing = " and ".join(name for name in STATED if name not in device.expect)
         raise UsageError(
             f"device {device.name}: the suite pins {', '.join(pinned)}, and a bundle carries "
-            f"runtimes for a platform that the inventory states alone: {missing} is missing, as in "
-            f"`{_STATED_AS}`; `{_PRINTED_BY}` there prints all three. Or write the runtime without "
-            f"a version, and `pip install` that version there"
+            f"runtimes only for a platform that is stated: the inventory lacks {missing} of "
+            f"`{_STATED_AS}`; `{_PRINTED_BY}` there prints them. Or write the runtime without a "
+            f"version, and `pip install` that version there"
         )
     if facts is not None and runtimes:
         try:

@@ -295,7 +295,7 @@ def test_another_python_than_the_runtimes_are_for_runs_nothing(small: Lab) -> No
     code, said = there.run()
     assert code == 2
     assert f"the inventory expects python {expect['python']}, the device reports 3.8." in said
-    assert "correct its `expect:` and make the bundle anew" in said
+    assert "make the bundle anew" in said
     assert not list(folder.glob("results-*.zip")) and not list(folder.glob("bundle-*/sites"))
 
 
