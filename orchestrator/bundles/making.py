@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import zipfile
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass, replace
 from io import BytesIO
 from pathlib import Path
@@ -25,6 +25,8 @@ from orchestrator.fleet.provision import Blob
 from orchestrator.fleet.recording import Requests
 from orchestrator.plan import DevicePlan, Plan, make_plan
 from orchestrator.runs.directory import RunDirectory
+from orchestrator.runs.journal import FILE_NAME as JOURNAL_NAME
+from orchestrator.runs.journal import JournalReader
 from orchestrator.runs.manifest import (
     LOCK_NAME,
     BinaryRecord,
@@ -109,24 +111,24 @@ def join(
 ) -> None:
     """Make a device part of a run, if it is not yet. Raises OrchestrateError.
 
-    A run keeps the inventory that it began with; ``inventory`` is asked for a device that is not
-    in it. Other devices' trials do not change: each device's plan follows from its own entry.
+    A run keeps its devices as it began with them; what is in ``inventory`` counts for a device that
+    nothing has come from. Other devices' trials do not change: each device's plan follows from its
+    own entry.
     """
-    manifest = _with_entry(read_manifest(directory.path), name, inventory)
+    before = read_manifest(directory.path)
+    manifest = _with_entry(directory, before, name, inventory)
     device, suite = _device(manifest, name), Suite.from_json(manifest.suite)
     check(device, suite)
-    if name in manifest.devices:
+    if name in before.devices and manifest == before:
         return
     given = provide(device, suite, models_dir, console)
     with locked(directory.path / LOCK_NAME):
-        manifest = _with_entry(read_manifest(directory.path), name, inventory)
-        if name in manifest.devices:  # meanwhile
-            return
+        manifest = _with_entry(directory, read_manifest(directory.path), name, inventory)
         joined = replace(
             manifest,
-            devices=(*manifest.devices, name),
-            binaries=(*manifest.binaries, *given.binaries),
-            sites=(*manifest.sites, *given.sites),
+            devices=tuple(dict.fromkeys((*manifest.devices, name))),
+            binaries=(*(b for b in manifest.binaries if b.device != name), *given.binaries),
+            sites=(*(s for s in manifest.sites if s.device != name), *given.sites),
         )
         write_manifest(directory.path, joined)
 
@@ -150,7 +152,7 @@ def provide(device: Device, suite: Suite, models_dir: Path, console: Console) ->
         sites = sites_for_stated(device, part, models_dir, console.say)
     except ArtifactError as exc:
         raise ArtifactError(
-            f"device {device.name}: {exc}; what its Python is says `expect:`"
+            f"device {device.name}: {exc} (its Python is what `expect:` says)"
         ) from exc
     return Given(
         tuple(binary_record(device.name, binary) for binary in binaries),
@@ -158,14 +160,26 @@ def provide(device: Device, suite: Suite, models_dir: Path, console: Console) ->
     )
 
 
-def _with_entry(manifest: Manifest, name: str, inventory: Inventory | None) -> Manifest:
-    known: list[Mapping[str, Any]] = list(manifest.inventory.get("devices") or ())
-    if inventory is None or name in {each["name"] for each in known}:
+def _with_entry(
+    directory: RunDirectory, manifest: Manifest, name: str, inventory: Inventory | None
+) -> Manifest:
+    if inventory is None or _has_begun(directory, manifest, name):
         return manifest
-    (entry,) = [
-        e for e in inventory.to_json()["devices"] if e["name"] == inventory.device(name).name
-    ]
-    return replace(manifest, inventory={**manifest.inventory, "devices": [*known, entry]})
+    known = {each["name"]: each for each in manifest.inventory.get("devices") or ()}
+    given = {each["name"]: each for each in inventory.to_json()["devices"]}
+    if name in known and name not in given:
+        return manifest
+    known[name] = given[inventory.device(name).name]
+    return replace(manifest, inventory={**manifest.inventory, "devices": list(known.values())})
+
+
+def _has_begun(directory: RunDirectory, manifest: Manifest, name: str) -> bool:
+    """Whether something is known from the device, or may come without a bundle."""
+    if name not in manifest.devices:
+        return False
+    if name not in manifest.bundled:
+        return True
+    return any(event["device"] == name for event in JournalReader(directory.path / JOURNAL_NAME))
 
 
 def _device(manifest: Manifest, name: str) -> Device:

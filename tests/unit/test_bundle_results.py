@@ -517,3 +517,27 @@ def test_a_device_joins_by_an_inventory_that_has_it(place: Place) -> None:
         [late], suite(protocol={"blocks": "6"}, schemes=["float32", "float16"]), seed=SEED
     )
     assert plan_of(after, "late")[2] == plan.device("late")
+
+
+def test_what_is_expected_of_a_device_can_be_corrected_until_something_came(place: Place) -> None:
+    def expecting(**facts: str) -> Inventory:
+        return Inventory(
+            path=place.folder / "newer.yaml",
+            devices=(device("away", transport="bundle", expect=facts), device("here", site="x")),
+        )
+
+    def expected() -> object:
+        return plan_of(read_manifest(place.directory.path), "away")[0].expect
+
+    before = read_manifest(place.directory.path)
+    with Console(io.StringIO()) as console:
+        join(place.directory, "away", expecting(model_name="B"), place.folder, console)
+        assert expected() == {"model_name": "B"}
+        place.refuses("expects model_name B, the device reports A")
+        join(place.directory, "away", expecting(model_name="A"), place.folder, console)
+        assert read_manifest(place.directory.path) == before
+        assert place.bring() == 3
+        join(place.directory, "away", expecting(model_name="C"), place.folder, console)
+        with pytest.raises(UsageError, match="`orchestrate run` reaches it"):
+            join(place.directory, "here", expecting(), place.folder, console)
+    assert read_manifest(place.directory.path) == before
