@@ -45,12 +45,14 @@ class File:
 @dataclass(frozen=True)
 class Document:
     """One device's part of a run. ``python`` runs the trials that need one; ``runtimes`` is what it
-    must have, ``any`` or distributions; ``expect`` the facts that the machine must report."""
+    must have, ``any`` or distributions; ``sites`` are those of ``files`` that are site bundles, and
+    ``expect`` the facts that the machine must report."""
 
     run_id: str
     device: str
     python: str
     runtimes: Tuple[str, ...]
+    sites: Tuple[str, ...]
     expect: Mapping[str, object]
     outline: Outline
     requests: Mapping[str, TrialRequest]
@@ -79,6 +81,7 @@ def _parsed(text: bytes) -> Document:
         device=data["device"],
         python=data["python"],
         runtimes=tuple(data["runtimes"]),
+        sites=tuple(data["sites"]),
         expect=data["expect"],
         outline=Outline.from_json(data["outline"]),
         requests={request.trial_id: request for request in requests},

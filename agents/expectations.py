@@ -18,13 +18,23 @@ def fact(facts: Mapping[str, Any], name: str) -> object:
 def compare(
     facts: Mapping[str, Any], expect: Mapping[str, Any]
 ) -> Tuple[Tuple[str, ...], Optional[str]]:
-    """(the names that the node cannot tell, what is not as expected in words or None)."""
+    """(the names that the node cannot tell, what is not as expected in words or None).
+
+    ``python`` stands for the version of the node's Python, which may be expected in part: 3.12 is
+    any 3.12.x.
+    """
     unverified: List[str] = []
     for name, wanted in expect.items():
         actual = fact(facts, name)
+        if name == "python" and isinstance(actual, dict):
+            actual = actual.get("version")
         if actual is None:
             unverified.append(name)
-        elif str(actual).lower() != str(wanted).lower():
+        elif not _is(name, str(actual).lower(), str(wanted).lower()):
             problem = f"the inventory expects {name} {wanted}, the device reports {actual!s:.200}"
             return tuple(unverified), problem
     return tuple(unverified), None
+
+
+def _is(name: str, actual: str, wanted: str) -> bool:
+    return actual == wanted or (name == "python" and actual.startswith(wanted + "."))

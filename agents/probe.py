@@ -1,11 +1,11 @@
-"""Which runtimes another Python on this node has, without importing any of them."""
+"""What another Python on this node is, and which runtimes it has, without importing any of them."""
 
 from __future__ import annotations
 
 import json
 import os
 import subprocess
-from typing import Any, Dict
+from typing import Any, Dict, Mapping, Optional
 
 from agents.launch import StartError, base_environment, find_executable
 from agents.protocol import Json, ProtocolError
@@ -21,12 +21,18 @@ RUNTIMES: Dict[str, str] = {
     "tensorflow-cpu": "tensorflow",
     "torch": "torch",
 }
+#: Any of them will do where ``any`` is asked for; the first is what is recommended.
+TFLITE = ("ai-edge-litert", "tflite-runtime", "tensorflow")
 
 # Not isolated (-I): the runners are not either, so that what a user installed with --user counts.
 # Written so that even Python 2 gets as far as saying which version it is.
 _SCRIPT = """
-import json, sys
-found = {"executable": sys.executable, "version": "%d.%d.%d" % sys.version_info[:3]}
+import json, platform, struct, sys, sysconfig
+found = {
+    "executable": sys.executable, "version": "%d.%d.%d" % sys.version_info[:3],
+    "bits": struct.calcsize("P") * 8, "implementation": platform.python_implementation(),
+    "free_threaded": bool(sysconfig.get_config_var("Py_GIL_DISABLED")),
+}
 if sys.version_info >= (3, 8):
     from importlib import metadata
     found["runtimes"] = {}
@@ -41,7 +47,8 @@ print(json.dumps(found))
 
 
 def probe(python: str) -> Json:
-    """{executable, version, runtimes} of ``python``. Raises ProtocolError."""
+    """{runtimes} of ``python``, and what ``facts`` tells of the one that runs it. Raises
+    ProtocolError."""
     env = base_environment()
     try:
         path = find_executable(python, env["PATH"])
@@ -92,3 +99,19 @@ def _parse(path: str, output: str) -> Dict[str, Any]:
     if not isinstance(found, dict):
         raise ProtocolError(f"{path} said {last[:200]!r}; is it a Python?", kind="probe_failed")
     return found
+
+
+def has_runtime(found: Mapping[str, str], wanted: str) -> bool:
+    """Whether a Python with these runtimes has ``wanted``: ``any``, or one by its name."""
+    return not found.keys().isdisjoint(TFLITE if wanted == "any" else (wanted,))
+
+
+def lack(found: Mapping[str, str], wanted: str, python: str) -> Optional[str]:
+    """What ``python``, which has the runtimes ``found``, is to be told; None where it has it."""
+    if has_runtime(found, wanted):
+        return None
+    what, install = ("TFLite runtime", TFLITE[0]) if wanted == "any" else (wanted, wanted)
+    return (
+        f"`{python}` there has no {what} (it has {', '.join(sorted(found)) or 'none'}); "
+        f"`{python} -m pip install {install}`"
+    )

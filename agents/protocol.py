@@ -14,7 +14,8 @@ Operations
 ----------
 ``hello``    {protocol}                          → {protocol, agent_hash, pid, started, facts}
 ``have``     {blobs: [sha256]}                   → {present: [sha256]}
-``probe``    {python}                            → {executable, version, runtimes: {name: version}}
+``probe``    {python}                            → {executable, version, bits, implementation,
+                                                   free_threaded, runtimes: {name: version}}
 ``submit``   {run_id, device, trials: [TrialRequest]} → {accepted: [id], known: [id]}
 ``events``   {run_id, device, from_seq}          → {last_seq}, then events from ``from_seq`` on
 ``cancel``   {run_id, device, running: bool}     → {cancelled: [id]}; queued trials always, the

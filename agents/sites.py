@@ -36,9 +36,10 @@ _COMPILE_TIMEOUT_S = 900.0
 _UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError)
 
 
-def unpack(home_path: str, sha256: str) -> str:
+def unpack(home_path: str, sha256: str, python: str = sys.executable) -> str:
     """Unpack the pushed archive; returns ``unpacked`` or ``present``.
 
+    ``python`` is the interpreter that trials will run it with, since byte code is of one version.
     Raises AgentError: exit code 4 where the archive is damaged or no bundle, 5 where the disk lacks
     room. Nothing is left of an attempt that failed.
     """
@@ -48,7 +49,7 @@ def unpack(home_path: str, sha256: str) -> str:
         with _locked(home_path, sha256):
             if os.path.isdir(final):
                 return "present"
-            _unpack_into(archive, final, _partial(home_path, sha256))
+            _unpack_into(archive, final, _partial(home_path, sha256), python)
     except DamagedBlobError as exc:
         raise AgentError(str(exc), EXIT_WRONG_BYTES) from exc
     except OSError as exc:
@@ -57,7 +58,7 @@ def unpack(home_path: str, sha256: str) -> str:
     return "unpacked"
 
 
-def _unpack_into(archive: str, final: str, partial: str) -> None:
+def _unpack_into(archive: str, final: str, partial: str, python: str) -> None:
     """Raises AgentError, OSError."""
     shutil.rmtree(partial, ignore_errors=True)  # of an attempt that was killed
     try:
@@ -67,7 +68,7 @@ def _unpack_into(archive: str, final: str, partial: str) -> None:
             os.mkdir(partial, 0o700)
             for member in members:
                 _extract(bundle, member, partial)
-        _compile(partial, final)
+        _compile(partial, final, python)
         os.sync()  # once for thousands of files, before they get the name that says they are whole
         os.rename(partial, final)
         home.sync_directory(os.path.dirname(final))
@@ -133,9 +134,9 @@ def _extract(bundle: zipfile.ZipFile, member: zipfile.ZipInfo, folder: str) -> N
         shutil.copyfileobj(source, target, _CHUNK_BYTES)
 
 
-def _compile(folder: str, final: str) -> None:
+def _compile(folder: str, final: str, python: str) -> None:
     """Byte code once, instead of in each trial; a file that does not compile is left as it is."""
-    argv = [sys.executable, "-I", "-S", "-m", "compileall", "-q", "-q", "-d", final]
+    argv = [python, "-I", "-S", "-m", "compileall", "-q", "-q", "-d", final]
     argv += ["--invalidation-mode", "unchecked-hash", folder]
     try:
         subprocess.run(
@@ -179,12 +180,12 @@ class SiteStore:
 
     def __init__(self, home_path: str) -> None:
         self.blobs = BlobStore(home_path)
-        self._home = home_path
+        self.home = home_path
         self._verified: Dict[str, int] = {}
 
     def path(self, sha256: str) -> str:
         """The folder's absolute path. Raises DamagedBlobError, having removed what was damaged."""
-        archive, folder = self.blobs.path(sha256), _folder(self._home, sha256)
+        archive, folder = self.blobs.path(sha256), _folder(self.home, sha256)
         try:
             inode = os.stat(folder).st_ino
         except OSError as exc:
@@ -196,7 +197,7 @@ class SiteStore:
                 _verify(archive, folder)
                 self._verified[sha256] = inode
         except (OSError, AgentError) as exc:
-            with _locked(self._home, sha256):
+            with _locked(self.home, sha256):
                 shutil.rmtree(folder, ignore_errors=True)
             raise DamagedBlobError(
                 f"site bundle {sha256} was damaged on this node's disk ({exc}) and was removed; "

@@ -19,14 +19,15 @@ import time
 from collections import Counter
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
-from agents import bundle, facts, home, protocol, results, spool
+from agents import bundle, facts, home, protocol, results, sites, spool
+from agents.blobs import DamagedBlobError
 from agents.bundle import Document
 from agents.course import Course, Ended
 from agents.daemon import STOP_S, take_lock
 from agents.errors import AgentError
 from agents.expectations import compare, fact
 from agents.launch import StartError, become_subreaper
-from agents.probe import probe
+from agents.probe import lack, probe
 from agents.progress import Progress
 from agents.protocol import Event, ProtocolError
 from agents.sites import SiteStore
@@ -44,7 +45,8 @@ RESULTS_AGE_S = 60.0
 _FINISH_TRIAL, _NOW = 1, 2
 #: What must not change between two starts: times of two machines are not one device's.
 _MACHINE = ("architecture", "model_name", "microarchitecture", "logical_cpus")
-_TFLITE = ("ai-edge-litert", "tflite-runtime", "tensorflow")
+#: What must be known of a machine where a site bundle is to be used.
+_OF_WHEELS = ("architecture", "python", "libc", "bits", "implementation", "free_threaded")
 
 
 def main(arguments: Sequence[str], document: Document) -> int:
@@ -66,9 +68,10 @@ def main(arguments: Sequence[str], document: Document) -> int:
             results.restore(output, document.run_id, document.device, document.requests)
             show.say(f"going on from {output}")
         bundle.provide(document.files, archive, models, show.say)
+        site_store = _unpacked_sites(document, found["facts"], show)
         agent = bundle.unpack_agent(archive, agent_hash)
         start = {**found, "agent_hash": agent_hash}
-        return Bundle(document, agent, start, output, show).run()
+        return Bundle(document, agent, start, output, show, site_store=site_store).run()
     except KeyboardInterrupt:
         show.say("interrupted before a trial began; run the same command to go on")
         return EXIT_INTERRUPTED
@@ -115,8 +118,11 @@ class Bundle:
         start: Mapping[str, Any],
         output: str,
         show: Progress,
+        *,
+        site_store: SiteStore,
     ) -> None:
-        """``agent`` is the path of the agent that trials call, ``start`` what is told of this one.
+        """``agent`` is the path of the agent that trials call, ``start`` what is told of this one;
+        ``site_store`` has the site bundles that trials import from.
 
         Raises AgentError where it began on another machine, SpoolError, StartError.
         """
@@ -142,7 +148,7 @@ class Bundle:
         self._spool = session.spool
         self._starts = _note_start(self._spool.folder, start)
         self._events = self._spool.open_events()
-        worker = Worker(self._queue, SiteStore(os.getcwd()), agent, self._on_fatal)
+        worker = Worker(self._queue, site_store, agent, self._on_fatal)
         self._worker = threading.Thread(target=worker.run, daemon=True)
 
     def run(self) -> int:
@@ -297,29 +303,54 @@ class Bundle:
 
 
 def _found_here(document: Document) -> Dict[str, Any]:
-    """What this machine is. Raises AgentError where it is another than is meant, or lacks the
-    runtime that the trials need."""
-    told = facts.collect()
-    _, problem = compare(told, document.expect)
-    if problem is not None:
-        raise AgentError(f"{problem}; is this the machine for this bundle?")
-    found: Mapping[str, str] = {}
-    if document.runtimes:
+    """What this machine is, and the Python that measures. Raises AgentError where it is another
+    than is meant, or lacks the runtime that the trials need."""
+    told, found = facts.collect(), {}
+    if document.runtimes or document.sites:
         python = sys.executable if document.python == protocol.PYTHON else document.python
-        found = probe(python)["runtimes"]
-        for wanted in document.runtimes:
-            _require(wanted, found, python)
-    return {"time": home.now(), "facts": told, "runtimes": dict(found)}
+        probed = probe(python)
+        told["python"] = {name: probed[name] for name in told["python"]}
+        found = probed["runtimes"]
+    _check_expected(told, document.expect, for_sites=bool(document.sites))
+    for wanted in document.runtimes:
+        why = lack(found, wanted, python)
+        if why is not None:
+            raise AgentError(f"{why}, then run this again")
+    own = {name: version for name, version in found.items() if document.runtimes}
+    return {"time": home.now(), "facts": told, "runtimes": own}
 
 
-def _require(wanted: str, found: Mapping[str, str], python: str) -> None:
-    if wanted in found or (wanted == "any" and any(name in found for name in _TFLITE)):
+def _check_expected(
+    told: Mapping[str, Any], expect: Mapping[str, object], *, for_sites: bool
+) -> None:
+    """Raise AgentError where this is another machine, or site bundles may not fit it."""
+    unverified, problem = compare(told, expect)
+    untold = [name for name in unverified if name in _OF_WHEELS and for_sites]
+    if problem is None and untold:
+        name = untold[0]
+        problem = f"the inventory expects {name} {expect[name]}, the device does not tell it"
+    if problem is None:
         return
-    what, install = ("TFLite runtime", _TFLITE[0]) if wanted == "any" else (wanted, wanted)
-    raise AgentError(
-        f"{python} has no {what} (it has {', '.join(sorted(found)) or 'none of them'}); "
-        f"`{python} -m pip install {install}`, then run this again"
-    )
+    remedy = "is this the machine for this bundle?"
+    if for_sites:
+        remedy += (
+            " Nothing was run: the runtimes in it are for what the inventory expects. Correct its "
+            "`expect:` and make the bundle anew; or take `python` out of it, have the suite name "
+            "runtimes without versions, and install them here"
+        )
+    raise AgentError(f"{problem}; {remedy}")
+
+
+def _unpacked_sites(document: Document, told: Mapping[str, Any], show: Progress) -> SiteStore:
+    """The store of the site bundles that trials import from. Raises AgentError."""
+    store = SiteStore(os.getcwd())
+    for number, sha256 in enumerate(document.sites, 1):
+        try:
+            store.path(sha256)
+        except DamagedBlobError:  # and removed; or not there yet
+            show.say(f"runtime {number}/{len(document.sites)}: unpacking")
+            sites.unpack(store.home, sha256, told["python"]["executable"])
+    return store
 
 
 def _note_start(folder: str, start: Mapping[str, Any]) -> List[Mapping[str, Any]]:

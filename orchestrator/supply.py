@@ -1,4 +1,4 @@
-"""What reached devices are given beside the models: their ``benchmark_model``, their runtimes."""
+"""What devices are given beside the models: their ``benchmark_model``, their runtimes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
+from agents.probe import has_runtime
 from orchestrator.artifacts.binaries import (
     BinaryArtifact,
     platform_of,
@@ -14,10 +16,16 @@ from orchestrator.artifacts.binaries import (
     stored_binary,
 )
 from orchestrator.artifacts.files import locked
-from orchestrator.artifacts.sites import SiteArtifact, provide_site, stored_site, target_of
+from orchestrator.artifacts.sites import (
+    SiteArtifact,
+    provide_site,
+    stated_facts,
+    stored_site,
+    target_of,
+)
 from orchestrator.config import Device
 from orchestrator.errors import ArtifactError, PermanentDeviceError
-from orchestrator.fleet.provision import Blob, Node, has_runtime, installed_runtimes
+from orchestrator.fleet.provision import Blob, Node, installed_runtimes
 from orchestrator.fleet.recording import Materials
 from orchestrator.plan import DevicePlan, Plan
 from orchestrator.runs.manifest import (
@@ -93,7 +101,7 @@ class Supplies:
         sites: dict[str, SiteArtifact],
     ) -> None:
         given = [] if binary is None else [binary_record(device, binary)]
-        bundles = [_site_record(device, runtime, site) for runtime, site in sites.items()]
+        bundles = [site_record(device, runtime, site) for runtime, site in sites.items()]
         if self._folder is None:
             self._manifest = _completed(self._manifest, device, node, given, bundles)
         else:
@@ -169,11 +177,35 @@ def sites_for(node: Node, plan: DevicePlan, models_dir: Path, say: Say) -> dict[
     asked = {text: parse_runtime(text) for text in sorted(plan.runtimes)}
     unpinned = any(runtime.version is None for runtime in asked.values())
     own = installed_runtimes(node) if unpinned else {}
-    return {
-        text: _site_for(runtime, node, models_dir, say)
+    lacking = [
+        runtime
         for text, runtime in asked.items()
         if runtime.version is not None or not has_runtime(own, text)
+    ]
+    say = _about(node.device, say)
+    return {
+        str(runtime): _site_for(runtime, node.facts, models_dir, say, python=node.place.python)
+        for runtime in lacking
     }
+
+
+def sites_for_stated(
+    device: Device, plan: DevicePlan, models_dir: Path, say: Say
+) -> dict[str, SiteArtifact]:
+    """Bundles of all runtimes of a device that nobody can ask which it has, by the factor's value.
+
+    There are none where ``expect:`` does not say what they would be for. Raises ArtifactError.
+    """
+    facts = stated_facts(device.expect)
+    if facts is None:
+        return {}
+    say = _about(device.name, say)
+    asked = [parse_runtime(text) for text in sorted(plan.runtimes)]
+    return {str(runtime): _site_for(runtime, facts, models_dir, say) for runtime in asked}
+
+
+def _about(device: str, say: Say) -> Say:
+    return lambda text: say(f"{device}: {text}")
 
 
 def check_fit(node: Node, targets: Mapping[str, str]) -> None:
@@ -194,17 +226,23 @@ def check_fit(node: Node, targets: Mapping[str, str]) -> None:
             )
 
 
-def _site_for(runtime: Runtime, node: Node, models_dir: Path, say: Say) -> SiteArtifact:
-    target = target_of(node.facts)
+def _site_for(
+    runtime: Runtime,
+    facts: Mapping[str, Any],
+    models_dir: Path,
+    say: Say,
+    *,
+    python: str | None = None,
+) -> SiteArtifact:
+    """``python`` is the one there that was asked for its own."""
+    target = target_of(facts)
     failures = []
     for candidate in _candidates(runtime):
         try:
-            return provide_site(
-                candidate, target, models_dir, lambda text: say(f"{node.device}: {text}")
-            )
+            return provide_site(candidate, target, models_dir, say)
         except ArtifactError as exc:
             failures.append(str(exc))
-    whose = "" if runtime.version else f"`{node.place.python}` there has none, and "
+    whose = "" if runtime.version or python is None else f"`{python}` there has none, and "
     raise ArtifactError(f"runtime {runtime}: {whose}none can be provided: {'; '.join(failures)}")
 
 
@@ -219,7 +257,7 @@ def binary_record(device: str, binary: BinaryArtifact) -> BinaryRecord:
     return BinaryRecord(device, binary.sha256, binary.size_bytes, binary.source, binary.pinned)
 
 
-def _site_record(device: str, runtime: str, site: SiteArtifact) -> SiteRecord:
+def site_record(device: str, runtime: str, site: SiteArtifact) -> SiteRecord:
     return SiteRecord(
         device=device,
         runtime=runtime,

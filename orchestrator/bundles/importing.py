@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,15 @@ from orchestrator.fleet.intake import Intake
 from orchestrator.fleet.provision import check_expectations
 from orchestrator.fleet.recording import Recorder
 from orchestrator.runs.directory import RunDirectory, list_runs, trial_record
-from orchestrator.runs.journal import Journal
+from orchestrator.runs.journal import Journal, Row
 from orchestrator.runs.manifest import Manifest, read_manifest
 from orchestrator.schedule import Schedule
 
 #: A bundle judges nothing, so that no block of it ends at the precision asked for.
 UNJUDGED = "a bundle does not stop at a precision"
 _ENDS = ("budget", "maximum")
+#: Events that are written with one sync. The file has them still, should it not come to that.
+_AT_ONCE = 200
 
 
 @dataclass(frozen=True)
@@ -164,32 +167,37 @@ class _Arrival:
             self._journal.append(self._device, "device_ready", **_ready(start, unverified))
         new = [trial_id for trial_id in self._begun if trial_id not in self._planned]
         if new:
-            rows = [self._trials[trial_id].to_json() for trial_id in new]
-            self._journal.append_all(self._device, "planned", rows)
+            planned = [self._trials[trial_id].to_json() for trial_id in new]
+            self._journal.append_all(self._device, "planned", planned)
         for trial_id in new:
             self._schedule.release(trial_id)
-        added = sum(self._keep(event) for event in self._new_events())
+        rows, added = map(self._row, self._new_events()), 0
+        while lines := self._journal.append_mixed(self._device, islice(rows, _AT_ONCE)):
+            finished = [trial_record(line) for line in lines if line["event"] == "finished"]
+            for record in finished:
+                self._schedule.finish(record)
+            added += len(finished)
         self._write_stops()
         return added
 
     def _new_events(self) -> Iterator[Event]:
         return (event for event in self._found.events() if event.seq not in self._known)
 
-    def _keep(self, event: Event) -> bool:
+    def _row(self, event: Event) -> Row:
         if event.event != "finished":
-            self._recorder.write(event)
-            return False
-        line = self._recorder.write_finished(self._trials[event.trial_id], event)
-        self._schedule.finish(trial_record(line))
-        return True
+            return self._recorder.row(event)
+        return self._recorder.finished_row(self._trials[event.trial_id], event)
 
     def _write_stops(self) -> None:
         before = self._schedule.stopped
         self._schedule.next_trials()  # what it would run next decides what it runs no more
-        for group, reason in self._schedule.stopped.items():
-            if group not in before:
-                why = f"{reason}; {UNJUDGED}" if reason.startswith(_ENDS) else reason
-                self._journal.append(self._device, "stopped", group=group, reason=why)
+        stops = [
+            {"group": group, "reason": f"{why}; {UNJUDGED}" if why.startswith(_ENDS) else why}
+            for group, why in self._schedule.stopped.items()
+            if group not in before
+        ]
+        if stops:
+            self._journal.append_all(self._device, "stopped", stops)
 
 
 def _ready(start: Mapping[str, Any], unverified: tuple[str, ...]) -> dict[str, Any]:

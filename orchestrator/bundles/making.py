@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass, replace
 from io import BytesIO
 from pathlib import Path
@@ -15,6 +15,8 @@ from agents import bundle as carried
 from orchestrator import campaign
 from orchestrator.artifacts.binaries import BinaryArtifact, platform_of, resolve_binary
 from orchestrator.artifacts.files import locked, partial_name, put_in_place, translated
+from orchestrator.artifacts.sites import STATED, stated_facts
+from orchestrator.artifacts.sites import target_of as site_target_of
 from orchestrator.config import Device, Inventory, Suite
 from orchestrator.console import Console
 from orchestrator.errors import ArtifactError, UsageError
@@ -23,14 +25,28 @@ from orchestrator.fleet.provision import Blob
 from orchestrator.fleet.recording import Requests
 from orchestrator.plan import DevicePlan, Plan, make_plan
 from orchestrator.runs.directory import RunDirectory
-from orchestrator.runs.manifest import LOCK_NAME, Manifest, read_manifest, write_manifest
+from orchestrator.runs.journal import FILE_NAME as JOURNAL_NAME
+from orchestrator.runs.journal import JournalReader
+from orchestrator.runs.manifest import (
+    LOCK_NAME,
+    BinaryRecord,
+    Manifest,
+    SiteRecord,
+    read_manifest,
+    write_manifest,
+)
 from orchestrator.runtimes import parse_runtime
 from orchestrator.schedule import outline_of
-from orchestrator.supply import binary_record
+from orchestrator.supply import binary_record, site_record, sites_for_stated
 
 #: A Python older than 3.13 imports from no zip file beyond what 32 bits count.
 MAX_BYTES = 2**32 - 2**20
 _EPOCH = (1980, 1, 1, 0, 0, 0)
+_STATED_AS = 'expect: {architecture: x86_64, python: "3.12", libc: glibc 2.35}'
+_PRINTED_BY = (
+    "python3 -c 'import os, platform as p; print(p.machine(), p.python_version(), "
+    """os.confstr("CS_GNU_LIBC_VERSION"))'"""
+)
 
 
 @dataclass(frozen=True)
@@ -50,14 +66,30 @@ def check(device: Device, suite: Suite) -> None:
             f"it; a bundle is for a device with `transport: bundle`"
         )
     part = make_plan([device], suite, seed=0).devices[0]
-    pinned = sorted(name for name in part.runtimes if parse_runtime(name).version is not None)
-    if pinned:
-        raise UsageError(
-            f"device {device.name}: a bundle carries no runtime, and the suite pins "
-            f"{', '.join(pinned)}; write it without a version, and `pip install` that version there"
-        )
+    _check_runtimes(device, part.runtimes)
     if part.needs_binary:
         _platform(device)
+
+
+def _check_runtimes(device: Device, runtimes: Collection[str]) -> None:
+    facts = stated_facts(device.expect)
+    pinned = sorted(name for name in runtimes if parse_runtime(name).version is not None)
+    if facts is None and pinned:
+        missing = " and ".join(name for name in STATED if name not in device.expect)
+        raise UsageError(
+            f"device {device.name}: the suite pins {', '.join(pinned)}, and a bundle carries "
+            f"runtimes only for a platform that is stated: the inventory lacks {missing} of "
+            f"`{_STATED_AS}`; `{_PRINTED_BY}` there prints them. Or write the runtime without a "
+            f"version, and `pip install` that version there"
+        )
+    if facts is not None and runtimes:
+        try:
+            site_target_of(facts)
+        except ArtifactError as exc:
+            raise UsageError(
+                f"device {device.name}: there are no runtimes for what `expect:` states: {exc}; "
+                f"it is written like `{_STATED_AS}`"
+            ) from exc
 
 
 def _platform(device: Device) -> str:
@@ -79,33 +111,75 @@ def join(
 ) -> None:
     """Make a device part of a run, if it is not yet. Raises OrchestrateError.
 
-    A run keeps the inventory that it began with; ``inventory`` is asked for a device that is not
-    in it. Other devices' trials do not change: each device's plan follows from its own entry.
+    A run keeps its devices as it began with them; what is in ``inventory`` counts for a device that
+    nothing has come from. Other devices' trials do not change: each device's plan follows from its
+    own entry.
     """
+    before = read_manifest(directory.path)
+    manifest = _with_entry(directory, before, name, inventory)
+    device, suite = _device(manifest, name), Suite.from_json(manifest.suite)
+    check(device, suite)
+    if name in before.devices and manifest == before:
+        return
+    given = provide(device, suite, models_dir, console)
     with locked(directory.path / LOCK_NAME):
-        manifest = read_manifest(directory.path)
-        if name in manifest.devices:
-            check(_device(manifest, name), Suite.from_json(manifest.suite))
-            return
-        manifest = _with_entry(manifest, name, inventory)
-        device, suite = _device(manifest, name), Suite.from_json(manifest.suite)
-        check(device, suite)
-        records = manifest.binaries
-        if make_plan([device], suite, seed=manifest.seed).devices[0].needs_binary:
-            binary = _binary(device, models_dir, console)
-            records += (binary_record(name, binary),)
-        joined = replace(manifest, devices=(*manifest.devices, name), binaries=records)
+        manifest = _with_entry(directory, read_manifest(directory.path), name, inventory)
+        joined = replace(
+            manifest,
+            devices=tuple(dict.fromkeys((*manifest.devices, name))),
+            binaries=(*(b for b in manifest.binaries if b.device != name), *given.binaries),
+            sites=(*(s for s in manifest.sites if s.device != name), *given.sites),
+        )
         write_manifest(directory.path, joined)
 
 
-def _with_entry(manifest: Manifest, name: str, inventory: Inventory | None) -> Manifest:
-    known: list[Mapping[str, Any]] = list(manifest.inventory.get("devices") or ())
-    if inventory is None or name in {each["name"] for each in known}:
+@dataclass(frozen=True)
+class Given:
+    """What a bundle's device gets beside the models, as the manifest has it."""
+
+    binaries: tuple[BinaryRecord, ...]
+    sites: tuple[SiteRecord, ...]
+
+
+def provide(device: Device, suite: Suite, models_dir: Path, console: Console) -> Given:
+    """Have the device's binary, and its runtimes where its platform is stated, in ``models_dir``.
+
+    What is there is not fetched again. Raises OrchestrateError.
+    """
+    part = make_plan([device], suite, seed=0).devices[0]
+    binaries = [_binary(device, models_dir, console)] if part.needs_binary else []
+    try:
+        sites = sites_for_stated(device, part, models_dir, console.say)
+    except ArtifactError as exc:
+        raise ArtifactError(
+            f"device {device.name}: {exc} (its Python is what `expect:` says)"
+        ) from exc
+    return Given(
+        tuple(binary_record(device.name, binary) for binary in binaries),
+        tuple(site_record(device.name, runtime, site) for runtime, site in sites.items()),
+    )
+
+
+def _with_entry(
+    directory: RunDirectory, manifest: Manifest, name: str, inventory: Inventory | None
+) -> Manifest:
+    if inventory is None or _has_begun(directory, manifest, name):
         return manifest
-    (entry,) = [
-        e for e in inventory.to_json()["devices"] if e["name"] == inventory.device(name).name
-    ]
-    return replace(manifest, inventory={**manifest.inventory, "devices": [*known, entry]})
+    known = {each["name"]: each for each in manifest.inventory.get("devices") or ()}
+    given = {each["name"]: each for each in inventory.to_json()["devices"]}
+    if name in known and name not in given:
+        return manifest
+    known[name] = given[inventory.device(name).name]
+    return replace(manifest, inventory={**manifest.inventory, "devices": list(known.values())})
+
+
+def _has_begun(directory: RunDirectory, manifest: Manifest, name: str) -> bool:
+    """Whether something is known from the device, or may come without a bundle."""
+    if name not in manifest.devices:
+        return False
+    if name not in manifest.bundled:
+        return True
+    return any(event["device"] == name for event in JournalReader(directory.path / JOURNAL_NAME))
 
 
 def _device(manifest: Manifest, name: str) -> Device:
@@ -136,6 +210,7 @@ def make(
     materials = campaign.stored_materials(manifest, plan, models_dir)
     requests = Requests(campaign.target_of(device), plan.settings, materials)
     models = {blob.sha256 for blob in materials.blobs.values()}
+    sites = materials.sites_of(name)
     blobs = materials.needed_by(part)
     inside = [blob for blob in blobs if with_models or blob.sha256 not in models]
     document = {
@@ -143,14 +218,15 @@ def make(
         "run_id": manifest.run_id,
         "device": name,
         "python": device.python_command,
-        "runtimes": sorted(part.runtimes),
-        "expect": dict(device.expect),
+        "runtimes": sorted(part.runtimes - sites.keys()),
+        "sites": sorted({site.sha256 for site in sites.values()}),
+        "expect": _expected(device) if sites else dict(device.expect),
         "outline": outline_of(plan, part).to_json(),
         "requests": [requests.request(trial) for trial in part.trials],
         "files": [asdict(_file(blob, models_dir, inside=blob in inside)) for blob in blobs],
     }
     data = json.dumps(document, separators=(",", ":"), allow_nan=False).encode()
-    _refuse_too_large(data, inside)
+    _refuse_too_large(data, inside, sites.values())
     partial = partial_name(output)
     with translated(output):
         try:
@@ -167,13 +243,24 @@ def _file(blob: Blob, models_dir: Path, *, inside: bool) -> carried.File:
     return carried.File(blob.sha256, blob.size_bytes, within.as_posix(), carried=inside)
 
 
-def _refuse_too_large(document: bytes, inside: list[Blob]) -> None:
+def _expected(device: Device) -> dict[str, Any]:
+    """With what the inventory leaves open of the Python that the runtimes inside are for."""
+    python = (stated_facts(device.expect) or {}).get("python", {})
+    return {**device.expect, **{k: v for k, v in python.items() if k != "version"}}
+
+
+def _refuse_too_large(document: bytes, inside: Collection[Blob], sites: Collection[Blob]) -> None:
     size = len(document) + sum(blob.size_bytes for blob in inside)
-    if size > MAX_BYTES:
-        raise UsageError(
-            f"the bundle would have {size / 1e9:.1f} GB, and Python runs none of more than "
-            f"{MAX_BYTES / 1e9:.1f} GB; make it with --without-models, or split the suite"
-        )
+    if size <= MAX_BYTES:
+        return
+    of_sites = sum(site.size_bytes for site in sites)
+    remedy = "make it with --without-models, or split the suite"
+    if size - of_sites <= MAX_BYTES:
+        remedy += "; or take `python` out of `expect:`, and install the runtimes there"
+    raise UsageError(
+        f"the bundle would have {size / 1e9:.1f} GB, {of_sites / 1e9:.1f} of them runtimes, and "
+        f"Python runs none of more than {MAX_BYTES / 1e9:.1f} GB; {remedy}"
+    )
 
 
 def _write(path: Path, document: bytes, blobs: list[Blob]) -> None:

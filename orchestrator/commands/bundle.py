@@ -57,6 +57,8 @@ def _new_run(arguments: argparse.Namespace, console: Console) -> tuple[RunDirect
     _check_output(arguments, [device.name for device in devices])
     for device in devices:
         making.check(device, suite)
+    for device in devices:  # what cannot be had leaves no run behind
+        making.provide(device, suite, arguments.models, console)
     places = campaign.Places(arguments.results, arguments.models, building_of(arguments))
     directory = campaign.begin_without_devices(
         inventory, devices, suite, places, seed=seed_of(arguments), console=console

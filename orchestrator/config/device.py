@@ -52,6 +52,8 @@ SSH_KEYS = frozenset(
 )
 NOT_OVER_SSH = ("local", "bundle", "exec")
 _FACT = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,62}")
+#: Not a number: 3.10 would be 3.1.
+_PYTHON = re.compile(r"3\.[0-9]{1,2}(\.[0-9]{1,2})?")
 
 
 class BenchmarkModel(Strict):
@@ -104,6 +106,8 @@ def _check_expect(facts: Mapping[str, Any]) -> Mapping[str, Any]:
             raise ValueError(f"{shown(fact)} expects one value, for example `{fact}: cascadelake`")  # noqa: TRY004  # pydantic lets a TypeError through
         if isinstance(value, str):
             check_text(value)
+        if fact == "python" and not (isinstance(value, str) and _PYTHON.fullmatch(value)):
+            raise ValueError('`python` expects a version in quotes, for example `python: "3.12"`')
     return facts
 
 

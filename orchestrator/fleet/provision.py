@@ -13,6 +13,7 @@ from agents import protocol
 from agents.cpuinfo import FEATURES
 from agents.expectations import compare
 from agents.expectations import fact as _fact
+from agents.probe import lack
 from orchestrator.errors import AgentError, PermanentDeviceError, TransientDeviceError
 from orchestrator.fleet import told
 from orchestrator.fleet.agent_archive import AgentArchive
@@ -20,7 +21,6 @@ from orchestrator.fleet.link import AgentLink, AgentRefusalError, ask
 from orchestrator.fleet.transport import Completed, Transport, ended_by_signal
 from orchestrator.isa import levels
 from orchestrator.plan import DevicePlan
-from orchestrator.runtimes import ANY, OF_RUNNER, parse_runtime
 
 #: Placing the agent and asking for versions are small things; a slow Pi may still take a while.
 SHORT_TIMEOUT_S = 60.0
@@ -388,7 +388,12 @@ def check_suitability(
     own = sorted(plan.runtimes - set(bundled))
     found = installed_runtimes(node) if own else {}
     for runtime in own:
-        _require(node, runtime, found)
+        why = lack(found, runtime, node.place.python)
+        if why is not None:  # it had it when the run began, or it would have been given one
+            raise PermanentDeviceError(
+                f"{why}, since the run measures with the device's own; or start a new run",
+                device=node.device,
+            )
     return Suitability(unverified, found)
 
 
@@ -414,24 +419,6 @@ def _require_cpus(node: Node, needed: int, cpus: Collection[int] | None) -> None
             f"of the suite",
             device=node.device,
         )
-
-
-def has_runtime(found: Mapping[str, str], runtime: str) -> bool:
-    """Whether a device with these runtimes has the one that a suite names without a version."""
-    name = parse_runtime(runtime).name
-    return not found.keys().isdisjoint(OF_RUNNER["litert"] if name == ANY else (name,))
-
-
-def _require(node: Node, runtime: str, found: Mapping[str, str]) -> None:
-    if has_runtime(found, runtime):
-        return
-    # it had it when the run began, or it would have been given one
-    raise PermanentDeviceError(
-        f"`{node.place.python}` there has no {'TFLite runtime' if runtime == ANY else runtime} any "
-        f"more (it has {', '.join(sorted(found)) or 'none'}), and the run measures with the "
-        f"device's own; install it there again, or start a new run",
-        device=node.device,
-    )
 
 
 def _require_isa(node: Node, isa: str) -> None:

@@ -20,7 +20,7 @@ from orchestrator.runners.circumstances import Circumstances
 from orchestrator.runners.registry import runner_for
 from orchestrator.runs import rawlog
 from orchestrator.runs.directory import RunDirectory
-from orchestrator.runs.journal import Journal
+from orchestrator.runs.journal import Journal, Row
 from orchestrator.runs.records import ArtifactRecord
 
 
@@ -153,18 +153,24 @@ class Recorder:
 
     def write(self, event: Event) -> None:
         """Any event but ``finished``, as the agent tells it."""
-        told.check_size(event.fields, "an event", device=self._target.device)
-        own = ("seq", "event", "time", "device", "format", "agent_seq", "device_time")
-        self._journal.append(
-            self._target.device,
-            event.event,
-            agent_seq=event.seq,
-            device_time=event.time,
-            **{name: value for name, value in event.fields.items() if name not in own},
-        )
+        self._journal.append_mixed(self._target.device, [self.row(event)])
 
     def write_finished(self, trial: Trial, event: Event) -> Mapping[str, Any]:
         """Keep the raw log, then write what it means; returns the journal's line.
+
+        Raises AgentError where the event is not what the protocol says.
+        """
+        return self._journal.append_mixed(self._target.device, [self.finished_row(trial, event)])[0]
+
+    def row(self, event: Event) -> Row:
+        """Any event but ``finished`` as the journal is to have it."""
+        told.check_size(event.fields, "an event", device=self._target.device)
+        own = ("seq", "event", "time", "device", "format", "agent_seq", "device_time")
+        fields = {name: value for name, value in event.fields.items() if name not in own}
+        return event.event, {"agent_seq": event.seq, "device_time": event.time, **fields}
+
+    def finished_row(self, trial: Trial, event: Event) -> Row:
+        """What a ``finished`` event means, its raw log being on disk then.
 
         Raises AgentError where the event is not what the protocol says.
         """
@@ -174,9 +180,7 @@ class Recorder:
             trial.trial_id,
             rawlog.render(self._requests.command(trial).argv, evidence, event.fields.get("power")),
         )
-        return self._journal.append(
-            self._target.device,
-            "finished",
+        return "finished", dict(
             **{name: value for name, value in trial.to_json().items() if name != "device"},
             outcome=reading.outcome.value,
             reason=reading.reason,

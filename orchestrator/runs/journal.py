@@ -31,6 +31,8 @@ FILE_NAME = "journal.jsonl"
 MAX_LINE_BYTES = 32 * 1024 * 1024
 
 Event = Mapping[str, Any]
+#: What is to be written: the event's name, and its fields.
+Row = tuple[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -195,6 +197,10 @@ class Journal:
         self, device: str, event: str, rows: Iterable[Mapping[str, Any]]
     ) -> tuple[Event, ...]:
         """Write several events of one kind with a single sync."""
+        return self.append_mixed(device, ((event, row) for row in rows))
+
+    def append_mixed(self, device: str, rows: Iterable[Row]) -> tuple[Event, ...]:
+        """Write several events of any kinds with a single sync."""
         with self._guard:
             seq = self._seq.get(device, 0)
             lines: list[dict[str, Any]] = [
@@ -206,7 +212,7 @@ class Journal:
                     "event": event,
                     **row,
                 }
-                for number, row in enumerate(rows, seq + 1)
+                for number, (event, row) in enumerate(rows, seq + 1)
             ]
             self._write("".join(_line(line) for line in lines).encode())
             self._seq[device] = seq + len(lines)

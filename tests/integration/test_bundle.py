@@ -20,6 +20,8 @@ from pathlib import Path
 import pytest
 
 from tests.lab import ROOT, Lab, every_planned_trial_finished_once
+from tests.runtimes import NEW, OLD, PYTHONS_OF_OLD
+from tests.runtimes import suite as small_suite
 
 NOBODY = 65534
 SYSTEM_PYTHON = Path("/usr/bin/python3")
@@ -208,6 +210,97 @@ def test_a_device_joins_a_run_that_has_others(lab: Lab) -> None:
     assert resumed.code == 0 and "nothing is left to do" in resumed.stderr
 
 
+@pytest.fixture
+def small(tmp_path: Path, kept: Path) -> Iterator[Lab]:
+    """A lab for a model of its own, with the site bundles that are there already."""
+    lab = Lab(tmp_path / "small", kept)
+    yield lab
+    lab.close()
+
+
+def stated(python: Path) -> dict[str, str]:
+    """The platform of a Python as a user finds it out, and writes it down."""
+    script = (
+        "import os, platform as p; "
+        "print(p.machine(), p.python_version(), os.confstr('CS_GNU_LIBC_VERSION'))"
+    )
+    done = subprocess.run([python, "-c", script], capture_output=True, text=True, check=True)
+    machine, version, libc = done.stdout.strip().split(" ", 2)
+    minor = ".".join(version.split(".")[:2])
+    return {"architecture": machine, "python": minor, "libc": libc}
+
+
+@pytest.mark.usefixtures("index")
+def test_pinned_runtimes_travel_to_a_machine_that_has_none(
+    small: Lab, elsewhere: Elsewhere
+) -> None:
+    expect = stated(SYSTEM_PYTHON)
+    both = [NEW, OLD] if expect["python"] in PYTHONS_OF_OLD else [NEW]
+    suite = small_suite(small, f"runtime: [{', '.join(both)}]", int8="full_int8")
+    inventory = small.inventory(bundled(expect=expect))
+    elsewhere.take(made(small, "--inventory", inventory, "--suite", suite))
+    (run,) = small.runs()
+
+    first = elsewhere.start()
+    say_until(first, "unpacking")
+    os.killpg(first.pid, signal.SIGKILL)  # in the middle of it
+    first.communicate()
+    second = elsewhere.start()
+    say_until(second, "2/")
+    second.send_signal(signal.SIGINT)
+    said, _ = second.communicate(timeout=60)
+    assert second.returncode == 130, said
+    # as if the node's disk had damaged it
+    (home,) = elsewhere.folder.glob("bundle-*-away")
+    for site in (home / "sites").glob("*/numpy/__init__.py"):
+        site.unlink()
+    code, said = elsewhere.run()
+    assert code == 0, said
+    imported = small.run("import", elsewhere.results)
+    assert imported.code == 0, imported.stderr
+    assert every_planned_trial_finished_once(small.journal())
+    sites = {s["runtime"]: s for s in json.loads((run / "run.json").read_text())["sites"]}
+    assert {
+        (e["outcome"], e["runtime_from"], f"{e['runtime_name']}=={e['runtime_version']}")
+        for e in small.events("finished")
+    } == {("ok", "bundle", each) for each in both}
+    assert {(e["runtime"], e["site_sha256"]) for e in small.events("finished")} == {
+        (runtime, site["sha256"]) for runtime, site in sites.items()
+    }
+
+    # where that Python is reached, one of them is given the same, and measures the same
+    reached = small.inventory(small.here("away", python=SYSTEM_PYTHON))
+    suite = small_suite(small, f"runtime: [{both[-1]}]", int8="full_int8")
+    done = small.run("run", "--inventory", reached, "--suite", suite)
+    assert done.code == 0, done.stderr
+    other = small.runs()[-1]
+    assert json.loads((other / "run.json").read_text())["sites"] == [sites[both[-1]]]
+    rows = [
+        row for row in small.table(run) if row["runtime_version"] == both[-1].replace("==", " ")
+    ]
+    assert [[r[k] for k in KEYS] for r in rows] == [
+        [r[k] for k in KEYS] for r in small.table(other)
+    ]
+
+
+@pytest.mark.usefixtures("index")
+def test_another_python_than_the_runtimes_are_for_runs_nothing(small: Lab) -> None:
+    if not SYSTEM_PYTHON.exists() or not (older := working(older_pythons())):
+        pytest.skip(f"needs {SYSTEM_PYTHON} and a Python 3.8")
+    suite = small_suite(small, f"runtime: [{NEW}]", int8="full_int8")
+    expect = stated(SYSTEM_PYTHON)
+    bundle = made(small, "--inventory", small.inventory(bundled(expect=expect)), "--suite", suite)
+    folder = small.folder / "there"
+    folder.mkdir()
+    there = Elsewhere(folder, older[0])
+    there.take(bundle)
+    code, said = there.run()
+    assert code == 2
+    assert f"the inventory expects python {expect['python']}, the device reports 3.8." in said
+    assert "make the bundle anew" in said
+    assert not list(folder.glob("results-*.zip")) and not list(folder.glob("bundle-*/sites"))
+
+
 def test_a_budget_ends_what_goes_beyond_the_minimum(
     lab: Lab, stand_in: Path, elsewhere: Elsewhere
 ) -> None:
@@ -362,19 +455,24 @@ def older_pythons() -> Sequence[Path]:
     return [Path(path) for path in found if path]
 
 
-def test_python_3_8_runs_it(lab: Lab, stand_in: Path) -> None:
-    works = [
-        p
-        for p in older_pythons()
+def working(pythons: Sequence[Path]) -> list[Path]:
+    """Those that run, without the links that lead to them."""
+    return [
+        p.resolve()
+        for p in pythons
         if subprocess.run([p, "-V"], capture_output=True, check=False).returncode == 0
     ]
+
+
+def test_python_3_8_runs_it(lab: Lab, stand_in: Path) -> None:
+    works = working(older_pythons())
     if not works:
         pytest.skip("needs a Python 3.8")
     suite = lab.suite(["float32", "float16"])
     bundle = made(lab, "--inventory", lab.inventory(with_stand_in(stand_in)), "--suite", suite)
     folder = lab.folder / "there"
     folder.mkdir()
-    there = Elsewhere(folder, works[0].resolve())
+    there = Elsewhere(folder, works[0])
     there.take(bundle)
     code, said = there.run()
     assert code == 0, said

@@ -20,15 +20,12 @@ from typing import Any
 import pytest
 
 from agents import facts
-from orchestrator.artifacts.sites import provide_site, target_of
+from orchestrator.artifacts.sites import target_of
 from orchestrator.fleet.provision import isa_unavailable
-from orchestrator.runtimes import parse_runtime
-from tests.lab import PROTOCOL, Lab, every_planned_trial_finished_once, wait_until
+from tests.lab import Lab, every_planned_trial_finished_once, wait_until
+from tests.runtimes import NEW, OLD, suite
 from tests.sshd import Sshd, generate_key
-from tests.zoo_fixtures import models_dir
 
-DATA = Path(__file__).parent.parent / "data" / "zoo"
-NEW, OLD = "ai-edge-litert==2.3.0", "tflite-runtime==2.14.0"
 #: Nobody answers at port 1, and nothing else is asked.
 OFFLINE = {
     "PIP_CONFIG_FILE": "/dev/null",
@@ -37,55 +34,11 @@ OFFLINE = {
 }
 
 
-@pytest.fixture(scope="session")
-def index() -> None:
-    """Skips where pip reaches no index."""
-    argv = [sys.executable, "-m", "pip", "index", "versions", "ai-edge-litert"]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=120)
-    if done.returncode != 0:
-        last = done.stderr.strip().splitlines()[-1:]
-        pytest.skip(f"pip reaches no package index here: {''.join(last)}")
-
-
-@pytest.fixture(scope="session")
-def kept(pytestconfig: pytest.Config) -> Path:
-    """A folder with the bundles of both runtimes for this Python, made once."""
-    folder = models_dir(pytestconfig) / "only-sites"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
 @pytest.fixture
 def lab(tmp_path: Path, kept: Path) -> Iterator[Lab]:
     lab = Lab(tmp_path / "lab", kept)
     yield lab
     lab.close()
-
-
-@pytest.fixture(scope="session")
-def both(request: pytest.FixtureRequest, kept: Path) -> None:
-    target = target_of(facts.collect())
-    if target.python not in ("3.9", "3.10", "3.11"):
-        pytest.skip(f"tflite-runtime 2.14 has no wheel for Python {target.python}")
-    lock = kept / "sites.lock.json"
-    known = json.loads(lock.read_bytes())["sites"] if lock.exists() else {}
-    if not {f"{each} {target.key}" for each in (NEW, OLD)} <= known.keys():
-        request.getfixturevalue("index")
-    for each in (NEW, OLD):
-        provide_site(parse_runtime(each), target, kept)
-
-
-def suite(lab: Lab, *factors: str, **files: str) -> Path:
-    """Of one model, with the files ``{suffix: scheme}`` beside its baseline."""
-    shutil.copyfile(DATA / "float32.tflite", lab.folder / "foo.tflite")
-    for suffix, scheme in files.items():
-        shutil.copyfile(DATA / f"{scheme}.tflite", lab.folder / f"foo_{suffix}.tflite")
-    path = lab.folder / "own.yaml"
-    written = f"factors: {{{', '.join(factors)}}}\n" if factors else ""
-    path.write_text(
-        f"models: [{{file: foo.tflite}}]\nrunner: litert\n{written}protocol: {PROTOCOL}\n"
-    )
-    return path
 
 
 def bare_python(folder: Path) -> Path:

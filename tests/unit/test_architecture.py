@@ -40,7 +40,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "runtimes",
     },
     "discovery": {"config", "errors", "fleet"},
-    "supply": {"artifacts", "config", "errors", "fleet", "plan", "runs", "runtimes"},
+    "supply": {"agents", "artifacts", "config", "errors", "fleet", "plan", "runs", "runtimes"},
     "console": {"fleet", "printable"},
     "campaign": {
         "analysis", "artifacts", "config", "console", "errors", "fleet", "isa", "measurement",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import json
+import os
 import random
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +18,7 @@ from agents import protocol
 from agents import results as written
 from agents.errors import AgentError
 from agents.protocol import TrialRequest
+from orchestrator.bundles import importing
 from orchestrator.bundles.importing import import_results
 from orchestrator.bundles.making import join, plan_of
 from orchestrator.config import Inventory
@@ -151,6 +153,56 @@ def test_an_honest_file_comes_in_once_and_a_later_one_adds_the_rest(place: Place
     place.write(events[:6])  # an older file
     assert place.bring() == 0
     assert len(list(place.directory.logs.iterdir())) == len(place.part.trials)
+
+
+def lines(place: Place) -> list[Json]:
+    """Without the times at which they were written."""
+    found = read_journal(place.directory.path / "journal.jsonl").events
+    return [{name: value for name, value in event.items() if name != "time"} for event in found]
+
+
+@pytest.mark.parametrize("written_until", [0, 1, 3, 4, 7])
+def test_an_import_that_dies_half_way_is_made_up_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written_until: int
+) -> None:
+    """In the middle of a batch or of a line: run again it comes to the same."""
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "torn").mkdir()
+    monkeypatch.setattr(importing, "_AT_ONCE", 5)
+    whole, torn = Place(tmp_path / "whole"), Place(tmp_path / "torn")
+    for place in (whole, torn):
+        place.write(place.events(8))
+    whole.bring()
+
+    write_log, left = RunDirectory.write_log, iter(range(written_until))
+
+    def dies(directory: RunDirectory, trial_id: str, text: str) -> str:
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        return write_log(directory, trial_id, text)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(RunDirectory, "write_log", dies)
+        torn.bring()
+    path = torn.directory.path / "journal.jsonl"
+    path.write_bytes(path.read_bytes()[:-20])
+    torn.bring()
+    assert [e for e in lines(torn) if e["event"] != "planned"] == [
+        e for e in lines(whole) if e["event"] != "planned"
+    ]
+    assert {p.name for p in torn.directory.logs.iterdir()} == {
+        p.name for p in whole.directory.logs.iterdir()
+    }
+
+
+def test_the_journal_is_synced_once_for_many_events(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fdatasync", synced.append)
+    place.write(place.events(len(place.part.trials)))
+    assert place.bring() == len(place.part.trials) > 10
+    assert len(synced) < 6
 
 
 def test_a_variant_that_fails_twice_ends_its_group(place: Place) -> None:
@@ -465,3 +517,27 @@ def test_a_device_joins_by_an_inventory_that_has_it(place: Place) -> None:
         [late], suite(protocol={"blocks": "6"}, schemes=["float32", "float16"]), seed=SEED
     )
     assert plan_of(after, "late")[2] == plan.device("late")
+
+
+def test_what_is_expected_of_a_device_can_be_corrected_until_something_came(place: Place) -> None:
+    def expecting(**facts: str) -> Inventory:
+        return Inventory(
+            path=place.folder / "newer.yaml",
+            devices=(device("away", transport="bundle", expect=facts), device("here", site="x")),
+        )
+
+    def expected() -> object:
+        return plan_of(read_manifest(place.directory.path), "away")[0].expect
+
+    before = read_manifest(place.directory.path)
+    with Console(io.StringIO()) as console:
+        join(place.directory, "away", expecting(model_name="B"), place.folder, console)
+        assert expected() == {"model_name": "B"}
+        place.refuses("expects model_name B, the device reports A")
+        join(place.directory, "away", expecting(model_name="A"), place.folder, console)
+        assert read_manifest(place.directory.path) == before
+        assert place.bring() == 3
+        join(place.directory, "away", expecting(model_name="C"), place.folder, console)
+        with pytest.raises(UsageError, match="`orchestrate run` reaches it"):
+            join(place.directory, "here", expecting(), place.folder, console)
+    assert read_manifest(place.directory.path) == before

@@ -6,14 +6,16 @@
 
 from orchestrator.artifacts.sites.resolve import Package
 from orchestrator.artifacts.sites.store import SiteArtifact, known_sizes, provide_site, stored_site
-from orchestrator.artifacts.sites.target import SiteTarget, target_of
+from orchestrator.artifacts.sites.target import STATED, SiteTarget, stated_facts, target_of
 
 __all__ = [
+    "STATED",
     "Package",
     "SiteArtifact",
     "SiteTarget",
     "known_sizes",
     "provide_site",
+    "stated_facts",
     "stored_site",
     "target_of",
 ]

@@ -14,6 +14,9 @@ _LIBC = re.compile(r"(glibc|musl) (\d)\.(\d{1,3})(?:\.\d{1,3})?")
 _MACHINE = re.compile(r"[a-z0-9_]{1,20}")
 #: What a 32-bit Python on a 64-bit kernel can load.
 _NARROW = {"x86_64": "i686", "aarch64": "armv7l", "armv8l": "armv7l"}
+_MACHINES_OF_32_BITS = ("i386", "i586", "i686", "armv6l", "armv7l", "armv8l")
+#: What ``expect:`` has to say of a node that nobody can ask, for runtimes to be chosen for it.
+STATED = ("architecture", "python", "libc")
 #: The first glibc 2.x for which there may be wheels, of machines that are older than manylinux2014.
 _OLDEST_GLIBC = {"x86_64": 5, "i686": 5}
 _MANYLINUX2014 = 17
@@ -103,6 +106,30 @@ def target_of(facts: Mapping[str, Any]) -> SiteTarget:
             "sys_platform": "linux",
         },
     )
+
+
+def stated_facts(expect: Mapping[str, Any]) -> dict[str, dict[str, Any]] | None:
+    """What ``expect:`` says of a node, as facts for :func:`target_of`; None where it lacks some.
+
+    What it leaves open is the usual: CPython with the GIL, as many bits as the machine has. A
+    version without its patch release is taken for the first, since requirements of old ones alone
+    are then met as well.
+    """
+    if any(name not in expect for name in STATED):
+        return None
+    architecture, version = str(expect["architecture"]), str(expect["python"])
+    usual = {
+        "bits": 32 if architecture in _MACHINES_OF_32_BITS else 64,
+        "implementation": "CPython",
+        "free_threaded": False,
+    }
+    return {
+        "system": {"architecture": architecture, "libc": str(expect["libc"])},
+        "python": {
+            **{name: expect.get(name, value) for name, value in usual.items()},
+            "version": version if version.count(".") > 1 else f"{version}.0",
+        },
+    }
 
 
 def _part(facts: Mapping[str, Any], name: str) -> Mapping[str, Any]:
