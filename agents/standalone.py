@@ -26,6 +26,7 @@ from agents.daemon import STOP_S, take_lock
 from agents.errors import AgentError
 from agents.expectations import compare, fact
 from agents.launch import StartError, become_subreaper
+from agents.node import ThisNode
 from agents.probe import probe
 from agents.progress import Progress
 from agents.protocol import Event, ProtocolError
@@ -142,7 +143,9 @@ class Bundle:
         self._spool = session.spool
         self._starts = _note_start(self._spool.folder, start)
         self._events = self._spool.open_events()
-        worker = Worker(self._queue, SiteStore(os.getcwd()), agent, self._on_fatal)
+        sites = SiteStore(os.getcwd())
+        node = ThisNode(sites.blobs)
+        worker = Worker(self._queue, sites, agent, self._on_fatal, node)
         self._worker = threading.Thread(target=worker.run, daemon=True)
 
     def run(self) -> int:

@@ -6,9 +6,11 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from orchestrator.artifacts.binaries import (
     BinaryArtifact,
+    android_platform_of,
     platform_of,
     resolve_binary,
     stored_binary,
@@ -154,10 +156,16 @@ def binary_for(device: Device, node: Node, models_dir: Path, say: Say) -> Binary
     """The device's ``benchmark_model``. Raises ArtifactError."""
     if device.benchmark_model is None:
         raise ArtifactError("the inventory names no `benchmark_model:` for it")
-    facts = node.facts.get("system")
-    system = facts if isinstance(facts, dict) else {}
-    platform = platform_of(str(system.get("architecture")), system.get("userland_bits"))
+    platform = _platform_of(node.facts)
     return resolve_binary(device.benchmark_model, platform, models_dir, on_progress=say)
+
+
+def _platform_of(facts: Mapping[str, Any]) -> str:
+    """Raises ArtifactError."""
+    system, android = facts.get("system") or {}, facts.get("android")
+    if android is not None:
+        return android_platform_of(str(android.get("abi")))
+    return platform_of(str(system.get("architecture")), system.get("userland_bits"))
 
 
 def sites_for(node: Node, plan: DevicePlan, models_dir: Path, say: Say) -> dict[str, SiteArtifact]:

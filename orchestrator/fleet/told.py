@@ -41,6 +41,10 @@ FACTS: Shape = {
         "clocks_locked": FLAG,
     },
     "python": {"version": TEXT, "executable": TEXT, "bits": WHOLE},
+    "android": {
+        **dict.fromkeys(("release", "sdk", "abi", "soc", "battery"), TEXT),
+        **dict.fromkeys(("battery_percent", "battery_c"), NUMBER),
+    },
 }
 
 #: The reply to ``hello``.
