@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import time
 import uuid
-from typing import BinaryIO, Dict, FrozenSet, Iterable, Optional
+from typing import BinaryIO, Dict, FrozenSet, Iterable
 
 from agents import blobs, home
 from agents.adb import BLOBS, SHORT_S, Adb, Said
@@ -13,6 +14,8 @@ from agents.errors import EXIT_FAILED, EXIT_NO_SPACE, EXIT_WRONG_BYTES, AgentErr
 
 #: A slow core hashes faster than this.
 _SLOWEST_BYTES_PER_S = 5_000_000
+#: One look serves all the blobs of a trial, which are asked for within so many seconds.
+_FRESH_S = 0.5
 #: What `adb push` says of a device that is full.
 _NO_SPACE = "No space left"
 
@@ -72,21 +75,27 @@ class AdbBlobs:
     def __init__(self, adb: Adb) -> None:
         self._adb = adb
         self._verified: Dict[str, str] = {}
+        self._stamps: Dict[str, str] = {}
+        self._looked_at = float("-inf")
 
     def present(self, wanted: Iterable[str]) -> FrozenSet[str]:
         """Those of ``wanted`` of which there is a file; its bytes are not read."""
-        return frozenset(self._adb.shell(f"ls {BLOBS}").split()) & frozenset(wanted)
+        self._look()
+        return frozenset(self._stamps) & frozenset(wanted)
 
     def path(self, sha256: str) -> str:
         """The blob's path there. Raises DamagedBlobError, having removed what was damaged."""
         path = f"{BLOBS}/{sha256}"
-        stamp = self._stamp(path)
+        if time.monotonic() - self._looked_at > _FRESH_S:
+            self._look()
+        stamp = self._stamps.get(sha256)
         if stamp is None:
             raise DamagedBlobError(f"blob {sha256} is not on the device any more; push it again")
         if self._verified.get(sha256) != stamp:
             there = _sha256(self._adb, path, int(stamp.partition(" ")[0]))
             if there != sha256:
                 self._adb.shell(f"rm -f {path}")
+                del self._stamps[sha256]
                 raise DamagedBlobError(
                     f"blob {sha256} was damaged on the device (its bytes have SHA-256 {there}) "
                     f"and was removed; push it again"
@@ -98,7 +107,9 @@ class AdbBlobs:
         """The same; every blob there may be executed by its owner."""
         return self.path(sha256)
 
-    def _stamp(self, path: str) -> Optional[str]:
-        """Size, time and inode."""
-        said = self._adb.shell(f"stat -c '%s %Y %i' {path} 2>/dev/null").strip()
-        return said if said.replace(" ", "").isdigit() else None
+    def _look(self) -> None:
+        """Size, time and inode of each that is there."""
+        said = self._adb.shell(f"cd {BLOBS} && stat -c '%n %s %Y %i' * 2>/dev/null")
+        named = (line.partition(" ") for line in said.splitlines())
+        self._stamps = {name: stamp for name, _, stamp in named}
+        self._looked_at = time.monotonic()

@@ -147,6 +147,7 @@ def test_a_blob_is_pushed_once_and_checked_there(adb: FakeAdb, in_home: Path) ->
     assert blobs.path(SHA) == f"/data/local/tmp/orchestrate/blobs/{SHA}"
     there = adb.there / "orchestrate" / "blobs" / SHA
     there.write_bytes(DATA + b"!")
+    assert blobs.present([SHA]) == {SHA}  # it looks anew, and reads no bytes
     with pytest.raises(DamagedBlobError, match="damaged on the device"):
         blobs.executable(SHA)
     assert not there.exists()
