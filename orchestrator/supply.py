@@ -164,7 +164,9 @@ def _platform_of(facts: Mapping[str, Any]) -> str:
     """Raises ArtifactError."""
     system, android = facts.get("system") or {}, facts.get("android")
     if android is not None:
-        return android_platform_of(str(android.get("abi")))
+        if android.get("abi") is None:
+            raise ArtifactError("it does not tell its ABI (`getprop ro.product.cpu.abi`)")
+        return android_platform_of(str(android["abi"]))
     return platform_of(str(system.get("architecture")), system.get("userland_bits"))
 
 

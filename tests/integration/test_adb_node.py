@@ -30,12 +30,24 @@ SHA = hashlib.sha256(DATA).hexdigest()
 
 
 @pytest.fixture
-def adb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeAdb:
+def adb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeAdb]:
     if reason := fake_adb.why_not():
         pytest.skip(reason)
     adb = FakeAdb(tmp_path / "adb")
     monkeypatch.setenv("PATH", f"{adb.bin}:{os.environ['PATH']}")
-    return adb
+    yield adb
+    adb.unplug()
+    wait_until(childless, "the end of what ran on the device")
+
+
+def childless() -> bool:
+    """Having started a trial, this process adopts what the fake leaves; see ``agents.launch``."""
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            continue
+    except ChildProcessError:
+        return True
+    return False
 
 
 @pytest.fixture
@@ -126,6 +138,7 @@ def test_two_controllers_take_turns_and_what_one_left_is_ended(
     one.release()
     waited.join()
     assert not running("86399.75")
+    other.release()
     changed = threading.Condition()
     given_up = node.lock(changed)
     assert given_up.acquire(lambda: True) is None
