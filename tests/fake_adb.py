@@ -63,11 +63,9 @@ def main(argv):
 
 
 def shell(script):
-    with open(FOLDER + "/shell") as file:
-        program = file.read().split()
     path = FOLDER + "/bin-there:" + {path!r}
     there = subprocess.Popen(
-        [*program, "-c", script], env={{"PATH": path}}, cwd="/", start_new_session=True,
+        ["sh", "-c", script], env={{"PATH": path}}, cwd="/", start_new_session=True,
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )
     note = FOLDER + "/clients/%d" % os.getpid()
@@ -131,9 +129,7 @@ class FakeAdb:
         for each in (self.bin, self.there, folder / "clients", folder / "bin-there"):
             each.mkdir(parents=True)
         fields = {"python": sys.executable, "folder": str(folder), "temporary": TEMPORARY}
-        # mksh and toybox, as Android has them, can be named from outside
-        path = os.environ.get("ORCHESTRATE_TEST_ANDROID_PATH", os.defpath)
-        _program(self.bin / "adb", _PROGRAM.format(**fields, path=path))
+        _program(self.bin / "adb", _PROGRAM.format(**fields, path=path_there()))
         (folder / "properties").write_text(_PROPERTIES)
         (folder / "battery").write_text(_BATTERY)
         _program(
@@ -141,7 +137,6 @@ class FakeAdb:
             f'#!/bin/sh\nsed -n "s/^$1=//p" {folder}/properties\n',
         )
         _program(folder / "bin-there" / "dumpsys", f"#!/bin/sh\ncat {folder}/battery\n")
-        (folder / "shell").write_text(os.environ.get("ORCHESTRATE_TEST_ANDROID_SHELL", "sh"))
         (folder / "features").write_text("shell_v2\ncmd\nstat_v2\n")
         self.plug()
 
@@ -175,6 +170,12 @@ class FakeAdb:
         partial = self.folder / f"{name}.partial"
         partial.write_text(text)
         partial.replace(self.folder / name)
+
+
+def path_there() -> str:
+    """Where the device has its shell and tools. A folder with mksh as ``sh``, and toybox, as
+    Android has them, can be named from outside."""
+    return os.environ.get("ORCHESTRATE_TEST_ANDROID_PATH", os.defpath)
 
 
 def _program(path: Path, text: str) -> None:
