@@ -29,6 +29,10 @@ def main(argv: Optional[List[str]] = None) -> int:
         from agents import torch_child
 
         return torch_child.main(arguments[1:])
+    if arguments[:1] == ["adb-trial"]:
+        from agents import adb_trial
+
+        return adb_trial.main(arguments[1:])
     try:
         if not arguments or arguments[0].startswith("-"):
             from agents import bundle
@@ -48,13 +52,13 @@ def main(argv: Optional[List[str]] = None) -> int:
 def _serve(options: argparse.Namespace) -> int:
     from agents import daemon
 
-    return daemon.serve(options.home, options.idle_s, options.root)
+    return daemon.serve(options.home, options.idle_s, options.root, options.adb)
 
 
 def _attach(options: argparse.Namespace) -> int:
     from agents import relay
 
-    return relay.attach(options.home, options.idle_s)
+    return relay.attach(options.home, options.idle_s, options.adb)
 
 
 def _ask(options: argparse.Namespace) -> int:
@@ -64,11 +68,16 @@ def _ask(options: argparse.Namespace) -> int:
 
 
 def _put(options: argparse.Namespace) -> int:
-    from agents import blobs
+    from agents import adb_blobs, blobs
+    from agents.adb import Adb
 
     home.enter(options.home)
     for sha256, size in options.blobs:
-        print(blobs.put(sha256, size, sys.stdin.buffer), flush=True)
+        if options.adb is None:
+            done = blobs.put(sha256, size, sys.stdin.buffer)
+        else:
+            done = adb_blobs.put(Adb(options.adb), sha256, size, sys.stdin.buffer)
+        print(done, flush=True)
     return 0
 
 
@@ -91,9 +100,13 @@ def _facts(_: argparse.Namespace) -> int:
 def _survey(options: argparse.Namespace) -> int:
     import json
 
-    from agents import survey
+    from agents import adb_node, survey
 
-    print(json.dumps(survey.collect(home.enter(options.home))))
+    path = home.enter(options.home)
+    if options.adb is None:
+        print(json.dumps(survey.collect(path)))
+    else:
+        print(json.dumps(adb_node.AdbNode(options.adb, home.identity()[1]).survey()))
     return 0
 
 
@@ -150,6 +163,9 @@ def _command(
     command = commands.add_parser(name, help=text, description=text)
     command.add_argument(
         "--home", default=home.DEFAULT, metavar="DIR", help=f"default {home.DEFAULT}"
+    )
+    command.add_argument(
+        "--adb", metavar="SERIAL", help="speak for this Android device, not for this machine"
     )
     return command
 

@@ -10,7 +10,7 @@ import queue
 import tempfile
 import threading
 import time
-from typing import BinaryIO, Dict, Iterator, Optional, Tuple
+from typing import BinaryIO, Dict, FrozenSet, Iterable, Iterator, Optional, Tuple
 
 from agents import home
 from agents.errors import EXIT_NO_SPACE, EXIT_WRONG_BYTES, NO_SPACE, AgentError
@@ -202,9 +202,9 @@ class BlobStore:
         self._folder = os.path.join(home_path, home.BLOBS)
         self._verified: Dict[str, Stamp] = {}
 
-    def has(self, sha256: str) -> bool:
-        """Whether a file of that name is there; its bytes are not read."""
-        return os.path.isfile(self._path(sha256))
+    def present(self, blobs: Iterable[str]) -> FrozenSet[str]:
+        """Those of ``blobs`` of which there is a file; its bytes are not read."""
+        return frozenset(sha256 for sha256 in blobs if os.path.isfile(self._path(sha256)))
 
     def path(self, sha256: str) -> str:
         """The blob's absolute path. Raises DamagedBlobError, having removed what was damaged."""

@@ -17,8 +17,10 @@ from dataclasses import dataclass
 from typing import Any, Dict, NoReturn, Optional, Set
 
 from agents import home
+from agents.adb_node import AdbNode
 from agents.errors import EXIT_FAILED, EXIT_HELD, EXIT_PASSING, SHORTAGE, AgentError
 from agents.launch import StartError, become_subreaper
+from agents.node import Node, ThisNode
 from agents.service import Connection, Context
 from agents.sites import SiteStore
 from agents.spool import SpoolError, require_room
@@ -34,10 +36,11 @@ MAX_CONNECTIONS = 64
 _LOG_TAIL_BYTES = 4096
 
 
-def serve(home_path: str, idle_s: float, root: str = "/") -> int:
+def serve(home_path: str, idle_s: float, root: str = "/", adb: Optional[str] = None) -> int:
     """Start the daemon of this home in the background; returns when it listens.
 
-    ``root`` is where the files are by which Linux describes the machine.
+    ``root`` is where the files are by which Linux describes the machine; ``adb`` the serial of the
+    Android device to run trials on.
     Raises AgentError: exit code 3 where there is one already.
     """
     agent_hash, archive = home.identity()
@@ -46,7 +49,7 @@ def serve(home_path: str, idle_s: float, root: str = "/") -> int:
     child = os.fork()
     if child == 0:
         os.close(report_r)
-        _detached(Site(path, agent_hash, archive, idle_s, root), report_w)
+        _detached(Site(path, agent_hash, archive, idle_s, root, adb), report_w)
     os.close(report_w)
     with os.fdopen(report_r, "rb") as pipe:
         report = pipe.read()
@@ -65,13 +68,14 @@ def serve(home_path: str, idle_s: float, root: str = "/") -> int:
 
 @dataclass(frozen=True)
 class Site:
-    """What a daemon is started with: its home, which agent it is, and the machine's files."""
+    """What a daemon is started with: its home, which agent it is, and where trials run."""
 
     path: str
     agent_hash: str
     archive: str
     idle_s: float
     root: str
+    adb: Optional[str]
 
 
 def _detached(site: Site, report: int) -> NoReturn:
@@ -147,7 +151,10 @@ def take_lock(agent_hash: str) -> int:
 
 
 class Daemon:
-    """Everything that lives as long as the process. Raises SpoolError, StartError, OSError."""
+    """Everything that lives as long as the process.
+
+    Raises SpoolError, StartError, OSError, and AgentError where a device does not answer.
+    """
 
     def __init__(self, site: Site) -> None:
         become_subreaper()
@@ -165,8 +172,9 @@ class Daemon:
         self._tuner = Tuner(Tree(site.root))
         self._tuner.restore()
         sites = SiteStore(site.path)
-        self._context = Context(self._queue, sites.blobs, site.agent_hash, home.now(), self.stop)
-        worker = Worker(self._queue, sites, site.archive, self._fatal, site.root)
+        node = _node(site, sites)
+        self._context = Context(self._queue, node, site.agent_hash, home.now(), self.stop)
+        worker = Worker(self._queue, sites, site.archive, self._fatal, node)
         self._worker = threading.Thread(target=worker.run, daemon=True)
         self._listener = _listen()
 
@@ -259,6 +267,13 @@ class Daemon:
         self._tuner.restore()  # the worker has, unless it hangs
         for connection in list(self._connections):
             connection.close()
+
+
+def _node(site: Site, sites: SiteStore) -> Node:
+    """Where trials run. Raises AgentError."""
+    if site.adb is None:
+        return ThisNode(sites.blobs, site.root)
+    return AdbNode(site.adb, site.archive)
 
 
 def _listen() -> socket.socket:

@@ -33,7 +33,11 @@ def collect(root: str = "/") -> Json:
     With another root than ``/`` what only a system call tells of the running machine is taken
     from files there, or is None; ``time`` and ``python`` are always those of this process.
     """
-    tree = Tree(root)
+    return of_machine(Tree(root))
+
+
+def of_machine(tree: Tree) -> Json:
+    """What :func:`collect` tells of the machine that ``tree`` has the files of."""
     cpus = cpuinfo.parse(tree.read("/proc/cpuinfo"))
     architecture = _architecture(tree)
     return {

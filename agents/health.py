@@ -42,7 +42,11 @@ def snapshot(root: str = "/") -> Json:
     begins again from 0, ``jetson`` what ``agents.jetson`` tells, ``pressure`` the share of the last
     ten seconds, in percent, in which some task waited.
     """
-    tree = Tree(root)
+    return of_machine(Tree(root))
+
+
+def of_machine(tree: Tree) -> Json:
+    """What :func:`snapshot` tells of the machine that ``tree`` has the files of."""
     stat = (tree.read("/proc/stat") or "").splitlines()
     return {
         "time": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds"),

@@ -86,6 +86,11 @@ class Process:
         """What a later daemon needs to find it."""
         return self._launched.id
 
+    @property
+    def killed(self) -> bool:
+        """Whether we ended it, or tried to."""
+        return self._we_killed
+
     def kill(self) -> None:
         """End it now, from any thread. Nothing happens where it has ended."""
         self._signal_group(signal.SIGKILL)

@@ -35,7 +35,8 @@ a duet its first trial),
 Kinds of error: ``bad_json``, ``bad_request``, ``too_long`` (the connection is closed after it),
 ``protocol`` (another version), ``missing_blobs`` (with ``missing: [sha256]``), ``conflict`` (a
 trial id known with other content), ``unknown_seq``, ``busy``, ``no_python``, ``probe_failed``,
-``spool`` (the disk), ``stopping``, ``internal``.
+``spool`` (the disk), ``lost_node`` (what the trials run on does not answer), ``stopping``,
+``internal``.
 
 Events, each with ``seq`` (per session, from 1), ``time`` (UTC, ISO 8601), ``event``, ``trial_id``:
 

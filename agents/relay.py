@@ -25,12 +25,15 @@ COPY_BYTES = 64 * 1024
 _LOG_TAIL_BYTES = 4096
 
 
-def attach(home_path: str, idle_s: float) -> int:
-    """Relay until either side closes. Raises AgentError where no daemon answers."""
+def attach(home_path: str, idle_s: float, adb: Optional[str] = None) -> int:
+    """Relay until either side closes. Raises AgentError where no daemon answers.
+
+    ``adb`` is the serial of the Android device that the daemon speaks for.
+    """
     wire = _keep_stdout()
     _, archive = home.identity()
     path = home.enter(home_path)
-    connection = _connect_or_start(path, archive, idle_s)
+    connection = _connect_or_start(path, archive, idle_s, adb)
     threading.Thread(target=_send_stdin, args=(connection,), daemon=True).start()
     _copy_answers(connection, wire)
     return 0
@@ -60,7 +63,7 @@ def _keep_stdout() -> int:
     return wire
 
 
-def _connect_or_start(path: str, archive: str, idle_s: float) -> socket.socket:
+def _connect_or_start(path: str, archive: str, idle_s: float, adb: Optional[str]) -> socket.socket:
     deadline = time.monotonic() + START_S
     problem = ""
     while True:
@@ -73,7 +76,7 @@ def _connect_or_start(path: str, archive: str, idle_s: float) -> socket.socket:
                 f"with:\n{home.read_log(_LOG_TAIL_BYTES)}",
                 EXIT_PASSING,
             )
-        problem = _start(path, archive, idle_s)
+        problem = _start(path, archive, idle_s, adb)
         if problem:
             time.sleep(POLL_S)  # another attach is starting one, or one is on its way out
 
@@ -96,12 +99,13 @@ def _connect() -> Optional[socket.socket]:
     return None
 
 
-def _start(path: str, archive: str, idle_s: float) -> str:
+def _start(path: str, archive: str, idle_s: float, adb: Optional[str]) -> str:
     """Start a daemon; returns what is in the way where another one has the lock.
 
     Raises AgentError where it cannot start.
     """
     argv = [sys.executable, "-I", archive, "serve", "--home", path, "--idle-s", repr(idle_s)]
+    argv += [] if adb is None else ["--adb", adb]
     done = subprocess.run(
         argv,
         stdin=subprocess.DEVNULL,

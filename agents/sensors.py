@@ -15,7 +15,7 @@ from agents.sysfs import Tree
 CPUS = "/sys/devices/system/cpu"
 NO_TURBO = CPUS + "/intel_pstate/no_turbo"
 _CPU = "cpu[0-9]*"
-_CPU_ZONE = re.compile(r"x86_pkg_temp|cpu|(big|little)-?core", re.IGNORECASE)
+_CPU_ZONE = re.compile(r"x86_pkg_temp|cpu|(big|little)-?core|\A(big|mid|little)\Z", re.IGNORECASE)
 _THERMAL = re.compile(r"[-_]therm(al)?\Z")
 _CPU_CHIPS = frozenset({"coretemp", "k10temp", "zenpower", "cpu_thermal"})
 #: A sensor that is switched off reports absolute zero or garbage rather than an error.
@@ -99,10 +99,14 @@ def plausible_c(celsius: float) -> bool:
     return round(celsius * 1000) in _PLAUSIBLE_MILLIDEGREES
 
 
-def _zones(tree: Tree) -> List[int]:
+def cpu_zones(tree: Tree) -> List[str]:
+    """The folders of the thermal zones that are the CPU's."""
     zones = tree.entries("/sys/class/thermal", "thermal_zone*")
-    cpu_zones = [zone for zone in zones if _CPU_ZONE.search(tree.read(zone + "/type") or "")]
-    return _readings(tree, [zone + "/temp" for zone in cpu_zones])
+    return [zone for zone in zones if _CPU_ZONE.search(tree.read(zone + "/type") or "")]
+
+
+def _zones(tree: Tree) -> List[int]:
+    return _readings(tree, [zone + "/temp" for zone in cpu_zones(tree)])
 
 
 def _chips(tree: Tree) -> List[int]:

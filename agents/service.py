@@ -9,9 +9,9 @@ import traceback
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, Optional, Set, Tuple, Type
 
-from agents import facts, home, protocol
-from agents.blobs import BlobStore
-from agents.probe import probe
+from agents import home, protocol
+from agents.errors import AgentError
+from agents.node import Node
 from agents.protocol import (
     Cancel,
     Events,
@@ -38,7 +38,7 @@ class Context:
     """What every connection shares. ``stop`` ends the daemon."""
 
     queue: TrialQueue
-    blobs: BlobStore
+    node: Node
     agent_hash: str
     started: str
     stop: Callable[[], None]
@@ -98,6 +98,9 @@ class Connection:
         except SpoolError as exc:
             error = ProtocolError(str(exc), kind="spool")
             answer = protocol.encode(protocol.error_reply(number, error))
+        except AgentError as exc:
+            error = ProtocolError(str(exc), kind="lost_node")
+            answer = protocol.encode(protocol.error_reply(number, error))
         except Exception as exc:  # noqa: BLE001 (a daemon outlives a mistake in one answer)
             home.log(f"a request failed: {traceback.format_exc()}")
             error = ProtocolError(f"{exc!r}; see agents logs", kind="internal")
@@ -129,14 +132,15 @@ class Connection:
             "agent_hash": self._context.agent_hash,
             "pid": os.getpid(),
             "started": self._context.started,
-            "facts": facts.collect(),
+            "facts": self._context.node.facts(),
         }
 
     def _have(self, body: Have) -> Json:
-        return {"present": [sha for sha in body.blobs if self._context.blobs.has(sha)]}
+        there = self._context.node.blobs.present(body.blobs)
+        return {"present": [sha for sha in body.blobs if sha in there]}
 
     def _probe(self, body: Probe) -> Json:
-        return probe(body.python)
+        return self._context.node.probe(body.python)
 
     def _submit(self, body: Submit) -> Json:
         if self._context.queue.stopping:
@@ -147,7 +151,8 @@ class Connection:
 
     def _refuse_missing(self, body: Submit) -> None:
         wanted = sorted({sha for trial in body.trials for sha in trial.blobs})
-        missing = [sha for sha in wanted if not self._context.blobs.has(sha)]
+        there = self._context.node.blobs.present(wanted)
+        missing = [sha for sha in wanted if sha not in there]
         if missing:
             raise ProtocolError(
                 f"{len(missing)} blobs are not on this node, {missing[0]} among them; push them",

@@ -27,6 +27,7 @@ from agents.daemon import STOP_S, take_lock
 from agents.errors import AgentError
 from agents.expectations import compare, fact
 from agents.launch import StartError, become_subreaper
+from agents.node import ThisNode
 from agents.probe import lack, probe
 from agents.progress import Progress
 from agents.protocol import Event, ProtocolError
@@ -148,7 +149,9 @@ class Bundle:
         self._spool = session.spool
         self._starts = _note_start(self._spool.folder, start)
         self._events = self._spool.open_events()
-        worker = Worker(self._queue, site_store, agent, self._on_fatal)
+        worker = Worker(
+            self._queue, site_store, agent, self._on_fatal, ThisNode(site_store.blobs)
+        )
         self._worker = threading.Thread(target=worker.run, daemon=True)
 
     def run(self) -> int:

@@ -88,10 +88,8 @@ def _holder(tree: Tree, inode: int) -> Optional[Json]:
 
 def _load(tree: Tree) -> Json:
     """``busy_share`` of all CPUs, and the ``busiest`` processes other than this one."""
-    cpus, before = health.cpu_seconds(tree), _cpu_ticks(tree)
-    start = time.monotonic()
-    time.sleep(WINDOW_S)
-    share = health.busy_share(cpus, health.cpu_seconds(tree))
+    before, start = _cpu_ticks(tree), time.monotonic()
+    share = busy_share(tree)
     window = (time.monotonic() - start) * os.sysconf("SC_CLK_TCK")
     used = [
         ((ticks - before[key]) / window, key[0])
@@ -103,7 +101,15 @@ def _load(tree: Tree) -> Json:
         for cpus_used, pid in sorted(used, reverse=True)[:MOST_NAMED]
         if cpus_used >= BUSY_SHARE
     ]
-    return {"busy_share": None if share is None else round(share, 3), "busiest": busiest}
+    return {"busy_share": share, "busiest": busiest}
+
+
+def busy_share(tree: Tree) -> Optional[float]:
+    """The share of all CPUs' time that is spent at work, watched for a moment."""
+    before = health.cpu_seconds(tree)
+    time.sleep(WINDOW_S)
+    share = health.busy_share(before, health.cpu_seconds(tree))
+    return None if share is None else round(share, 3)
 
 
 def _cpu_ticks(tree: Tree) -> Dict[Tuple[int, str], int]:

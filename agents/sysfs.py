@@ -14,7 +14,7 @@ from typing import List, Optional
 
 _READ_BYTES = 1 << 16
 #: No file read here is longer; a cap keeps a mistaken path (a FIFO, a device) from filling memory.
-_MAX_BYTES = 1 << 24
+MAX_BYTES = 1 << 24
 _NUMBERS = re.compile(r"(\d+)")
 _SIZE = re.compile(r"\A(\d+)([KMG]?)\Z")
 _SIZE_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
@@ -34,13 +34,13 @@ class Tree:
     def _at(self, path: str) -> str:
         return self._root + path
 
-    def read(self, path: str, limit: int = _MAX_BYTES) -> Optional[str]:
+    def read(self, path: str, limit: int = MAX_BYTES) -> Optional[str]:
         """The file's text, stripped of white space and NULs at its ends, or None."""
         data = self.read_bytes(path, limit)
         # a device-tree string ends in NUL
         return None if data is None else data.decode("utf-8", "replace").strip("\0 \t\r\n")
 
-    def read_bytes(self, path: str, limit: int = _MAX_BYTES) -> Optional[bytes]:
+    def read_bytes(self, path: str, limit: int = MAX_BYTES) -> Optional[bytes]:
         """At most ``limit`` bytes of the file, or None."""
         # O_NONBLOCK: a FIFO in the place of a file must not hang the agent
         flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
@@ -65,11 +65,14 @@ class Tree:
 
     def entries(self, path: str, pattern: str = "*") -> List[str]:
         """Full paths of the folder's entries that match, in natural order (cpu2 before cpu10)."""
+        found = fnmatch.filter(self._names(path), pattern)
+        return [path + "/" + name for name in sorted(found, key=_natural)]
+
+    def _names(self, path: str) -> List[str]:
         try:
-            names = os.listdir(self._at(path))
+            return os.listdir(self._at(path))
         except OSError:
             return []
-        return [path + "/" + name for name in sorted(fnmatch.filter(names, pattern), key=_natural)]
 
     def link(self, path: str) -> Optional[str]:
         """Where a symbolic link points."""

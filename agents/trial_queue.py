@@ -370,6 +370,19 @@ class TrialQueue:
                 self.changed.notify_all()
         self._on_idle()
 
+    def put_back(self, entries: Sequence[Entry], reason: str) -> None:
+        """The node went under these trials, and the daemon ends: the next one runs them anew.
+
+        Raises SpoolError.
+        """
+        with self.changed:
+            self.stopping = True
+            for entry in entries:
+                if entry.phase is Phase.STARTED:
+                    self._interrupt(entry, reason, orderly=False)
+            self._current = ()
+            self.changed.notify_all()
+
     def _end(self, entries: Sequence[Entry], finished: Sequence[Mapping[str, Any]]) -> None:
         both = list(zip(entries, finished))  # noqa: B905 - strict= is of Python 3.10
         if self.stopping and any(_was_stopped(entry, fields) for entry, fields in both):

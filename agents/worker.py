@@ -12,17 +12,17 @@ import traceback
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable, Iterator, List, Mapping, Optional, Sequence, Tuple
 
-from agents import health, home
+from agents import home
 from agents.blobs import DamagedBlobError
-from agents.launch import StartError, base_environment, find_executable
-from agents.machine import MachineLock
+from agents.errors import AgentError
+from agents.launch import StartError
+from agents.node import Command, Node
 from agents.process import Ending, Process
 from agents.procs import kill_marked
 from agents.protocol import Json, substitute
 from agents.setting import Prepared, Setting
 from agents.sites import SiteStore
 from agents.spool import SpoolError, not_written, require_room
-from agents.sysfs import Tree
 from agents.trial_queue import Entry, TrialQueue, not_started
 
 #: The trials that are run at once: one, or the two of a duet.
@@ -38,20 +38,19 @@ class Worker:
         sites: SiteStore,
         archive: str,
         on_fatal: Callable[[str], None],
-        root: str = "/",
+        node: Node,
     ) -> None:
-        """``root``: where the files are that describe the machine; a test has its own."""
         self._queue = queue
-        self._blobs = sites.blobs
         self._sites = sites
         self._archive = archive
         self._on_fatal = on_fatal
-        self._machine = MachineLock(queue.changed)
-        self._root = root
-        self._setting = Setting(Tree(root))
+        self._node = node
+        self._machine = node.lock(queue.changed)
+        self._setting = Setting(node.tree)
 
     def run(self) -> None:
-        """Until the queue says stop. What cannot be recorded must not run: then ``on_fatal``."""
+        """Until the queue says stop. What cannot be recorded must not run, and what runs on a node
+        that is gone cannot be: then ``on_fatal``."""
         try:
             while True:
                 entries = self._queue.take()
@@ -59,7 +58,7 @@ class Worker:
                     return
                 require_room()
                 self._run_recorded(entries)
-        except SpoolError as exc:
+        except (SpoolError, AgentError) as exc:
             self._on_fatal(str(exc))
 
     def _run_recorded(self, entries: Entries) -> None:
@@ -67,6 +66,9 @@ class Worker:
             finished = self._run(entries)
             self._queue.end(entries, finished)
         except SpoolError:
+            raise
+        except AgentError as exc:
+            self._queue.put_back(entries, str(exc))
             raise
         except Exception as exc:  # noqa: BLE001 (the trial must end, and the next one run)
             home.log(f"trial {entries[0].request.trial_id}: {traceback.format_exc()}")
@@ -101,7 +103,7 @@ class Worker:
             [entry.request for entry in entries],
             lambda seconds: self._queue.pause(entries, seconds),
         )
-        before = health.snapshot(self._root)
+        before = self._node.health()
         attempts: List[_Attempt] = []
         power: Optional[Json] = None
         try:
@@ -119,6 +121,8 @@ class Worker:
                 if sampler is not None and standing:
                     sampler.start()
                 _run_at_once(attempts)
+                for attempt in attempts:
+                    attempt.take_end(self._node)
             finally:
                 if sampler is not None:
                     power = sampler.stop() if standing else None
@@ -128,7 +132,7 @@ class Worker:
                     attempt.process.close()
                     _kill_runaways(attempt.process.id.mark)
         _tell_of_each_other(attempts)
-        told = {"health_before": before, "health": health.snapshot(self._root)}
+        told = {"health_before": before, "health": self._node.health()}
         return [attempt.finished(told, power) for attempt in attempts]
 
     def _attempt(self, entry: Entry, folder: str, prepared: Prepared) -> _Attempt:
@@ -138,30 +142,28 @@ class Worker:
             process = self._prepare(entry, folder, prepared.cpus)
         except (StartError, DamagedBlobError) as exc:
             return _Attempt(prepared.conditions, None, str(exc))
-        return _Attempt(prepared.conditions, process)
+        return _Attempt(prepared.conditions, process, folder=folder)
 
     def _prepare(self, entry: Entry, folder: str, cpus: Optional[Tuple[int, ...]]) -> Process:
         """The process at its gate. Raises StartError, DamagedBlobError."""
         request = entry.request
         for sha256 in request.blobs:
-            self._blobs.path(sha256)
-        own = dict(zip(request.env, self._substituted(tuple(request.env.values()))))  # noqa: B905
-        env = {**base_environment(), "TMPDIR": folder, **own}
-        argv = self._substituted(request.argv)
-        return Process(
-            (find_executable(argv[0], env["PATH"]), *argv[1:]),
-            env=env,
-            cwd=folder,
+            self._node.blobs.path(sha256)
+        command = Command(
+            argv=self._substituted(request.argv),
+            env=dict(zip(request.env, self._substituted(tuple(request.env.values())))),  # noqa: B905
             timeout_s=request.timeout_s,
             cpus=cpus,
+            exclusive=request.exclusive,
             name=entry.name,
         )
+        return self._node.process(command, folder)
 
     def _substituted(self, texts: Tuple[str, ...]) -> Tuple[str, ...]:
         return substitute(
             texts,
-            blob=self._blobs.path,
-            exe=self._blobs.executable,
+            blob=self._node.blobs.path,
+            exe=self._node.blobs.executable,
             site=self._sites.path,
             agent=self._archive,
             python=sys.executable,
@@ -171,7 +173,10 @@ class Worker:
 class _Attempt:
     """One trial's process, or why there is none, and how it went."""
 
-    def __init__(self, conditions: Json, process: Optional[Process], refused: str = "") -> None:
+    def __init__(
+        self, conditions: Json, process: Optional[Process], refused: str = "", folder: str = ""
+    ) -> None:
+        self._folder = folder
         self.conditions = conditions
         self.process = process
         self.refused = refused
@@ -180,6 +185,11 @@ class _Attempt:
     def run(self) -> None:
         if self.process is not None:
             self.ending = self.process.run()
+
+    def take_end(self, node: Node) -> None:
+        """How it went where it ran. Raises DeviceLostError."""
+        if self.process is not None and self.ending is not None:
+            self.ending = node.ended(self.ending, self.process, self._folder)
 
     def finished(self, healths: Mapping[str, Any], power: Optional[Json]) -> Json:
         """The fields of ``finished``, without the lock's."""
@@ -208,7 +218,8 @@ def _tell_of_each_other(attempts: Sequence[_Attempt]) -> None:
             own.conditions["duet"]["together"] = False
         else:
             usage = other.ending.rusage
-            own.conditions["duet"]["partner_cpu_s"] = usage["user_s"] + usage["sys_s"]
+            if usage.get("user_s") is not None:
+                own.conditions["duet"]["partner_cpu_s"] = usage["user_s"] + usage["sys_s"]
 
 
 @contextlib.contextmanager

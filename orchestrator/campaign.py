@@ -498,7 +498,8 @@ def target_of(device: Device) -> Target:
         cpus=device.cpus,
         pin=device.pins,
         tune=device.tune,
-        energy=device.energy,
+        # an Android device is charged while it is plugged in
+        energy=device.energy and device.transport != "adb",
     )
 
 

@@ -335,6 +335,8 @@ def _plan_device(device: Device, suite: Suite, seed: int) -> DevicePlan:
 
 def _groups(device: Device, suite: Suite) -> tuple[Group, ...]:
     runner = resolve_runner(suite, device)
+    if device.transport == "adb":
+        _refuse_on_android(suite, device, runner)
     if runner == "benchmark_model" and device.benchmark_model is None:
         raise UsageError(
             f"suite {suite.name}: runner benchmark_model, but device {device.name} has no "
@@ -386,6 +388,24 @@ def _groups(device: Device, suite: Suite) -> tuple[Group, ...]:
             f.processor,
         )
     )
+
+
+def _refuse_on_android(suite: Suite, device: Device, runner: str) -> None:
+    way_out = "leave the device out with --device, or measure it with a suite of its own"
+    if runner != "benchmark_model":
+        asked = (
+            "a runtime, batches or input sizes" if suite.runner == "auto" else f"runner {runner}"
+        )
+        raise UsageError(
+            f"suite {suite.name} asks for {asked}, and device {device.name} is an Android device: "
+            f"no Python is there, so that benchmark_model alone runs, at batch 1 and the model's "
+            f"own input size; {way_out}"
+        )
+    if suite.factors.isa != (NATIVE,):
+        raise UsageError(
+            f"suite {suite.name} varies `isa`, which nothing can on an Android device such as "
+            f"{device.name}; {way_out}"
+        )
 
 
 def _runtimes(suite: Suite, runner: str) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from typing import Any
 from agents.probe import has_runtime
 from orchestrator.artifacts.binaries import (
     BinaryArtifact,
+    android_platform_of,
     platform_of,
     resolve_binary,
     stored_binary,
@@ -162,10 +163,18 @@ def binary_for(device: Device, node: Node, models_dir: Path, say: Say) -> Binary
     """The device's ``benchmark_model``. Raises ArtifactError."""
     if device.benchmark_model is None:
         raise ArtifactError("the inventory names no `benchmark_model:` for it")
-    facts = node.facts.get("system")
-    system = facts if isinstance(facts, dict) else {}
-    platform = platform_of(str(system.get("architecture")), system.get("userland_bits"))
+    platform = _platform_of(node.facts)
     return resolve_binary(device.benchmark_model, platform, models_dir, on_progress=say)
+
+
+def _platform_of(facts: Mapping[str, Any]) -> str:
+    """Raises ArtifactError."""
+    system, android = facts.get("system") or {}, facts.get("android")
+    if android is not None:
+        if android.get("abi") is None:
+            raise ArtifactError("it does not tell its ABI (`getprop ro.product.cpu.abi`)")
+        return android_platform_of(str(android["abi"]))
+    return platform_of(str(system.get("architecture")), system.get("userland_bits"))
 
 
 def sites_for(node: Node, plan: DevicePlan, models_dir: Path, say: Say) -> dict[str, SiteArtifact]:

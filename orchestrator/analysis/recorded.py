@@ -17,7 +17,10 @@ from orchestrator.runs.records import RunRecord, TrialRecord
 
 #: Facts of the minute in which they were asked.
 _FLEETING = frozenset(
-    {"time", "uptime_s", "temperature_c", "memory.available_bytes", "boot_id", "machine_id"}
+    {
+        *("time", "uptime_s", "temperature_c", "memory.available_bytes", "boot_id", "machine_id"),
+        *("android.battery", "android.battery_percent", "android.battery_c"),
+    }
 )
 _FLEETING_PARTS = ("jetson.temperatures_c.", "jetson.power_w.")
 

@@ -41,6 +41,17 @@ _PLATFORMS: Mapping[str, str] = {
 }
 
 
+#: By Android's own names of its instruction sets (ABI).
+_ANDROID: Mapping[str, str] = {
+    "arm64-v8a": "android_aarch64",
+    "armeabi-v7a": "android_arm",
+    "armeabi": "android_arm",
+    "x86_64": "android_x86-64",
+}
+#: An emulator's: nobody publishes a tool for it.
+_UNPUBLISHED = "android_x86-64"
+
+
 class BinarySpec(Protocol):
     """Where a binary comes from: a file, an address, or, with neither, the official one."""
 
@@ -84,8 +95,27 @@ def platform_of(machine: str, userland_bits: int | None = None) -> str:
         ) from None
 
 
+def android_platform_of(abi: str) -> str:
+    """The platform's name for what ``getprop ro.product.cpu.abi`` prints. Raises ArtifactError."""
+    try:
+        return _ANDROID[abi]
+    except KeyError:
+        raise ArtifactError(
+            f"there is no benchmark_model for Android on {abi} (there is for "
+            f"{', '.join(_ANDROID)}), and nothing else runs on an Android device"
+        ) from None
+
+
 def official_url(platform: str) -> str:
-    """The address of the (unpinned) official nightly for ``linux_x86-64`` and so on."""
+    """The address of the (unpinned) official nightly for ``linux_x86-64`` and so on.
+
+    Raises ArtifactError where none is published.
+    """
+    if platform == _UNPUBLISHED:
+        raise ArtifactError(
+            f"there is no official benchmark_model for {platform}; build one, and name it in the "
+            f"inventory: `benchmark_model: path/to/benchmark_model`"
+        )
     return _OFFICIAL.format(platform=platform)
 
 

@@ -7,8 +7,16 @@ from collections.abc import Mapping
 
 from orchestrator.errors import ArtifactError
 
-#: ``e_machine`` of the platforms that the official tool is published for.
-MACHINES: Mapping[str, int] = {"linux_x86-64": 62, "linux_aarch64": 183, "linux_arm": 40}
+#: ``e_machine`` of the platforms that the official tool is published for, and of Android's
+#: emulator.
+MACHINES: Mapping[str, int] = {
+    "linux_x86-64": 62,
+    "linux_aarch64": 183,
+    "linux_arm": 40,
+    "android_x86-64": 62,
+    "android_aarch64": 183,
+    "android_arm": 40,
+}
 
 _EXECUTABLE_TYPES = (2, 3)  # ET_EXEC, and ET_DYN for a position-independent one
 _LITTLE_ENDIAN = 1
@@ -32,5 +40,5 @@ def check_executable(header: bytes, platform: str, name: str) -> None:
 
 
 def _machine_name(number: int) -> str:
-    names = {code: name for name, code in MACHINES.items()}
-    return names.get(number, f"ELF machine {number}")
+    names = [name.partition("_")[2] for name, code in MACHINES.items() if code == number]
+    return names[0] if names else f"ELF machine {number}"

@@ -13,6 +13,7 @@ from agents.sysfs import Tree
 from orchestrator.answer import Answer, ExitCode
 from orchestrator.artifacts.binaries import (
     BinaryArtifact,
+    android_platform_of,
     find_binary,
     official_url,
     platform_of,
@@ -38,6 +39,7 @@ class _Row:
     state: str
     reason: str = ""
     binary: BinaryArtifact | None = None
+    official: bool = False
 
 
 def binaries(arguments: argparse.Namespace) -> Answer:
@@ -60,12 +62,12 @@ def _row(device: Device, models_dir: Path, console: Console | None) -> _Row:
     if spec is None:
         return _Row(device.name, None, "", "none", "no `benchmark_model:`; Python runs the models")
     source = str(spec.path or spec.url or "official")
-    machine = _machine(device)
-    if machine is None:
-        reason = "its platform is known once it is reached, or with `expect: {architecture: …}`"
-        return _Row(device.name, None, source, "unknown", reason)
     try:
-        of = platform_of(machine, _bits(device))
+        of = _platform(device)
+        if of is None:
+            fact = "abi" if device.transport == "adb" else "architecture"
+            reason = f"its platform is known once it is reached, or with `expect: {{{fact}: …}}`"
+            return _Row(device.name, None, source, "unknown", reason)
         source = source if not spec.official else official_url(of)
         found = find_binary(spec, of, models_dir)
         if found is None and console is not None:
@@ -74,15 +76,19 @@ def _row(device: Device, models_dir: Path, console: Console | None) -> _Row:
         return _Row(device.name, None, source, "wrong", str(exc))
     if found is None:
         reason = "fetched when a run needs it, or with --fetch"
-        return _Row(device.name, of, source, "missing", reason)
-    return _Row(device.name, of, source, "there", "pinned" if found.pinned else "", found)
+        return _Row(device.name, of, source, "missing", reason, official=spec.official)
+    pinned = "pinned" if found.pinned else ""
+    return _Row(device.name, of, source, "there", pinned, found, spec.official)
 
 
-def _machine(device: Device) -> str | None:
-    if device.transport == "local":
-        return platform.machine()
+def _platform(device: Device) -> str | None:
+    """None where nobody says. Raises ArtifactError."""
+    if device.transport == "adb":
+        abi = device.expect.get("abi")
+        return None if abi is None else android_platform_of(str(abi))
     told = device.expect.get("architecture")
-    return None if told is None else str(told)
+    machine = platform.machine() if device.transport == "local" else told
+    return None if machine is None else platform_of(str(machine), _bits(device))
 
 
 def _bits(device: Device) -> int | None:
@@ -95,12 +101,11 @@ def _bits(device: Device) -> int | None:
 def _cells(row: _Row) -> tuple[str, ...]:
     state = f"{row.state}: {row.reason}" if row.reason else row.state
     size = "" if row.binary is None else f"{row.binary.size_bytes / 1e6:.1f}"
-    official = row.platform is not None and row.source == official_url(row.platform)
     digest = "" if row.binary is None else row.binary.sha256[:12]
     return (
         row.device,
         row.platform or "",
-        "official" if official else row.source,
+        "official" if row.official else row.source,
         state,
         size,
         digest,

@@ -29,6 +29,7 @@ from orchestrator.config.values import (
     Name,
     PositiveDuration,
     RemoteFolder,
+    Serial,
     Sha256,
     Text,
     Url,
@@ -50,7 +51,7 @@ SSH_KEYS = frozenset(
         "connect_timeout",
     )
 )
-NOT_OVER_SSH = ("local", "bundle", "exec")
+NOT_OVER_SSH = ("local", "bundle", "exec", "adb")
 _FACT = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,62}")
 #: Not a number: 3.10 would be 3.1.
 _PYTHON = re.compile(r"3\.[0-9]{1,2}(\.[0-9]{1,2})?")
@@ -118,15 +119,18 @@ class Device(Strict):
     """A machine: its name, how it is reached, what it is expected to be.
 
     A ``local`` device is this machine; ``ssh`` is another; ``exec`` is reached by a command that
-    gives stdin and stdout there; ``bundle`` is one that nothing reaches.
+    gives stdin and stdout there; ``adb`` is an Android device; ``bundle`` is one that nothing
+    reaches.
     """
 
     name: Name = Field(examples=["name: cascadelake-1"])
-    transport: Literal["local", "ssh", "exec", "bundle"] = Field(examples=["transport: ssh"])
+    transport: Literal["local", "ssh", "exec", "adb", "bundle"] = Field(examples=["transport: ssh"])
     #: The words of the command that leads there; see ``fleet.carried``.
     carrier: Carrier | None = Field(
         default=None, alias="exec", examples=["exec: docker exec -i NAME"]
     )
+    #: As ``adb devices`` on this machine lists it.
+    serial: Serial | None = Field(default=None, examples=["serial: 1A2B3C4D"])
     #: Over SSH: an address, a host name, or an alias of the SSH configuration; if it is not
     #: given, the device's name. None for every other transport.
     host: Host | None = Field(default=None, validate_default=True, examples=["host: 192.0.2.10"])
@@ -143,12 +147,15 @@ class Device(Strict):
     connect_timeout_s: PositiveDuration = Field(
         default=20.0, alias="connect_timeout", examples=["connect_timeout: 30s"]
     )
-    #: The Python that runs the agent and the Python runners, as written; see `python_command`.
+    #: The Python that runs the agent and the Python runners, as written; see `python_command`. Of
+    #: an Android device it is one of this machine.
     python: Command | None = Field(default=None, examples=["python: python3"])
-    #: The agent's folder on the device; ``~`` is expanded there.
+    #: The agent's folder on the device; ``~`` is expanded there. Of an Android device it is one of
+    #: this machine, with a folder for each serial.
     workdir: RemoteFolder = Field(default="~/.orchestrate", examples=["workdir: ~/.orchestrate"])
+    #: Nothing else runs on an Android device, so that there it is the official one if not given.
     benchmark_model: Annotated[BenchmarkModel | None, BeforeValidator(_benchmark_model)] = Field(
-        default=None, examples=["benchmark_model: official"]
+        default=None, validate_default=True, examples=["benchmark_model: official"]
     )
     #: Facts the device must report, to be the machine that is meant.
     expect: Annotated[Mapping[str, Any], AfterValidator(_check_expect)] = Field(
@@ -182,6 +189,23 @@ class Device(Strict):
     def _distinct(cls, value: tuple[int, ...] | None) -> tuple[int, ...] | None:
         return None if value is None else check_list(value)
 
+    @field_validator("benchmark_model")
+    @classmethod
+    def _all_that_android_runs(
+        cls, value: BenchmarkModel | None, info: ValidationInfo
+    ) -> BenchmarkModel | None:
+        return BenchmarkModel() if value is None and info.data.get("transport") == "adb" else value
+
+    @field_validator("tune")
+    @classmethod
+    def _where_clocks_can_be_set(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and info.data.get("transport") == "adb":
+            raise ValueError(
+                "the shell of an Android device may not set its clocks; write `tune: false`, and "
+                "`pin: true` for pinning alone"
+            )
+        return value
+
     @field_validator("host")
     @classmethod
     def _host_or_name(cls, value: str | None, info: ValidationInfo) -> str | None:
@@ -209,6 +233,13 @@ class Device(Strict):
             )
         if self.transport != "exec" and self.carrier is not None:
             raise ValueError("`exec` belongs to `transport: exec`; delete it, or write that")
+        if self.transport == "adb" and self.serial is None:
+            raise ValueError(
+                "`transport: adb` needs the device's serial; add for example `serial: 1A2B3C4D` "
+                "(`adb devices` lists them)"
+            )
+        if self.transport != "adb" and self.serial is not None:
+            raise ValueError("`serial` belongs to `transport: adb`; delete it, or write that")
         return self
 
     @property
@@ -220,8 +251,10 @@ class Device(Strict):
     def python_command(self) -> str:
         """The Python to call there: as written, else our own on this machine, else ``python3``.
 
-        Of a bundle it is the one that the user starts it with (see ``agents.protocol``).
+        Of a bundle it is the one that the user starts it with (see ``agents.protocol``); an
+        Android device's agent runs on this machine.
         """
         if self.python is not None:
             return self.python
-        return {"local": sys.executable, "bundle": "{python}"}.get(self.transport, "python3")
+        ours = {"local": sys.executable, "adb": sys.executable, "bundle": "{python}"}
+        return ours.get(self.transport, "python3")

@@ -34,6 +34,7 @@ _USER = re.compile(r"[\w.+@\\-]+")
 #: What the addresses of clouds that let one file out are signed with.
 _SIGNED = re.compile(r"(?i)signature|^sig$|access_?key|api-?key|^key$|^auth$")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_SERIAL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,99}")
 
 
 def parse_duration(text: str) -> float:
@@ -244,6 +245,16 @@ def check_remote_folder(text: str) -> str:
     return text
 
 
+def check_serial(text: str) -> str:
+    """``text`` if ``adb devices`` could list a device by it: it becomes a folder's name, too."""
+    if _SERIAL.fullmatch(check_text(text)) is None:
+        raise ValueError(
+            f"{shown(text)} is no serial; write what `adb devices` lists, for example "
+            f"`serial: 1A2B3C4D` or `serial: 192.0.2.40:5555`"
+        )
+    return text
+
+
 def check_url(text: str) -> str:
     """``text`` if it is an http(s) address that carries no login and no key."""
     try:
@@ -327,6 +338,7 @@ Carrier = Annotated[
     Field(strict=False, max_length=256),
 ]
 RemoteFolder = Annotated[str, AfterValidator(check_remote_folder)]
+Serial = Annotated[str, AfterValidator(check_serial)]
 Sha256 = Annotated[str, AfterValidator(check_sha256)]
 LocalPath = Annotated[Path, BeforeValidator(_local_path)]
 #: Seconds.

@@ -21,9 +21,10 @@ from orchestrator.fleet.transport import Channel, ChannelTimeout, Transport, end
 REPLY_TIMEOUT_S = 60.0
 #: What a login shell prints before our relay starts: more than this is not a banner.
 MAX_NOISE_LINES = 1000
-#: Refusals that another try may not meet: the daemon is on its way out, its disk is full, or files
-#: that were there are gone, which reaching it again brings back.
-_PASSING = frozenset(("stopping", "spool", "missing_blobs"))
+#: Refusals that another try may not meet: the daemon is on its way out, its disk is full, the
+#: device that it speaks for is unplugged, or files that were there are gone, which reaching it
+#: again brings back.
+_PASSING = frozenset(("stopping", "spool", "lost_node", "missing_blobs"))
 
 
 class AgentRefusalError(AgentError):

@@ -78,15 +78,21 @@ print("stored")
 
 @dataclass(frozen=True)
 class AgentPlace:
-    """Where on a device the agent lives, and which interpreter runs it."""
+    """Where on a device the agent lives, and which interpreter runs it.
+
+    ``adb``: the serial of the Android device that it speaks for, where that is not the one it lives
+    on.
+    """
 
     python: str
     workdir: str
+    adb: str | None = None
 
     def argv(self, archive: AgentArchive, *command: str) -> tuple[str, ...]:
         """The command line of one of the agent's commands on this device."""
         path = f"{self.workdir.rstrip('/')}/agents/{archive.sha256}.pyz"
-        return (self.python, "-I", path, command[0], "--home", self.workdir, *command[1:])
+        adb = () if self.adb is None else ("--adb", self.adb)
+        return (self.python, "-I", path, command[0], "--home", self.workdir, *adb, *command[1:])
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ def transport_to(
     ``through`` a cluster go the devices behind SSH; this machine is reached from here.
     Raises UsageError for a device that no transport reaches.
     """
-    if device.transport == "local":
+    if device.transport in ("local", "adb"):  # an Android device's agent lives here
         return LocalTransport(device.name)
     if device.transport == "ssh":
         endpoint = endpoint_of(device, inventory)
@@ -74,8 +74,12 @@ def endpoint_of(device: Device, inventory: Inventory) -> SshEndpoint:
 
 
 def place_on(device: Device) -> AgentPlace:
-    """Where the agent lives on ``device``."""
-    return AgentPlace(device.python_command, device.workdir)
+    """Where the agent of ``device`` lives: there, but for an Android device's, which lives here."""
+    if device.serial is None:
+        return AgentPlace(device.python_command, device.workdir)
+    # a home has one daemon, and a daemon one device
+    home = f"{device.workdir.rstrip('/')}/adb/{device.serial}"
+    return AgentPlace(device.python_command, home, adb=device.serial)
 
 
 def reach_device(

@@ -45,6 +45,10 @@ FACTS: Shape = {
     "board": {"*": TEXT},
     "jetson": _JETSON,
     "python": {"version": TEXT, "executable": TEXT, "bits": WHOLE},
+    "android": {
+        **dict.fromkeys(("release", "sdk", "abi", "soc", "battery"), TEXT),
+        **dict.fromkeys(("battery_percent", "battery_c"), NUMBER),
+    },
 }
 
 #: The reply to ``hello``.

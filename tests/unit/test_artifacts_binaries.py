@@ -16,6 +16,7 @@ import pytest
 from orchestrator.artifacts import binaries
 from orchestrator.artifacts.binaries import (
     BinaryArtifact,
+    android_platform_of,
     official_url,
     platform_of,
     resolve_binary,
@@ -160,7 +161,7 @@ def test_a_damaged_stored_file_is_fetched_again(server: Server, tmp_path: Path) 
         (b"<!DOCTYPE html><html>Sign in", "is no Linux executable"),
         (b"", "is no Linux executable"),
         (b"\x7fELF", "cut off"),
-        (elf("linux_aarch64"), "is for linux_aarch64, the device is linux_x86-64"),
+        (elf("linux_aarch64"), "is for aarch64, the device is linux_x86-64"),
         (elf(X86, kind=1), "no executable"),
     ],
 )
@@ -238,6 +239,16 @@ def test_platforms_by_what_uname_says() -> None:
         platform_of("riscv64")
 
 
+def test_platforms_by_what_android_calls_them() -> None:
+    assert android_platform_of("arm64-v8a") == "android_aarch64"
+    assert android_platform_of("armeabi-v7a") == "android_arm"
+    assert official_url("android_arm").endswith("/latest/android_arm_benchmark_model")
+    with pytest.raises(ArtifactError, match="no official benchmark_model for android_x86-64"):
+        official_url(android_platform_of("x86_64"))
+    with pytest.raises(ArtifactError, match="riscv64"):
+        android_platform_of("riscv64")
+
+
 def test_a_32_bit_user_land_on_a_64_bit_kernel_gets_the_binary_that_it_can_run() -> None:
     assert platform_of("aarch64", 32) == "linux_arm"
     assert platform_of("aarch64", 64) == "linux_aarch64"
@@ -275,6 +286,9 @@ devices:
   - {{name: old, benchmark_model: official, expect: {{architecture: aarch64, userland_bits: 32}}}}
   - {{name: unasked, benchmark_model: official}}
   - {{name: python}}
+  - {{name: phone, transport: adb, serial: A, expect: {{abi: arm64-v8a}}}}
+  - {{name: tablet, transport: adb, serial: B}}
+  - {{name: emulator, transport: adb, serial: C, expect: {{abi: x86_64}}}}
 """)
 
     def rows(*options: str) -> dict[str, dict[str, object]]:
@@ -293,12 +307,14 @@ devices:
     )
     assert (after["fetched"]["state"], after["fetched"]["pinned"]) == ("there", False)
     assert after["own"]["sha256"] == hashlib.sha256(elf("linux_aarch64")).hexdigest()
-    assert after["foreign"]["state"] == "wrong" and "linux_aarch64" in str(
-        after["foreign"]["reason"]
-    )
+    assert after["foreign"]["state"] == "wrong"
+    assert "is for aarch64" in str(after["foreign"]["reason"])
     assert after["python"]["state"] == "none"
     every = rows()
     assert (every["fetched"]["state"], every["fetched"]["pinned"]) == ("there", True)
     assert every["old"]["platform"] == "linux_arm"
     assert every["old"]["source"] == official_url("linux_arm")
     assert (every["old"]["state"], every["unasked"]["state"]) == ("missing", "unknown")
+    assert every["phone"]["source"] == official_url("android_aarch64")
+    assert every["tablet"]["state"] == "unknown" and "abi" in str(every["tablet"]["reason"])
+    assert every["emulator"]["state"] == "wrong"

@@ -138,7 +138,16 @@ KEYS = st.sampled_from(
     [
         *(*Inventory.model_fields, *Suite.model_fields, "defaults", "nonsense"),
         *("transport", "host", "port", "user", "key_file", "gateway", "python", "expect", "cpus"),
-        *("benchmark_model", "exec", "connect_timeout", "workdir", "exclusive", "url", "sha256"),
+        *(
+            "benchmark_model",
+            "exec",
+            "serial",
+            "connect_timeout",
+            "workdir",
+            "exclusive",
+            "url",
+            "sha256",
+        ),
         *("lease_ends", "retry_for"),
         *("pin", "tune", "energy", "grid_gco2_per_kwh", "gate", "load", "temperature", "timeout"),
         *("threads", "delegate", "isa", "batch", "blocks", "precision", "budget", "steady", "runs"),
@@ -151,7 +160,20 @@ SCALARS = st.one_of(
     st.floats(),
     st.text(max_size=12),
     st.sampled_from(
-        ["local", "ssh", "exec", "bundle", "a", "b", "float32", "resnet50", "6:20", "5m", "~x"]
+        [
+            "local",
+            "ssh",
+            "exec",
+            "adb",
+            "bundle",
+            "a",
+            "b",
+            "float32",
+            "resnet50",
+            "6:20",
+            "5m",
+            "~x",
+        ]
     ),
 )
 VALUES = st.recursive(

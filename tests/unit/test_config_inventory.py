@@ -255,3 +255,21 @@ devices:
         ("ssh", "-J", "me@there", "pi", "{command}"),
     ]
     assert all(device.user is None and device.key_file is None for device in inventory.devices)
+
+
+def test_an_android_device_has_a_serial_and_the_official_binary(tmp_path: Path) -> None:
+    inventory = written(
+        tmp_path,
+        """
+defaults: {user: cc, key_file: ~/.ssh/id_ed25519}
+devices:
+  - {name: phone, transport: adb, serial: "192.0.2.40:5555"}
+  - {name: tablet, transport: adb, serial: 1A2B3C4D, benchmark_model: mine}
+""",
+    )
+    phone, tablet = inventory.devices
+    assert (phone.serial, phone.user, phone.key_file) == ("192.0.2.40:5555", None, None)
+    assert phone.python_command == sys.executable  # its agent runs here
+    assert phone.benchmark_model == BenchmarkModel()
+    assert tablet.benchmark_model == BenchmarkModel(path=tmp_path / "mine")
+    assert Inventory.from_json(json.loads(json.dumps(inventory.to_json()))) == inventory

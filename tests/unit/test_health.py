@@ -29,6 +29,18 @@ def plant(root: Path, files: dict[str, str]) -> str:
     return str(root)
 
 
+@pytest.mark.parametrize("kind", ["BIG", "MID", "cpu-1-0-usr", "x86_pkg_temp", "big-core"])
+def test_the_hottest_of_the_cpu_s_sensors_whatever_its_maker_calls_them(
+    kind: str, tmp_path: Path
+) -> None:
+    zones = {"0": ("battery", 90_000), "1": (kind, 51_000), "2": ("bigger", 80_000)}
+    files: dict[str, str] = {}
+    for number, (name, millidegrees) in zones.items():
+        zone = f"/sys/class/thermal/thermal_zone{number}"
+        files |= {f"{zone}/type": f"{name}\n", f"{zone}/temp": f"{millidegrees}\n"}
+    assert health.snapshot(plant(tmp_path, files))["temperature_c"] == 51
+
+
 def chosen(told: Any, expected: Any) -> Any:
     """The part of ``told`` that ``expected`` speaks of."""
     if isinstance(expected, dict) and isinstance(told, dict):
