@@ -18,7 +18,6 @@ from typing import Any, Dict, NoReturn, Optional, Set
 
 from agents import home
 from agents.errors import EXIT_FAILED, EXIT_HELD, EXIT_PASSING, SHORTAGE, AgentError
-from agents.launch import StartError, become_subreaper
 from agents.service import Connection, Context
 from agents.sites import SiteStore
 from agents.spool import SpoolError, require_room
@@ -97,7 +96,7 @@ def _run(site: Site, report: int) -> int:
     try:
         lock = take_lock(site.agent_hash)
         daemon = Daemon(site)
-    except (AgentError, SpoolError, StartError, OSError) as exc:
+    except (AgentError, SpoolError, OSError) as exc:
         home.log(f"cannot start: {exc}")
         _report(report, _exit_code(exc), str(exc))
         return EXIT_FAILED
@@ -147,10 +146,9 @@ def take_lock(agent_hash: str) -> int:
 
 
 class Daemon:
-    """Everything that lives as long as the process. Raises SpoolError, StartError, OSError."""
+    """Everything that lives as long as the process. Raises SpoolError, OSError."""
 
     def __init__(self, site: Site) -> None:
-        become_subreaper()
         require_room()
         self._idle_s = site.idle_s
         self._stopping = False

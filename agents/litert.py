@@ -110,7 +110,7 @@ def measure(args: argparse.Namespace, begin: Callable[[str], None]) -> dict[str,
     memory = {"start": memory_now()}
     begin("load")
     loaded = load(runtime, args)
-    memory["init"] = memory_now()
+    memory["init"] = memory_now(memory["start"])
     details = loaded.interpreter.get_input_details()
     fill = _input_filler(runtime.numpy, loaded.interpreter, details)
     run_phases(
@@ -120,7 +120,7 @@ def measure(args: argparse.Namespace, begin: Callable[[str], None]) -> dict[str,
         begin,
         lambda error: _failed_inference(runtime, args, error),
     )
-    memory["end"] = memory_now()
+    memory["end"] = memory_now(memory["init"])
     begin("report")
     if args.batch != 1 or args.input_size:
         _check_rows(loaded.rows, loaded.interpreter, args.batch)

@@ -71,12 +71,20 @@ def kill_survivors(identity: ProcessId) -> int:
     """
     count = 0
     if identity.boot_id == boot_id() and _is_there(identity):
-        members = _pids(lambda pid: _stat(pid).pgid == identity.pgid)
-        count = len(members)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(identity.pgid, signal.SIGKILL)
-        _wait_until_gone(members)
+        count = kill_group(identity.pgid)
     return count + kill_marked(identity.mark)
+
+
+def kill_group(pgid: int) -> int:
+    """Kill a process group and wait until it is gone; returns how many processes that were.
+
+    The caller knows that the number is still the group's. Nothing is reaped.
+    """
+    members = _pids(lambda pid: _stat(pid).pgid == pgid)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pgid, signal.SIGKILL)
+    _wait_until_gone(members)
+    return len(members)
 
 
 def kill_marked(mark: str) -> int:
@@ -87,6 +95,9 @@ def kill_marked(mark: str) -> int:
         with contextlib.suppress(OSError):
             os.kill(pid, signal.SIGKILL)
     _wait_until_gone(found)
+    for pid in found:
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, os.WNOHANG)  # those that were handed to us
     return len(found)
 
 
@@ -140,6 +151,3 @@ def _wait_until_gone(pids: List[int]) -> None:
     deadline = time.monotonic() + GONE_S
     while any(_lives(pid) for pid in pids) and time.monotonic() < deadline:
         time.sleep(0.01)
-    for pid in pids:
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(pid, os.WNOHANG)  # those that were handed to us

@@ -25,7 +25,6 @@ from agents.course import Course, Ended
 from agents.daemon import STOP_S, take_lock
 from agents.errors import AgentError
 from agents.expectations import compare, fact
-from agents.launch import StartError, become_subreaper
 from agents.probe import probe
 from agents.progress import Progress
 from agents.protocol import Event, ProtocolError
@@ -72,7 +71,7 @@ def main(arguments: Sequence[str], document: Document) -> int:
     except KeyboardInterrupt:
         show.say("interrupted before a trial began; run the same command to go on")
         return EXIT_INTERRUPTED
-    except (SpoolError, StartError, ProtocolError) as exc:
+    except (SpoolError, ProtocolError) as exc:
         raise AgentError(str(exc)) from exc
     finally:
         show.close()
@@ -118,9 +117,8 @@ class Bundle:
     ) -> None:
         """``agent`` is the path of the agent that trials call, ``start`` what is told of this one.
 
-        Raises AgentError where it began on another machine, SpoolError, StartError.
+        Raises AgentError where it began on another machine, SpoolError.
         """
-        become_subreaper()
         self._document = document
         self._output = output
         self._show = show

@@ -34,6 +34,7 @@ _NO_PROCESS: Mapping[str, Any] = {
     "stdout_bytes": 0,
     "stderr_bytes": 0,
     "rusage": None,
+    "launch": None,
     "health_before": None,
     "health": None,
     "machine_lock": None,

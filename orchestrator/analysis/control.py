@@ -127,11 +127,18 @@ def _because(seen: Counter[State], what: str, otherwise: str) -> str:
     return min(reasons, key=lambda reason: (-reasons[reason], reason)) if reasons else otherwise
 
 
+def emulated(facts: Mapping[str, Any]) -> bool:
+    """Whether the device's programs are translated for a CPU of another kind."""
+    return facts.get("virtualization") == "qemu-user"
+
+
 def _outside(facts: Mapping[str, Any]) -> list[str]:
     """What takes the clock and the CPUs out of our hands, whatever we set."""
     found = []
     virtualization, container = facts.get("virtualization"), facts.get("container")
-    if virtualization not in (None, "none"):
+    if emulated(facts):
+        found.append(f"emulated ({virtualization}), at the speed of no CPU")
+    elif virtualization not in (None, "none"):
         found.append(f"a virtual machine ({virtualization}), whose host decides on clocks and CPUs")
     cpu = facts.get("cpu")
     quota = cpu.get("cpu_quota") if isinstance(cpu, dict) else None

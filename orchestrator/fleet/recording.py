@@ -291,6 +291,7 @@ def evidence_from(event: Mapping[str, Any], *, device: str) -> Evidence:
             stderr=str(event["stderr"]),
             stdout_bytes=int(event["stdout_bytes"]),
             stderr_bytes=int(event["stderr_bytes"]),
+            launch=event.get("launch"),
         )
     except _MISREAD as exc:
         raise _unreadable(exc, device) from exc

@@ -66,7 +66,7 @@ HEALTH: Shape = {
 FINISHED: Shape = {
     "attempt": WHOLE,
     "reason": TEXT,
-    "machine_lock": TEXT,
+    **dict.fromkeys(("launch", "machine_lock"), TEXT),
     **dict.fromkeys(("exit_code", "signal", "stdout_bytes", "stderr_bytes"), WHOLE),
     **dict.fromkeys(("timed_out", "oom_killed", "lost"), FLAG),
     "wall_s": NUMBER,

@@ -44,13 +44,19 @@ class Command:
     blobs: tuple[str, ...] = ()
 
 
+#: ``Evidence.launch`` where the process began with the agent's peak of memory.
+DIRECT = "direct"
+
+
 @dataclass(frozen=True)
 class Evidence:
     """How the process ended and all it said; nothing is interpreted yet.
 
     ``exit_code`` is None when a signal ended it (then ``signal`` is its number). ``stdout`` and
     ``stderr`` are capped by the agent (``stdout_bytes``/``stderr_bytes`` tell how long they were).
-    ``wall_s`` is the whole process's duration in seconds.
+    ``wall_s`` is the whole process's duration in seconds. ``launch`` is how the agent started it:
+    ``forked`` by a small shell, or ``direct``, so that its ``ru_maxrss`` began with the agent's
+    peak (see ``agents.launch``); None where that is not known.
     """
 
     exit_code: int | None
@@ -62,6 +68,7 @@ class Evidence:
     stderr: str
     stdout_bytes: int
     stderr_bytes: int
+    launch: str | None = None
 
 
 @dataclass(frozen=True)
