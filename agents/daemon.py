@@ -16,7 +16,7 @@ import traceback
 from dataclasses import dataclass
 from typing import Any, Dict, NoReturn, Optional, Set
 
-from agents import home
+from agents import home, procs
 from agents.errors import EXIT_FAILED, EXIT_HELD, EXIT_PASSING, SHORTAGE, AgentError
 from agents.service import Connection, Context
 from agents.sites import SiteStore
@@ -146,9 +146,10 @@ def take_lock(agent_hash: str) -> int:
 
 
 class Daemon:
-    """Everything that lives as long as the process. Raises SpoolError, OSError."""
+    """Everything that lives as long as the process. Raises AgentError, SpoolError, OSError."""
 
     def __init__(self, site: Site) -> None:
+        procs.require_own_proc()
         require_room()
         self._idle_s = site.idle_s
         self._stopping = False

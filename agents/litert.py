@@ -283,7 +283,7 @@ def _check_rows(rows: Sequence[int | None], interpreter: Any, batch: int) -> Non
 
     After an inference, because until then the shape of an output may be open.
     """
-    for before, detail in zip(rows, interpreter.get_output_details()):  # noqa: B905 (Python 3.8)
+    for before, detail in zip(rows, interpreter.get_output_details()):
         if before == 1 and _rows(detail) != batch:
             raise ChildError(
                 "incompatible",

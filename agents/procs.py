@@ -10,6 +10,8 @@ import uuid
 from dataclasses import asdict, dataclass
 from typing import Any, Callable, Dict, List, Optional
 
+from agents.errors import AgentError
+
 #: Names the trial in the environment of each of its processes.
 MARK = "ORCHESTRATE_TRIAL"
 #: How long a killed process may take to go.
@@ -45,6 +47,20 @@ class ProcessId:
         if not isinstance(boot, str) or not isinstance(mark, str):
             return None
         return cls(data["pid"], data["pgid"], data["start_ticks"], boot, mark)
+
+
+def require_own_proc() -> None:
+    """Raise AgentError where /proc does not show us: what it says would be of other processes."""
+    try:
+        shown = os.readlink("/proc/self")
+    except OSError:
+        shown = "nobody"
+    if shown != str(os.getpid()):
+        raise AgentError(
+            f"/proc shows this process as {shown}, and it is {os.getpid()}: what is mounted there "
+            f"is nothing, or of another PID namespace, and no trial's process could be found. "
+            f"Mount it: `mount -t proc proc /proc`, or with unshare --mount-proc=ROOT/proc"
+        )
 
 
 def new_mark(name: str) -> str:

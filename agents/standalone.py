@@ -19,7 +19,7 @@ import time
 from collections import Counter
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
-from agents import bundle, facts, home, protocol, results, spool
+from agents import bundle, facts, home, procs, protocol, results, spool
 from agents.bundle import Document
 from agents.course import Course, Ended
 from agents.daemon import STOP_S, take_lock
@@ -57,6 +57,7 @@ def main(arguments: Sequence[str], document: Document) -> int:
         models = os.path.abspath(os.path.expanduser(models))
     agent_hash, archive = home.identity()
     home.enter(options.home)
+    procs.require_own_proc()
     lock = take_lock(agent_hash)
     show = Progress()
     try:

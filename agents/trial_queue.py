@@ -371,7 +371,7 @@ class TrialQueue:
         self._on_idle()
 
     def _end(self, entries: Sequence[Entry], finished: Sequence[Mapping[str, Any]]) -> None:
-        both = list(zip(entries, finished))  # noqa: B905 - strict= is of Python 3.10
+        both = list(zip(entries, finished))
         if self.stopping and any(_was_stopped(entry, fields) for entry, fields in both):
             # what one of a duet was about to finish is worth nothing without the other
             for entry, fields in both:

@@ -105,11 +105,11 @@ class Worker:
         attempts: List[_Attempt] = []
         power: Optional[Json] = None
         try:
-            for entry, folder, each in zip(entries, folders, prepared):  # noqa: B905 - 3.10
+            for entry, folder, each in zip(entries, folders, prepared):
                 attempts.append(self._attempt(entry, folder, each))
             standing = [
                 (entry, attempt.process.id, attempt.process.kill)
-                for entry, attempt in zip(entries, attempts)  # noqa: B905 - strict= is of 3.10
+                for entry, attempt in zip(entries, attempts)
                 if attempt.process is not None
             ]
             sampler = self._setting.sampler([entry.request for entry in entries])
@@ -145,7 +145,7 @@ class Worker:
         request = entry.request
         for sha256 in request.blobs:
             self._blobs.path(sha256)
-        own = dict(zip(request.env, self._substituted(tuple(request.env.values()))))  # noqa: B905
+        own = dict(zip(request.env, self._substituted(tuple(request.env.values()))))
         env = {**base_environment(), "TMPDIR": folder, **own}
         argv = self._substituted(request.argv)
         return Process(

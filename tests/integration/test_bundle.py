@@ -14,11 +14,12 @@ import sys
 import tempfile
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.agent_client import other_pythons
 from tests.lab import ROOT, Lab, every_planned_trial_finished_once
 
 NOBODY = 65534
@@ -354,27 +355,15 @@ def test_damaged_blobs_and_a_busy_home_are_noticed(
     assert every_planned_trial_finished_once(lab.journal())
 
 
-def older_pythons() -> Sequence[Path]:
-    found = [
-        shutil.which("python3.8"),
-        *map(str, Path.home().glob(".pyenv/versions/3.8.*/bin/python3")),
-    ]
-    return [Path(path) for path in found if path]
-
-
 def test_python_3_8_runs_it(lab: Lab, stand_in: Path) -> None:
-    works = [
-        p
-        for p in older_pythons()
-        if subprocess.run([p, "-V"], capture_output=True, check=False).returncode == 0
-    ]
+    works = other_pythons("3.8")
     if not works:
         pytest.skip("needs a Python 3.8")
     suite = lab.suite(["float32", "float16"])
     bundle = made(lab, "--inventory", lab.inventory(with_stand_in(stand_in)), "--suite", suite)
     folder = lab.folder / "there"
     folder.mkdir()
-    there = Elsewhere(folder, works[0].resolve())
+    there = Elsewhere(folder, Path(works[0]).resolve())
     there.take(bundle)
     code, said = there.run()
     assert code == 0, said
