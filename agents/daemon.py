@@ -39,6 +39,7 @@ def serve(home_path: str, idle_s: float, root: str = "/") -> int:
     ``root`` is where the files are by which Linux describes the machine.
     Raises AgentError: exit code 3 where there is one already.
     """
+    procs.require_own_proc()
     agent_hash, archive = home.identity()
     path = home.enter(home_path)
     report_r, report_w = os.pipe()
@@ -146,10 +147,9 @@ def take_lock(agent_hash: str) -> int:
 
 
 class Daemon:
-    """Everything that lives as long as the process. Raises AgentError, SpoolError, OSError."""
+    """Everything that lives as long as the process. Raises SpoolError, OSError."""
 
     def __init__(self, site: Site) -> None:
-        procs.require_own_proc()
         require_room()
         self._idle_s = site.idle_s
         self._stopping = False
