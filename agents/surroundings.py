@@ -112,7 +112,7 @@ def virtualization(tree: Tree, cpus: CpuInfo, architecture: Optional[str]) -> Op
 
 def _is_user_mode_emulation(tree: Tree, cpus: CpuInfo, architecture: Optional[str]) -> bool:
     """uname speaks for the emulated CPU; for the real one ``/proc/sys/kernel/arch``, which Linux
-    has since 6.1, and ``/proc/cpuinfo``, which QEMU makes up since 8.2."""
+    has since 6.1, and ``/proc/cpuinfo``, which newer QEMUs (10) make up."""
     real = {_family(tree.read("/proc/sys/kernel/arch"))}
     real |= {"x86" for processor in cpus.processors if processor.is_x86}
     real |= {"arm" for processor in cpus.processors if processor.is_arm}

@@ -326,10 +326,14 @@ def by_chroot(_: Path, before: Sequence[str], root: str) -> Iterator[dict[str, A
 
 
 @contextlib.contextmanager
-def by_unshare(_: Path, before: Sequence[str], root: str) -> Iterator[dict[str, Any]]:
+def by_unshare(folder: Path, before: Sequence[str], root: str) -> Iterator[dict[str, Any]]:
     """Each command in a PID namespace of its own: the agent lives as long as its connection."""
     apart = ["--mount", "--pid", "--fork", "--kill-child", f"--mount-proc={root}/proc"]
-    carrier = [*before, "unshare", *apart, "chroot", root, *LOGIN]
+    script = folder / "enter"
+    show_its_cpu = shlex.join(["mount", "--bind", f"{root}/etc/cpuinfo", f"{root}/proc/cpuinfo"])
+    script.write_text(f'#!/bin/sh\n{show_its_cpu} && exec chroot {shlex.quote(root)} "$@"\n')
+    script.chmod(0o700)
+    carrier = [*before, "unshare", *apart, str(script), *LOGIN]
     yield {"transport": "exec", "exec": shlex.join(carrier)}
 
 
@@ -365,6 +369,7 @@ def test_a_bare_arm64_node(
         ("ai-edge-litert", "bundle")
     }
     assert {e["launch"] for e in finished} <= {"forked", "direct"}
+    assert {e["delegation"]["delegated_nodes"] > 0 for e in finished} == {True}
     assert {row["verdict"] for row in lab.table()} == {"invalid"}
     assert "emulated" in done.stdout
     (site,) = manifest(lab)["sites"]
