@@ -16,10 +16,9 @@ import traceback
 from dataclasses import dataclass
 from typing import Any, Dict, NoReturn, Optional, Set
 
-from agents import home
+from agents import home, procs
 from agents.adb_node import AdbNode
 from agents.errors import EXIT_FAILED, EXIT_HELD, EXIT_PASSING, SHORTAGE, AgentError
-from agents.launch import StartError, become_subreaper
 from agents.node import Node, ThisNode
 from agents.service import Connection, Context
 from agents.sites import SiteStore
@@ -43,6 +42,7 @@ def serve(home_path: str, idle_s: float, root: str = "/", adb: Optional[str] = N
     Android device to run trials on.
     Raises AgentError: exit code 3 where there is one already.
     """
+    procs.require_own_proc()
     agent_hash, archive = home.identity()
     path = home.enter(home_path)
     report_r, report_w = os.pipe()
@@ -101,7 +101,7 @@ def _run(site: Site, report: int) -> int:
     try:
         lock = take_lock(site.agent_hash)
         daemon = Daemon(site)
-    except (AgentError, SpoolError, StartError, OSError) as exc:
+    except (AgentError, SpoolError, OSError) as exc:
         home.log(f"cannot start: {exc}")
         _report(report, _exit_code(exc), str(exc))
         return EXIT_FAILED
@@ -153,11 +153,10 @@ def take_lock(agent_hash: str) -> int:
 class Daemon:
     """Everything that lives as long as the process.
 
-    Raises SpoolError, StartError, OSError, and AgentError where a device does not answer.
+    Raises SpoolError, OSError, and AgentError where a device does not answer.
     """
 
     def __init__(self, site: Site) -> None:
-        become_subreaper()
         require_room()
         self._idle_s = site.idle_s
         self._stopping = False

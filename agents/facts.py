@@ -18,6 +18,7 @@ import sysconfig
 from typing import Any, Dict, Optional
 
 from agents import cgroup, cpu, cpuinfo, jetson, sensors, surroundings
+from agents.cpuinfo import CpuInfo
 from agents.sysfs import Tree, to_float, to_int
 
 _MACHINE_IDS = ("/etc/machine-id", "/var/lib/dbus/machine-id")
@@ -40,16 +41,17 @@ def of_machine(tree: Tree) -> Json:
     """What :func:`collect` tells of the machine that ``tree`` has the files of."""
     cpus = cpuinfo.parse(tree.read("/proc/cpuinfo"))
     architecture = _architecture(tree)
+    virtualization = surroundings.virtualization(tree, cpus, architecture)
     return {
         "hostname": tree.read("/proc/sys/kernel/hostname"),
         "system": _system(tree, architecture),
-        "cpu": cpu.describe(tree, cpus),
+        "cpu": _cpu(tree, cpus, virtualization),
         "memory": _memory(tree),
         "temperature_c": sensors.temperature_c(tree),
         "board": surroundings.board(tree, cpus),
         "jetson": jetson.describe(tree),
         "container": surroundings.container(tree),
-        "virtualization": surroundings.virtualization(tree, cpus, architecture),
+        "virtualization": virtualization,
         "boot_id": tree.read("/proc/sys/kernel/random/boot_id"),
         "machine_id": _machine_id(tree),
         "time": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds"),
@@ -62,6 +64,13 @@ def of_machine(tree: Tree) -> Json:
             "free_threaded": bool(sysconfig.get_config_var("Py_GIL_DISABLED")),
         },
     }
+
+
+def _cpu(tree: Tree, cpus: CpuInfo, virtualization: Optional[str]) -> Json:
+    if virtualization != surroundings.QEMU_USER:
+        return cpu.describe(tree, cpus)
+    note = "the CPU that is told of here is the emulator's host's, or made up"
+    return {**cpu.describe(tree, CpuInfo((), {})), "microarchitecture_note": note}
 
 
 def _architecture(tree: Tree) -> Optional[str]:

@@ -99,7 +99,7 @@ def cpu_seconds(tree: Tree) -> Optional[Dict[str, float]]:
     told = [n / hertz for n in ticks if n is not None]
     if columns[:1] != ["cpu"] or len(told) < len(_CPU_STATES):
         return None
-    return dict(zip(_CPU_STATES, told))  # noqa: B905 - strict= is of Python 3.10
+    return dict(zip(_CPU_STATES, told))
 
 
 def throttle(tree: Tree) -> Json:

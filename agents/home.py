@@ -14,7 +14,7 @@ from datetime import datetime, timezone
 from typing import Tuple
 
 import agents
-from agents.errors import AgentError
+from agents.errors import EXIT_PASSING, NO_SPACE, AgentError
 
 DEFAULT = "~/.orchestrate"
 
@@ -40,13 +40,25 @@ def enter(home: str) -> str:
     os.umask(0o077)
     path = os.path.abspath(os.path.expanduser(home))
     try:
-        os.makedirs(path, 0o700, exist_ok=True)
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        _enter(path)
+        for folder in (BLOBS, SPOOL):
+            os.makedirs(folder, 0o700, exist_ok=True)
     except OSError as exc:
+        if exc.errno in NO_SPACE:
+            raise AgentError(
+                f"agent home {path}: {exc.strerror}; make room on that disk", EXIT_PASSING
+            ) from exc
         raise AgentError(
-            f"agent home {path}: {exc.strerror}; it must be a folder of your own, and no link. "
-            f"Choose another with --home"
+            f"agent home {path}: {exc.strerror}; it must be a folder of your own that can be "
+            f"written in, and no link. Choose another (`workdir:` in the inventory, --home here)"
         ) from exc
+    return os.getcwd()
+
+
+def _enter(path: str) -> None:
+    """Raises AgentError, OSError."""
+    os.makedirs(path, 0o700, exist_ok=True)
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         _refuse_shared(path, os.fstat(fd))
         _refuse_unsafe_way(path)
@@ -54,9 +66,6 @@ def enter(home: str) -> str:
         os.fchdir(fd)
     finally:
         os.close(fd)
-    for folder in (BLOBS, SPOOL):
-        os.makedirs(folder, 0o700, exist_ok=True)
-    return os.getcwd()
 
 
 def _refuse_shared(path: str, status: os.stat_result) -> None:

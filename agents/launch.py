@@ -10,6 +10,10 @@ process, and ``wait4`` here tells signal and exit code apart and gives the tool'
 usage. Until it is reaped, the dead shell keeps the number of the process group from being used
 again, so the group can be killed at any time without hitting anybody else.
 
+Where there is no subreaper (qemu-user 7 and some sandboxes refuse ``PR_SET_CHILD_SUBREAPER``) the
+shell forks nothing and becomes the tool, which then leads the group and is reaped last. All the
+rest holds, but the tool begins with our peak: ``Launched.inherited_bytes``.
+
 Why a gate. Between fork and exec the tool waits for a line. Meanwhile its identity is recorded on
 disk (a later daemon can find and kill it) and its CPUs are set, without code of ours in the child.
 """
@@ -19,6 +23,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -30,15 +35,20 @@ from agents.procs import ProcessId
 
 PR_SET_CHILD_SUBREAPER = 36
 
-# A background job of a shell has /dev/null as its stdin and ignores SIGINT and SIGQUIT; nobody
-# sends those here. The gate is the shell's stdin, moved to 3. Exit 125: the gate was never opened.
-# What is preloaded is the tool's alone: in the shell it would speak before the tool, and count in
-# the peak that the tool inherits.
-_SCRIPT = (
-    "preload=$1; shift; { { IFS= read -r go <&3 || exit 125; "
-    '[ -z "$preload" ] || export LD_PRELOAD="$preload"; exec "$@" 3<&-; exit 125; } & } '
-    '3<&0 </dev/null; echo "$!"'
+# The gate is the shell's stdin, moved to 3. Exit 125: the gate was never opened. What is preloaded
+# is the tool's alone: in the shell it would speak before the tool, and count in the peak that the
+# tool inherits.
+_WAIT_AND_BECOME_IT = (
+    "IFS= read -r go <&3 || exit 125; "
+    '[ -z "$preload" ] || export LD_PRELOAD="$preload"; exec "$@" 3<&-; exit 125'
 )
+# A background job of a shell has /dev/null as its stdin and ignores SIGINT and SIGQUIT; nobody
+# sends those here.
+_FORKED = f'preload=$1; shift; {{ {{ {_WAIT_AND_BECOME_IT}; }} & }} 3<&0 </dev/null; echo "$!"'
+_DIRECT = f'preload=$1; shift; exec 3<&0 </dev/null; echo "$$"; {_WAIT_AND_BECOME_IT}'
+
+#: ``Launched.how``.
+FORKED, DIRECT = "forked", "direct"
 
 
 class StartError(Exception):
@@ -47,10 +57,17 @@ class StartError(Exception):
 
 @dataclass(frozen=True)
 class Launched:
-    """A process at its gate: the shell that made it is dead, but not reaped yet."""
+    """A process at its gate.
 
-    shell: subprocess.Popen[bytes]
+    ``leader`` is the child of ours that leads its group, and keeps the group's number while it is
+    not reaped: the dead shell (``how`` is ``forked``), or the process itself (``direct``).
+    ``inherited_bytes`` is the peak it began with: a ``ru_maxrss`` up to that says nothing of it.
+    """
+
+    leader: subprocess.Popen[bytes]
     id: ProcessId
+    how: str
+    inherited_bytes: int
     gate: int
     stdout: int
     stderr: int
@@ -60,13 +77,20 @@ class Launched:
         for fd in (self.gate, self.stdout, self.stderr):
             os.close(fd)
 
+    def end(self) -> Tuple[int, resource.struct_rusage]:
+        """Kill what is left of the group and reap it all; the process's wait status and usage."""
+        _kill_group(self.leader, self.how)
+        _, status, usage = os.wait4(self.id.pid, 0)
+        _reap_group(self.leader)
+        return status, usage
 
-def become_subreaper() -> None:
-    """Have orphaned descendants handed to this process. Raises StartError."""
+
+def become_subreaper() -> bool:
+    """Have orphaned descendants handed to this process; False where the kernel will not."""
     libc = ctypes.CDLL(None, use_errno=True)
     none = ctypes.c_ulong(0)
-    if libc.prctl(PR_SET_CHILD_SUBREAPER, ctypes.c_ulong(1), none, none, none) != 0:
-        raise StartError(f"prctl(PR_SET_CHILD_SUBREAPER): {os.strerror(ctypes.get_errno())}")
+    done: int = libc.prctl(PR_SET_CHILD_SUBREAPER, ctypes.c_ulong(1), none, none, none)
+    return done == 0
 
 
 def base_environment() -> Dict[str, str]:
@@ -104,35 +128,46 @@ def launch(
 
     Raises StartError, nothing left behind.
     """
-    become_subreaper()
-    shell, gate, stdout, stderr = _start_shell(argv, {**env, procs.MARK: mark}, cwd)
+    how = FORKED if become_subreaper() else DIRECT
+    shell, gate, stdout, stderr = _start_shell(how, argv, {**env, procs.MARK: mark}, cwd)
+    inherited_bytes = 0
     try:
         pid = _read_pid(stdout)
-        # Waits until the shell is dead, and so the tool is ours, without reaping the shell.
-        os.waitid(os.P_PID, shell.pid, os.WEXITED | os.WNOWAIT)
+        if how == FORKED:
+            # Waits until the shell is dead, and so the tool is ours, without reaping the shell.
+            os.waitid(os.P_PID, shell.pid, os.WEXITED | os.WNOWAIT)
+        else:
+            inherited_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         if cpus is not None:
             _pin(pid, cpus)
         identity = procs.identify(pid, shell.pid, mark)
     except (OSError, StartError) as exc:
         for fd in (gate, stdout, stderr):
             os.close(fd)
-        end_group(shell)
+        _kill_group(shell, how)
+        _reap_group(shell)
         raise exc if isinstance(exc, StartError) else StartError(f"cannot start: {exc}") from exc
-    return Launched(shell, identity, gate, stdout, stderr)
+    return Launched(shell, identity, how, inherited_bytes, gate, stdout, stderr)
 
 
-def end_group(shell: subprocess.Popen[bytes]) -> None:
-    """Kill what is left of the shell's group and reap it all, the shell included."""
+def _kill_group(leader: subprocess.Popen[bytes], how: str) -> None:
+    if how == DIRECT:
+        procs.kill_group(leader.pid)  # orphans are not ours to reap: seen to be gone instead
+        return
     with contextlib.suppress(ProcessLookupError):
-        os.killpg(shell.pid, signal.SIGKILL)
+        os.killpg(leader.pid, signal.SIGKILL)
+
+
+def _reap_group(leader: subprocess.Popen[bytes]) -> None:
+    """Wait for all children of ours in the leader's group, the leader included."""
     with contextlib.suppress(ChildProcessError):
         while True:
-            os.waitpid(-shell.pid, 0)
-    shell.wait()
+            os.waitpid(-leader.pid, 0)
+    leader.wait()
 
 
 def _start_shell(
-    argv: Tuple[str, ...], env: Dict[str, str], cwd: str
+    how: str, argv: Tuple[str, ...], env: Dict[str, str], cwd: str
 ) -> Tuple[subprocess.Popen[bytes], int, int, int]:
     preload = env.pop("LD_PRELOAD", "")
     gate_r, gate_w = os.pipe()
@@ -140,7 +175,7 @@ def _start_shell(
     stderr_r, stderr_w = os.pipe()
     try:
         shell = subprocess.Popen(
-            ["/bin/sh", "-c", _SCRIPT, "sh", preload, *argv],
+            ["/bin/sh", "-c", _FORKED if how == FORKED else _DIRECT, "sh", preload, *argv],
             env=env,
             cwd=cwd,
             stdin=gate_r,

@@ -110,7 +110,7 @@ def measure(args: argparse.Namespace, begin: Callable[[str], None]) -> dict[str,
     memory = {"start": memory_now()}
     begin("load")
     loaded = load(runtime, args)
-    memory["init"] = memory_now()
+    memory["init"] = memory_now(memory["start"])
     details = loaded.interpreter.get_input_details()
     fill = _input_filler(runtime.numpy, loaded.interpreter, details)
     run_phases(
@@ -120,7 +120,7 @@ def measure(args: argparse.Namespace, begin: Callable[[str], None]) -> dict[str,
         begin,
         lambda error: _failed_inference(runtime, args, error),
     )
-    memory["end"] = memory_now()
+    memory["end"] = memory_now(memory["init"])
     begin("report")
     if args.batch != 1 or args.input_size:
         _check_rows(loaded.rows, loaded.interpreter, args.batch)
@@ -283,7 +283,7 @@ def _check_rows(rows: Sequence[int | None], interpreter: Any, batch: int) -> Non
 
     After an inference, because until then the shape of an output may be open.
     """
-    for before, detail in zip(rows, interpreter.get_output_details()):  # noqa: B905 (Python 3.8)
+    for before, detail in zip(rows, interpreter.get_output_details()):
         if before == 1 and _rows(detail) != batch:
             raise ChildError(
                 "incompatible",

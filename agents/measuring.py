@@ -213,15 +213,18 @@ def reset_peak() -> None:
         print("the peak could not be reset: %s" % error, file=sys.stderr)
 
 
-def memory_now() -> Dict[str, Any]:
+def memory_now(earlier: Optional[Dict[str, Any]] = None) -> Dict[str, Any]:
     """Resident set and its peak, in bytes, and where the peak is from.
 
     ``VmHWM`` belongs to this program alone. ``ru_maxrss`` is inherited across exec from whoever
-    started it, and serves only where the kernel has no ``VmHWM``.
+    started it, and serves only where the kernel has no ``VmHWM``. The kernel keeps ``VmHWM`` by
+    counters that lag (proc_pid_status(5)) and may tell less than before: never less than
+    ``earlier`` here.
     """
     status = _status()
     rss, peak = status.get("VmRSS"), status.get("VmHWM")
     if peak is not None:
+        peak = max(peak, earlier["peak_bytes"]) if earlier else peak
         return {"rss_bytes": rss, "peak_bytes": peak, "source": "VmHWM"}
     maxrss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return {"rss_bytes": rss, "peak_bytes": maxrss, "source": "ru_maxrss"}

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Dict, Mapping, Optional, Tuple
 
 from agents.capture import Capture
-from agents.launch import Launched, end_group, launch
+from agents.launch import Launched, launch
 from agents.oom import Oom, OomWatch
 from agents.procs import ProcessId, new_mark
 
@@ -26,7 +26,10 @@ READ_BYTES = 64 * 1024
 
 @dataclass(frozen=True)
 class Ending:
-    """How a process ended and what it said; exactly one of ``exit_code`` and ``signal`` is set."""
+    """How a process ended and what it said; exactly one of ``exit_code`` and ``signal`` is set.
+
+    ``launch`` is how it was started, ``forked`` or ``direct`` (see ``agents.launch``).
+    """
 
     exit_code: Optional[int]
     signal: Optional[int]
@@ -39,16 +42,10 @@ class Ending:
     stdout_bytes: int
     stderr_bytes: int
     rusage: Mapping[str, Any]
+    launch: str
 
     def to_json(self) -> Dict[str, Any]:
         return dict(self.__dict__)
-
-
-@dataclass(frozen=True)
-class _Exit:
-    status: int
-    rusage: resource.struct_rusage
-    at: float
 
 
 class Process:
@@ -79,7 +76,8 @@ class Process:
         self._ended = False
         self._closed = False
         self._we_killed = False
-        self._exit: Optional[_Exit] = None
+        self._exited_at = 0.0
+        self._exit: Optional[Tuple[int, resource.struct_rusage]] = None
 
     @property
     def id(self) -> ProcessId:
@@ -126,8 +124,9 @@ class Process:
             return  # killed at its gate already; its status says so
 
     def _wait(self, exited: int) -> None:
-        _, status, rusage = os.wait4(self._launched.id.pid, 0)
-        self._exit = _Exit(status, rusage, time.monotonic())
+        # not reaped: where it leads its group, it keeps the group's number until all are killed
+        os.waitid(os.P_PID, self._launched.id.pid, os.WEXITED | os.WNOWAIT)
+        self._exited_at = time.monotonic()
         os.close(exited)  # wakes the watcher
 
     def _watch(self, output: _Output, exited: int, deadline: float) -> bool:
@@ -148,32 +147,34 @@ class Process:
                 os.killpg(self._launched.id.pgid, number)
 
     def _ending(self, output: _Output, start: float, timed_out: bool) -> Ending:
-        assert self._exit is not None  # noqa: S101 (the waiter has been joined)
-        number = os.WTERMSIG(self._exit.status) if os.WIFSIGNALED(self._exit.status) else None
+        self._end_group()
+        assert self._exit is not None  # noqa: S101 (ending the group has set it)
+        status, rusage = self._exit
+        number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
         oom = Oom(False)
         if number == signal.SIGKILL and not self._we_killed:
             oom = self._oom.look(self._launched.id.pid)
-        self._end_group()
         output.read_until(None, time.monotonic() + DRAIN_S)
         return Ending(
-            exit_code=os.WEXITSTATUS(self._exit.status) if number is None else None,
+            exit_code=os.WEXITSTATUS(status) if number is None else None,
             signal=number,
             timed_out=timed_out,
             oom_killed=oom.killed,
             oom_memory=oom.memory,
-            wall_s=self._exit.at - start,
+            wall_s=self._exited_at - start,
             stdout=output.stdout.text(),
             stderr=output.stderr.text(),
             stdout_bytes=output.stdout.total_bytes,
             stderr_bytes=output.stderr.total_bytes,
-            rusage=_rusage(self._exit.rusage),
+            rusage=_rusage(rusage, self._launched.inherited_bytes),
+            launch=self._launched.how,
         )
 
     def _end_group(self) -> None:
         with self._lock:
             if not self._ended:
                 self._ended = True
-                end_group(self._launched.shell)
+                self._exit = self._launched.end()
 
 
 class _Output:
@@ -210,10 +211,14 @@ class _Output:
             del self._open[fd]
 
 
-def _rusage(usage: resource.struct_rusage) -> Dict[str, Any]:
-    """Of the process and the children it waited for; bytes and seconds."""
+def _rusage(usage: resource.struct_rusage, inherited_bytes: int) -> Dict[str, Any]:
+    """Of the process and the children it waited for; bytes and seconds.
+
+    ``maxrss_bytes`` is None where the peak may be the one that it began with.
+    """
+    maxrss_bytes = usage.ru_maxrss * 1024
     return {
-        "maxrss_bytes": usage.ru_maxrss * 1024,
+        "maxrss_bytes": maxrss_bytes if maxrss_bytes > inherited_bytes else None,
         "user_s": usage.ru_utime,
         "sys_s": usage.ru_stime,
         "nvcsw": usage.ru_nvcsw,

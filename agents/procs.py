@@ -10,6 +10,8 @@ import uuid
 from dataclasses import asdict, dataclass
 from typing import Any, Callable, Dict, List, Optional
 
+from agents.errors import AgentError
+
 #: Names the trial in the environment of each of its processes.
 MARK = "ORCHESTRATE_TRIAL"
 #: How long a killed process may take to go.
@@ -47,6 +49,20 @@ class ProcessId:
         return cls(data["pid"], data["pgid"], data["start_ticks"], boot, mark)
 
 
+def require_own_proc() -> None:
+    """Raise AgentError where /proc does not show us: what it says would be of other processes."""
+    try:
+        shown = os.readlink("/proc/self")
+    except OSError:
+        shown = "nobody"
+    if shown != str(os.getpid()):
+        raise AgentError(
+            f"/proc shows this process as {shown}, and it is {os.getpid()}: what is mounted there "
+            f"is nothing, or of another PID namespace, and no trial's process could be found. "
+            f"Mount it: `mount -t proc proc /proc`, or with unshare --mount-proc=ROOT/proc"
+        )
+
+
 def new_mark(name: str) -> str:
     """A mark that no other process on any node was ever given; ``name`` is for human readers."""
     return f"{name}/{uuid.uuid4().hex}"
@@ -71,12 +87,20 @@ def kill_survivors(identity: ProcessId) -> int:
     """
     count = 0
     if identity.boot_id == boot_id() and _is_there(identity):
-        members = _pids(lambda pid: _stat(pid).pgid == identity.pgid)
-        count = len(members)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(identity.pgid, signal.SIGKILL)
-        _wait_until_gone(members)
+        count = kill_group(identity.pgid)
     return count + kill_marked(identity.mark)
+
+
+def kill_group(pgid: int) -> int:
+    """Kill a process group and wait until it is gone; returns how many processes that were.
+
+    The caller knows that the number is still the group's. Nothing is reaped.
+    """
+    members = _pids(lambda pid: _stat(pid).pgid == pgid)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pgid, signal.SIGKILL)
+    _wait_until_gone(members)
+    return len(members)
 
 
 def kill_marked(mark: str) -> int:
@@ -87,6 +111,9 @@ def kill_marked(mark: str) -> int:
         with contextlib.suppress(OSError):
             os.kill(pid, signal.SIGKILL)
     _wait_until_gone(found)
+    for pid in found:
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, os.WNOHANG)  # those that were handed to us
     return len(found)
 
 
@@ -140,6 +167,3 @@ def _wait_until_gone(pids: List[int]) -> None:
     deadline = time.monotonic() + GONE_S
     while any(_lives(pid) for pid in pids) and time.monotonic() < deadline:
         time.sleep(0.01)
-    for pid in pids:
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(pid, os.WNOHANG)  # those that were handed to us

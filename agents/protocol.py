@@ -44,6 +44,7 @@ Events, each with ``seq`` (per session, from 1), ``time`` (UTC, ISO 8601), ``eve
 ``started``   attempt, health, process {pid, pgid, start_ticks, boot_id, mark}
 ``finished``  attempt, exit_code, signal, timed_out, oom_killed, oom_memory, wall_s, stdout,
               stderr, stdout_bytes, stderr_bytes (before capping), health_before, health, rusage,
+              launch,
               machine_lock, conditions, power, lost, reason
 ``interrupted`` attempt, reason, orderly: the agent or the node died under the trial, or (orderly)
               the agent was stopped; it runs again
@@ -56,7 +57,10 @@ Otherwise both are null and ``reason`` says in a sentence why there is no proces
 could not be started (``lost`` false, no ``started`` before), or the agent died under it
 MAX_ATTEMPTS times (``lost`` true). ``oom_killed`` is null where the node cannot tell, and
 ``oom_memory`` is ``"cgroup"`` or ``"machine"`` where it tells whose memory had run out; ``wall_s``,
-``rusage`` and the healths are null where nothing ran. ``machine_lock`` is ``"held"``,
+``rusage``, ``launch`` and the healths are null where nothing ran. ``launch`` is ``"forked"``, or
+``"direct"`` where the kernel refuses PR_SET_CHILD_SUBREAPER: then the process began with the
+agent's peak of memory, and ``rusage.maxrss_bytes`` is null unless it went beyond that.
+``machine_lock`` is ``"held"``,
 ``"unavailable: why"``, or null for a trial that did not ask for the machine to itself.
 ``conditions`` says which of those asked for came true: {pinned: [cpu] | null, tuned: {governor,
 turbo}, reasons: [why not], gate: null | {waited_s, timed_out, load, temperature_c, …}}; in a duet

@@ -53,7 +53,7 @@ class Setting:
             reasons = [*reasons, "duet: both halves have CPUs of one core, which share its units"]
         passed = None if wanted.gate is None else gate.wait(self._tree, wanted.gate, pause)
         prepared = []
-        for request, (cpus, why) in zip(requests, placed):  # noqa: B905 - strict= is of Python 3.10
+        for request, (cpus, why) in zip(requests, placed):
             conditions: Json = {
                 "pinned": None if cpus is None else sorted(cpus),
                 "tuned": told,

@@ -19,14 +19,13 @@ import time
 from collections import Counter
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
-from agents import bundle, facts, home, protocol, results, sites, spool
+from agents import bundle, facts, home, procs, protocol, results, sites, spool
 from agents.blobs import DamagedBlobError
 from agents.bundle import Document
 from agents.course import Course, Ended
 from agents.daemon import STOP_S, take_lock
 from agents.errors import AgentError
 from agents.expectations import compare, fact
-from agents.launch import StartError, become_subreaper
 from agents.node import ThisNode
 from agents.probe import lack, probe
 from agents.progress import Progress
@@ -61,6 +60,7 @@ def main(arguments: Sequence[str], document: Document) -> int:
         models = os.path.abspath(os.path.expanduser(models))
     agent_hash, archive = home.identity()
     home.enter(options.home)
+    procs.require_own_proc()
     lock = take_lock(agent_hash)
     show = Progress()
     try:
@@ -76,7 +76,7 @@ def main(arguments: Sequence[str], document: Document) -> int:
     except KeyboardInterrupt:
         show.say("interrupted before a trial began; run the same command to go on")
         return EXIT_INTERRUPTED
-    except (SpoolError, StartError, ProtocolError) as exc:
+    except (SpoolError, ProtocolError) as exc:
         raise AgentError(str(exc)) from exc
     finally:
         show.close()
@@ -125,9 +125,8 @@ class Bundle:
         """``agent`` is the path of the agent that trials call, ``start`` what is told of this one;
         ``site_store`` has the site bundles that trials import from.
 
-        Raises AgentError where it began on another machine, SpoolError, StartError.
+        Raises AgentError where it began on another machine, SpoolError.
         """
-        become_subreaper()
         self._document = document
         self._output = output
         self._show = show
@@ -149,9 +148,7 @@ class Bundle:
         self._spool = session.spool
         self._starts = _note_start(self._spool.folder, start)
         self._events = self._spool.open_events()
-        worker = Worker(
-            self._queue, site_store, agent, self._on_fatal, ThisNode(site_store.blobs)
-        )
+        worker = Worker(self._queue, site_store, agent, self._on_fatal, ThisNode(site_store.blobs))
         self._worker = threading.Thread(target=worker.run, daemon=True)
 
     def run(self) -> int:

@@ -27,6 +27,9 @@ _CGROUPS = (
     (re.compile(r"/lxc(\.payload)?[./]"), "lxc"),
 )
 
+#: The virtualization of a program whose instructions another program translates.
+QEMU_USER = "qemu-user"
+
 _DMI = "/sys/class/dmi/id"
 _DEVICE_TREES = ("/proc/device-tree", "/sys/firmware/devicetree/base")
 _MODEL_LENGTH = 200
@@ -96,8 +99,8 @@ def _in_initial_namespaces(tree: Tree) -> bool:
 
 def virtualization(tree: Tree, cpus: CpuInfo, architecture: Optional[str]) -> Optional[str]:
     """Which hypervisor or emulator runs this machine; ``none`` on hardware, None if untold."""
-    if _is_user_mode_emulation(cpus, architecture):
-        return "qemu-user"
+    if _is_user_mode_emulation(tree, cpus, architecture):
+        return QEMU_USER
     if "control_d" in (tree.read("/proc/xen/capabilities") or ""):
         return "none"  # Xen's own first domain has the hardware
     if tree.read("/sys/hypervisor/type") == "xen":
@@ -107,15 +110,22 @@ def virtualization(tree: Tree, cpus: CpuInfo, architecture: Optional[str]) -> Op
     return _arm_hypervisor(tree)
 
 
-def _is_user_mode_emulation(cpus: CpuInfo, architecture: Optional[str]) -> bool:
-    """uname speaks for the emulated CPU, ``/proc/cpuinfo`` for the real one."""
-    is_x86 = any(processor.is_x86 for processor in cpus.processors)
-    is_arm = any(processor.is_arm for processor in cpus.processors)
-    machine = architecture or ""
-    if not machine:
-        return False
-    runs_x86 = bool(re.match(r"(x86_64|i\d86)\Z", machine))
-    return (is_x86 and not runs_x86) or (is_arm and not machine.startswith(("aarch64", "arm")))
+def _is_user_mode_emulation(tree: Tree, cpus: CpuInfo, architecture: Optional[str]) -> bool:
+    """uname speaks for the emulated CPU; for the real one ``/proc/sys/kernel/arch``, which Linux
+    has since 6.1, and ``/proc/cpuinfo``, which newer QEMUs (10) make up."""
+    real = {_family(tree.read("/proc/sys/kernel/arch"))}
+    real |= {"x86" for processor in cpus.processors if processor.is_x86}
+    real |= {"arm" for processor in cpus.processors if processor.is_arm}
+    return architecture is not None and not real <= {None, _family(architecture)}
+
+
+def _family(machine: Optional[str]) -> Optional[str]:
+    """Of the machine names of uname, those that one kernel may give: of 64 bits and of 32."""
+    if machine is None:
+        return None
+    if re.match(r"(x86_64|i\d86)\Z", machine):
+        return "x86"
+    return "arm" if machine.startswith(("aarch64", "arm")) else machine
 
 
 def _x86_hypervisor(tree: Tree, flags: AbstractSet[str]) -> Optional[str]:

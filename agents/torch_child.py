@@ -125,10 +125,10 @@ def measure(args: argparse.Namespace, begin: Begin) -> Dict[str, Any]:
     begin("load")
     with torch.inference_mode():
         loaded = load(torch, args)
-        memory["init"] = memory_now()
+        memory["init"] = memory_now(memory["start"])
         invoke, fill = _inference(torch, loaded, args)
         run_phases(invoke, fill, (warmup, steady), begin, _failed_inference)
-        memory["end"] = memory_now()
+        memory["end"] = memory_now(memory["init"])
         memory["gpu_peak_bytes"] = _gpu_peak(torch, args)
         begin("report")
         operators = _operators(torch, invoke, steady.runs, args) if args.profile else None

@@ -35,6 +35,7 @@ _NO_PROCESS: Mapping[str, Any] = {
     "stdout_bytes": 0,
     "stderr_bytes": 0,
     "rusage": None,
+    "launch": None,
     "health_before": None,
     "health": None,
     "machine_lock": None,
@@ -384,7 +385,7 @@ class TrialQueue:
             self.changed.notify_all()
 
     def _end(self, entries: Sequence[Entry], finished: Sequence[Mapping[str, Any]]) -> None:
-        both = list(zip(entries, finished))  # noqa: B905 - strict= is of Python 3.10
+        both = list(zip(entries, finished))
         if self.stopping and any(_was_stopped(entry, fields) for entry, fields in both):
             # what one of a duet was about to finish is worth nothing without the other
             for entry, fields in both:

@@ -107,11 +107,11 @@ class Worker:
         attempts: List[_Attempt] = []
         power: Optional[Json] = None
         try:
-            for entry, folder, each in zip(entries, folders, prepared):  # noqa: B905 - 3.10
+            for entry, folder, each in zip(entries, folders, prepared):
                 attempts.append(self._attempt(entry, folder, each))
             standing = [
                 (entry, attempt.process.id, attempt.process.kill)
-                for entry, attempt in zip(entries, attempts)  # noqa: B905 - strict= is of 3.10
+                for entry, attempt in zip(entries, attempts)
                 if attempt.process is not None
             ]
             sampler = self._setting.sampler([entry.request for entry in entries])
@@ -151,7 +151,7 @@ class Worker:
             self._node.blobs.path(sha256)
         command = Command(
             argv=self._substituted(request.argv),
-            env=dict(zip(request.env, self._substituted(tuple(request.env.values())))),  # noqa: B905
+            env=dict(zip(request.env, self._substituted(tuple(request.env.values())))),
             timeout_s=request.timeout_s,
             cpus=cpus,
             exclusive=request.exclusive,

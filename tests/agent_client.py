@@ -34,6 +34,19 @@ def wait_until(condition: Callable[[], bool], what: str, deadline_s: float = DEA
         time.sleep(0.01)
 
 
+def other_pythons(version: str) -> list[str]:
+    """The Pythons of that version on this machine: on PATH, or pyenv's."""
+    root = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser()
+    found = [str(path) for path in root.glob(f"versions/{version}.*/bin/python")]
+    on_path = shutil.which(f"python{version}")
+    candidates = found if on_path is None else [on_path, *found]
+    return [python for python in candidates if _runs(python)]
+
+
+def _runs(python: str) -> bool:  # what pyenv puts on PATH may refuse to
+    return subprocess.run([python, "-c", ""], check=False, capture_output=True).returncode == 0
+
+
 class AgentSite:
     """A home on this machine, the agent's file, and the Python that runs it."""
 

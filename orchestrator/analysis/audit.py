@@ -107,6 +107,7 @@ def audit(
     """Every finding on one comparison; those that forbid it first."""
     found = [
         *_no_pairs(run, baseline, treatment, pairs, device),
+        *_emulated(run, device),
         *_unlike(baseline, treatment),
         *_no_op(treatment),
         *_contents(baseline, treatment),
@@ -194,6 +195,17 @@ def _not_measured(run: RunRecord, device: str) -> Finding:
         "go on with `orchestrate run --resume`, or give it a larger budget",
         forbids=True,
     )
+
+
+def _emulated(run: RunRecord, device: str) -> Iterable[Finding]:
+    if control.emulated(run.facts.get(device, {})):
+        yield Finding(
+            "emulated",
+            "the device's programs are translated for a CPU of another kind (qemu-user): these "
+            "times are the emulator's, and mean nothing for any device",
+            "that the trials end ok is all that can be learnt here; measure on the hardware itself",
+            forbids=True,
+        )
 
 
 def _unlike(baseline: Side, treatment: Side) -> Iterable[Finding]:

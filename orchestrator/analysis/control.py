@@ -158,11 +158,18 @@ def cpu_quota(facts: Mapping[str, Any]) -> float | None:
     return float(quota) if isinstance(quota, int | float) else None
 
 
+def emulated(facts: Mapping[str, Any]) -> bool:
+    """Whether the device's programs are translated for a CPU of another kind."""
+    return facts.get("virtualization") == "qemu-user"
+
+
 def _outside(facts: Mapping[str, Any]) -> list[str]:
     """What takes the clock and the CPUs out of our hands, whatever we set."""
     found = []
     virtualization, container = facts.get("virtualization"), facts.get("container")
-    if virtualization not in (None, "none"):
+    if emulated(facts):
+        found.append(f"emulated ({virtualization}), at the speed of no CPU")
+    elif virtualization not in (None, "none"):
         found.append(f"a virtual machine ({virtualization}), whose host decides on clocks and CPUs")
     quota = cpu_quota(facts)
     if quota is not None:

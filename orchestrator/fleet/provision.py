@@ -38,12 +38,15 @@ _BOOTSTRAP = """
 import sys
 if sys.version_info < (3, 8):
     print("python %d.%d" % sys.version_info[:2]); sys.exit(0)
-import hashlib, os
+import errno, hashlib, os
 home, name, digest, size = sys.argv[1:5]
 home = os.path.abspath(os.path.expanduser(home))
 os.umask(0o077)
+def refuse(exc):
+    kind = "full" if exc.errno in (errno.ENOSPC, errno.EDQUOT) else "unsafe"
+    print("%s %s: %s" % (kind, home, exc.strerror)); sys.exit(0)
 try: os.makedirs(home, exist_ok=True)
-except OSError as exc: print("unsafe %s: %s" % (home, exc.strerror)); sys.exit(0)
+except OSError as exc: refuse(exc)
 if os.path.islink(home) or os.stat(home).st_uid != os.geteuid():
     print("unsafe %s is a link or belongs to somebody else" % home); sys.exit(0)
 if os.stat(home).st_mode & 0o022:
@@ -55,7 +58,6 @@ while above != "/":
     loose = status.st_mode & 0o022 and not status.st_mode & 0o1000
     if loose or status.st_uid not in (0, os.geteuid()):
         print("unsafe %s, above it, is writable by others" % above); sys.exit(0)
-os.makedirs(os.path.join(home, "agents"), exist_ok=True)
 path = os.path.join(home, "agents", name)
 def right(data): return hashlib.sha256(data).hexdigest() == digest
 try:
@@ -69,9 +71,14 @@ if not data:
 if not right(data):
     print("torn"); sys.exit(0)
 temporary = "%s.%d" % (path, os.getpid())
-with open(temporary, "xb") as file:
-    file.write(data); file.flush(); os.fsync(file.fileno())
-os.replace(temporary, path)
+try:
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(temporary, "xb") as file:
+        file.write(data); file.flush(); os.fsync(file.fileno())
+    os.replace(temporary, path)
+except OSError as exc:
+    if os.path.exists(temporary): os.unlink(temporary)
+    refuse(exc)
 print("stored")
 """
 
@@ -177,10 +184,18 @@ def _bootstrap(transport: Transport, place: AgentPlace, archive: AgentArchive, d
         raise TransientDeviceError(
             f"a signal ended `{place.python}` there; is it going down?", device=transport.device
         )
+    if answer.startswith("full "):
+        raise TransientDeviceError(
+            f"{answer.removeprefix('full ')}; make room on that disk, or name another `workdir:` "
+            f"in the inventory",
+            device=transport.device,
+        )
     raise PermanentDeviceError(_why_not_placed(done, answer, place), device=transport.device)
 
 
 def _why_not_placed(done: Completed, answer: str, place: AgentPlace) -> str:
+    if b"Unknown option: -I" in done.stderr:  # which Python has since 3.4
+        answer = "python 2"
     if answer.startswith("python "):
         return (
             f"`{place.python}` there is {answer}; the agent needs 3.8 or later. "

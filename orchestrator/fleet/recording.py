@@ -298,6 +298,7 @@ def evidence_from(event: Mapping[str, Any], *, device: str) -> Evidence:
             stdout_bytes=int(event["stdout_bytes"]),
             stderr_bytes=int(event["stderr_bytes"]),
             oom_memory=_optional(str, event.get("oom_memory")),
+            launch=event.get("launch"),
         )
     except _MISREAD as exc:
         raise _unreadable(exc, device) from exc

@@ -44,6 +44,10 @@ class Command:
     blobs: tuple[str, ...] = ()
 
 
+#: ``Evidence.launch`` where the process began with the agent's peak of memory.
+DIRECT = "direct"
+
+
 @dataclass(frozen=True)
 class Evidence:
     """How the process ended and all it said; nothing is interpreted yet.
@@ -52,6 +56,8 @@ class Evidence:
     ``stderr`` are capped by the agent (``stdout_bytes``/``stderr_bytes`` tell how long they were).
     ``wall_s`` is the whole process's duration in seconds. ``oom_memory`` says whose memory had run
     out where the kernel killed it for that and tells: the ``cgroup``'s or the ``machine``'s.
+    ``launch`` is how the agent started it: ``forked`` by a small shell, or ``direct``, so that its
+    ``ru_maxrss`` began with the agent's peak (see ``agents.launch``); None where that is not known.
     """
 
     exit_code: int | None
@@ -64,6 +70,7 @@ class Evidence:
     stdout_bytes: int
     stderr_bytes: int
     oom_memory: str | None = None
+    launch: str | None = None
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from orchestrator.errors import UsageError
 from orchestrator.measurement import Delegation, Finding, Invocations, Measurement, Outcome
 from orchestrator.plan import RunSettings, Trial, TrialKind
 from orchestrator.runners import judgement
-from orchestrator.runners.base import Command, Evidence, Files, Reading
+from orchestrator.runners.base import DIRECT, Command, Evidence, Files, Reading
 from orchestrator.runners.benchmark_log import BenchmarkLog, parse_benchmark_log, stream
 from orchestrator.runners.judgement import failed
 
@@ -174,7 +174,7 @@ def _contradiction(log: BenchmarkLog) -> str | None:
 def _ok(
     trial: Trial, settings: RunSettings, files: Files, evidence: Evidence, log: BenchmarkLog
 ) -> Reading:
-    measurement, remarks = _measurement(log, files)
+    measurement, remarks = _measurement(log, files, evidence.launch)
     remarks += judgement.findings(
         trial,
         settings,
@@ -189,9 +189,11 @@ def _ok(
     return Reading(Outcome.OK, measurement=measurement, findings=remarks)
 
 
-def _measurement(log: BenchmarkLog, files: Files) -> tuple[Measurement, tuple[Finding, ...]]:
+def _measurement(
+    log: BenchmarkLog, files: Files, launch: str | None
+) -> tuple[Measurement, tuple[Finding, ...]]:
     """The figures, and what is unbelievable among them. ``_missing`` has passed the log."""
-    memory, remarks = judgement.believable_memory(log.memory)
+    memory, remarks = judgement.believable_memory(log.memory, inherited=launch == DIRECT)
     measurement = Measurement(
         init_us=log.timings.init_us if log.timings else None,
         first_us=judgement.first_inference_us(log.warmup, log.steady),

@@ -170,6 +170,12 @@ def memory_of(data: Mapping[str, Any]) -> Memory:
     return Memory(init - start, end - start, peak_bytes=end, gpu_peak_bytes=gpu)
 
 
+def peak_is_own(data: Mapping[str, Any]) -> bool:
+    """Whether that peak is the program's alone, and not inherited from what started it."""
+    points = part(data, "memory")
+    return all(part(points, name).get("source") == "VmHWM" for name in ("start", "init", "end"))
+
+
 def operators_of(data: Mapping[str, Any]) -> tuple[Operator, ...]:
     """What the child's profiler found: ``[kind, how many an inference, µs an inference]`` each."""
     values = data.get("operators")

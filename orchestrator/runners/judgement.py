@@ -217,8 +217,22 @@ def findings(
     return tuple(finding for finding in found if finding is not None)
 
 
-def believable_memory(memory: Memory | None) -> tuple[Memory | None, tuple[Finding, ...]]:
-    """``memory``, or None and the finding that says why its figures are no measurement."""
+def believable_memory(
+    memory: Memory | None, *, inherited: bool = False
+) -> tuple[Memory | None, tuple[Finding, ...]]:
+    """``memory``, or None and the finding that says why its figures are no measurement.
+
+    ``inherited``: they count from the peak of the agent (see ``Evidence.launch``).
+    """
+    if memory is not None and inherited:
+        finding = Finding(
+            "memory_inherited",
+            "the kernel there, or what stands in for it, refuses PR_SET_CHILD_SUBREAPER, so the "
+            "tool was started by the agent itself, and its peak of memory began with the agent's",
+            "measure memory with runner: litert where /proc/self/status has VmHWM, or without "
+            "that emulator or sandbox; the figures are left out",
+        )
+        return None, (finding,)
     if memory is None or memory.init_bytes != 0 or memory.overall_bytes != 0:
         return memory, ()
     finding = Finding(

@@ -10,13 +10,14 @@ from orchestrator.errors import UsageError
 from orchestrator.measurement import Delegation, Invocations, Measurement, Operator, Outcome
 from orchestrator.plan import RunSettings, Trial
 from orchestrator.runners import judgement
-from orchestrator.runners.base import Command, Evidence, Files, Reading
+from orchestrator.runners.base import DIRECT, Command, Evidence, Files, Reading
 from orchestrator.runners.child_output import (
     NonsenseError,
     drift_of,
     figure,
     integer,
     memory_of,
+    peak_is_own,
     result_of,
     statistics_of,
     string,
@@ -108,7 +109,8 @@ def _reading(
     size_bytes = integer(data, "model_size_bytes")
     _check_as_asked([("batch", trial.factors.batch, integer(data, "batch")), *own.ran], steady)
     _check_runtime(trial, files, version, bundled=data.get("bundled") is True)
-    memory, remarks = judgement.believable_memory(memory_of(data))
+    inherited = evidence.launch == DIRECT and not peak_is_own(data)
+    memory, remarks = judgement.believable_memory(memory_of(data), inherited=inherited)
     measurement = Measurement(
         init_us=figure(data, "init_us"),
         first_us=judgement.first_inference_us(warmup, steady),

@@ -31,6 +31,8 @@ def render(argv: Sequence[str], evidence: Evidence, power: Mapping[str, Any] | N
         "stdout_bytes": evidence.stdout_bytes,
         "stderr_bytes": evidence.stderr_bytes,
     }
+    if evidence.launch is not None:
+        head["launch"] = evidence.launch
     if power is not None:
         head["power"] = power
     lines = [f"# {name}: {json.dumps(value)}" for name, value in head.items()]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import signal
 import stat
 import subprocess
@@ -23,20 +22,15 @@ from agents.protocol import ProtocolError, Reply
 from orchestrator.fleet import agent_archive
 from orchestrator.fleet.agent_archive import AgentArchive, build_agent_archive
 from tests import small_disk
-from tests.agent_client import AgentClient, AgentSite, is_alive, shell, trial, wait_until
-
-
-def other_pythons(version: str) -> list[str]:
-    """The Pythons of that version on this machine: on PATH, or pyenv's."""
-    root = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser()
-    found = [str(path) for path in root.glob(f"versions/{version}.*/bin/python")]
-    on_path = shutil.which(f"python{version}")
-    candidates = found if on_path is None else [on_path, *found]
-    return [python for python in candidates if _runs(python)]
-
-
-def _runs(python: str) -> bool:  # what pyenv puts on PATH may refuse to
-    return subprocess.run([python, "-c", ""], check=False, capture_output=True).returncode == 0
+from tests.agent_client import (
+    AgentClient,
+    AgentSite,
+    is_alive,
+    other_pythons,
+    shell,
+    trial,
+    wait_until,
+)
 
 
 @pytest.fixture(scope="session")
@@ -597,6 +591,17 @@ def test_nothing_listens_on_the_network(agent: AgentClient, site: AgentSite) -> 
     inodes = {link[8:-1] for link in links if link.startswith("socket:[")}
     unix = Path("/proc/net/unix").read_text().split()
     assert inodes and inodes <= set(unix)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a PID namespace needs root")
+def test_a_proc_of_another_namespace_is_refused(site: AgentSite) -> None:
+    """What it says of a number is about somebody else's process there."""
+    argv = ["unshare", "--mount", "--pid", "--fork", *site.argv("serve")]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    if "Operation not permitted" in done.stderr:
+        pytest.skip("namespaces are not permitted here")
+    assert done.returncode == 2
+    assert "/proc shows this process as" in done.stderr and "--mount-proc" in done.stderr
 
 
 # --- probe ------------------------------------------------------------------------------------

@@ -14,11 +14,12 @@ import sys
 import tempfile
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.agent_client import other_pythons
 from tests.lab import ROOT, Lab, every_planned_trial_finished_once
 from tests.runtimes import NEW, OLD, PYTHONS_OF_OLD
 from tests.runtimes import suite as small_suite
@@ -285,14 +286,14 @@ def test_pinned_runtimes_travel_to_a_machine_that_has_none(
 
 @pytest.mark.usefixtures("index")
 def test_another_python_than_the_runtimes_are_for_runs_nothing(small: Lab) -> None:
-    if not SYSTEM_PYTHON.exists() or not (older := working(older_pythons())):
+    if not SYSTEM_PYTHON.exists() or not (older := other_pythons("3.8")):
         pytest.skip(f"needs {SYSTEM_PYTHON} and a Python 3.8")
     suite = small_suite(small, f"runtime: [{NEW}]", int8="full_int8")
     expect = stated(SYSTEM_PYTHON)
     bundle = made(small, "--inventory", small.inventory(bundled(expect=expect)), "--suite", suite)
     folder = small.folder / "there"
     folder.mkdir()
-    there = Elsewhere(folder, older[0])
+    there = Elsewhere(folder, Path(older[0]).resolve())
     there.take(bundle)
     code, said = there.run()
     assert code == 2
@@ -447,32 +448,15 @@ def test_damaged_blobs_and_a_busy_home_are_noticed(
     assert every_planned_trial_finished_once(lab.journal())
 
 
-def older_pythons() -> Sequence[Path]:
-    found = [
-        shutil.which("python3.8"),
-        *map(str, Path.home().glob(".pyenv/versions/3.8.*/bin/python3")),
-    ]
-    return [Path(path) for path in found if path]
-
-
-def working(pythons: Sequence[Path]) -> list[Path]:
-    """Those that run, without the links that lead to them."""
-    return [
-        p.resolve()
-        for p in pythons
-        if subprocess.run([p, "-V"], capture_output=True, check=False).returncode == 0
-    ]
-
-
 def test_python_3_8_runs_it(lab: Lab, stand_in: Path) -> None:
-    works = working(older_pythons())
+    works = other_pythons("3.8")
     if not works:
         pytest.skip("needs a Python 3.8")
     suite = lab.suite(["float32", "float16"])
     bundle = made(lab, "--inventory", lab.inventory(with_stand_in(stand_in)), "--suite", suite)
     folder = lab.folder / "there"
     folder.mkdir()
-    there = Elsewhere(folder, works[0])
+    there = Elsewhere(folder, Path(works[0]).resolve())
     there.take(bundle)
     code, said = there.run()
     assert code == 0, said

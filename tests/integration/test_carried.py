@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,8 @@ import pytest
 
 from orchestrator.errors import PermanentDeviceError, TransientDeviceError
 from orchestrator.fleet.carried import CarriedTransport
-from tests.lab import Lab
+from tests import stand_in
+from tests.lab import Lab, every_planned_trial_finished_once
 
 
 @pytest.fixture
@@ -62,6 +64,19 @@ def test_a_run_in_a_container_whose_daemon_outlives_every_command(lab: Lab, cont
     assert finished and {event["outcome"] for event in finished} == {"ok"}
     status = lab.run("agents", "status", "--inventory", inventory)
     assert status.code == 0 and "boxed" in status.stdout
+
+
+def test_a_run_carried_by_a_plain_shell(lab: Lab, tmp_path: Path) -> None:
+    reason = stand_in.why_not()
+    if reason is not None:
+        pytest.skip(reason)
+    device = lab.here("shell", benchmark_model=stand_in.build(tmp_path / "benchmark_model"))
+    device |= {"transport": "exec", "exec": "sh -c {command}", "python": sys.executable}
+    suite = lab.suite(["float32", "full_int8"])
+    ended = lab.run("run", "--inventory", lab.inventory(device), "--suite", suite)
+    assert ended.code == 0, ended.stderr
+    assert {event["outcome"] for event in lab.events("finished")} == {"ok"}
+    assert every_planned_trial_finished_once(lab.journal())
 
 
 def test_a_program_that_is_not_there_is_for_good_and_a_refusal_may_pass(tmp_path: Path) -> None:

@@ -6,14 +6,17 @@ models.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import venv
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -234,36 +237,75 @@ def test_another_python_gets_what_there_is_for_it(lab: Lab) -> None:
     assert {e["runtime_version"] for e in lab.events("finished")} == {"2.3.0"}
 
 
-@pytest.mark.usefixtures("index")
-@pytest.mark.timeout(900)
-def test_a_bare_arm64_node_behind_ssh(lab: Lab, tmp_path: Path) -> None:
-    """A Debian arm64 root under qemu-user; its times mean nothing. tests/arm64_root makes one."""
+# --- a bare arm64 node: a Debian root under qemu-user, whose times mean nothing ------------------
+
+#: What a login there has of its environment, and no more.
+LOGIN = ("/usr/bin/env", "-i", "HOME=/root", "PATH=/usr/bin:/bin")
+
+
+@pytest.fixture
+def arm64() -> tuple[list[str], str]:
+    """What leads to the folder that tests/arm64_root made, and that folder."""
     enter = os.environ.get("ORCHESTRATE_TEST_ARM64")
     if enter is None:
         pytest.skip("ORCHESTRATE_TEST_ARM64 has no way into a root made by tests/arm64_root")
+    *before, chroot, root = shlex.split(enter)
+    assert chroot == "chroot"
+    return before, root
+
+
+@contextlib.contextmanager
+def behind_sshd(folder: Path, before: Sequence[str], root: str) -> Iterator[dict[str, Any]]:
+    key = generate_key(folder / "client")
+    entry = shlex.join([*before, "chroot", root, *LOGIN, "/bin/sh", "-c"])
+    script = folder / "enter"
+    script.write_text(f'#!/bin/sh\nexec {entry} "$SSH_ORIGINAL_COMMAND"\n')
+    script.chmod(0o700)
+    with Sshd(folder / "sshd", key, options=(f"ForceCommand {script}",)) as server:
+        known_hosts = folder / "known_hosts"
+        known_hosts.write_text(server.known_hosts_line())
+        yield {
+            "transport": "ssh",
+            "host": server.address,
+            "port": server.port,
+            "user": "root",
+            "key_file": key,
+            "known_hosts": known_hosts,
+        }
+
+
+@contextlib.contextmanager
+def by_chroot(_: Path, before: Sequence[str], root: str) -> Iterator[dict[str, Any]]:
+    yield {"transport": "exec", "exec": shlex.join([*before, "chroot", root, *LOGIN])}
+
+
+@contextlib.contextmanager
+def by_unshare(folder: Path, before: Sequence[str], root: str) -> Iterator[dict[str, Any]]:
+    """Each command in a PID namespace of its own: the agent lives as long as its connection."""
+    apart = ["--mount", "--pid", "--fork", "--kill-child", f"--mount-proc={root}/proc"]
+    script = folder / "enter"
+    show_its_cpu = shlex.join(["mount", "--bind", f"{root}/etc/cpuinfo", f"{root}/proc/cpuinfo"])
+    script.write_text(f'#!/bin/sh\n{show_its_cpu} && exec chroot {shlex.quote(root)} "$@"\n')
+    script.chmod(0o700)
+    carrier = [*before, "unshare", *apart, str(script), *LOGIN]
+    yield {"transport": "exec", "exec": shlex.join(carrier)}
+
+
+@pytest.mark.usefixtures("index")
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("way", [behind_sshd, by_chroot, by_unshare])
+def test_a_bare_arm64_node(
+    lab: Lab,
+    tmp_path: Path,
+    arm64: tuple[list[str], str],
+    way: Callable[..., AbstractContextManager[dict[str, Any]]],
+) -> None:
     own = suite(lab, int8="full_int8")
     own.write_text(own.read_text().replace("timeout: 60", "timeout: 300"))
-    key = generate_key(tmp_path / "client")
-    entry = f'exec {enter} /usr/bin/env -i HOME=/root PATH=/usr/bin:/bin /bin/sh -c "$CMD"'
-    script = tmp_path / "enter"
-    script.write_text(f'#!/bin/sh\nCMD="$SSH_ORIGINAL_COMMAND"\n{entry}\n')
-    script.chmod(0o700)
-    with Sshd(tmp_path / "sshd", key, options=(f"ForceCommand {script}",)) as server:
-        known_hosts = tmp_path / "known_hosts"
-        known_hosts.write_text(server.known_hosts_line())
-        inventory = lab.inventory(
-            {
-                "name": "arm",
-                "transport": "ssh",
-                "host": server.address,
-                "port": server.port,
-                "user": "root",
-                "key_file": key,
-                "known_hosts": known_hosts,
-                "exclusive": False,
-                "workdir": f"/root/{tmp_path.name}",
-            }
-        )
+    workdir = f"/root/{tmp_path.name}"
+    with way(tmp_path, *arm64) as reached:
+        device = {"name": "arm", "exclusive": False, "workdir": workdir, **reached}
+        inventory = lab.inventory(device)
         arguments = lab.command("run", "--inventory", inventory, "--suite", own)
         done = subprocess.run(
             arguments,
@@ -274,11 +316,16 @@ def test_a_bare_arm64_node_behind_ssh(lab: Lab, tmp_path: Path) -> None:
             check=False,
         )
         lab.close()  # while the server still answers
+    shutil.rmtree(f"{arm64[1]}{workdir}", ignore_errors=True)
     assert done.returncode == 0, done.stderr
     finished = lab.events("finished")
     assert {(e["runtime_name"], e["runtime_from"]) for e in finished} == {
         ("ai-edge-litert", "bundle")
     }
+    assert {e["launch"] for e in finished} <= {"forked", "direct"}
+    assert {e["delegation"]["delegated_nodes"] > 0 for e in finished} == {True}
+    assert {row["verdict"] for row in lab.table()} == {"invalid"}
+    assert "emulated" in done.stdout
     (site,) = manifest(lab)["sites"]
     assert site["target"].endswith("aarch64")
     assert any("aarch64" in package["file"] for package in site["packages"])

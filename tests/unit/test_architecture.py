@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import subprocess
 import sys
 from collections.abc import Iterator
 from functools import lru_cache
@@ -144,6 +145,17 @@ def test_a_module_imports_only_what_its_part_may(path: Path) -> None:
         return
     own = path.parts[1].removesuffix(".py")
     assert used - {own} <= MAY_IMPORT[own]
+
+
+def test_the_agent_needs_no_newer_python_than_its_nodes_have() -> None:
+    """No syntax and nothing of the standard library that came after Python 3.8."""
+    pytest.importorskip("vermin")
+    command = [sys.executable, "-c", "import sys, vermin; sys.exit(vermin.main())"]
+    options = ["--target=3.8-", "--violations", "--no-tips", "--processes=1"]
+    done = subprocess.run(
+        [*command, *options, "agents"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("path", modules(), ids=str)

@@ -50,6 +50,9 @@ def records(conditions: Mapping[str, Any] | None, before: Mapping[str, Any]) -> 
          "uncontrolled: not pinned (`pin: true` or `tune: true`); the clock is not told "
          "(`tune: true` sets performance); a virtual machine (kvm), whose host decides on clocks "
          "and CPUs"),
+        ({"virtualization": "qemu-user"}, PINNED, FIXED,
+         "partly controlled: pinned to CPUs of its own; governor performance; turbo off; emulated "
+         "(qemu-user), at the speed of no CPU"),
         ({"virtualization": "kvm"}, PINNED, FIXED,
          "partly controlled: pinned to CPUs of its own; governor performance; turbo off; a virtual "
          "machine (kvm), whose host decides on clocks and CPUs"),

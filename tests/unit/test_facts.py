@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from agents import cpuinfo, facts
+from agents import cpuinfo, facts, surroundings
 from agents.sysfs import Tree, cpu_list, to_bytes, to_float, to_int
 
 DATA = Path(__file__).parents[1] / "data" / "facts"
@@ -57,6 +57,28 @@ def test_machine_is_told_by_its_files(path: Path, tmp_path: Path) -> None:
     told = facts.collect(str(plant(tmp_path, case)))
     assert {key: pick(told, key) for key in case["expect"]} == case["expect"]
     json.dumps(told, allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "machine", "cpu", "emulated"),
+    [
+        ("x86_64", "aarch64", "raspberry-pi-4", True),  # QEMU 10 makes up /proc/cpuinfo
+        ("x86_64", "aarch64", "haswell-e5-2670v3", True),
+        ("aarch64", "x86_64", "haswell-e5-2670v3", True),
+        ("x86_64", "riscv64", "empty", True),
+        ("x86_64", "i686", "haswell-e5-2670v3", False),  # a user land of 32 bits
+        ("aarch64", "armv7l", "raspberry-pi-4-armv7l", False),
+        ("riscv64", "riscv64", "empty", False),
+        (None, "aarch64", "raspberry-pi-4", False),  # a kernel before 6.1
+    ],
+)
+def test_an_emulator_is_told_by_what_it_does_not_make_up(
+    tmp_path: Path, kernel: str | None, machine: str, cpu: str, emulated: bool
+) -> None:
+    files = {} if kernel is None else {"/proc/sys/kernel/arch": kernel}
+    tree = Tree(str(plant(tmp_path, {"cpuinfo": cpu, "files": files})))
+    cpus = cpuinfo.parse(tree.read("/proc/cpuinfo"))
+    assert (surroundings.virtualization(tree, cpus, machine) == "qemu-user") == emulated
 
 
 def leaves(told: Any) -> list[Any]:

@@ -115,10 +115,11 @@ def a_log(
     delegate: str = "xnnpack",
     threads: int = 1,
     stdout_bytes: int | None = None,
+    launch: str | None = None,
 ) -> RunRecord:
     """A run in whose first block a real log of the official binary was read."""
     settings = RunSettings(PhaseSettings(5, 0.5), PhaseSettings(steady, 1.0), 300.0)
-    evidence = cases.recorded(case)
+    evidence = dataclasses.replace(cases.recorded(case), launch=launch)
     if stdout_bytes is not None:
         evidence = dataclasses.replace(evidence, stdout_bytes=stdout_bytes)
     asked = cases.a_trial(kind=kind, delegate=delegate, threads=threads)
@@ -208,6 +209,7 @@ PROVOKED: dict[str, Callable[[], RunRecord]] = {
     "truncated": lambda: a_log(steady=500),
     "short_warmup": lambda: a_log("recorded/warmup0"),
     "memory_zero": lambda: a_log("composed/all_same", size=5856),
+    "memory_inherited": lambda: a_log(launch="direct"),
     "delegate_mismatch": lambda: a_log(delegate="none"),
     "nothing_delegated": lambda: a_log("composed/nothing_delegated", size=5856),
     "wrong_file": lambda: a_log(size=cases.FP32_SIZE + 5_000),
@@ -227,6 +229,7 @@ PROVOKED: dict[str, Callable[[], RunRecord]] = {
     ),
     "no_op": lambda: changed_artifacts(no_op="it has no Linear layer"),
     "cpu_quota": lambda: clean_run(facts={"here": {"cpu": {"cpu_quota": 0.5}}}),
+    "emulated": lambda: clean_run(facts={"here": {"virtualization": "qemu-user"}}),
     "too_few_blocks": lambda: run_of(blocks_of(TIMES, 4)),
     "noisy": lambda: clean_run(precision=0.00001),
     "no_noise_floor": lambda: run_of([r for r in blocks_of(TIMES, 8) if not r.trial.replicate]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -185,6 +186,13 @@ def test_a_memory_trial_is_held_to_its_own_few_runs() -> None:
     settings = RunSettings(PhaseSettings(60, 0.5), PhaseSettings(500, 1.0), 150)
     evidence = cases.recorded("recorded/peakmem_fp32")
     assert codes(read(evidence, settings=settings, kind=TrialKind.MEMORY)) == {}
+
+
+def test_memory_that_began_with_the_agents_peak_is_left_out() -> None:
+    reading = read(replace(cases.recorded("recorded/t1_fp32"), launch="direct"))
+    assert reading.measurement is not None
+    assert reading.measurement.memory is None
+    assert codes(reading) == {"memory_inherited": False}
 
 
 def test_memory_inherited_from_the_starter_is_left_out() -> None:

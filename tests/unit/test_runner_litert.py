@@ -311,6 +311,26 @@ def test_a_shrinking_peak_is_nonsense() -> None:
     assert read(said(result(memory=memory))).outcome is Outcome.FAILED
 
 
+@pytest.mark.parametrize(
+    ("source", "launch", "told"),
+    [
+        ("VmHWM", "direct", True),
+        ("ru_maxrss", "forked", True),
+        ("ru_maxrss", None, True),
+        ("ru_maxrss", "direct", False),
+    ],
+)
+def test_a_peak_that_began_with_the_agents_is_left_out(
+    source: str, launch: str | None, told: bool
+) -> None:
+    memory = {name: {**point, "source": source} for name, point in result()["memory"].items()}
+    evidence = replace(cases.evidence(said(result(memory=memory)), XNNPACK), launch=launch)
+    reading = RUNNER.read(a_trial(), cases.SETTINGS, cases.files(size=5856), evidence)
+    assert reading.measurement is not None
+    assert (reading.measurement.memory is not None) == told
+    assert ("memory_inherited" in {f.code for f in reading.findings}) != told
+
+
 def test_another_runtime_than_the_one_named_is_a_failure() -> None:
     reading = read(said(result()), trial=a_trial(runtime="tflite-runtime"))
     assert reading.outcome is Outcome.FAILED
@@ -381,3 +401,12 @@ def test_a_bundle_is_capped_like_any_other() -> None:
     assert command.blobs == (files.model_sha256, "5" * 64, "c" * 64)
     assert command.env["LD_PRELOAD"] == "{blob:" + "c" * 64 + "}"
     assert command.argv[1:6] == ("-I", "-S", "{agent}", "litert", "--site")
+
+
+def test_the_childs_peak_never_shrinks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel's counters lag, so that a later VmHWM may be some pages smaller."""
+    told = iter([{"VmRSS": 5, "VmHWM": 114_606_080}, {"VmRSS": 4, "VmHWM": 114_532_352}])
+    monkeypatch.setattr(measuring, "_status", lambda: next(told))
+    before = measuring.memory_now()
+    after = measuring.memory_now(before)
+    assert (after["rss_bytes"], after["peak_bytes"]) == (4, before["peak_bytes"])
