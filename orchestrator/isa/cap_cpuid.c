@@ -226,13 +226,13 @@ static char *put_objects(char *to, const char *limit) {
 }
 
 /* One write, so that nobody's line runs into it. */
-static void prove(const char *when, long refused) {
+static void prove(const char *when, int rewriting, long refused) {
   static char line[LINE];
   char *to = put(put(line, "@orchestrate-cpuid "), when);
   /* what arch_prctl says: 0 faulting, 1 not, or its error */
-  long state = refused || told ? refused : call(SYS_ARCH_PRCTL, ARCH_GET_CPUID, 0, 0, 0);
+  long state = refused || rewriting ? refused : call(SYS_ARCH_PRCTL, ARCH_GET_CPUID, 0, 0, 0);
   to = put_hex(put(to, " cap="), (u32)(state < 0 ? -state : state), ' ');
-  to = put(to, told ? "by=rewriting " : "by=faulting ");
+  to = put(to, rewriting ? "by=rewriting " : "by=faulting ");
   for (int i = 0; i < rule_count; i++) {
     u32 answer[4];
     cap_cpuid(rules[i].leaf, rules[i].subleaf == ANY ? 0 : rules[i].subleaf, answer);
@@ -278,12 +278,18 @@ __attribute__((constructor)) static void begin(void) {
   out = (int)call(SYS_FCNTL, 2, F_DUPFD_CLOEXEC, 100, 0);
   if (out < 0) out = 2;
   prover = call(SYS_GETPID, 0, 0, 0, 0);
-  prove("begin", refused);
+  prove("begin", told != 0, refused);
 }
 
 /* Not of a fork: it has the object's memory, but another number. */
 __attribute__((destructor)) static void end(void) {
-  if (prover && prover == call(SYS_GETPID, 0, 0, 0, 0)) prove("end", 0);
+  if (prover && prover == call(SYS_GETPID, 0, 0, 0, 0)) prove("end", told != 0, 0);
+}
+
+/* What a security policy says to changing code: 0, or the error. */
+static long try_to_rewrite(void) {
+  long refused = protect((u64)cap_site, PROT_READ | PROT_WRITE | PROT_EXEC);
+  return refused ? refused : protect((u64)cap_site, PROT_READ | PROT_EXEC);
 }
 
 /* The audit interface. Nothing is rewritten, and the audit object let go, where CPUID can fault. */
@@ -293,9 +299,14 @@ u32 la_version(u32 newest) {
   if (!newest || !read_setting("ORCHESTRATE_CPUID_CLEAR=", setting) || !parse(setting)) return 0;
   int asked = read_setting("ORCHESTRATE_CPUID_WAY=", setting) && setting[0] == 'r';
   if (!asked && !call(SYS_ARCH_PRCTL, ARCH_SET_CPUID, 1, 0, 0)) return 0;
-  if (call(SYS_SIGACTION, SIGILL, (long)&illegal, (long)&before_illegal, 8) ||
-      call(SYS_SIGACTION, SIGSEGV, (long)&fault, (long)&before, 8))
+  long refused = try_to_rewrite();
+  if (!refused) refused = call(SYS_SIGACTION, SIGILL, (long)&illegal, (long)&before_illegal, 8);
+  if (!refused) refused = call(SYS_SIGACTION, SIGSEGV, (long)&fault, (long)&before, 8);
+  if (refused) {
+    out = 2;
+    if (!is_helper()) prove("begin", 1, refused);
     return 0;
+  }
   return 1; /* the interface that every version of the loader knows */
 }
 

@@ -26,7 +26,7 @@ _ANSWER = re.compile(
 _OBJECT = re.compile(r"(?P<name>[^=;]+)=(?P<counts>[0-9a-f]{8}(?:,[0-9a-f]{8}){4});")
 
 #: Objects that ask CPUID in every process; whether the measured program did is not theirs to say.
-_C_RUNTIME = ("ld-linux", "libc.so", "libm.so", "libgcc_s.so", "libstdc++.so")
+_C_RUNTIME = ("ld-", "libc.so", "libm.so", "libgcc_s.so", "libstdc++.so")
 
 #: errno of a kernel or CPU that cannot make CPUID fault, and of a filter that does not let us.
 _REFUSALS = {
@@ -132,16 +132,20 @@ def _object(name: str, counts: str) -> RewrittenObject:
     if refused == errno.ENOEXEC:
         raise UnprovenError(f"the program headers of {name} could not be read")
     if refused:
-        raise UnprovenError(
-            f"the code of {name} could not be rewritten ({errno.errorcode.get(refused, refused)}: "
-            f"a security policy such as SELinux's may forbid it)"
-        )
+        raise UnprovenError(f"CPUID in {name} could not be rewritten: {_denied(refused)}")
     if ran:
         raise UnprovenError(
             f"{held} places that may be CPUID could not be decided in {name}, and code beside "
             f"them ran"
         )
     return RewrittenObject(name, sites, answered, held)
+
+
+def _denied(error: int) -> str:
+    return (
+        f"mprotect answered {errno.errorcode.get(error, error)}, as where a security policy "
+        f"(SELinux, MemoryDenyWriteExecute) forbids to change code"
+    )
 
 
 def _of_interest(name: str, libraries: Sequence[str]) -> bool:
@@ -153,7 +157,10 @@ def _of_interest(name: str, libraries: Sequence[str]) -> bool:
 def _features(level: str, line: re.Match[str]) -> frozenset[str]:
     state = int(line["state"], 16)
     if state:
-        why = _REFUSALS.get(state, f"arch_prctl(ARCH_SET_CPUID) answered {state}")
+        if line["way"] == "rewriting":
+            why = f"its instructions could not be rewritten: {_denied(state)}"
+        else:
+            why = _REFUSALS.get(state, f"arch_prctl(ARCH_SET_CPUID) answered {state}")
         raise UnprovenError(f"CPUID was not capped: {why}")
     answers: dict[Leaf, tuple[int, ...]] = {}
     for found in _ANSWER.finditer(line["answers"]):

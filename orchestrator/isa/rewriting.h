@@ -16,7 +16,7 @@
 #include "x86_length.h"
 
 enum { PT_LOAD = 1, PT_DYNAMIC = 2, PT_EH_FRAME = 0x6474e550, PF_X = 1, PF_W = 2, PF_R = 4, AT_PHDR = 3,
-       AT_PHNUM = 5 };
+       AT_PHNUM = 5, DT_PLTRELSZ = 2, DT_JMPREL = 23, RELOCATION = 24 };
 enum { PROT_READ = 1, PROT_WRITE = 2, PROT_EXEC = 4, MADV_DONTNEED = 4, ENOEXEC = 8, PAGE = 4096 };
 enum { MAX_HEADERS = 64, MAX_OBJECTS = 256, MAX_SITES = 8192, MAX_HELD = 4096, NAME_LENGTH = 48 };
 enum { CHUNK = 1 << 20 };
@@ -39,7 +39,7 @@ static u32 site_count, held_count;
 /* The object that is being looked at: the loader has a lock around it. */
 static struct header headers[MAX_HEADERS];
 static int header_count;
-static u64 base;
+static u64 base, dynamic;
 
 /* Whether the object has these bytes of its file in memory. */
 static int is_mapped(u64 from, u64 bytes) {
@@ -119,6 +119,30 @@ static int find_function(u64 at, u64 *start, u64 *end) {
   return written == *start && *start <= at && at < *end && is_mapped(*start, length);
 }
 
+/* Where the object's dynamic section points with `tag`; some loaders have added `base` to it already. */
+static u64 dynamic_value(u64 tag) {
+  for (u64 entry = dynamic; is_mapped(entry, 16) && value_at(entry, 8); entry += 16)
+    if (value_at(entry, 8) == tag) return value_at(entry + 8, 8);
+  return 0;
+}
+
+/* Whether `at` is inside a stub of the procedure linkage table, which some linkers leave out of the
+   unwind table: `jmp *slot; push n; jmp`, where relocation n of the table is that of the slot. */
+static int is_in_stub(u64 at) {
+  u64 relocations = dynamic_value(DT_JMPREL), bytes = dynamic_value(DT_PLTRELSZ);
+  if (!is_mapped(relocations, bytes)) relocations += base;
+  if (!bytes || !is_mapped(relocations, bytes)) return 0;
+  for (u64 stub = at - 14; stub <= at; stub++) {
+    if (!is_mapped(stub, 16) || value_at(stub, 2) != 0x25ff || value_at(stub + 6, 1) != 0x68 ||
+        value_at(stub + 11, 1) != 0xe9)
+      continue;
+    u64 number = value_at(stub + 7, 4), slot = stub + 6 + (u64)offset_at(stub + 2);
+    if (number < bytes / RELOCATION && base + value_at(relocations + number * RELOCATION, 8) == slot)
+      return 1;
+  }
+  return 0;
+}
+
 static int is_prefix(u8 c) {
   return c == 0x66 || c == 0x67 || c == 0xf0 || c == 0xf2 || c == 0xf3 || c == 0x2e || c == 0x36 ||
          c == 0x3e || c == 0x26 || c == 0x64 || c == 0x65 || (c & 0xf0) == 0x40;
@@ -130,7 +154,7 @@ enum verdict { INSTRUCTION, INSIDE_ANOTHER, UNDECIDED };
 static enum verdict judge(u64 at) {
   u64 start, end;
   enum verdict verdict = UNDECIDED;
-  if (!find_function(at, &start, &end)) return UNDECIDED;
+  if (!find_function(at, &start, &end)) return is_in_stub(at) ? INSIDE_ANOTHER : UNDECIDED;
   for (u64 next = start; next < end;) {
     int length = instruction_length((const u8 *)next, (const u8 *)end);
     if (!length) return UNDECIDED;
@@ -153,7 +177,7 @@ static int read_headers(const struct link *object) {
   u64 at = 0, pair[2];
   long memory = call(SYS_OPEN, (long)"/proc/self/mem", 0, 0, 0);
   if (memory < 0) return 0;
-  base = object->base, header_count = 0;
+  base = object->base, dynamic = object->dynamic, header_count = 0;
   if (call(SYS_PREAD, memory, (long)&elf, sizeof elf, (long)base) == sizeof elf &&
       *(u32 *)elf.ident == 0x464c457f && elf.header_size == sizeof headers[0]) {
     at = base + elf.headers, header_count = elf.header_count;
@@ -169,7 +193,7 @@ static int read_headers(const struct link *object) {
               call(SYS_PREAD, memory, (long)headers, size, (long)at) == size;
   call(SYS_CLOSE, memory, 0, 0, 0);
   for (int i = 0; whole && i < header_count; i++)
-    if (headers[i].type == PT_DYNAMIC) return base + headers[i].address == object->dynamic;
+    if (headers[i].type == PT_DYNAMIC) return base + headers[i].address == dynamic;
   return 0;
 }
 

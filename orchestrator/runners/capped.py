@@ -28,22 +28,14 @@ class CappedRunner:
         self._runner = runner
 
     def command(self, trial: Trial, settings: RunSettings, files: Files) -> Command:
-        """The runner's command with the object in its process. Raises UsageError.
-
-        It is named twice: the loader takes it as an audit object too, before all others, and lets
-        that copy go where CPUID can fault. See ``cap_cpuid.c``.
-        """
+        """The runner's command with the object in its process. Raises UsageError."""
         command = self._runner.command(trial, settings, files)
         if files.cap_sha256 is None:
             raise UsageError(
                 f"{trial.trial_id}: isa {trial.factors.isa!r} needs the object that caps CPUID, "
                 f"and none was built; start the run anew, or use isa: [native]"
             )
-        cap = {
-            "LD_AUDIT": f"{{blob:{files.cap_sha256}}}",
-            "LD_PRELOAD": f"{{blob:{files.cap_sha256}}}",
-            VARIABLE: levels.setting(trial.factors.isa),
-        }
+        cap = variables(trial.factors.isa, f"{{blob:{files.cap_sha256}}}")
         return replace(
             command, env={**command.env, **cap}, blobs=(*command.blobs, files.cap_sha256)
         )
@@ -66,6 +58,21 @@ class CappedRunner:
                 reason=f"not proven to have run with isa {level}: {exc}{said}",
             )
         return replace(reading, isa_proof=proof)
+
+
+def variables(isa: str, path: str) -> dict[str, str]:
+    """What the environment of a process capped to ``isa`` holds, the object being at ``path``.
+
+    It is named twice: the loader takes it as an audit object first, and lets that copy go where
+    CPUID can fault. Functions are bound at the start, since a glibc before 2.35 that audits goes
+    through its resolver in each call of one that is bound lazily.
+    """
+    return {
+        "LD_AUDIT": path,
+        "LD_PRELOAD": path,
+        "LD_BIND_NOW": "1",
+        VARIABLE: levels.setting(isa),
+    }
 
 
 def libraries_of(runner: str) -> tuple[str, ...]:

@@ -198,7 +198,10 @@ def test_a_proof_by_rewriting_tells_what_was_rewritten_and_asked() -> None:
         ({}, r"only nothing asked"),
         ({"libc.so.6": (1, 1, 0, 0, 0), "runtime.so": (9, 0, 0, 0, 0)}, r"only libc.so.6 asked"),
         (OBJECTS | {"foo.so": (0, 0, 3, 1, 0)}, "3 places that may be CPUID .* in foo.so"),
-        (OBJECTS | {"foo.so": (1, 0, 0, 0, 13)}, "foo.so could not be rewritten .EACCES"),
+        (
+            OBJECTS | {"foo.so": (1, 0, 0, 0, 13)},
+            "foo.so could not be rewritten: mprotect answered EACCES",
+        ),
         (OBJECTS | {"foo.so": (0, 0, 0, 0, 8)}, "program headers of foo.so"),
         (OBJECTS | {"a;b": (1, 0, 0, 0, 0)}, "more CPUID instructions than can be followed"),
     ],
