@@ -14,6 +14,8 @@ from typing import Any
 from orchestrator.isa.levels import LEAVES, Leaf, kept, visible
 
 MARK = "@orchestrate-cpuid "
+#: How CPUID is made to trap.
+FAULTING, REWRITING = "faulting", "rewriting"
 _LINE = re.compile(
     r"@orchestrate-cpuid (?P<when>begin|end) cap=(?P<state>[0-9a-f]{8}) "
     r"by=(?P<way>faulting|rewriting) (?P<answers>\S*)"
@@ -108,7 +110,7 @@ def prove(level: str, stderr: str, object_sha256: str, libraries: Sequence[str] 
     if len(seen) > 1:
         raise UnprovenError("CPUID answered otherwise at its end than at its start")
     last = lines[-1]
-    objects = _rewritten(last, libraries) if last["way"] == "rewriting" else ()
+    objects = _rewritten(last, libraries) if last["way"] == REWRITING else ()
     return IsaProof(level, tuple(sorted(seen.pop())), object_sha256, last["way"], objects)
 
 
@@ -157,7 +159,7 @@ def _of_interest(name: str, libraries: Sequence[str]) -> bool:
 def _features(level: str, line: re.Match[str]) -> frozenset[str]:
     state = int(line["state"], 16)
     if state:
-        if line["way"] == "rewriting":
+        if line["way"] == REWRITING:
             why = f"its instructions could not be rewritten: {_denied(state)}"
         else:
             why = _REFUSALS.get(state, f"arch_prctl(ARCH_SET_CPUID) answered {state}")
