@@ -19,7 +19,7 @@ from orchestrator.fleet.provision import isa_unavailable
 from orchestrator.isa import levels
 from orchestrator.isa.build import SOURCE, CapObject, build_cap_object
 from orchestrator.isa.proof import IsaProof, UnprovenError, prove, without_proof
-from orchestrator.runners.capped import variables
+from orchestrator.runners.capped import libraries_of, variables
 from tests.lab import Lab, every_planned_trial_finished_once
 
 DATA = Path(__file__).resolve().parents[1] / "data"
@@ -153,6 +153,16 @@ def test_python_is_capped_like_any_other(cap: CapObject) -> None:
     assert done.stdout == "here\n"
     proof = prove(AVAILABLE[0], done.stderr, cap.sha256)
     assert proof.level == AVAILABLE[0] and proof.way == WAYS[0]
+
+
+@needs_capping
+def test_torch_is_capped_and_asked(cap: CapObject) -> None:
+    pytest.importorskip("torch")
+    level = "haswell" if "haswell" in AVAILABLE else AVAILABLE[0]
+    code = "import torch; print(torch.backends.cpu.get_cpu_capability())"
+    done = capped(cap, level, sys.executable, "-c", code)
+    assert done.stdout == ("AVX2\n" if level == "haswell" else "DEFAULT\n")
+    assert prove(level, done.stderr, cap.sha256, libraries_of("torch")).level == level
 
 
 @needs_capping
