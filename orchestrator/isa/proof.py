@@ -33,8 +33,7 @@ _C_RUNTIME = ("ld-", "libc.so", "libm.so", "libgcc_s.so", "libstdc++.so")
 #: errno of a kernel or CPU that cannot make CPUID fault, and of a filter that does not let us.
 _REFUSALS = {
     1: "a system-call filter forbids arch_prctl(ARCH_SET_CPUID)",
-    19: "the CPU, or its hypervisor, cannot make CPUID fault, and the loader there takes no audit "
-    "object (LD_AUDIT), which would have rewritten the instructions",
+    19: "the CPU, or its hypervisor, cannot make CPUID fault",
     22: "the kernel has no arch_prctl(ARCH_SET_CPUID)",
     38: "a system-call filter forbids arch_prctl",
 }
@@ -137,8 +136,8 @@ def _object(name: str, counts: str) -> RewrittenObject:
         raise UnprovenError(f"CPUID in {name} could not be rewritten: {_denied(refused)}")
     if ran:
         raise UnprovenError(
-            f"{held} places that may be CPUID could not be decided in {name}, and code beside "
-            f"them ran"
+            f"{held} {'place' if held == 1 else 'places'} that may be CPUID could not be decided "
+            f"in {name}, and code beside ran"
         )
     return RewrittenObject(name, sites, answered, held)
 
@@ -163,6 +162,7 @@ def _features(level: str, line: re.Match[str]) -> frozenset[str]:
             why = f"its instructions could not be rewritten: {_denied(state)}"
         else:
             why = _REFUSALS.get(state, f"arch_prctl(ARCH_SET_CPUID) answered {state}")
+            why += "; and the loader took no audit object, which would rewrite the instructions"
         raise UnprovenError(f"CPUID was not capped: {why}")
     answers: dict[Leaf, tuple[int, ...]] = {}
     for found in _ANSWER.finditer(line["answers"]):

@@ -17,7 +17,8 @@
 
 enum { PT_LOAD = 1, PT_DYNAMIC = 2, PT_EH_FRAME = 0x6474e550, PF_X = 1, PF_W = 2, PF_R = 4, AT_PHDR = 3,
        AT_PHNUM = 5, DT_PLTRELSZ = 2, DT_JMPREL = 23, RELOCATION = 24 };
-enum { PROT_READ = 1, PROT_WRITE = 2, PROT_EXEC = 4, MADV_DONTNEED = 4, ENOEXEC = 8, PAGE = 4096 };
+enum { PROT_READ = 1, PROT_WRITE = 2, PROT_EXEC = 4, MADV_DONTNEED = 4, ENOEXEC = 8,
+       READ_IMPLIES_EXEC = 0x400000, PAGE = 4096 };
 enum { MAX_HEADERS = 64, MAX_OBJECTS = 256, MAX_SITES = 8192, MAX_HELD = 4096, NAME_LENGTH = 48 };
 enum { CHUNK = 1 << 20 };
 
@@ -286,6 +287,34 @@ static void survey(u64 low, u64 high, struct seen *seen) {
   }
 }
 
+/* Makes the rewritten bytes of the sites from `first` on; 0, or the last error. */
+static long write_sites(u32 first) {
+  long error = 0;
+  for (u32 i = first; i < site_count; i++) {
+    u64 at = sites[i].at;
+    /* never without PROT_EXEC: where it was taken away, some systems would not give it back */
+    long refused = protect(at, PROT_READ | PROT_WRITE | PROT_EXEC);
+    if (!refused) {
+      *(volatile u8 *)(at + 1) = 0x0b;
+      refused = protect(at, rights_of(at));
+    }
+    if (refused) error = refused;
+  }
+  return error;
+}
+
+/* Takes from the pages from `first` on the right to execute; 0, or the last error. */
+static long hold_pages(u32 first) {
+  long error = 0;
+  for (u32 i = first; i < held_count; i++) {
+    long refused = call(SYS_MPROTECT, (long)held[i].at, PAGE, PROT_READ, 0);
+    if (refused) error = refused;
+    /* what may be read may be executed, by an old rule for old programs: nothing is held */
+    if (call(SYS_PERSONALITY, 0xffffffff, 0, 0, 0) & READ_IMPLIES_EXEC) held[i].in->ran++;
+  }
+  return error;
+}
+
 /* Every CPUID of an object that the loader has just mapped. */
 static void rewrite(const struct link *object) {
   if (report.objects == MAX_OBJECTS) {
@@ -314,20 +343,8 @@ static void rewrite(const struct link *object) {
   for (int i = 0; i < header_count; i++)
     if (headers[i].type == PT_LOAD && !(headers[i].flags & PF_W))
       give_back(base + headers[i].address, base + headers[i].address + headers[i].in_file);
-  for (u32 i = first_site; i < site_count; i++) {
-    u64 at = sites[i].at;
-    /* never without PROT_EXEC: where it was taken away, some systems would not give it back */
-    long refused = protect(at, PROT_READ | PROT_WRITE | PROT_EXEC);
-    if (!refused) {
-      *(volatile u8 *)(at + 1) = 0x0b;
-      refused = protect(at, rights_of(at));
-    }
-    if (refused) seen->refused = (u32)-refused;
-  }
-  for (u32 i = first_held; i < held_count; i++) {
-    long refused = call(SYS_MPROTECT, (long)held[i].at, PAGE, PROT_READ, 0);
-    if (refused) seen->refused = (u32)-refused;
-  }
+  long refused = write_sites(first_site), also = hold_pages(first_held);
+  seen->refused = (u32) - (refused ? refused : also);
   if (seen->sites || seen->held) report.objects++;
 }
 

@@ -215,7 +215,16 @@ def test_what_is_opened_later_is_rewritten_before_it_runs(
 def test_an_undecided_place_that_runs_is_not_proven(cap: CapObject, places: Path) -> None:
     done = calling(cap, places, "undecided")
     assert done.returncode == 0  # it does as it would
-    with pytest.raises(UnprovenError, match=r"1 places that may be CPUID .* libplaces\.so"):
+    with pytest.raises(UnprovenError, match=r"1 place that may be CPUID .* libplaces\.so"):
+        prove(AVAILABLE[0], done.stderr, cap.sha256)
+
+
+@needs_rewriting
+def test_what_nothing_holds_is_not_proven(cap: CapObject, places: Path) -> None:
+    """READ_IMPLIES_EXEC, which old kernels give to programs with an executable stack."""
+    code = "import ctypes, sys; ctypes.CDLL(None).personality(0x400000); ctypes.CDLL(sys.argv[1])"
+    done = capped(cap, AVAILABLE[0], sys.executable, "-c", code, places, way="rewriting")
+    with pytest.raises(UnprovenError, match=r"1 place that may be CPUID .* in libplaces\.so"):
         prove(AVAILABLE[0], done.stderr, cap.sha256)
 
 
