@@ -289,6 +289,7 @@ def test_another_failure_keeps_its_own_reason() -> None:
 # -- what is refused ------------------------------------------------------------------------------
 
 _HASWELL = ["sse4_2", "avx", "f16c", "fma", "avx2"]
+_ZEN_4 = [*_HASWELL, "avx512f", "avx512bw", "avx512_vnni", "avx512_vbmi2", "avx512_bf16"]
 
 
 @pytest.mark.parametrize(
@@ -297,6 +298,7 @@ _HASWELL = ["sse4_2", "avx", "f16c", "fma", "avx2"]
         ("aarch64", ["asimd"], "haswell", "an instruction set of x86-64"),
         ("aarch64", ["asimd", "asimddp"], "haswell", "go by its model number"),
         ("x86_64", [*_HASWELL, "cpuid_fault"], "skylake", "skylake has avx512f, avx512bw, which"),
+        ("x86_64", _ZEN_4, "sapphirerapids", "amx_bf16, avx512_fp16, amx_tile, amx_int8, avx_vnni"),
         (None, None, "haswell", "an instruction set of x86-64"),
     ],
 )
@@ -320,6 +322,12 @@ def test_a_device_that_can_is_taken(libc: str | None, features: list[str]) -> No
     facts = {"system": {"architecture": "x86_64", "libc": libc}, "cpu": {"features": features}}
     assert isa_unavailable(facts, "haswell") is None
     assert isa_unavailable(facts, "sandybridge") is None
+
+
+def test_an_amd_cpu_with_avx512_can_all_but_the_newest() -> None:
+    facts = {"system": {"architecture": "x86_64"}, "cpu": {"features": _ZEN_4}}
+    can = [level for level in LEVELS if isa_unavailable(facts, level) is None]
+    assert can == ["sandybridge", "haswell", "skylake", "cascadelake", "icelake"]
 
 
 def test_without_faulting_and_without_an_audit_interface_it_is_not_available() -> None:
