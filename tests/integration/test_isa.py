@@ -298,12 +298,16 @@ def test_a_run_measures_both_and_proves_the_cap(lab: Lab) -> None:
         assert (proof is not None) is (event["isa"] == "haswell")
         if proof is not None:
             assert set(proof["features"]) == levels.kept("haswell")
+            assert proof["way"] == WAYS[0]
     assert {row["isa"] for row in lab.table()} == {"native", "haswell"}
     assert {row["device"] for row in lab.table()} == {"here"}
     assert "here@haswell (capped, not the microarchitecture)" in done.stdout
-    for form in ("markdown", "latex", "html"):
-        shown = lab.run("report", lab.runs()[0], "--format", form)
-        assert "here@haswell (capped, not the microarchitecture)" in shown.stdout
+    explained = lab.run("explain", lab.runs()[0])
+    words = {
+        "rewriting": "instructions were rewritten",
+        "faulting": "CPU made the instruction fault",
+    }
+    assert words[WAYS[0]] in " ".join(explained.stdout.split())
 
 
 @needs_capping
