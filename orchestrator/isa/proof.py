@@ -25,7 +25,7 @@ _ANSWER = re.compile(
     r"(?P<leaf>[0-9a-f]{8})\.(?P<subleaf>[0-9a-f]{8})="
     r"(?P<eax>[0-9a-f]{8}),(?P<ebx>[0-9a-f]{8}),(?P<ecx>[0-9a-f]{8}),(?P<edx>[0-9a-f]{8});"
 )
-_OBJECT = re.compile(r"(?P<name>[^=;]+)=(?P<counts>[0-9a-f]{8}(?:,[0-9a-f]{8}){4});")
+_OBJECT = re.compile(r"(?P<name>[A-Za-z0-9._+-]{1,47})=(?P<counts>[0-9a-f]{8}(?:,[0-9a-f]{8}){4});")
 
 #: Objects that ask CPUID in every process; whether the measured program did is not theirs to say.
 _C_RUNTIME = ("ld-", "libc.so", "libm.so", "libgcc_s.so", "libstdc++.so")

@@ -127,17 +127,17 @@ static u64 dynamic_value(u64 tag) {
   return 0;
 }
 
-/* Whether `at` is inside a stub of the procedure linkage table, which some linkers leave out of the
+/* Whether `at` is inside an entry of the procedure linkage table, which some linkers leave out of the
    unwind table: `jmp *slot; push n; jmp`, where relocation n of the table is that of the slot. */
-static int is_in_stub(u64 at) {
+static int is_in_linkage_table(u64 at) {
   u64 relocations = dynamic_value(DT_JMPREL), bytes = dynamic_value(DT_PLTRELSZ);
   if (!is_mapped(relocations, bytes)) relocations += base;
   if (!bytes || !is_mapped(relocations, bytes)) return 0;
-  for (u64 stub = at - 14; stub <= at; stub++) {
-    if (!is_mapped(stub, 16) || value_at(stub, 2) != 0x25ff || value_at(stub + 6, 1) != 0x68 ||
-        value_at(stub + 11, 1) != 0xe9)
+  for (u64 entry = at - 14; entry <= at; entry++) {
+    if (!is_mapped(entry, 16) || value_at(entry, 2) != 0x25ff || value_at(entry + 6, 1) != 0x68 ||
+        value_at(entry + 11, 1) != 0xe9)
       continue;
-    u64 number = value_at(stub + 7, 4), slot = stub + 6 + (u64)offset_at(stub + 2);
+    u64 number = value_at(entry + 7, 4), slot = entry + 6 + (u64)offset_at(entry + 2);
     if (number < bytes / RELOCATION && base + value_at(relocations + number * RELOCATION, 8) == slot)
       return 1;
   }
@@ -155,7 +155,7 @@ enum verdict { INSTRUCTION, INSIDE_ANOTHER, UNDECIDED };
 static enum verdict judge(u64 at) {
   u64 start, end;
   enum verdict verdict = UNDECIDED;
-  if (!find_function(at, &start, &end)) return is_in_stub(at) ? INSIDE_ANOTHER : UNDECIDED;
+  if (!find_function(at, &start, &end)) return is_in_linkage_table(at) ? INSIDE_ANOTHER : UNDECIDED;
   for (u64 next = start; next < end;) {
     int length = instruction_length((const u8 *)next, (const u8 *)end);
     if (!length) return UNDECIDED;
