@@ -26,6 +26,7 @@ from orchestrator.analysis.statistics import (
 )
 from orchestrator.analysis.summaries import (
     delegated,
+    isa_way,
     memory_mb,
     microarchitecture,
     runtime_from,
@@ -142,6 +143,7 @@ def _compare(
         device=group.device,
         microarchitecture=microarchitecture(run, group.device),
         isa=factors.isa if factors else "",
+        isa_way=isa_way(baseline, treatment),
         runner=factors.runner if factors else "",
         runtime=factors.runtime if factors else "",
         runtime_version=runtime_versions(baseline, treatment),

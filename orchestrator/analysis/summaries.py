@@ -31,6 +31,11 @@ def runtime_from(*sides: Side) -> str:
     return "/".join(sorted(filter(None, told)))
 
 
+def isa_way(*sides: Side) -> str:
+    """How the CPUID of capped processes was made to trap; empty where they were not capped."""
+    return "/".join(sorted({r.isa_way for side in sides for r in side.timed if r.isa_way}))
+
+
 def delegated(side: Side) -> str:
     """``30/34``: nodes that a delegate took, of all; empty where the runtime does not tell."""
     told = {d for r in side.timed if (m := r.measurement) and (d := m.delegation)}

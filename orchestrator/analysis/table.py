@@ -73,7 +73,8 @@ class Speedup:
     empty where nothing was measured. Energy is that of one inference in millijoules, CO2 in
     micrograms from the grid intensity that the user gave. ``runtime_from`` is whose the runtime
     was, ``device`` or ``bundle``; ``baseline_delegated`` and ``treatment_delegated`` are the nodes
-    that a delegate took of all there are, like ``30/34``.
+    that a delegate took of all there are, like ``30/34``. ``isa_way`` is how CPUID was made to trap
+    where the instruction set is capped: ``faulting`` or ``rewriting``.
     """
 
     run_id: str
@@ -131,6 +132,7 @@ class Speedup:
     runtime_from: str = ""
     baseline_delegated: str = ""
     treatment_delegated: str = ""
+    isa_way: str = ""
 
     def __post_init__(self) -> None:
         if self.verdict is Verdict.INVALID and self.speedup is not None:

@@ -470,8 +470,11 @@ def isa_unavailable(facts: Mapping[str, Any], isa: str) -> str | None:
     missing = levels.lacking(isa, has, FEATURES)
     if missing:
         return f"{isa} has {', '.join(missing)}, which the device's CPU has not"
-    if "cpuid_fault" not in has:
-        return "the CPU, or its hypervisor, cannot make CPUID fault (no cpuid_fault in its flags)"
+    if "cpuid_fault" not in has and str(_fact(facts, "libc")).startswith("musl"):
+        return (
+            "the CPU, or its hypervisor, cannot make CPUID fault (no cpuid_fault in its flags), "
+            "and rewriting the instructions needs glibc's loader, not musl's"
+        )
     return None
 
 

@@ -1,4 +1,4 @@
-"""Builds the object that is preloaded, once a compiler, and keeps it in ``models/isa/``."""
+"""Builds the object that caps CPUID, once a compiler, and keeps it in ``models/isa/``."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ from orchestrator.artifacts.files import (
 from orchestrator.errors import ArtifactError
 
 SOURCE = Path(__file__).with_name("cap_cpuid.c")
+#: What it includes.
+HEADERS = (SOURCE.with_name("rewriting.h"), SOURCE.with_name("x86_length.h"))
 PLATFORM = "linux_x86-64"
 
 #: The last one is for controllers of another architecture.
@@ -31,7 +33,7 @@ COMPILERS = ("cc", "gcc", "clang", "x86_64-linux-gnu-gcc")
 _FLAGS = (
     "-m64", "-shared", "-fPIC", "-O2", "-ffreestanding", "-fno-builtin", "-nostdlib",
     "-fno-stack-protector", "-fcf-protection=none", "-mgeneral-regs-only",
-    "-Wl,-z,initfirst", "-Wl,-z,noexecstack", "-Wl,--build-id=none",
+    "-Wl,-z,initfirst", "-Wl,-z,noexecstack", "-Wl,-z,defs", "-Wl,--build-id=none",
 )  # fmt: skip
 
 _TIMEOUT_S = 60.0
@@ -71,7 +73,8 @@ class _CompileError(Exception):
 
 def _build_with(compiler: str, folder: Path) -> CapObject:
     """Named by what it is made of: the source, the flags and the compiler's own version."""
-    parts = (SOURCE.read_text(encoding="utf-8"), *_FLAGS, _output(compiler, "--version"))
+    sources = [path.read_text(encoding="utf-8") for path in (SOURCE, *HEADERS)]
+    parts = (*sources, *_FLAGS, _output(compiler, "--version"))
     key = hashlib.sha256("\0".join(parts).encode()).hexdigest()
     path = folder / f"cap_cpuid-{key[:16]}.so"
     make_folder(folder)

@@ -247,4 +247,5 @@ def trial_record(event: Mapping[str, Any]) -> TrialRecord:
         wall_s=event.get("wall_s"),
         conditions=event.get("conditions"),
         energy=Energy(**event["energy"]) if event.get("energy") else None,
+        isa_way=(event.get("isa_proof") or {}).get("way", ""),  # early proofs do not tell
     )

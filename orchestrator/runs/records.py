@@ -16,7 +16,8 @@ class TrialRecord:
 
     ``artifact_sha256`` names the bytes that ran; ``binary_sha256`` the benchmark_model binary,
     where one ran. ``wall_s`` is how long the whole process took, in seconds. ``conditions`` is what
-    the agent says of pinning, clocks and the gate (see ``agents.protocol``).
+    the agent says of pinning, clocks and the gate (see ``agents.protocol``). ``isa_way`` is how its
+    CPUID was made to trap (see ``isa.proof``), empty where it was not.
     """
 
     trial: Trial
@@ -31,6 +32,7 @@ class TrialRecord:
     wall_s: float | None = None
     conditions: Mapping[str, Any] | None = None
     energy: Energy | None = None
+    isa_way: str = ""
 
 
 @dataclass(frozen=True)

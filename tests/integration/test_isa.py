@@ -2,30 +2,44 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from agents import facts
 from orchestrator.fleet.provision import isa_unavailable
 from orchestrator.isa import levels
-from orchestrator.isa.build import CapObject, build_cap_object
-from orchestrator.isa.proof import UnprovenError, prove, without_proof
+from orchestrator.isa.build import SOURCE, CapObject, build_cap_object
+from orchestrator.isa.proof import IsaProof, UnprovenError, prove, without_proof
+from orchestrator.runners.capped import libraries_of, variables
 from tests.lab import Lab, every_planned_trial_finished_once
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 HERE = facts.collect()
 AVAILABLE = [level for level in levels.LEVELS if isa_unavailable(HERE, level) is None]
 COMPILER = shutil.which("cc") or shutil.which("gcc")
+IS_GLIBC = (HERE["system"]["libc"] or "").startswith("glibc")
+#: The ways of this machine: the first is the one it takes by itself.
+WAYS = [
+    *(["faulting"] if "cpuid_fault" in (HERE["cpu"]["features"] or []) else []),
+    *(["rewriting"] if IS_GLIBC else []),
+]
 
 needs_capping = pytest.mark.skipif(
     not AVAILABLE or COMPILER is None,
-    reason="this machine cannot make CPUID fault, or has no C compiler",
+    reason="this machine can cap nothing, or has no C compiler",
+)
+needs_rewriting = pytest.mark.skipif(
+    not AVAILABLE or COMPILER is None or not IS_GLIBC,
+    reason="this machine can cap nothing, has no C compiler, or another loader than glibc",
 )
 
 
@@ -52,17 +66,20 @@ def probe(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return compiled(DATA / "isa_probe.c", tmp_path_factory.mktemp("probe") / "probe")
 
 
-def capped(cap: CapObject, level: str, *argv: str | Path) -> subprocess.CompletedProcess[str]:
+def capped(
+    cap: CapObject, level: str, *argv: str | Path, way: str = "", **options: Any
+) -> subprocess.CompletedProcess[str]:
     """Run it as the agent does: in a session of its own, whose parent is of another."""
-    setting = {"LD_PRELOAD": str(cap.path), "ORCHESTRATE_CPUID_CLEAR": levels.setting(level)}
+    chosen = {"ORCHESTRATE_CPUID_WAY": way} if way else {}
     return subprocess.run(
         [*map(str, argv)],
-        env={**os.environ, **setting},
+        env={**os.environ, **variables(level, str(cap.path)), **chosen},
         capture_output=True,
         text=True,
         start_new_session=True,
         timeout=60,
         check=False,
+        **options,
     )
 
 
@@ -72,17 +89,18 @@ def bits(features: frozenset[str]) -> int:
 
 
 @needs_capping
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("level", AVAILABLE)
 def test_the_process_its_threads_and_its_children_see_the_older_cpu(
-    cap: CapObject, probe: Path, level: str
+    cap: CapObject, probe: Path, level: str, way: str
 ) -> None:
-    done = capped(cap, level, probe)
+    done = capped(cap, level, probe, way=way)
     assert done.returncode == 0, done.stderr
     seen = str(bits(levels.kept(level)))
     # 101 times ±1.5: what was in the vector registers is still there
     assert done.stdout.split() == [seen, seen, seen, seen, "-151.5", "151.5"]
     proof = prove(level, done.stderr, cap.sha256)
-    assert set(proof.features) == levels.kept(level)
+    assert set(proof.features) == levels.kept(level) and proof.way == way
     # of the helpers nothing is said: they measure nothing
     assert done.stderr.count("@orchestrate-cpuid") == 2
     assert without_proof(done.stderr) == ""
@@ -106,8 +124,9 @@ def test_more_than_the_cpu_has_is_not_proven(cap: CapObject, probe: Path) -> Non
 
 
 @needs_capping
-def test_a_true_fault_is_still_one(cap: CapObject, probe: Path) -> None:
-    assert capped(cap, AVAILABLE[0], probe, "crash").returncode == -signal.SIGSEGV
+@pytest.mark.parametrize("way", WAYS)
+def test_a_true_fault_is_still_one(cap: CapObject, probe: Path, way: str) -> None:
+    assert capped(cap, AVAILABLE[0], probe, "crash", way=way).returncode == -signal.SIGSEGV
 
 
 @needs_capping
@@ -130,9 +149,20 @@ def test_nor_does_one_behind_a_dynamic_wrapper(cap: CapObject, tmp_path: Path) -
 
 @needs_capping
 def test_python_is_capped_like_any_other(cap: CapObject) -> None:
-    done = capped(cap, AVAILABLE[0], sys.executable, "-c", "import ctypes; print('here')")
+    done = capped(cap, AVAILABLE[0], sys.executable, "-c", "import numpy; print('here')")
     assert done.stdout == "here\n"
-    assert prove(AVAILABLE[0], done.stderr, cap.sha256).level == AVAILABLE[0]
+    proof = prove(AVAILABLE[0], done.stderr, cap.sha256)
+    assert proof.level == AVAILABLE[0] and proof.way == WAYS[0]
+
+
+@needs_capping
+def test_torch_is_capped_and_asked(cap: CapObject) -> None:
+    pytest.importorskip("torch")
+    level = "haswell" if "haswell" in AVAILABLE else AVAILABLE[0]
+    code = "import torch; print(torch.backends.cpu.get_cpu_capability())"
+    done = capped(cap, level, sys.executable, "-c", code)
+    assert done.stdout == ("AVX2\n" if level == "haswell" else "DEFAULT\n")
+    assert prove(level, done.stderr, cap.sha256, libraries_of("torch")).level == level
 
 
 @needs_capping
@@ -141,6 +171,113 @@ def test_the_object_is_built_once(cap: CapObject) -> None:
     assert again == cap
     built = [path.name for path in cap.path.parent.iterdir() if path.suffix == ".so"]
     assert built == [cap.path.name]
+
+
+# -- rewriting ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    library = tmp_path_factory.mktemp("places") / "libplaces.so"
+    return compiled(DATA / "isa_places.c", library, "-shared", "-fPIC", "-s")
+
+
+def calling(
+    cap: CapObject, library: Path, function: str, **options: Any
+) -> subprocess.CompletedProcess[str]:
+    """One function of a library that is opened twice, unloaded in between."""
+    lines = (
+        "import ctypes, _ctypes, sys",
+        "_ctypes.dlclose(ctypes.CDLL(sys.argv[1])._handle)",
+        "print(ctypes.CDLL(sys.argv[1])[sys.argv[2]]())",
+    )
+    argv = (sys.executable, "-c", "; ".join(lines), library, function)
+    return capped(cap, AVAILABLE[0], *argv, way="rewriting", **options)
+
+
+@needs_rewriting
+@pytest.mark.parametrize(
+    ("function", "answer"), [("constructed", 0), ("resolved", 0), ("inside", 0xA20F)]
+)
+def test_what_is_opened_later_is_rewritten_before_it_runs(
+    cap: CapObject, places: Path, function: str, answer: int
+) -> None:
+    """A constructor, an IFUNC's resolver, and bytes that only look like CPUID."""
+    done = calling(cap, places, function)
+    assert int(done.stdout) == answer
+    proof = prove(AVAILABLE[0], done.stderr, cap.sha256)
+    first, last = [o for o in proof.objects if o.name == places.name]
+    assert (first.sites, first.undecided) == (last.sites, last.undecided) == (2, 1)
+    assert first.answered and last.answered
+
+
+@needs_rewriting
+def test_an_undecided_place_that_runs_is_not_proven(cap: CapObject, places: Path) -> None:
+    done = calling(cap, places, "undecided")
+    assert done.returncode == 0  # it does as it would
+    with pytest.raises(UnprovenError, match=r"1 place that may be CPUID .* libplaces\.so"):
+        prove(AVAILABLE[0], done.stderr, cap.sha256)
+
+
+@needs_rewriting
+def test_what_nothing_holds_is_not_proven(cap: CapObject, places: Path) -> None:
+    """READ_IMPLIES_EXEC, which old kernels give to programs with an executable stack."""
+    code = "import ctypes, sys; ctypes.CDLL(None).personality(0x400000); ctypes.CDLL(sys.argv[1])"
+    done = capped(cap, AVAILABLE[0], sys.executable, "-c", code, places, way="rewriting")
+    with pytest.raises(UnprovenError, match=r"1 place that may be CPUID .* in libplaces\.so"):
+        prove(AVAILABLE[0], done.stderr, cap.sha256)
+
+
+@needs_rewriting
+def test_an_instruction_that_is_undefined_on_purpose_still_is(cap: CapObject, places: Path) -> None:
+    assert calling(cap, places, "trap").returncode == -signal.SIGILL
+
+
+@needs_rewriting
+def test_code_that_must_not_be_changed_is_not_proven(cap: CapObject, probe: Path) -> None:
+    def forbid() -> None:
+        if ctypes.CDLL(None).prctl(65, 1, 0, 0, 0) != 0:  # PR_SET_MDWE, of Linux 6.3
+            os._exit(77)
+
+    done = capped(cap, AVAILABLE[0], probe, way="rewriting", preexec_fn=forbid)
+    if done.returncode == 77:
+        pytest.skip("this kernel has no PR_SET_MDWE")
+    with pytest.raises(UnprovenError, match="could not be rewritten: mprotect answered EACCES"):
+        prove(AVAILABLE[0], done.stderr, cap.sha256)
+
+
+@needs_rewriting
+def test_a_program_that_is_not_relocated_is_rewritten_too(cap: CapObject, tmp_path: Path) -> None:
+    fixed = compiled(DATA / "isa_probe.c", tmp_path / "fixed", "-no-pie", "-s")
+    done = capped(cap, AVAILABLE[0], fixed, way="rewriting")
+    proof: IsaProof = prove(AVAILABLE[0], done.stderr, cap.sha256)
+    (program,) = [o for o in proof.objects if o.name == "fixed"]
+    assert program.sites and program.answered and not program.undecided
+
+
+@needs_rewriting
+def test_lengths_are_those_of_the_disassembler(tmp_path: Path) -> None:
+    """Of every instruction of the dynamic loader, and of numpy's kernels for AVX-512 and older."""
+    pytest.importorskip("numpy")
+    objdump = shutil.which("objdump") or pytest.skip("there is no objdump here")
+    from numpy._core import _simd  # noqa: PLC0415
+
+    lengths = compiled(DATA / "isa_lengths.c", tmp_path / "lengths", "-I", str(SOURCE.parent))
+    seen = set()
+    for path in ("/lib64/ld-linux-x86-64.so.2", _simd.__file__):
+        shown = subprocess.run(
+            [objdump, "-d", "--insn-width=16", path], capture_output=True, text=True, check=True
+        )
+        lines = re.finditer(r"^ *[0-9a-f]+:\t([0-9a-f ]+)\t(.*)", shown.stdout, re.M)
+        # it shows a WAIT and the instruction behind it as one
+        seen |= {m[1].replace(" ", "") for m in lines if m[1][:2] != "9b" and "(bad)" not in m[2]}
+    assert len(seen) > 10_000
+    codes = sorted(seen)
+    done = subprocess.run(
+        [lengths], input="\n".join(codes), capture_output=True, text=True, check=True
+    )
+    told = [int(line) for line in done.stdout.split()]
+    assert [c for c, n in zip(codes, told, strict=True) if n != len(c) // 2] == []
 
 
 # -- whole runs -----------------------------------------------------------------------------------
@@ -161,12 +298,16 @@ def test_a_run_measures_both_and_proves_the_cap(lab: Lab) -> None:
         assert (proof is not None) is (event["isa"] == "haswell")
         if proof is not None:
             assert set(proof["features"]) == levels.kept("haswell")
+            assert proof["way"] == WAYS[0]
     assert {row["isa"] for row in lab.table()} == {"native", "haswell"}
     assert {row["device"] for row in lab.table()} == {"here"}
     assert "here@haswell (capped, not the microarchitecture)" in done.stdout
-    for form in ("markdown", "latex", "html"):
-        shown = lab.run("report", lab.runs()[0], "--format", form)
-        assert "here@haswell (capped, not the microarchitecture)" in shown.stdout
+    explained = lab.run("explain", lab.runs()[0])
+    words = {
+        "rewriting": "instructions were rewritten",
+        "faulting": "CPU made the instruction fault",
+    }
+    assert words[WAYS[0]] in " ".join(explained.stdout.split())
 
 
 @needs_capping

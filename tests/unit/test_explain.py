@@ -354,6 +354,26 @@ def test_effects_of_several_devices_say_whose_they_are() -> None:
 # -- one level, published figures, formats --------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("way", "words"),
+    [
+        ("rewriting", "The instructions were rewritten as each object was loaded"),
+        ("faulting", "The CPU made the instruction fault; each trial proves it."),
+        ("", "the machine's own. Each trial proves it."),
+    ],
+)
+def test_a_capped_run_says_how_it_was_capped(way: str, words: str) -> None:
+    run = factorial()
+    told = [
+        replace(each, isa_way=way if each.trial.factors.isa == "haswell" else "")
+        for each in run.trials
+    ]
+    found = explained(replace(run, trials=tuple(told)))
+    (said,) = [s for s in sentences(found, "reading") if s.startswith("Capped, on here:")]
+    assert words in said
+    assert {row.isa_way for row in found.usable if row.isa == "haswell"} == {way}
+
+
 def test_a_run_in_which_nothing_varies_says_what_to_run() -> None:
     found = explained(factorial(levels={"isa": ("native",)}, schemes=("dynamic_range",)))
     (said,) = sentences(found, "nothing")

@@ -24,7 +24,7 @@ from orchestrator.measurement import Outcome
 from orchestrator.report import FORMATS, render
 from orchestrator.report.drawings import describe
 from orchestrator.runners.base import Evidence, Reading
-from orchestrator.runners.capped import CappedRunner
+from orchestrator.runners.capped import CappedRunner, libraries_of
 from orchestrator.runners.registry import runner_for, runner_named
 from tests import runner_cases as cases
 from tests.analysis_runs import BASELINE, blocks_of, run_of
@@ -41,12 +41,34 @@ def answers_of(level: str) -> dict[levels.Leaf, list[int]]:
     return {leaf: [0xFFFFFFFF & ~mask for mask in masks[leaf]] for leaf in levels.LEAVES}
 
 
-def line(when: str, answers: dict[levels.Leaf, list[int]], state: int = 0) -> str:
+#: Name → sites, answered, held, ran, refused.
+OBJECTS: dict[str, tuple[int, ...]] = {
+    "ld-linux-x86-64.so.2": (37, 0, 0, 0, 0),
+    "runtime.so": (9, 4, 2, 0, 0),
+}
+
+
+def line(
+    when: str,
+    answers: dict[levels.Leaf, list[int]],
+    state: int = 0,
+    *,
+    rewritten: dict[str, tuple[int, ...]] | None = None,
+    lost: int = 0,
+) -> str:
     told = "".join(
         f"{leaf:08x}.{subleaf:08x}={','.join(f'{value:08x}' for value in values)};"
         for (leaf, subleaf), values in answers.items()
     )
-    return f"@orchestrate-cpuid {when} cap={state:08x} {told}\n"
+    if rewritten is None:
+        return f"@orchestrate-cpuid {when} cap={state:08x} by=faulting {told}\n"
+    objects = "".join(
+        f"{name}={','.join(f'{count:08x}' for count in counts)};"
+        for name, counts in rewritten.items()
+    )
+    return (
+        f"@orchestrate-cpuid {when} cap={state:08x} by=rewriting {told} lost={lost:08x} {objects}\n"
+    )
 
 
 def proof_of(level: str) -> tuple[str, str]:
@@ -146,12 +168,77 @@ _SANDYBRIDGE = "".join(proof_of("sandybridge"))
         (_BEGIN.replace("cap=00000000", "cap=00000013") + _END, "cannot make CPUID fault"),
         (_BEGIN.replace("cap=00000000", "cap=00000001") + _END, "system-call filter"),
         (_BEGIN + line("end", answers_of("haswell"), state=99), "answered 99"),
-        (_BEGIN + "@orchestrate-cpuid end cap=00000000 \n", "not whole"),
+        (_BEGIN + "@orchestrate-cpuid end cap=00000000 by=faulting \n", "not whole"),
     ],
 )
 def test_without_a_whole_proof_nothing_is_proven(stderr: str, words: str) -> None:
     with pytest.raises(UnprovenError, match=words):
         prove("haswell", stderr, CAP_SHA)
+
+
+def rewriting(objects: dict[str, tuple[int, ...]], lost: int = 0) -> str:
+    answers = answers_of("haswell")
+    begun = line("begin", answers, rewritten=objects)
+    return begun + line("end", answers, rewritten=objects, lost=lost)
+
+
+def test_a_proof_by_rewriting_tells_what_was_rewritten_and_asked() -> None:
+    found = prove("haswell", rewriting(OBJECTS), CAP_SHA)
+    assert found.way == "rewriting" and prove("haswell", _BEGIN + _END, CAP_SHA).way == "faulting"
+    assert found.to_json()["objects"] == [
+        {"name": "ld-linux-x86-64.so.2", "sites": 37, "answered": 0, "undecided": 0},
+        {"name": "runtime.so", "sites": 9, "answered": 4, "undecided": 2},
+    ]
+    assert without_proof(rewriting(OBJECTS)) == ""
+
+
+@pytest.mark.parametrize(
+    ("objects", "words"),
+    [
+        ({}, r"only nothing asked"),
+        ({"libc.so.6": (1, 1, 0, 0, 0), "runtime.so": (9, 0, 0, 0, 0)}, r"only libc.so.6 asked"),
+        (OBJECTS | {"foo.so": (0, 0, 3, 1, 0)}, "3 places that may be CPUID .* in foo.so"),
+        (
+            OBJECTS | {"foo.so": (1, 0, 0, 0, 13)},
+            "foo.so could not be rewritten: mprotect answered EACCES",
+        ),
+        (OBJECTS | {"foo.so": (0, 0, 0, 0, 8)}, "program headers of foo.so"),
+        (OBJECTS | {"a;b": (1, 0, 0, 0, 0)}, "more CPUID instructions than can be followed"),
+    ],
+)
+def test_what_was_not_rewritten_is_not_proven(
+    objects: dict[str, tuple[int, ...]], words: str
+) -> None:
+    with pytest.raises(UnprovenError, match=words):
+        prove("haswell", rewriting(objects), CAP_SHA)
+
+
+def test_what_there_was_no_room_for_is_not_proven() -> None:
+    with pytest.raises(UnprovenError, match="more CPUID instructions"):
+        prove("haswell", rewriting(OBJECTS, lost=1), CAP_SHA)
+
+
+@pytest.mark.parametrize(
+    ("runner", "asked", "proven"),
+    [
+        ("litert", "_pywrap_tensorflow_interpreter_wrapper.so", True),
+        ("litert", "libpywrap_litert_common.so", True),
+        ("litert", "libLiteRt.so", True),
+        ("litert", "libtensorflow_cc.so.2", True),
+        ("litert", "libscipy_openblas64_.so", False),
+        ("torch", "libtorch_cpu.so", True),
+        ("torch", "libcrypto.so.3", False),
+        ("benchmark_model", "benchmark_model", True),
+        ("benchmark_model", "libgcc_s.so.1", False),
+    ],
+)
+def test_the_runner_s_own_libraries_must_have_asked(runner: str, asked: str, proven: bool) -> None:
+    stderr = rewriting({asked: (4, 4, 0, 0, 0)})
+    if proven:
+        assert prove("haswell", stderr, CAP_SHA, libraries_of(runner)).objects
+        return
+    with pytest.raises(UnprovenError, match=f"only {asked} asked"):
+        prove("haswell", stderr, CAP_SHA, libraries_of(runner))
 
 
 # -- the runner -----------------------------------------------------------------------------------
@@ -165,7 +252,7 @@ def read(stderr: str, case: str = "recorded/t1_fp32") -> Reading:
 
 def test_a_capped_trial_preloads_the_object() -> None:
     command = RUNNER.command(TRIAL, cases.SETTINGS, FILES)
-    assert command.env["LD_PRELOAD"] == f"{{blob:{CAP_SHA}}}"
+    assert command.env["LD_PRELOAD"] == command.env["LD_AUDIT"] == f"{{blob:{CAP_SHA}}}"
     assert command.env["ORCHESTRATE_CPUID_CLEAR"] == levels.setting("haswell")
     assert command.blobs == (cases.BINARY_SHA, cases.MODEL_SHA, CAP_SHA)
     assert (
@@ -202,6 +289,7 @@ def test_another_failure_keeps_its_own_reason() -> None:
 # -- what is refused ------------------------------------------------------------------------------
 
 _HASWELL = ["sse4_2", "avx", "f16c", "fma", "avx2"]
+_ZEN_4 = [*_HASWELL, "avx512f", "avx512bw", "avx512_vnni", "avx512_vbmi2", "avx512_bf16"]
 
 
 @pytest.mark.parametrize(
@@ -210,7 +298,7 @@ _HASWELL = ["sse4_2", "avx", "f16c", "fma", "avx2"]
         ("aarch64", ["asimd"], "haswell", "an instruction set of x86-64"),
         ("aarch64", ["asimd", "asimddp"], "haswell", "go by its model number"),
         ("x86_64", [*_HASWELL, "cpuid_fault"], "skylake", "skylake has avx512f, avx512bw, which"),
-        ("x86_64", _HASWELL, "haswell", "no cpuid_fault"),
+        ("x86_64", _ZEN_4, "sapphirerapids", "amx_bf16, avx512_fp16, amx_tile, amx_int8, avx_vnni"),
         (None, None, "haswell", "an instruction set of x86-64"),
     ],
 )
@@ -221,10 +309,33 @@ def test_a_device_that_cannot_is_told_why(
     assert words in (isa_unavailable(facts, isa) or "")
 
 
-def test_a_device_that_can_is_taken() -> None:
-    facts = {"system": {"architecture": "x86_64"}, "cpu": {"features": [*_HASWELL, "cpuid_fault"]}}
+@pytest.mark.parametrize(
+    ("libc", "features"),
+    [
+        ("glibc 2.36", [*_HASWELL, "cpuid_fault"]),
+        ("glibc 2.36", _HASWELL),
+        ("musl 1.2.4", [*_HASWELL, "cpuid_fault"]),
+        (None, _HASWELL),
+    ],
+)
+def test_a_device_that_can_is_taken(libc: str | None, features: list[str]) -> None:
+    facts = {"system": {"architecture": "x86_64", "libc": libc}, "cpu": {"features": features}}
     assert isa_unavailable(facts, "haswell") is None
     assert isa_unavailable(facts, "sandybridge") is None
+
+
+def test_an_amd_cpu_with_avx512_can_all_but_the_newest() -> None:
+    facts = {"system": {"architecture": "x86_64"}, "cpu": {"features": _ZEN_4}}
+    can = [level for level in LEVELS if isa_unavailable(facts, level) is None]
+    assert can == ["sandybridge", "haswell", "skylake", "cascadelake", "icelake"]
+
+
+def test_without_faulting_and_without_an_audit_interface_it_is_not_available() -> None:
+    facts = {
+        "system": {"architecture": "x86_64", "libc": "musl 1.2.4"},
+        "cpu": {"features": _HASWELL},
+    }
+    assert "no cpuid_fault in its flags" in (isa_unavailable(facts, "haswell") or "")
 
 
 def test_every_step_of_the_ladder_is_told_by_some_fact() -> None:
@@ -265,10 +376,11 @@ def test_what_a_foreign_compiler_makes_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_process_that_handles_faults_itself_is_explained() -> None:
-    evidence = cases.evidence(stderr=_BEGIN, signal_number=11)
-    reading = RUNNER.read(TRIAL, cases.SETTINGS, FILES, evidence)
-    assert reading.outcome is Outcome.KILLED
-    assert "handles SIGSEGV itself" in (reading.reason or "")
+    for number, name in ((11, "SIGSEGV"), (4, "SIGILL")):
+        evidence = cases.evidence(stderr=_BEGIN, signal_number=number)
+        reading = RUNNER.read(TRIAL, cases.SETTINGS, FILES, evidence)
+        assert reading.outcome is Outcome.KILLED
+        assert f"handles {name} itself" in (reading.reason or "")
 
 
 # -- what results are called ----------------------------------------------------------------------

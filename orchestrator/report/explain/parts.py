@@ -75,7 +75,8 @@ def parts(found: Explanation) -> tuple[Part, ...]:
     some = (*some, _operators(found))
     gaps = Part("gaps", "Left out", _cleaned(words.gap_sentences(found)))
     told = [part for part in (*some, gaps) if part.sentences or part.table]
-    return (*told, Part("reading", "How to read this", (METHOD,)))
+    reading = (METHOD, *_cleaned(words.capping_sentences(found)))
+    return (*told, Part("reading", "How to read this", reading))
 
 
 def _cleaned(sentences: Iterable[str]) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from orchestrator.analysis.profiles import OperatorChange
 from orchestrator.analysis.table import Speedup
 from orchestrator.analysis.variation import Share, Variation
 from orchestrator.isa.levels import NATIVE, capped
+from orchestrator.isa.proof import FAULTING, REWRITING
 from orchestrator.report import figures
 from orchestrator.report.notes import place_in_full
 
@@ -23,6 +24,11 @@ _DONE = {
     "full_int8": "quantizing weights and activations of {model} (full_int8)",
     "weight_only_int8": "storing the weights of {model} as integers (weight_only_int8)",
     "float16": "halving the precision of {model}'s weights (float16)",
+}
+_WAYS = {
+    FAULTING: "the CPU made the instruction fault",
+    REWRITING: "the instructions were rewritten as each object was loaded, since this CPU, or its "
+    "hypervisor, cannot make them fault",
 }
 #: Terms of less are left out of the sentence; the table has all of them.
 _LEAST_SHARE = 0.01
@@ -357,6 +363,21 @@ def gap_sentences(found: Explanation) -> Iterable[str]:
             shown.append(f"and {len(rows) - _MOST_NAMED} more")
         named = ", ".join(shown)
         yield f"{figures.counted(len(rows), 'comparison')} left out ({named}): {why}."
+
+
+def capping_sentences(found: Explanation) -> Iterable[str]:
+    """What a capped instruction set is, and how it was capped on each device."""
+    ways: dict[str, set[str]] = {}
+    for row in found.usable:
+        if capped(row.isa):
+            ways.setdefault(row.device, set()).update(filter(None, row.isa_way.split("/")))
+    for device, told in ways.items():
+        how = " and ".join(_WAYS[way] for way in sorted(told & _WAYS.keys()))
+        yield (
+            f"Capped, on {device}: CPUID answers as the older CPU's would, so that libraries "
+            f"choose that CPU's kernels; caches, clock and port counts stay the machine's own. "
+            f"{_upper(how)}{'; each' if how else 'Each'} trial proves it."
+        )
 
 
 def _named(row: Speedup, varied: Mapping[str, Sequence[str]]) -> str:

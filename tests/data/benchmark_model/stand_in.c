@@ -2,7 +2,8 @@
    running a model: the size of the file is real, the times are invented. It lets the tests take the
    binary's whole way, ELF check, push, start, parser, where the official one cannot be had.
    Built for one machine by the test that uses it. The chaos test has it keep a diary of its runs
-   (-DDIARY="path") and take its time (-DTAKES_US=200000). */
+   (-DDIARY="path") and take its time (-DTAKES_US=200000). It asks CPUID, as the official one does
+   to choose its kernels. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +12,9 @@
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
+#ifdef __x86_64__
+#include <cpuid.h>
+#endif
 
 #ifdef DIARY
 static void note(const char *what) {
@@ -37,6 +41,10 @@ int main(int argc, char **argv) {
   const char *graph = "", *threads = "1";
   int runs = 50, warmup_runs = 1, xnnpack = 1, peak = 0;
   double at_start = max_rss_mib();
+#ifdef __x86_64__
+  unsigned eax, ebx, ecx, edx;
+  __get_cpuid(1, &eax, &ebx, &ecx, &edx);
+#endif
   note("begin");
   puts("INFO: STARTING!");
   for (int i = 1; i < argc; i++) {
