@@ -12,11 +12,13 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 HOST_KEY_TYPES = ("rsa", "ecdsa", "ed25519")
 _READY_WITHIN_S = 15.0
@@ -103,6 +105,23 @@ class Sshd:
     def known_hosts_line(self, kind: str = "ed25519", name: str | None = None) -> str:
         public = self.host_key(kind).with_suffix(".pub").read_text().split()
         return f"{name or self.known_hosts_name} {public[0]} {public[1]}\n"
+
+    def device(self, name: str, **fields: Any) -> dict[str, Any]:
+        """The server as a device of an inventory, whose ``known_hosts`` has its key."""
+        known_hosts = self.folder / "known_hosts"
+        known_hosts.write_text(self.known_hosts_line())
+        return {
+            "name": name,
+            "transport": "ssh",
+            "host": self.address,
+            "port": self.port,
+            "user": "root",
+            "key_file": self.client_key,
+            "known_hosts": known_hosts,
+            "python": sys.executable,
+            "exclusive": False,
+            **fields,
+        }
 
     def authorize(self, key: Path) -> None:
         """Let ``key`` in, besides those already let in."""

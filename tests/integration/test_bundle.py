@@ -23,6 +23,7 @@ from tests.agent_client import other_pythons
 from tests.lab import ROOT, Lab, every_planned_trial_finished_once
 from tests.runtimes import NEW, OLD, PYTHONS_OF_OLD
 from tests.runtimes import suite as small_suite
+from tests.sshd import Sshd, generate_key
 
 NOBODY = 65534
 SYSTEM_PYTHON = Path("/usr/bin/python3")
@@ -121,7 +122,7 @@ def trials_of(lab: Lab, run: Path | None = None) -> set[str]:
 
 
 def test_interrupted_twice_and_imported_it_is_as_if_it_had_been_reached(
-    lab: Lab, stand_in: Path, elsewhere: Elsewhere
+    lab: Lab, stand_in: Path, elsewhere: Elsewhere, tmp_path: Path
 ) -> None:
     suite = lab.suite(["float32", "float16", "full_int8"], PROTOCOL)
     device = with_stand_in(stand_in)
@@ -173,8 +174,10 @@ def test_interrupted_twice_and_imported_it_is_as_if_it_had_been_reached(
     assert all((run / e["log"]).stat().st_size > 0 for e in lab.events("finished"))
 
     # the same plan where the device is reached: the same trials, the same rows
-    reached = lab.here("away", benchmark_model=str(stand_in))
-    done = lab.run("run", "--inventory", lab.inventory(reached), *arguments)
+    with Sshd(tmp_path / "away", generate_key(tmp_path / "client")) as server:
+        reached = server.device("away", benchmark_model=stand_in)
+        done = lab.run("run", "--inventory", lab.inventory(reached), *arguments)
+        lab.close()  # while the server answers
     assert done.code == 0, done.stderr
     other = lab.runs()[-1]
     assert trials_of(lab, other) == trials_of(lab, run)

@@ -7,7 +7,6 @@ import json
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from functools import partial
@@ -52,21 +51,7 @@ def side(lab: Lab, tmp_path: Path) -> Iterator[Sshd]:
 
 
 def over_ssh(server: Sshd, binary: Path, **fields: Any) -> dict[str, Any]:
-    known_hosts = server.folder / "known_hosts"
-    known_hosts.write_text(server.known_hosts_line())
-    return {
-        "name": "side",
-        "transport": "ssh",
-        "host": server.address,
-        "port": server.port,
-        "user": "root",
-        "key_file": server.client_key,
-        "known_hosts": known_hosts,
-        "python": sys.executable,
-        "benchmark_model": binary,
-        "exclusive": False,
-        **fields,
-    }
+    return server.device("side", benchmark_model=binary, **fields)
 
 
 def small(folder: Path, megabytes: int) -> contextlib.AbstractContextManager[SmallDisk]:
