@@ -106,8 +106,10 @@ class Sshd:
         public = self.host_key(kind).with_suffix(".pub").read_text().split()
         return f"{name or self.known_hosts_name} {public[0]} {public[1]}\n"
 
-    def device(self, name: str, **fields: Any) -> dict[str, Any]:
-        """The server as a device of an inventory, whose ``known_hosts`` has its key."""
+    def device(
+        self, name: str, *, python: str | None = sys.executable, **fields: Any
+    ) -> dict[str, Any]:
+        """The server as a device of an inventory, its key in a ``known_hosts`` of its own."""
         known_hosts = self.folder / "known_hosts"
         known_hosts.write_text(self.known_hosts_line())
         return {
@@ -118,8 +120,9 @@ class Sshd:
             "user": "root",
             "key_file": self.client_key,
             "known_hosts": known_hosts,
-            "python": sys.executable,
+            # servers on one machine need not wait for each other
             "exclusive": False,
+            **({} if python is None else {"python": python}),
             **fields,
         }
 

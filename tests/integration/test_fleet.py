@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,26 +25,12 @@ class Fleet:
 
     lab: Lab
     servers: dict[str, Sshd]
-    key: Path
     known_hosts: Path
     #: Which engine, as arguments of ``run``.
     engine: Sequence[str]
 
     def device(self, name: str, **fields: Any) -> dict[str, Any]:
-        server = self.servers[name]
-        return {
-            "name": name,
-            "transport": "ssh",
-            "host": server.address,
-            "port": server.port,
-            "user": "root",
-            "key_file": self.key,
-            "known_hosts": self.known_hosts,
-            "python": sys.executable,
-            # three names for one machine: they need not wait for each other
-            "exclusive": False,
-            **fields,
-        }
+        return self.servers[name].device(name, known_hosts=self.known_hosts, **fields)
 
     def devices(self) -> list[dict[str, Any]]:
         return [
@@ -81,7 +66,7 @@ def fleet(lab: Lab, tmp_path: Path, engine: Sequence[str]) -> Iterator[Fleet]:
         }
         known_hosts = tmp_path / "known_hosts"
         known_hosts.write_text("".join(s.known_hosts_line() for s in servers.values()))
-        fleet = Fleet(lab, servers, key, known_hosts, engine)
+        fleet = Fleet(lab, servers, known_hosts, engine)
         try:
             for server in servers.values():
                 server.start()

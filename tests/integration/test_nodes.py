@@ -25,23 +25,12 @@ SCHEMES = ["float32", "full_int8"]
 def server(lab: Lab, tmp_path: Path) -> Iterator[Sshd]:
     key = generate_key(tmp_path / "client")
     with Sshd(tmp_path / "node", key, host_key_types=("ed25519",)) as server:
-        (server.folder / "known_hosts").write_text(server.known_hosts_line())
         yield server
         lab.close()  # while it still answers
 
 
 def node(server: Sshd, name: str = "node", **fields: Any) -> dict[str, Any]:
-    return {
-        "name": name,
-        "transport": "ssh",
-        "host": server.address,
-        "port": server.port,
-        "user": "root",
-        "key_file": server.client_key,
-        "known_hosts": server.folder / "known_hosts",
-        "exclusive": False,
-        **fields,
-    }
+    return server.device(name, **{"python": None, **fields})
 
 
 def look(lab: Lab, *devices: dict[str, Any]) -> Outcome:
