@@ -443,8 +443,12 @@ def test_damaged_blobs_and_a_busy_home_are_noticed(
     os.killpg(first.pid, signal.SIGKILL)
     first.communicate()
     (home,) = elsewhere.folder.glob("bundle-*-away")
-    for blob in (home / "blobs").iterdir():
-        blob.write_bytes(b"x" + blob.read_bytes()[1:])
+    for blob in list((home / "blobs").iterdir()):
+        damaged = home / "damaged"  # a file of its own: the trial that was running may still run
+        shutil.copy(blob, damaged)
+        damaged.write_bytes(b"x" + blob.read_bytes()[1:])
+        os.chown(damaged, blob.stat().st_uid, blob.stat().st_gid)
+        damaged.replace(blob)
     code, said = elsewhere.run()
     assert code == 0, said
     assert lab.run("import", elsewhere.results).code == 0
