@@ -202,5 +202,5 @@ def test_a_quota_is_a_fact_and_what_it_held_back_is_measured(
     done = subprocess.run(argv, cwd=root, check=True, capture_output=True, timeout=60)
     quota, during = json.loads(done.stdout)
     assert quota == 0.05
-    assert 0 < during["held_back_s"] < during["elapsed_s"]
+    assert during["held_back_s"] > 0  # summed over CPUs, and told when a stop is over
     assert "quota_reached" in [f.code for f in findings(a_trial(), Circumstances(during=during))]
