@@ -11,10 +11,8 @@ than 0.5 %, the machine was too noisy to tell, and more pairs are needed.
 
 from __future__ import annotations
 
-import json
 import math
 import random
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -22,11 +20,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from agents.protocol import TrialRequest
-from orchestrator.analysis.statistics import estimate
+from benchmarks.litert_child import command, steady_median
+from benchmarks.ratios import ratio
 from orchestrator.fleet.agent_archive import build_agent_archive
 from orchestrator.fleet.local import LocalTransport
 from orchestrator.fleet.provision import AgentPlace, Node, reach
-from orchestrator.runners.child_output import RESULT
 
 RUN, DEVICE = "perturbation", "here"
 #: About a third of a second; each iteration some 0.3 ms, so that an interruption spoils only a few.
@@ -39,8 +37,6 @@ for _ in range(1200):
     times.append(time.perf_counter() - start)
 print(statistics.median(times[200:]))
 """
-LITERT = "--threads 1 --warmup-runs 20 --warmup-seconds 0 --steady-runs 200 --steady-seconds 0 "
-LITERT += "--max-seconds 60 --delegate xnnpack"
 
 Run = Callable[[list[str]], str]
 
@@ -82,8 +78,8 @@ def main(pairs: int, model: Path | None) -> None:
             if model is not None:
                 path = Path(name) / "agent.pyz"
                 path.write_bytes(archive.data)
-                argv = [python, str(path), "litert", "--model", str(model), *LITERT.split()]
-                _compare(f"litert {model.name}", argv, _steady_median, agent, pairs)
+                argv = command(path, model)
+                _compare(f"litert {model.name}", argv, steady_median, agent, pairs)
         finally:
             node.link.request("shutdown", force=True)
             node.close()
@@ -102,18 +98,7 @@ def _compare(
             found.append(math.log(took[way] / took["bare"]))
     print(f"{what}, {pairs} pairs, ratio of medians")
     for way, found in logs.items():
-        centre = estimate(found)
-        assert centre.interval is not None, "too few pairs"
-        low, high = math.exp(centre.interval.low), math.exp(centre.interval.high)
-        spread = statistics.pstdev(found)
-        name = f"{way} / bare"
-        line = f"  {name:<18} {math.exp(centre.centre):.4f} [{low:.4f}, {high:.4f}]"
-        print(f"{line}, one pair ±{spread:.1%}", flush=True)
-
-
-def _steady_median(stdout: str) -> float:
-    (line,) = (line for line in stdout.splitlines() if line.startswith(RESULT))
-    return float(statistics.median(json.loads(line.removeprefix(RESULT))["steady_us"]))
+        print(ratio(f"{way} / bare", found), flush=True)
 
 
 if __name__ == "__main__":

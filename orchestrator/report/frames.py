@@ -55,6 +55,7 @@ _BEHIND = (
     "runtime_from",
     "baseline_delegated",
     "treatment_delegated",
+    "isa_way",
 )
 _FACTORS = (
     "runner",
@@ -83,6 +84,7 @@ _TRIAL_COLUMNS = (
     "runtime_from",
     "delegated_nodes",
     "total_nodes",
+    "isa_way",
     "init_ms",
     "first_ms",
     "warmup_count",
@@ -151,6 +153,7 @@ def _trial(record: TrialRecord) -> list[Any]:
         "replicate": trial.replicate,
         "outcome": record.outcome.value,
         "reason": record.reason,
+        "isa_way": record.isa_way,
         "wall_s": record.wall_s,
         "artifact_sha256": record.artifact_sha256,
         "binary_sha256": record.binary_sha256,

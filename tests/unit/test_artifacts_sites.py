@@ -139,6 +139,28 @@ def test_wheels_and_requirements_are_those_of_the_node_not_of_this_machine(
         assert own.sha256 == hashlib.sha256((index / own.file).read_bytes()).hexdigest()
 
 
+@pytest.mark.parametrize(
+    ("runtime", "numpy"),
+    [
+        ("tflite-runtime==2.14.0", "1.26.4"),
+        ("tflite-runtime", "1.26.4"),
+        ("ai-edge-litert==1.0.1", "1.26.4"),
+        ("ai-edge-litert==1.1.0", "2.1.0"),
+        ("ai-edge-litert", "2.1.0"),
+    ],
+)
+def test_what_was_built_against_numpy_1_gets_it(
+    index: Path, tmp_path: Path, runtime: str, numpy: str
+) -> None:
+    for wheel in ("tflite_runtime-2.14.0", "ai_edge_litert-1.0.1", "ai_edge_litert-1.1.0"):
+        a_wheel(index, f"{wheel}-cp311-cp311-manylinux2014_aarch64.whl", ["numpy>=1.23"])
+    a_wheel(index, "ai_edge_litert-2.9.0-cp311-cp311-manylinux2014_aarch64.whl", ["numpy>=1.23"])
+    for version in ("1.26.4", "2.1.0"):
+        a_wheel(index, f"numpy-{version}-cp311-cp311-manylinux2014_aarch64.whl")
+    site = provide_site(parse_runtime(runtime), target_of(node()), tmp_path / "models")
+    assert [p.version for p in site.packages if p.name == "numpy"] == [numpy]
+
+
 def test_the_same_packages_are_the_same_bytes(index: Path, tmp_path: Path) -> None:
     target = target_of(node())
     one = provide_site(LITERT, target, tmp_path / "a")

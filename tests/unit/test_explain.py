@@ -272,7 +272,8 @@ def test_a_flip_says_which_figures_under_which_levels() -> None:
         if "mobilenet_v1 (dynamic_range)" in s and "isa native" in s
     ]  # fmt: skip
     assert said.startswith(
-        "On here, quantizing the weights of mobilenet_v1 (dynamic_range) made it 2.0× slower (0.4"
+        "On device here, quantizing the weights of mobilenet_v1 (dynamic_range) made it 2.0× "
+        "slower (0.4"
     )
     assert f"under {OLD_NAME} and 1.5× faster (1." in said
     assert said.endswith(f"under {NEW_NAME}, all else equal: isa native.")
@@ -281,7 +282,7 @@ def test_a_flip_says_which_figures_under_which_levels() -> None:
 def test_a_capped_flip_has_the_label_of_capped_results() -> None:
     said = " ".join(sentences(explained(factorial()), "flips"))
     assert f"slower (0.748× [0.735, 0.762]) as {CAPPED} and" in said
-    assert f"On {CAPPED}, quantizing the weights of resnet50" in said
+    assert f"On device {CAPPED}, quantizing the weights of resnet50" in said
     assert "@haswell" not in said.replace(CAPPED, "")
 
 
@@ -344,7 +345,7 @@ def test_effects_of_several_devices_say_whose_they_are() -> None:
     runs = [factorial(schemes=("dynamic_range",), seed=seed) for seed in (1, 2)]
     found = explained(of_two_devices(*runs))
     said = sentences(found, "effects")
-    assert [s.split(",")[0] for s in said] == ["On here", "On here", "On cc1", "On cc1"]
+    assert [s.split(",")[0] for s in said] == 2 * ["On device here"] + 2 * ["On device cc1"]
     assert "cc1@haswell (capped, not the microarchitecture) instead of" in said[2]
     (table,) = [part.table for part in parts(found) if part.name == "effects"]
     assert table is not None
@@ -369,7 +370,7 @@ def test_a_capped_run_says_how_it_was_capped(way: str, words: str) -> None:
         for each in run.trials
     ]
     found = explained(replace(run, trials=tuple(told)))
-    (said,) = [s for s in sentences(found, "reading") if s.startswith("Capped, on here:")]
+    (said,) = [s for s in sentences(found, "reading") if s.startswith("Capped, on device here:")]
     assert words in said
     assert {row.isa_way for row in found.usable if row.isa == "haswell"} == {way}
 
@@ -501,9 +502,9 @@ def test_operators_are_matched_by_family_and_told_by_their_times() -> None:
     )
     said, note = sentences(found, "operators")
     assert said == (
-        "On here, quantizing the weights of mobilenet_v1 (dynamic_range) made these operators "
-        "slower: Convolution DWConv 1.00 → 1.50 ms, Convert (new) 0.250 ms; and these faster: "
-        "Fully Connected GEMM 9.05 → 4.50 ms."
+        "On device here, quantizing the weights of mobilenet_v1 (dynamic_range) made these "
+        "operators slower: Convolution DWConv 1.00 → 1.50 ms, Convert (new) 0.250 ms; and these "
+        "faster: Fully Connected GEMM 9.05 → 4.50 ms."
     )
     assert "there is no interval" in note
 

@@ -72,6 +72,19 @@ def test_what_was_not_measured_is_missing() -> None:
     assert not frames.speedups.columns.duplicated().any()
 
 
+def test_how_an_instruction_set_was_capped_is_told_of_trials_and_comparisons() -> None:
+    record = pages.run(devices=1, models=1)
+    trials = [
+        dataclasses.replace(each, isa_way="rewriting" if each.measurement else "")
+        for each in record.trials
+    ]
+    capped = dataclasses.replace(record, trials=tuple(trials))
+    frames = to_frames(capped, analyse(capped))
+    assert set(frames.trials.query("outcome == 'ok'")["isa_way"]) == {"rewriting"}
+    assert set(frames.trials.query("outcome != 'ok'")["isa_way"]) <= {""}
+    assert set(frames.speedups["isa_way"]) == {"rewriting"}
+
+
 def test_a_folder_that_holds_no_run_is_named(tmp_path: Path) -> None:
     with pytest.raises(JournalError, match=str(tmp_path)):
         orchestrator.load_run(tmp_path)

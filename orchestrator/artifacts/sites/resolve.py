@@ -28,10 +28,11 @@ _WHEEL = re.compile(r"[A-Za-z0-9_.]+-[A-Za-z0-9_.!+]+(?:-[A-Za-z0-9_.]+){3,4}\.w
 #: Of a wheel whose tags would fit, and which says itself that it does not.
 _OTHER_PYTHON = "requires a different Python"
 _NONE_FOUND = re.compile(r"No matching distribution found for ([A-Za-z0-9._-]+[<>=!~0-9.,+a-z]*)")
-#: What wheels do not say of themselves.
-_ALSO_NEEDS: Mapping[str, tuple[str, ...]] = {
-    # built against numpy 1, it dies while it is imported under numpy 2
-    "tflite-runtime": ("numpy<2",),
+#: What wheels do not say of themselves: below this version (None: whatever there is) they are built
+#: against numpy 1, and die while they are imported under numpy 2.
+_NUMPY_1_BELOW: Mapping[str, Version | None] = {
+    "tflite-runtime": None,
+    "ai-edge-litert": Version("1.1"),
 }
 
 
@@ -51,7 +52,7 @@ def resolve(runtime: Runtime, target: SiteTarget, folder: Path) -> tuple[Package
     Raises ArtifactError with the versions and Pythons that there are wheels for.
     """
     report = folder.with_name(f"{folder.name}.report.json")
-    wanted = (str(runtime), *_ALSO_NEEDS.get(runtime.name, ()))
+    wanted = (str(runtime), *(("numpy<2",) if _needs_numpy_1(runtime) else ()))
     try:
         done = _pip(target, folder, "--report", str(report), *wanted)
         if done.returncode != 0:
@@ -72,6 +73,14 @@ def resolve(runtime: Runtime, target: SiteTarget, folder: Path) -> tuple[Package
             f"`{sys.executable} -m pip install -U pip` and try again"
         )
     return packages
+
+
+def _needs_numpy_1(runtime: Runtime) -> bool:
+    if runtime.name not in _NUMPY_1_BELOW:
+        return False
+    bound = _NUMPY_1_BELOW[runtime.name]
+    # not pinned, it is the newest
+    return bound is None or (runtime.version is not None and Version(runtime.version) < bound)
 
 
 def _pip(target: SiteTarget, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -89,7 +89,7 @@ def _switch(factor: str, switches: Sequence[Switch], found: Explanation) -> str:
     low, high = first.slower, first.faster
     where = low.device if factor == "isa" else place_in_full(low.device, low.isa)
     doing = _doing(low.model, low.scheme)
-    begin = _upper(doing) if factor == DEVICE else f"On {where}, {doing}"
+    begin = _upper(doing) if factor == DEVICE else f"On device {where}, {doing}"
     held = _held(factor, low, found)
     said = (
         f"{begin} made it {_times(low)} {under(factor, low)} and {_times(high)} "
@@ -198,7 +198,7 @@ def scope(each: Effect, found: Explanation) -> str:
 
 def _scope(each: Effect, found: Explanation) -> str:
     models = "over all models" if each.model is None else f"for {each.model}"
-    return f"On {each.device}, {models}" if len(found.factors) > 1 else _upper(models)
+    return f"On device {each.device}, {models}" if len(found.factors) > 1 else _upper(models)
 
 
 def widest(each: Effect, effects: Sequence[Effect]) -> bool:
@@ -277,8 +277,8 @@ def variation_sentence(each: Variation) -> str:
     scope = "over all models" if each.model is None else f"of {each.model}"
     explained = ", ".join(said) if said else "no factor as much as 1%"
     return (
-        f"Of what the {each.cells} speed-ups on {each.device}, {scope}, vary by, this much is due "
-        f"to: {explained}; noise of a single block {percent(each.noise)}."
+        f"Of what the {each.cells} speed-ups on device {each.device}, {scope}, vary by, this much "
+        f"is due to: {explained}; noise of a single block {percent(each.noise)}."
         + ("" if each.complete else " Not every combination was measured.")
     )
 
@@ -335,8 +335,8 @@ def profile_sentences(found: Explanation) -> Iterable[str]:
         if said:
             row = each.row
             yield (
-                f"On {place(row, found)}, {_doing(row.model, row.scheme)} made these operators "
-                f"{'; and these '.join(said)}."
+                f"On device {place(row, found)}, {_doing(row.model, row.scheme)} made these "
+                f"operators {'; and these '.join(said)}."
             )
 
 
@@ -374,9 +374,9 @@ def capping_sentences(found: Explanation) -> Iterable[str]:
     for device, told in ways.items():
         how = " and ".join(_WAYS[way] for way in sorted(told & _WAYS.keys()))
         yield (
-            f"Capped, on {device}: CPUID answers as the older CPU's would, so that libraries "
-            f"choose that CPU's kernels; caches, clock and port counts stay the machine's own. "
-            f"{_upper(how)}{'; each' if how else 'Each'} trial proves it."
+            f"Capped, on device {device}: CPUID answers as the older CPU's would, so that "
+            f"libraries choose that CPU's kernels; caches, clock and port counts stay the "
+            f"machine's own. {_upper(how)}{'; each' if how else 'Each'} trial proves it."
         )
 
 
