@@ -6,6 +6,7 @@ import html
 import json
 import math
 import random
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,14 +21,14 @@ from orchestrator.analysis.cells import Cell, levels_of
 from orchestrator.analysis.explain import Explanation, explain, settings_vary
 from orchestrator.analysis.profiles import family
 from orchestrator.analysis.table import Speedup, Verdict
-from orchestrator.measurement import Measurement, Operator
+from orchestrator.measurement import Delegation, Measurement, Operator
 from orchestrator.plan import Factors, Trial, TrialKind
 from orchestrator.published import publications
 from orchestrator.report import charts, write_charts
 from orchestrator.report import render as render_report
 from orchestrator.report.explain import FORMATS, render
 from orchestrator.report.explain.parts import parts
-from orchestrator.runs.records import RunRecord
+from orchestrator.runs.records import RunRecord, TrialRecord
 from tests import pages
 from tests.analysis_runs import ok
 from tests.factorial_runs import MODELS, NEW, OLD, TERMS, additive, factorial
@@ -276,7 +277,41 @@ def test_a_flip_says_which_figures_under_which_levels() -> None:
         "slower (0.4"
     )
     assert f"under {OLD_NAME} and 1.5× faster (1." in said
-    assert said.endswith(f"under {NEW_NAME}, all else equal: isa native.")
+    told, _, moved = said.partition(" From the first to the second, ")
+    assert told.endswith(f"under {NEW_NAME}, all else equal: isa native.")
+    # the truth of these runs: the baseline takes 10 ms everywhere
+    times = re.fullmatch(
+        r"float32 goes from ([\d.]+) to ([\d.]+) ms "
+        r"and dynamic_range from ([\d.]+) to ([\d.]+) ms\.",
+        moved,
+    )
+    assert times is not None, moved
+    first, second, slow, fast = map(float, times.groups())
+    assert first == pytest.approx(10, rel=0.02) and second == pytest.approx(10, rel=0.02)
+    assert slow / first == pytest.approx(2.0, rel=0.05) and fast < second / 1.4
+
+
+def test_a_flip_says_what_a_delegate_took_where_that_changed() -> None:
+    def taken(record: TrialRecord) -> TrialRecord:
+        if record.measurement is None:
+            return record
+        of_old = record.trial.factors.runtime == OLD
+        nodes = 21 if of_old and record.trial.variant.scheme != "float32" else 75
+        delegation = Delegation("xnnpack", delegated_nodes=nodes, total_nodes=75)
+        return replace(record, measurement=replace(record.measurement, delegation=delegation))
+
+    run = factorial()
+    run = replace(run, trials=tuple(taken(record) for record in run.trials))
+    said = sentences(explained(run), "flips")
+    by_runtime = [s for s in said if f"under {OLD_NAME} and" in s]
+    by_isa = [s for s in said if f"as {CAPPED} and" in s]
+    assert by_runtime and by_isa
+    for each in by_runtime:
+        assert (
+            "; of their nodes a delegate takes 75/75 and 21/75 in the first, "
+            "75/75 and 75/75 in the second." in each
+        )
+    assert not any("nodes" in each for each in by_isa)
 
 
 def test_a_capped_flip_has_the_label_of_capped_results() -> None:

@@ -15,9 +15,10 @@ def to_text(found: Explanation, *, width: int, color: bool) -> str:
     blocks = [f"{TITLE}, run {clean(found.run_id)}\n"]
     for part in parts(found):
         lines = [f"\033[1m{part.title}\033[0m" if color else part.title]
+        begin, go_on = ("  - ", "    ") if len(part.sentences) > 1 else ("  ", "  ")
         for sentence in part.sentences:
             lines += textwrap.wrap(
-                sentence, width, initial_indent="  ", subsequent_indent="  ",
+                sentence, width, initial_indent=begin, subsequent_indent=go_on,
                 break_on_hyphens=False,
             )  # fmt: skip
         block = "\n".join(lines) + "\n"

@@ -94,11 +94,29 @@ def _switch(factor: str, switches: Sequence[Switch], found: Explanation) -> str:
     said = (
         f"{begin} made it {_times(low)} {under(factor, low)} and {_times(high)} "
         f"{under(factor, high)}, all else equal{f': {held}' if held else ''}."
+        f"{_what_moved(low, high)}"
     )
     if len(switches) > 1:
         more = figures.counted(len(switches) - 1, "other pair")
         said += f" {_upper(factor.replace('_', ' '))} alone flips it in {more} of settings too."
     return said
+
+
+def _what_moved(low: Speedup, high: Speedup) -> str:
+    """Which side of the ratio did it, and whether it ran elsewhere; nothing where nobody knows."""
+    times = (low.baseline_ms, high.baseline_ms, low.treatment_ms, high.treatment_ms)
+    if None in times:
+        return ""
+    baseline, treatment, *_ = map(figures.number, times[:2]), map(figures.number, times[2:])
+    said = (
+        f" From the first to the second, {low.baseline_scheme} goes from {' to '.join(baseline)} "
+        f"ms and {low.scheme} from {' to '.join(treatment)} ms"
+    )
+    taken = [(row.baseline_delegated, row.treatment_delegated) for row in (low, high)]
+    if taken[0] != taken[1] and all(map(all, taken)):
+        first, second = (" and ".join(each) for each in taken)
+        said += f"; of their nodes a delegate takes {first} in the first, {second} in the second"
+    return f"{said}."
 
 
 def _times(row: Speedup) -> str:
