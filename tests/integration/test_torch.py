@@ -235,7 +235,8 @@ def test_a_profile_trial_names_the_operators(tmp_path: Path) -> None:
 
     network = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU()).eval()
     path = tmp_path / "small.pt"
-    torch.jit.freeze(torch.jit.script(network)).save(str(path))
+    traced = torch.jit.trace(network, torch.zeros(1, 3, 32, 32))
+    torch.jit.freeze(traced).save(str(path))
     trial = a_trial(kind=TrialKind.PROFILE)
     files = replace(
         cases.files(size=path.stat().st_size, python=sys.executable, binary=None),

@@ -53,7 +53,14 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What torch writes, written by it in a process of its own."""
     pytest.importorskip("torch")
     folder = tmp_path_factory.mktemp("torch")
-    subprocess.run([sys.executable, "-W", "ignore", "-c", _MAKE, str(folder)], check=True)
+    for _ in range(3):
+        argv = [sys.executable, "-W", "ignore", "-c", _MAKE, str(folder)]
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
+        # Scripting knows builtin functions by id(): rarely, an attribute lies where one was that is
+        # gone, and is taken for it. Another process has other addresses.
+        if "builtin cannot be used as a value" not in done.stderr:
+            break
+    assert done.returncode == 0, done.stderr
     return folder
 
 
