@@ -37,6 +37,8 @@ PADDING = b"\xcc"
 
 def main(float32: Path, quantized: Path, pairs: int) -> None:
     """Measure and print."""
+    if "avx512_vnni" not in Path("/proc/cpuinfo").read_text(encoding="utf-8"):
+        raise SystemExit("this CPU has no AVX-512 VNNI, so that the kernel would not run here")
     with tempfile.TemporaryDirectory() as name:
         archive = Path(name) / "agent.pyz"
         archive.write_bytes(build_agent_archive().data)
