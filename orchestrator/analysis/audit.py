@@ -29,6 +29,10 @@ from orchestrator.runs.records import ArtifactRecord, RunRecord, TrialRecord
 
 #: Of the longer steady phase of a duet. What is measured beyond has no neighbour any more.
 LEAST_OVERLAP = 0.8
+#: Of the share of the baseline's nodes that a delegate took. Below it the two are as much a
+#: comparison of a delegate's kernels with built-in ones as of two schemes; a few nodes that only
+#: one file has (to quantize its input, say) are none.
+LEAST_DELEGATED = 0.9
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,16 @@ class Side:
         ran = (r.measurement for r in self.timed if r.measurement is not None)
         names = {(m.runtime_name, m.runtime_version) for m in ran}
         return frozenset(" ".join(filter(None, name)) for name in names)
+
+    @cached_property
+    def delegations(self) -> frozenset[tuple[int, int]]:
+        """Nodes that a delegate took in those, and nodes in all, where the runtime tells."""
+        told = {d for r in self.timed if (m := r.measurement) and (d := m.delegation)}
+        return frozenset(
+            (d.delegated_nodes, d.total_nodes)
+            for d in told
+            if d.delegated_nodes is not None and d.total_nodes is not None
+        )
 
     @cached_property
     def memory(self) -> tuple[Memory, ...]:
@@ -112,6 +126,7 @@ def audit(
         *_no_op(treatment),
         *_contents(baseline, treatment),
         *_on_trials(baseline, treatment),
+        *_less_delegated(baseline, treatment),
         *_quota(run, baseline, treatment, device),
         *_failures(baseline, treatment, pairs),
         *_no_time(baseline, treatment),
@@ -263,6 +278,21 @@ def _on_trials(baseline: Side, treatment: Side) -> Iterable[Finding]:
                 control.forbids(code, sum(s == side.scheme for _, s in seen), len(side.timed))
                 for side in (baseline, treatment)
             ),
+        )
+
+
+def _less_delegated(baseline: Side, treatment: Side) -> Iterable[Finding]:
+    if len(baseline.delegations) != 1 or len(treatment.delegations) != 1:
+        return
+    ((before, nodes),), ((taken, of),) = baseline.delegations, treatment.delegations
+    # taken / of < … before / nodes, without dividing by no nodes at all
+    if taken * nodes < LEAST_DELEGATED * before * of:
+        yield Finding(
+            "less_delegated",
+            f"the delegate took {before}/{nodes} nodes of the baseline and {taken}/{of} of the "
+            "treatment; what it left ran on the runtime's built-in kernels",
+            "compare with delegate: [none] too, or use a runtime whose delegate has kernels for "
+            "the scheme; the runtime counts in that speed-up as much as the scheme",
         )
 
 

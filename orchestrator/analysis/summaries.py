@@ -38,13 +38,7 @@ def isa_way(*sides: Side) -> str:
 
 def delegated(side: Side) -> str:
     """``30/34``: nodes that a delegate took, of all; empty where the runtime does not tell."""
-    told = {d for r in side.timed if (m := r.measurement) and (d := m.delegation)}
-    known = {
-        f"{d.delegated_nodes}/{d.total_nodes}"
-        for d in told
-        if d.delegated_nodes is not None and d.total_nodes is not None
-    }
-    return ", ".join(sorted(known))
+    return ", ".join(sorted(f"{taken}/{nodes}" for taken, nodes in side.delegations))
 
 
 def size_mb(side: Side) -> float | None:

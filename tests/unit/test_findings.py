@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.analysis import Speedup, Verdict, analyse
-from orchestrator.measurement import Finding, Measurement, Outcome
+from orchestrator.measurement import Delegation, Finding, Measurement, Outcome
 from orchestrator.plan import PhaseSettings, RunSettings, TrialKind
 from orchestrator.report import render
 from orchestrator.runners.registry import runner_named
@@ -164,6 +164,18 @@ def only_means() -> RunRecord:
     return dataclasses.replace(run, trials=tuple(trials))
 
 
+def delegated(baseline: tuple[int, int], treatment: tuple[int, int]) -> RunRecord:
+    """A delegate took so many nodes of so many."""
+    trials = []
+    for record in clean_run().trials:
+        taken, nodes = baseline if record.trial.variant.scheme == BASELINE else treatment
+        assert record.measurement is not None
+        told = Delegation("xnnpack", delegated_nodes=taken, total_nodes=nodes)
+        measurement = dataclasses.replace(record.measurement, delegation=told)
+        trials.append(dataclasses.replace(record, measurement=measurement))
+    return run_of(trials)
+
+
 def timed(measurement: Measurement | None, **figures: float | None) -> Measurement:
     assert measurement is not None
     steady = dataclasses.replace(measurement.steady, **figures)  # type: ignore[arg-type] # floats
@@ -228,6 +240,7 @@ PROVOKED: dict[str, Callable[[], RunRecord]] = {
         [*blocks_of(TIMES, 6), dataclasses.replace(ok(INT8, 6, 1.0), artifact_sha256="d" * 64)]
     ),
     "no_op": lambda: changed_artifacts(no_op="it has no Linear layer"),
+    "less_delegated": lambda: delegated((75, 75), (21, 75)),
     "cpu_quota": lambda: clean_run(facts={"here": {"cpu": {"cpu_quota": 0.5}}}),
     "emulated": lambda: clean_run(facts={"here": {"virtualization": "qemu-user"}}),
     "too_few_blocks": lambda: run_of(blocks_of(TIMES, 4)),
@@ -247,6 +260,25 @@ PROVOKED: dict[str, Callable[[], RunRecord]] = {
     "not_measured": lambda: run_of(half(6)),
     "device_lost": lambda: run_of(half(6), lost={"here": "connection refused"}),
 }
+
+
+@pytest.mark.parametrize(
+    ("baseline", "treatment", "less"),
+    [
+        ((30, 34), (19, 34), True),
+        ((75, 75), (0, 75), True),
+        ((75, 75), (74, 75), False),
+        ((30, 34), (34, 34), False),
+        ((0, 75), (0, 75), False),
+        ((0, 0), (0, 0), False),
+    ],
+)
+def test_less_delegated_is_a_matter_of_shares(
+    baseline: tuple[int, int], treatment: tuple[int, int], less: bool
+) -> None:
+    row = row_of(delegated(baseline, treatment))
+    assert ("less_delegated" in {f.code for f in row.findings}) == less
+    assert row.verdict is not Verdict.INVALID
 
 
 def test_every_code_is_provoked() -> None:
