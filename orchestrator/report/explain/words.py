@@ -104,13 +104,13 @@ def _switch(factor: str, switches: Sequence[Switch], found: Explanation) -> str:
 
 def _what_moved(low: Speedup, high: Speedup) -> str:
     """Which side of the ratio did it, and whether it ran elsewhere; nothing where nobody knows."""
-    times = (low.baseline_ms, high.baseline_ms, low.treatment_ms, high.treatment_ms)
-    if None in times:
+    moved = ((low.baseline_ms, high.baseline_ms), (low.treatment_ms, high.treatment_ms))
+    if any(None in times for times in moved):
         return ""
-    baseline, treatment, *_ = map(figures.number, times[:2]), map(figures.number, times[2:])
+    baseline, treatment = (" to ".join(map(figures.number, times)) for times in moved)
     said = (
-        f" From the first to the second, {low.baseline_scheme} goes from {' to '.join(baseline)} "
-        f"ms and {low.scheme} from {' to '.join(treatment)} ms"
+        f" From the first to the second, {low.baseline_scheme} goes from {baseline} ms and "
+        f"{low.scheme} from {treatment} ms"
     )
     taken = [(row.baseline_delegated, row.treatment_delegated) for row in (low, high)]
     if taken[0] != taken[1] and all(map(all, taken)):
