@@ -82,8 +82,12 @@ FENCES: dict[str, tuple[str, ...]] = {
     "invoke": ("orchestrator/fleet/ssh",),
     "cryptography": ("orchestrator/fleet/ssh",),  # paramiko raises its exceptions
     "distributed": ("orchestrator/fleet/cluster",),
-    "tensorflow": ("orchestrator/frameworks/tflite", "agents/orchestrate_agent/children/litert.py"),
-    "keras": ("orchestrator/frameworks/tflite",),
+    "tensorflow": (
+        "orchestrator/frameworks/tflite",
+        "orchestrator/zoo/build.py",
+        "agents/orchestrate_agent/children/litert.py",
+    ),
+    "keras": ("orchestrator/frameworks/tflite", "orchestrator/zoo/build.py"),
     "ai_edge_quantizer": ("orchestrator/frameworks/tflite",),
     "ai_edge_litert": ("agents/orchestrate_agent/children/litert.py",),
     "tflite_runtime": ("agents/orchestrate_agent/children/litert.py",),
