@@ -122,6 +122,7 @@ def audit(
     found = [
         *_no_pairs(run, baseline, treatment, pairs, device),
         *_emulated(run, device),
+        *_several_machines(run, device),
         *_unlike(baseline, treatment),
         *_no_op(treatment),
         *_contents(baseline, treatment),
@@ -220,6 +221,17 @@ def _emulated(run: RunRecord, device: str) -> Iterable[Finding]:
             "times are the emulator's, and mean nothing for any device",
             "that the trials end ok is all that can be learnt here; measure on the hardware itself",
             forbids=True,
+        )
+
+
+def _several_machines(run: RunRecord, device: str) -> Iterable[Finding]:
+    split = run.split.get(device)
+    if split is not None:
+        yield Finding(
+            "several_machines",
+            f"{split.device} was several machines in this run ({'; '.join(split.unlike)}); each "
+            "has its own rows here, of the blocks that it measured itself",
+            "give each machine a device name of its own, and measure each in a run of its own",
         )
 
 

@@ -13,8 +13,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from agents.identity import Value, differences, identity
 from agents.protocol import Event
-from orchestrator.errors import AgentError, JournalError, TransientDeviceError, UsageError
+from orchestrator.errors import (
+    AgentError,
+    JournalError,
+    PermanentDeviceError,
+    TransientDeviceError,
+    UsageError,
+)
 from orchestrator.fleet import lease
 from orchestrator.fleet.intake import Intake
 from orchestrator.fleet.link import AgentRefusalError
@@ -90,6 +97,8 @@ class DeviceRun:
             campaign.journal,
         )
         self._agent_seq = 0
+        #: Which machine the device is, as it told when it was first ready; empty until then.
+        self._identity: dict[str, Value] = {}
         #: What the agent has been asked to run and has not ended.
         self._open: set[str] = set()
         self._intake = Intake(self._device)
@@ -168,7 +177,9 @@ class DeviceRun:
             if event["device"] != self._device:
                 continue
             self._agent_seq = event.get("agent_seq", self._agent_seq)
-            if event["event"] == "planned":
+            if event["event"] == "device_ready":
+                self._identity = identity(event.get("facts") or {}) | self._identity
+            elif event["event"] == "planned":
                 self._restore_planned(event["trial_id"])
             elif event["event"] == "finished":
                 self._note_finished(event)
@@ -211,6 +222,7 @@ class DeviceRun:
         materials = self._campaign.materials
         sites = materials.sites_of(self._device)
         suitability = check_suitability(node, self._expect, self._plan, self._cpus, sites)
+        self._check_same_machine(node)
         self._journal.append(
             self._device,
             "device_ready",
@@ -231,6 +243,21 @@ class DeviceRun:
             blobs=[blob.sha256 for blob in blobs],
             sites={runtime: site.sha256 for runtime, site in sites.items()},
         )
+
+    def _check_same_machine(self, node: Node) -> None:
+        """Raise PermanentDeviceError where another machine answers than the one that was measured:
+        an address, a lease or a retry may lead to a new node."""
+        found = identity(node.facts)
+        unlike = differences(self._identity, found)
+        if unlike:
+            raise PermanentDeviceError(
+                f"another machine answers than the one that this run measures under this name "
+                f"({'; '.join(unlike)}), and times of two are not one device's. Go on with the "
+                f"first one; or give this one a device name of its own in the inventory and "
+                f"measure it in a run of its own: `orchestrate run --inventory FILE --device NAME`",
+                device=self._device,
+            )
+        self._identity = found | self._identity
 
     def _on_sent(self, blob: Blob, sent: int) -> None:
         if self._campaign.stop.level is not StopLevel.GO_ON:

@@ -48,6 +48,17 @@ class ArtifactRecord:
 
 
 @dataclass(frozen=True)
+class SplitDevice:
+    """What a column of a device is that was several machines in one run.
+
+    ``device`` is its name in the inventory; ``unlike`` says how the machines differ.
+    """
+
+    device: str
+    unlike: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class RunRecord:
     """A run as read from disk: what the analysis works on.
 
@@ -58,7 +69,8 @@ class RunRecord:
     ``grid_gco2_per_kwh`` maps a device to the grid intensity that the user gave, if he did.
     ``planned`` holds every trial that was released to a device, finished or not. ``agents`` maps a
     device to the SHA-256 of its agent's sources. ``duet``: baseline and treatment ran at the same
-    time. ``bundled``: the devices that nothing reaches.
+    time. ``bundled``: the devices that nothing reaches. ``split``: devices that were several
+    machines are a column for each of them, which stands everywhere in the place of the name.
     """
 
     run_id: str
@@ -79,6 +91,15 @@ class RunRecord:
     duet: bool = False
     paused: Mapping[str, str] = field(default_factory=dict)
     bundled: frozenset[str] = frozenset()
+    split: Mapping[str, SplitDevice] = field(default_factory=dict)
 
 
-__all__ = ["ArtifactRecord", "Factors", "RunRecord", "Trial", "TrialKind", "TrialRecord"]
+__all__ = [
+    "ArtifactRecord",
+    "Factors",
+    "RunRecord",
+    "SplitDevice",
+    "Trial",
+    "TrialKind",
+    "TrialRecord",
+]
