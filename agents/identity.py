@@ -36,7 +36,9 @@ def identity(facts: Mapping[str, Any]) -> Dict[str, Value]:
     found: Dict[str, Value] = {}
     for section, names in _FACTS:
         told = facts.get(section) if section else facts
-        for name in names if isinstance(told, Mapping) else ():
+        if not isinstance(told, Mapping):
+            continue
+        for name in names:
             value = told.get(name)
             if isinstance(value, list):
                 value = tuple(sorted({str(each) for each in value} - _OF_THE_KERNEL))

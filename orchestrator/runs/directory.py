@@ -159,7 +159,7 @@ def to_record(manifest: Manifest, events: Iterable[Mapping[str, Any]]) -> RunRec
             stopped[event["group"]] = event["reason"]
     protocol = manifest.suite["protocol"]
     low, high = _blocks(protocol["blocks"])
-    record = RunRecord(
+    run = RunRecord(
         run_id=manifest.run_id,
         baseline=manifest.suite["baseline"],
         devices=manifest.devices,
@@ -185,10 +185,10 @@ def to_record(manifest: Manifest, events: Iterable[Mapping[str, Any]]) -> RunRec
         duet=bool(protocol.get("duet")),
         bundled=manifest.bundled,
     )
-    return _split(record, machines) if machines.several else record
+    return _split(run, machines) if machines.several else run
 
 
-def _split(record: RunRecord, machines: Machines) -> RunRecord:
+def _split(run: RunRecord, machines: Machines) -> RunRecord:
     """The run with a column for each machine of a device that was several."""
     columns = {device: machines.columns(device) for device in machines.several}
 
@@ -217,17 +217,17 @@ def _split(record: RunRecord, machines: Machines) -> RunRecord:
         for column, machine in zip(names, machines.of[device], strict=True)
     }
     return replace(
-        record,
-        devices=tuple(column for device in record.devices for column in each(device)),
-        trials=tuple(replace(t, trial=placed(t.trial)) for t in record.trials),
-        planned=tuple(placed(trial) for trial in record.planned),
-        facts=spread(record.facts) | {column: m.facts for column, m in found.items()},
-        agents=spread(record.agents) | {column: m.agent_hash for column, m in found.items()},
-        lost=spread(record.lost),
-        stopped=of_groups(record.stopped),
-        paused=of_groups(record.paused),
-        grid_gco2_per_kwh=spread(record.grid_gco2_per_kwh),
-        bundled=frozenset(column for device in record.bundled for column in each(device)),
+        run,
+        devices=tuple(column for device in run.devices for column in each(device)),
+        trials=tuple(replace(t, trial=placed(t.trial)) for t in run.trials),
+        planned=tuple(placed(trial) for trial in run.planned),
+        facts=spread(run.facts) | {column: m.facts for column, m in found.items()},
+        agents=spread(run.agents) | {column: m.agent_hash for column, m in found.items()},
+        lost=spread(run.lost),
+        stopped=of_groups(run.stopped),
+        paused=of_groups(run.paused),
+        grid_gco2_per_kwh=spread(run.grid_gco2_per_kwh),
+        bundled=frozenset(column for device in run.bundled for column in each(device)),
         split={
             column: SplitDevice(device, machines.unlike(device))
             for device, names in columns.items()

@@ -103,4 +103,4 @@ def kill_agent(lab: Lab) -> None:
     assert found
     for pid in map(int, found):
         subprocess.run(["kill", "-KILL", str(pid)], check=True)
-        wait_until(lambda pid=pid: not is_alive(pid), "the agent's end")
+    wait_until(lambda: not any(map(is_alive, map(int, found))), "the agent's end")
