@@ -97,6 +97,8 @@ class DeviceRun:
             campaign.journal,
         )
         self._agent_seq = 0
+        #: The agent's events that the journal has beyond that one, where it lost some.
+        self._known: set[int] = set()
         #: Which machine the device is, as it told when it was first ready; empty until then.
         self._identity: dict[str, Value] = {}
         #: What the agent has been asked to run and has not ended.
@@ -176,7 +178,11 @@ class DeviceRun:
         for event in self._journal.events:
             if event["device"] != self._device:
                 continue
-            self._agent_seq = event.get("agent_seq", self._agent_seq)
+            if event["event"] == "spool_lost":
+                self._agent_seq = event["agent_seq"]
+                self._known.clear()
+            elif (heard := event.get("agent_seq")) is not None:
+                self._known.add(heard)
             if event["event"] == "device_ready":
                 self._identity = identity(event.get("facts") or {}) | self._identity
             elif event["event"] == "planned":
@@ -185,6 +191,10 @@ class DeviceRun:
                 self._note_finished(event)
             elif event["event"] == "stopped" and not event.get("resumable"):
                 self._schedule.stop(event["group"], event["reason"])
+        # up to the first that is missing: a journal that lost lines asks for them again
+        while self._agent_seq + 1 in self._known:
+            self._agent_seq += 1
+            self._known.discard(self._agent_seq)
 
     def _restore_planned(self, trial_id: str) -> None:
         if trial_id not in self._trials:
@@ -282,6 +292,7 @@ class DeviceRun:
                 self._device, "spool_lost", had=self._agent_seq, agent_seq=last_seq
             )
             self._agent_seq = last_seq
+            self._known.clear()
             node.link.follow(self._run_id, self._device, last_seq + 1)
 
     def _is_over(self, node: Node) -> bool:
@@ -365,7 +376,15 @@ class DeviceRun:
     # -- events -----------------------------------------------------------------------------
 
     def _take(self, event: Event) -> None:
+        if event.seq in self._known and event.seq == self._agent_seq + 1:
+            self._known.discard(event.seq)
+            self._agent_seq = event.seq
+            return
+        if self._known and event.trial_id in self._trials:
+            self._plan_again(event.trial_id)
         under_way = self._schedule.is_under_way(event.trial_id)
+        if self._known and event.event != "finished":
+            under_way = under_way or self._schedule.is_released(event.trial_id)
         self._intake.admit(event, after=self._agent_seq, under_way=under_way)
         trial = self._trials[event.trial_id]
         if event.event == "finished":
@@ -375,9 +394,16 @@ class DeviceRun:
         # A trial that was cancelled is queued again when a resumed run submits it again.
         if event.event == "cancelled":
             self._open.discard(trial.trial_id)
-        elif event.event == "queued":
+        elif event.event == "queued" and self._schedule.is_under_way(trial.trial_id):
             self._open.add(trial.trial_id)
         self._agent_seq = event.seq
+
+    def _plan_again(self, trial_id: str) -> None:
+        """Of a trial that the agent knows and the journal lost with all its lines."""
+        if not self._schedule.is_released(trial_id):
+            self._journal.append_all(self._device, "planned", [self._trials[trial_id].to_json()])
+            self._schedule.release(trial_id)
+            self._open.add(trial_id)
 
     def _tell(self, state: State, detail: str) -> None:
         remaining = self._schedule.remaining()

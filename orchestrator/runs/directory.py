@@ -100,7 +100,8 @@ class RunDirectory:
         with no_collection():
             path = self.path / journals.FILE_NAME
             try:
-                return to_record(manifest, journals.JournalReader(path, without=_NOT_RECORDED))
+                reader = journals.JournalReader(path, without=_NOT_RECORDED)
+                return replace(to_record(manifest, reader), flaws=reader.flaws)
             except (AttributeError, LookupError, TypeError, ValueError) as exc:
                 raise JournalError(
                     f"{path}: an event lacks what belongs to it, or holds another kind of value "

@@ -8,6 +8,7 @@ from typing import Any
 
 from orchestrator.measurement import Energy, Finding, Measurement, Outcome
 from orchestrator.plan import Factors, Trial, TrialKind, Variant
+from orchestrator.runs.integrity import Flaw
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,7 @@ class RunRecord:
     device to the SHA-256 of its agent's sources. ``duet``: baseline and treatment ran at the same
     time. ``bundled``: the devices that nothing reaches. ``split``: devices that were several
     machines are a column for each of them, which stands everywhere in the place of the name.
+    ``flaws``: what is out of order in the journal.
     """
 
     run_id: str
@@ -92,11 +94,13 @@ class RunRecord:
     paused: Mapping[str, str] = field(default_factory=dict)
     bundled: frozenset[str] = frozenset()
     split: Mapping[str, SplitDevice] = field(default_factory=dict)
+    flaws: tuple[Flaw, ...] = ()
 
 
 __all__ = [
     "ArtifactRecord",
     "Factors",
+    "Flaw",
     "RunRecord",
     "SplitDevice",
     "Trial",
