@@ -1,4 +1,4 @@
-"""Lines that vanish from a run's journal: said with their place, fetched again where they can be."""
+"""Lines that vanish from a journal: said with their place, and fetched again where they can be."""
 
 from __future__ import annotations
 
