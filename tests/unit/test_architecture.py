@@ -29,7 +29,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "frameworks": {
         "artifacts", "config", "plan", "trial", "isa", "measurement", "errors", "runtimes", "zoo",
     },
-    "runs": {"frameworks", "plan", "trial", "measurement", "errors"},
+    # agents: what says which machine a node is
+    "runs": {"agents", "frameworks", "plan", "trial", "measurement", "errors"},
     "analysis": {"runs", "plan", "trial", "measurement", "errors", "isa"},
     "imports": {"runs", "frameworks", "plan", "trial", "measurement", "errors"},
     "published": {"analysis"},
@@ -127,6 +128,7 @@ PURE = (
     "agents/orchestrate_agent/protocol.py",
     "agents/orchestrate_agent/course.py",
     "agents/orchestrate_agent/expectations.py",
+    "agents/orchestrate_agent/identity.py",
 )
 WORLD = {"os", "io", "socket", "subprocess", "shutil", "pathlib", "time", "threading", "tempfile"}
 

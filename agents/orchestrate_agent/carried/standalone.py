@@ -31,10 +31,11 @@ from orchestrate_agent.daemon.spool import SpoolError
 from orchestrate_agent.daemon.trial_queue import TrialQueue
 from orchestrate_agent.daemon.worker import Worker
 from orchestrate_agent.errors import AgentError
-from orchestrate_agent.expectations import compare, fact
+from orchestrate_agent.expectations import compare
 from orchestrate_agent.files import sites
 from orchestrate_agent.files.blobs import DamagedBlobError
 from orchestrate_agent.files.sites import SiteStore
+from orchestrate_agent.identity import differences, identity
 from orchestrate_agent.machine import facts
 from orchestrate_agent.machine.tuning import Tuner
 from orchestrate_agent.node import ThisNode
@@ -48,8 +49,6 @@ EXIT_INTERRUPTED = 130
 #: leaves to somebody who kept them elsewhere. Written between two trials only.
 RESULTS_AGE_S = 60.0
 _FINISH_TRIAL, _NOW = 1, 2
-#: What must not change between two starts: times of two machines are not one device's.
-_MACHINE = ("architecture", "model_name", "microarchitecture", "logical_cpus")
 #: What must be known of a machine where a site bundle is to be used.
 _OF_WHEELS = ("architecture", "python", "libc", "bits", "implementation", "free_threaded")
 
@@ -369,13 +368,13 @@ def _note_start(folder: str, start: Mapping[str, Any]) -> List[Mapping[str, Any]
         earlier: List[Mapping[str, Any]] = list(file.load())
     except OSError as exc:
         raise SpoolError(f"{path}: {exc.strerror}") from exc
-    for name in _MACHINE if earlier else ():
-        was, now = fact(earlier[0]["facts"], name), fact(start["facts"], name)
-        if was != now:
+    if earlier:
+        unlike = differences(identity(earlier[0]["facts"]), identity(start["facts"]))
+        if unlike:
             raise AgentError(
-                f"these trials began on another machine ({name} {was}, here it is {now}), and "
-                f"times of two are not one device's. Go on there, or make a bundle for a device "
-                f"of another name here"
+                f"these trials began on another machine ({'; '.join(unlike)}), and times of two "
+                f"are not one device's. Go on there, or make a bundle for a device of another "
+                f"name here"
             )
     file.append([protocol.encode(start)])
     return [*earlier, start]
