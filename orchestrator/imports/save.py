@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator import __version__
+from orchestrator.frameworks.registry import group_of
 from orchestrator.imports.trials import Placed, slug, to_event
 from orchestrator.runs.directory import RunDirectory, new_run_id
 from orchestrator.runs.journal import Journal
@@ -46,7 +47,7 @@ def save(
 
 def _group(placed: Placed, baseline: str) -> Group:
     trial = placed.trial
-    return Group(trial.device, trial.variant.model, trial.factors, (), baseline)
+    return group_of(trial.device, trial.variant.model, trial.factors, (), baseline)
 
 
 def _flat(placed: Placed) -> dict[str, Any]:

@@ -12,12 +12,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from orchestrator.errors import UsageError
+from orchestrator.frameworks.about import WORDED, RunnerAbout
 from orchestrator.frameworks.runner import Evidence, Reading
 from orchestrator.isa.levels import LEVELS, unknown_isa
 from orchestrator.measurement import Finding, Invocations, Measurement, Memory, Outcome
 from orchestrator.trial import PhaseSettings, RunSettings, Trial, TrialKind
-
-DELEGATES = ("xnnpack", "none")
 
 #: Fewer warm-up inferences than this leave caches, clocks and lazy allocations unsettled.
 MIN_WARMUP_COUNT = 5
@@ -65,14 +64,16 @@ def effective_settings(trial: Trial, settings: RunSettings) -> RunSettings:
     return RunSettings(_MEMORY_WARMUP, _MEMORY_STEADY, settings.timeout_s)
 
 
-def refuse_unknown_factors(trial: Trial) -> None:
-    """Raise UsageError for a factor no runner can apply: it would vary in name only."""
+def refuse_unknown_factors(trial: Trial, runner: RunnerAbout) -> None:
+    """Raise UsageError for a factor the runner cannot apply: it would vary in name only."""
     factors = trial.factors
-    if factors.delegate not in DELEGATES:
-        raise UsageError(
-            f"{trial.trial_id}: delegate {factors.delegate!r} is not one that "
-            f"{factors.runner} can apply; use one of: {', '.join(DELEGATES)}"
-        )
+    for name in WORDED:
+        level, known = getattr(factors, name), runner.levels(name)
+        if level not in known:
+            raise UsageError(
+                f"{trial.trial_id}: {name} {level!r} means nothing to runner {runner.name}; use "
+                f"one of: {', '.join(known)}"
+            )
     if unknown_isa(factors.isa):
         raise UsageError(
             f"{trial.trial_id}: isa {factors.isa!r} is not known; use one of: native, "
@@ -82,10 +83,15 @@ def refuse_unknown_factors(trial: Trial) -> None:
         raise UsageError(
             f"{trial.trial_id}: input_size must be at least 0, not {factors.input_size}"
         )
-    if factors.framework != "torch" and (factors.engine, factors.processor) != ("default", "cpu"):
+    if factors.input_size and not runner.input_sizes:
         raise UsageError(
-            f"{trial.trial_id}: {factors.runner} has no engine {factors.engine!r} and no processor "
-            f"{factors.processor!r}; these are factors of runner torch"
+            f"{trial.trial_id}: runner {runner.name} runs a model at its own input size; leave out "
+            f"input_size"
+        )
+    if factors.batch > 1 and not runner.batches:
+        raise UsageError(
+            f"{trial.trial_id}: runner {runner.name} cannot run batch {factors.batch}; write "
+            f"batch: [1]"
         )
     if factors.threads < 1 or factors.batch < 1:
         raise UsageError(
@@ -229,7 +235,7 @@ def believable_memory(
             "memory_inherited",
             "the kernel there, or what stands in for it, refuses PR_SET_CHILD_SUBREAPER, so the "
             "tool was started by the agent itself, and its peak of memory began with the agent's",
-            "measure memory with runner: litert where /proc/self/status has VmHWM, or without "
+            "measure memory with a Python runner where /proc/self/status has VmHWM, or without "
             "that emulator or sandbox; the figures are left out",
         )
         return None, (finding,)
