@@ -407,7 +407,7 @@ def _of_use_to(factors: Factors, runner: str) -> Factors:
 
 
 def _means_nothing(factor: str, value: str, level: str, runner: str) -> str:
-    takers = [each.name for each in registry.runners() if value in each.levels(factor)]
+    takers = registry.runners_where(lambda each: value in each.levels(factor))
     return (
         f"`{factor}: {value}` means nothing to `runner: {runner}`; delete it, or write `{factor}: "
         f"[{level}]` or `runner: {takers[0]}`"

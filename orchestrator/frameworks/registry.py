@@ -5,7 +5,7 @@ It holds plain values and imports no framework's code, so that the command line 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from orchestrator.errors import UsageError
 from orchestrator.frameworks.about import (
@@ -60,6 +60,11 @@ def runner_names() -> tuple[str, ...]:
     return tuple(runner.name for runner in runners())
 
 
+def runners_where(holds: Callable[[RunnerAbout], bool]) -> tuple[str, ...]:
+    """The names of the runners of which something holds."""
+    return tuple(runner.name for runner in runners() if holds(runner))
+
+
 def find_runner(name: str) -> RunnerAbout | None:
     """The runner of this name; None for one that nobody knows, as a journal may name it."""
     return next((runner for runner in runners() if runner.name == name), None)
@@ -98,11 +103,6 @@ def values_of(factor: str) -> tuple[str, ...]:
     """Every value that some runner knows of a factor, in the order of the list."""
     known = (value for runner in runners() for value in runner.factors.get(factor, ()))
     return tuple(dict.fromkeys(known))
-
-
-def takers_of(factor: str) -> tuple[str, ...]:
-    """The runners that can be given a factor."""
-    return tuple(runner.name for runner in runners() if factor in runner.factors)
 
 
 def own_factors(factors: Factors) -> tuple[str, ...]:
@@ -165,8 +165,6 @@ def runtime_named(text: str) -> Runtime:
 
 def takes_runtime(runner: RunnerAbout, text: str) -> bool:
     """Whether the runner can be given a runtime, as a suite writes it."""
-    if not runner.libraries:
-        return False
     name = parse_runtime(text).name
     return name == ANY or name in runner.runtimes
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from orchestrator.errors import UsageError
+from orchestrator.frameworks import registry
 from orchestrator.frameworks.about import WORDED, RunnerAbout
 from orchestrator.frameworks.runner import Evidence, Reading
 from orchestrator.isa.levels import LEVELS, unknown_isa
@@ -70,9 +71,11 @@ def refuse_unknown_factors(trial: Trial, runner: RunnerAbout) -> None:
     for name in WORDED:
         level, known = getattr(factors, name), runner.levels(name)
         if level not in known:
+            takers = registry.runners_where(lambda each: level in each.levels(name))  # noqa: B023
+            whose = f" (a factor of runner {' and '.join(takers)})" if takers else ""
             raise UsageError(
-                f"{trial.trial_id}: {name} {level!r} means nothing to runner {runner.name}; use "
-                f"one of: {', '.join(known)}"
+                f"{trial.trial_id}: {name} {level!r}{whose} means nothing to runner "
+                f"{runner.name}; use one of: {', '.join(known)}"
             )
     if unknown_isa(factors.isa):
         raise UsageError(
@@ -86,18 +89,24 @@ def refuse_unknown_factors(trial: Trial, runner: RunnerAbout) -> None:
     if factors.input_size and not runner.input_sizes:
         raise UsageError(
             f"{trial.trial_id}: runner {runner.name} runs a model at its own input size; leave out "
-            f"input_size"
+            f"input_size{_or_runner(runner, lambda each: each.input_sizes)}"
         )
     if factors.batch > 1 and not runner.batches:
         raise UsageError(
             f"{trial.trial_id}: runner {runner.name} cannot run batch {factors.batch}; write "
-            f"batch: [1]"
+            f"batch: [1]{_or_runner(runner, lambda each: each.batches)}"
         )
     if factors.threads < 1 or factors.batch < 1:
         raise UsageError(
             f"{trial.trial_id}: threads and batch must be at least 1, "
             f"not {factors.threads} and {factors.batch}"
         )
+
+
+def _or_runner(runner: RunnerAbout, able: Callable[[RunnerAbout], bool]) -> str:
+    """Which runner of the same files can do it."""
+    others = [each.name for each in registry.framework_of(runner.name).runners if able(each)]
+    return f", or use runner: {others[0]}" if others else ""
 
 
 def decimal(value: float) -> str:
