@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import io
+import re
 import zipfile
 from pathlib import Path
 
 import pytest
-import tomllib
 
 from orchestrate_agent.contents import MODULES
 from orchestrator.fleet import agent_archive
