@@ -14,6 +14,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+from orchestrator import plain_files
 from orchestrator.errors import JournalError, RunNotFoundError
 from orchestrator.measurement import Energy, Finding, Measurement, Outcome
 from orchestrator.plan import Duet, Factors, Trial, TrialKind, Variant
@@ -61,7 +62,7 @@ class RunDirectory:
     def find(cls, results: Path, name: str) -> RunDirectory:
         """The run called ``name``: a run id, the unique beginning of one, ``last``, or a path."""
         as_path = Path(name)
-        if (as_path / MANIFEST_NAME).is_file():
+        if os.path.lexists(as_path / MANIFEST_NAME):
             return cls(as_path.resolve())
         ids = [run.run_id for run in list_runs(results)]
         matches = ids[-1:] if name == "last" else [i for i in ids if i.startswith(name)]
@@ -79,17 +80,16 @@ class RunDirectory:
         On disk before the journal says the trial has finished, so that no figure ever stands
         there without the log it came from. Raises JournalError where it cannot be written.
         """
-        name = f"{trial_id}.txt"
-        temporary = self.logs / f".{name}.tmp"
+        return self.keep(f"{trial_id}.txt", text.encode("utf-8", "backslashreplace"))
+
+    def keep(self, name: str, data: bytes) -> str:
+        """Keep raw bytes among the logs; returns their path relative to the run.
+
+        Raises JournalError where they cannot be written.
+        """
         try:
-            with temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(self.logs / name)
-            journals.sync_directory(self.logs)
+            plain_files.write(self.path, f"logs/{name}", data)
         except OSError as exc:
-            temporary.unlink(missing_ok=True)
             raise journals.not_written(self.logs / name, exc) from exc
         return f"logs/{name}"
 
@@ -118,7 +118,7 @@ def list_runs(results: Path) -> tuple[RunDirectory, ...]:
     return tuple(
         RunDirectory(path)
         for path in sorted(results.iterdir())
-        if _RUN_ID.match(path.name) and (path / MANIFEST_NAME).is_file()
+        if _RUN_ID.match(path.name) and os.path.lexists(path / MANIFEST_NAME)
     )
 
 

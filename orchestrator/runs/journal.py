@@ -23,12 +23,15 @@ from typing import Any, BinaryIO
 
 from pydantic_core import from_json
 
+from orchestrator import plain_files
 from orchestrator.errors import JournalError
 
 FORMAT = 1
 FILE_NAME = "journal.jsonl"
 #: A line holds at most what one from an agent does, and what we say of it.
 MAX_LINE_BYTES = 32 * 1024 * 1024
+#: Twenty times the journal of 100,000 trials.
+MAX_BYTES = 8 * 2**30
 
 Event = Mapping[str, Any]
 #: What is to be written: the event's name, and its fields.
@@ -75,7 +78,7 @@ class JournalReader:
     def __iter__(self) -> Iterator[Event]:
         without, path = self._without, self._path
         try:
-            with path.open("rb") as file:
+            with plain_files.opened(path.parent, path.name, most_bytes=MAX_BYTES) as file:
                 for number, line in enumerate(_lines(file), 1):
                     if without:
                         # Our own writer puts the event's name among the first words; a quote
@@ -157,9 +160,10 @@ class Journal:
         """
         self.path = run_dir / FILE_NAME
         self._guard = threading.Lock()
-        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
         try:
-            self._fd = os.open(self.path, flags, 0o644)
+            self._fd = plain_files.descriptor(
+                run_dir, FILE_NAME, os.O_RDWR | os.O_CREAT | os.O_APPEND
+            )
         except OSError as exc:
             raise not_written(self.path, exc) from exc
         try:
@@ -181,7 +185,7 @@ class Journal:
         self._events = list(contents.events)
         self._seq = _highest_seq(self._events)
         if not self._events:
-            sync_directory(run_dir)
+            plain_files.sync_folder(run_dir)
 
     @property
     def events(self) -> tuple[Event, ...]:
@@ -255,7 +259,9 @@ class Journal:
         # are kept all the same, because nothing that was written is thrown away.
         aside = self.path.with_suffix(".torn")
         try:
-            with aside.open("ab") as file:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+            fd = plain_files.descriptor(aside.parent, aside.name, flags)
+            with os.fdopen(fd, "ab") as file:
                 file.write(torn + b"\n")
                 file.flush()
                 os.fsync(file.fileno())
@@ -284,12 +290,3 @@ def _highest_seq(events: Iterable[Event]) -> dict[str, int]:
         device = str(event["device"])
         highest[device] = max(highest.get(device, 0), int(event["seq"]))
     return highest
-
-
-def sync_directory(path: Path) -> None:
-    """Make the names in it survive a power cut: a file's own sync does not."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

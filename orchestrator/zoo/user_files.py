@@ -22,6 +22,7 @@ from orchestrator.artifacts.files import (
 from orchestrator.config import Suite, UserFile, UserModel
 from orchestrator.config.user_models import ENDINGS, split_name
 from orchestrator.errors import ArtifactError, ModelBuildError, UsageError
+from orchestrator.plain_files import created
 from orchestrator.plan import Variant
 from orchestrator.zoo.inspect import Inspection, scheme_of
 from orchestrator.zoo.models import ModelArtifact
@@ -234,7 +235,8 @@ def _keep(artifact: ModelArtifact, models_dir: Path) -> ModelArtifact:
         if not target.is_file() or sha256_of(target) != artifact.sha256:
             partial = partial_name(target)
             try:
-                shutil.copyfile(artifact.path, partial)
+                with artifact.path.open("rb") as source, created(partial) as copy:
+                    shutil.copyfileobj(source, copy, 1024 * 1024)
                 _check_copied(partial, artifact)
                 put_in_place(partial, target)
             finally:
