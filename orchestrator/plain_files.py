@@ -158,7 +158,7 @@ def lock_descriptor(folder: Path, name: str) -> int:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in it survive a power cut, which a file's own sync does not. Raises OSError."""
+    """Make its names survive a power cut, which a file's own sync does not. Raises OSError."""
     fd = os.open(folder, _FOLDER)
     try:
         os.fsync(fd)

@@ -24,7 +24,7 @@ from orchestrator.fleet.provision import Blob, Node, check_suitability, push, un
 from orchestrator.fleet.recording import Materials, Recorder, Target
 from orchestrator.plan import Plan, Trial
 from orchestrator.runs.directory import RunDirectory, trial_record
-from orchestrator.runs.journal import Journal
+from orchestrator.runs.journal import Journal, naming
 from orchestrator.schedule import PrecisionOf, Schedule
 
 #: How long a wait for the next event lasts before we look whether the user wants to stop.
@@ -164,16 +164,20 @@ class DeviceRun:
     # -- what the journal says already ------------------------------------------------------
 
     def _restore(self) -> None:
-        for event in self._journal.events:
-            if event["device"] != self._device:
-                continue
-            self._agent_seq = event.get("agent_seq", self._agent_seq)
-            if event["event"] == "planned":
-                self._restore_planned(event["trial_id"])
-            elif event["event"] == "finished":
-                self._note_finished(event)
-            elif event["event"] == "stopped" and not event.get("resumable"):
-                self._schedule.stop(event["group"], event["reason"])
+        for line, event in enumerate(self._journal.events, 1):
+            if event["device"] == self._device:
+                with naming(self._journal.path, line):
+                    self._restore_event(event)
+
+    def _restore_event(self, event: Mapping[str, Any]) -> None:
+        if event.get("agent_seq") is not None:
+            self._agent_seq = event["agent_seq"]
+        if event["event"] == "planned":
+            self._restore_planned(event["trial_id"])
+        elif event["event"] == "finished":
+            self._note_finished(event)
+        elif event["event"] == "stopped" and not event.get("resumable"):
+            self._schedule.stop(event["group"], event["reason"])
 
     def _restore_planned(self, trial_id: str) -> None:
         if trial_id not in self._trials:

@@ -98,13 +98,26 @@ class RunDirectory:
         manifest = read_manifest(self.path)
         with no_collection():
             path = self.path / journals.FILE_NAME
+            reader = journals.JournalReader(path, without=_NOT_RECORDED, listed=True)
             try:
-                return to_record(manifest, journals.JournalReader(path, without=_NOT_RECORDED))
-            except (AttributeError, LookupError, TypeError, ValueError) as exc:
-                raise JournalError(
-                    f"{path}: an event lacks what belongs to it, or holds another kind of value "
-                    f"({exc!r}); restore the journal from a copy"
-                ) from exc
+                return to_record(manifest, reader)
+            except journals.MISREAD as exc:
+                raise journals.misread(path, _misread_line(path) or reader.line, exc) from exc
+
+
+def _misread_line(path: Path) -> int | None:
+    """The first line that is not the trial that it is about. Of those planned most are never looked
+    at, because a finished line tells its trial again."""
+    reader = journals.JournalReader(path, without=_NOT_RECORDED)
+    for event in reader:
+        try:
+            if event["event"] == "planned":
+                trial_from_event(event)
+            elif event["event"] == "finished":
+                trial_record(event)
+        except journals.MISREAD:
+            return reader.line
+    return None
 
 
 #: Events that say nothing to a record: a third of a journal's bytes.
@@ -247,5 +260,5 @@ def trial_record(event: Mapping[str, Any]) -> TrialRecord:
         wall_s=event.get("wall_s"),
         conditions=event.get("conditions"),
         energy=Energy(**event["energy"]) if event.get("energy") else None,
-        isa_way=(event.get("isa_proof") or {}).get("way", ""),  # early proofs do not tell
+        isa_way=(event.get("isa_proof") or {}).get("way") or "",  # early proofs do not tell
     )

@@ -14,6 +14,7 @@ import json
 import os
 import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import partial
@@ -25,6 +26,7 @@ from pydantic_core import from_json
 
 from orchestrator import plain_files
 from orchestrator.errors import JournalError
+from orchestrator.runs.lines import line_problem, read_line
 
 FORMAT = 1
 FILE_NAME = "journal.jsonl"
@@ -67,16 +69,19 @@ class JournalReader:
 
     ``torn`` is the torn last line once all events were taken, None where there was none. Iterating
     raises JournalError as :func:`read_journal` does. Events named in ``without`` are left out, and
-    of their lines only the beginning and the end are looked at.
+    of their lines only the beginning and the end are looked at. ``listed``: of each event only the
+    fields that ``lines.LINE`` lists may be there. ``line`` counts the lines taken.
     """
 
-    def __init__(self, path: Path, without: Collection[str] = ()) -> None:
+    def __init__(self, path: Path, without: Collection[str] = (), *, listed: bool = False) -> None:
         self._path = path
+        self._listed = listed
+        self.line = 0
         self._without = tuple(f'"event":"{name}",'.encode() for name in without)
         self.torn: bytes | None = None
 
     def __iter__(self) -> Iterator[Event]:
-        without, path = self._without, self._path
+        without, path, listed = self._without, self._path, self._listed
         try:
             with plain_files.opened(path.parent, path.name, most_bytes=MAX_BYTES) as file:
                 for number, line in enumerate(_lines(file), 1):
@@ -94,7 +99,8 @@ class JournalReader:
                     if not line.endswith(b"\n"):
                         self.torn = line
                         return
-                    yield _parse(path, number, line)
+                    self.line = number
+                    yield _parse(path, number, line, listed=listed)
         except OSError as exc:
             raise JournalError(f"{path}: cannot be read ({exc.strerror}); is this a run?") from exc
 
@@ -108,9 +114,11 @@ def _lines(file: BinaryIO) -> Iterator[bytes]:
 _EVENT, _HEAD = b'"event":"', 400
 
 
-def _parse(path: Path, number: int, line: bytes) -> Event:
+def _parse(path: Path, number: int, line: bytes, *, listed: bool) -> Event:
+    event = read_line(line) if listed else None
     try:
-        event = _decoded(line)
+        known = event is not None
+        event = _decoded(line) if event is None else event
     except (ValueError, RecursionError) as exc:
         raise JournalError(
             f"{path}:{number}: not a JSON object ({exc}); the journal was changed by something "
@@ -129,6 +137,12 @@ def _parse(path: Path, number: int, line: bytes) -> Event:
         raise JournalError(
             f"{path}:{number}: written by a later version (format {event['format']}, this one "
             f"reads up to {FORMAT}); upgrade orchestrate"
+        )
+    wrong = None if known else line_problem(event)
+    if wrong is not None:
+        raise JournalError(
+            f"{path}:{number}: {wrong}; the journal was changed by something else. The raw logs "
+            f"beside it are whole; restore the journal from a copy"
         )
     return event
 
@@ -270,6 +284,29 @@ class Journal:
             os.fsync(self._fd)
         except OSError as exc:
             raise not_written(aside, exc) from exc
+
+
+#: What using an event ends in that lacks what belongs to it, or whose figures contradict each
+#: other.
+MISREAD = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+
+
+def misread(path: Path, line: int, exc: Exception) -> JournalError:
+    """The error for an event of which nothing can be made."""
+    why = f"it has no {exc}" if isinstance(exc, KeyError) else str(exc) or type(exc).__name__
+    return JournalError(
+        f"{path}:{line}: an event lacks what belongs to it, or holds another kind of value "
+        f"({why[:200]}); restore the journal from a copy"
+    )
+
+
+@contextmanager
+def naming(path: Path, line: int) -> Iterator[None]:
+    """Make an error of whoever uses the event of a line a JournalError that names the line."""
+    try:
+        yield
+    except MISREAD as exc:
+        raise misread(path, line, exc) from exc
 
 
 def not_written(path: Path, exc: OSError) -> JournalError:

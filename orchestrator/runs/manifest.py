@@ -14,8 +14,9 @@ from typing import Any
 from orchestrator import plain_files
 from orchestrator.errors import JournalError
 from orchestrator.plan import Variant
+from orchestrator.runs.machine import FACTS
 from orchestrator.runs.records import ArtifactRecord
-from orchestrator.runs.shape import FLAG, NUMBER, SHA256, TEXT, WHOLE, Shape, problem
+from orchestrator.runs.shape import FLAG, NUMBER, SHA256, TEXT, WHOLE, Needed, Shape, problem
 
 FORMAT = 1
 FILE_NAME = "run.json"
@@ -123,17 +124,22 @@ _FILE: dict[str, Shape] = {"sha256": SHA256, "size_bytes": WHOLE}
 _SHAPE: Shape = {
     **dict.fromkeys(("run_id", "created"), TEXT),
     "seed": WHOLE,
-    "inventory": {"devices": [{"name": TEXT, "transport": TEXT, "grid_gco2_per_kwh": NUMBER}]},
-    "suite": {
-        **dict.fromkeys(("name", "baseline"), TEXT),
-        "protocol": {"blocks": TEXT, "precision": NUMBER},
-        "user_models": [{"name": TEXT, "input": [WHOLE]}],
+    "inventory": {
+        **dict.fromkeys(("path", "suite"), TEXT),
+        "devices": Needed(
+            [Needed({"name": Needed(TEXT), "transport": TEXT, "grid_gco2_per_kwh": NUMBER})]
+        ),
     },
-    "devices": [TEXT],
-    "versions": {"*": TEXT},
-    "artifacts": [{**_FILE, **dict.fromkeys(("model", "scheme", "weights"), TEXT), "no_op": FLAG}],
+    "suite": {
+        **dict.fromkeys(("name", "baseline", "runner"), TEXT),
+        "protocol": {"blocks": TEXT, "precision": NUMBER, "duet": FLAG},
+        "user_models": Needed([Needed({"name": Needed(TEXT), "input": [Needed(WHOLE)]})]),
+    },
+    "devices": [Needed(TEXT)],
+    "versions": {"*": Needed(TEXT)},
+    "artifacts": [{**_FILE, **dict.fromkeys(("model", "scheme", "weights"), TEXT), "no_op": TEXT}],
     "binaries": [{**_FILE, "device": TEXT, "source": TEXT, "pinned": FLAG}],
-    "facts": {"*": {}},
+    "facts": {"*": Needed(FACTS)},
     "sites": [
         {
             **_FILE,
