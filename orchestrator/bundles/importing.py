@@ -109,7 +109,7 @@ class _Arrival:
         return self._schedule.complete
 
     def _restore(self) -> None:
-        for line, event in enumerate(self._journal.events, 1):
+        for line, event in self._journal.numbered:
             if event["device"] == self._device:
                 with naming(self._journal.path, line):
                     self._restore_event(event)
