@@ -147,12 +147,10 @@ def test_a_shell_that_takes_stdin_for_commands_hears_nothing_of_ours(
         subprocess.run(["usermod", "--shell", shell, user.name], check=True)
         way = transport(server, user)
         try:
-            with pytest.raises(PermanentDeviceError, match="did not start our command") as raised:
-                way.run(["cat"], stdin=b"rm -rf x\n", timeout_s=30)
+            with pytest.raises(ChannelTimeout, match=r"it said: What now\?; give that user"):
+                way.run(["cat"], stdin=b"rm -rf x\n", timeout_s=2)
         finally:
             way.close()
-        assert "it said: What now?" in str(raised.value)
-        assert "chsh" in str(raised.value)
         assert (user.home / "heard").read_bytes() == b""
 
 

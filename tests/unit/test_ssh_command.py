@@ -1,4 +1,4 @@
-"""A command line for the far side's login shell, checked by real shells."""
+"""A command line for a POSIX shell of the far side, checked by real shells."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ ANY_TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["C
 def heard(shell: str, arguments: list[str], home: str = "/root") -> list[str]:
     command = shell_command([sys.executable, "-c", PRINT, *arguments])
     done = subprocess.run(
-        [shell, "-c", command], capture_output=True, check=True, env={**os.environ, "HOME": home}
+        [*shell.split(), "-c", command],
+        capture_output=True,
+        check=True,
+        env={**os.environ, "HOME": home},
     )
     return [os.fsdecode(word) for word in done.stdout.split(b"\0")]
 
@@ -32,9 +35,9 @@ def test_any_argument_survives_a_shell(arguments: list[str]) -> None:
     assert heard("sh", arguments) == arguments
 
 
-@pytest.mark.parametrize("shell", ["sh", "bash", "dash", "zsh", "busybox"])
+@pytest.mark.parametrize("shell", ["sh", "bash", "dash", "zsh", "busybox sh"])
 def test_home_is_expanded_by_every_shell(shell: str, tmp_path: Path) -> None:
-    if shutil.which(shell) is None:
+    if shutil.which(shell.split(maxsplit=1)[0]) is None:
         pytest.skip(f"{shell} is not installed")
     home = tmp_path / "ho me"
     home.mkdir()
