@@ -147,6 +147,10 @@ class Course:
         """Whether the trial was released and has not ended."""
         return trial_id in self._released and trial_id not in self._ended
 
+    def is_released(self, trial_id: str) -> bool:
+        """Whether the trial was released, ended or not."""
+        return trial_id in self._released
+
     def mean_wall_s(self) -> Optional[float]:
         """How long an ended trial held the device on average, in seconds; None before the first."""
         return self._spent_s / len(self._ended) if self._ended else None

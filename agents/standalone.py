@@ -25,7 +25,8 @@ from agents.bundle import Document
 from agents.course import Course, Ended
 from agents.daemon import STOP_S, take_lock
 from agents.errors import AgentError
-from agents.expectations import compare, fact
+from agents.expectations import compare
+from agents.identity import differences, identity
 from agents.node import ThisNode
 from agents.probe import lack, probe
 from agents.progress import Progress
@@ -43,8 +44,6 @@ EXIT_INTERRUPTED = 130
 #: leaves to somebody who kept them elsewhere. Written between two trials only.
 RESULTS_AGE_S = 60.0
 _FINISH_TRIAL, _NOW = 1, 2
-#: What must not change between two starts: times of two machines are not one device's.
-_MACHINE = ("architecture", "model_name", "microarchitecture", "logical_cpus")
 #: What must be known of a machine where a site bundle is to be used.
 _OF_WHEELS = ("architecture", "python", "libc", "bits", "implementation", "free_threaded")
 
@@ -364,13 +363,13 @@ def _note_start(folder: str, start: Mapping[str, Any]) -> List[Mapping[str, Any]
         earlier: List[Mapping[str, Any]] = list(file.load())
     except OSError as exc:
         raise SpoolError(f"{path}: {exc.strerror}") from exc
-    for name in _MACHINE if earlier else ():
-        was, now = fact(earlier[0]["facts"], name), fact(start["facts"], name)
-        if was != now:
+    if earlier:
+        unlike = differences(identity(earlier[0]["facts"]), identity(start["facts"]))
+        if unlike:
             raise AgentError(
-                f"these trials began on another machine ({name} {was}, here it is {now}), and "
-                f"times of two are not one device's. Go on there, or make a bundle for a device "
-                f"of another name here"
+                f"these trials began on another machine ({'; '.join(unlike)}), and times of two "
+                f"are not one device's. Go on there, or make a bundle for a device of another "
+                f"name here"
             )
     file.append([protocol.encode(start)])
     return [*earlier, start]

@@ -311,6 +311,8 @@ def resume(
         supplies.keep_in(directory.path)
         if journal.torn is not None:
             console.say(f"{journal.path}: the last line was torn; what it held is fetched again")
+        for flaw in journal.flaws:
+            console.say(flaw.message)
         campaign = _campaign(plan, materials, directory, journal, console=console, stop=stop)
         runs = _device_runs(campaign, fleet, supplies)
         left = tuple(device for device in devices if not runs[device.name].complete)

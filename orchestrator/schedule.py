@@ -54,6 +54,10 @@ class Schedule:
         """Whether the trial was released and has not finished."""
         return self._course.is_under_way(trial_id)
 
+    def is_released(self, trial_id: str) -> bool:
+        """Whether the trial was released, finished or not."""
+        return self._course.is_released(trial_id)
+
     def mean_wall_s(self) -> float | None:
         """How long a finished trial held the device on average, in seconds; None before the
         first."""

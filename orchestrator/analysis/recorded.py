@@ -40,6 +40,9 @@ class Change:
 def of_device(manifest: Manifest, run: RunRecord, device: str) -> dict[str, str]:
     """What the run says of ``device`` and of how it measured there."""
     facts = run.facts.get(device, {})
+    agent = run.agents.get(device, "")
+    # the manifest knows the inventory's name alone
+    device = run.split[device].device if device in run.split else device
     found = {
         name: value
         for name, value in _flat("", facts)
@@ -50,7 +53,6 @@ def of_device(manifest: Manifest, run: RunRecord, device: str) -> dict[str, str]
     protocol = {"duet": False, **manifest.suite.get("protocol", {})}
     found |= {f"protocol.{k}": v for k, v in _flat("", protocol)}
     found |= {f"controller.{name}": value for name, value in manifest.versions.items()}
-    agent = run.agents.get(device, "")
     found |= {"agent": agent[:12]} if agent else {}
     for binary in manifest.binaries:
         if binary.device == device:

@@ -7,7 +7,7 @@ import os
 import re
 import secrets
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from datetime import datetime, timezone
 from functools import lru_cache
 from operator import itemgetter
@@ -19,9 +19,10 @@ from orchestrator.measurement import Energy, Finding, Measurement, Outcome
 from orchestrator.plan import Duet, Factors, Trial, TrialKind, Variant
 from orchestrator.runs import journal as journals
 from orchestrator.runs.collection import no_collection
+from orchestrator.runs.machines import Machines
 from orchestrator.runs.manifest import FILE_NAME as MANIFEST_NAME
 from orchestrator.runs.manifest import Manifest, read_manifest
-from orchestrator.runs.records import RunRecord, TrialRecord
+from orchestrator.runs.records import RunRecord, SplitDevice, TrialRecord
 
 _RUN_ID = re.compile(r"\A\d{8}T\d{6}Z-[0-9a-f]{6}\Z")
 
@@ -99,7 +100,8 @@ class RunDirectory:
         with no_collection():
             path = self.path / journals.FILE_NAME
             try:
-                return to_record(manifest, journals.JournalReader(path, without=_NOT_RECORDED))
+                reader = journals.JournalReader(path, without=_NOT_RECORDED)
+                return replace(to_record(manifest, reader), flaws=reader.flaws)
             except (AttributeError, LookupError, TypeError, ValueError) as exc:
                 raise JournalError(
                     f"{path}: an event lacks what belongs to it, or holds another kind of value "
@@ -132,13 +134,16 @@ def to_record(manifest: Manifest, events: Iterable[Mapping[str, Any]]) -> RunRec
     paused: dict[str, dict[str, str]] = {}
     agents: dict[str, str] = {}
     facts: dict[str, Mapping[str, Any]] = dict(manifest.facts)
+    machines = Machines()
     for event in events:
         kind, device = event["event"], event["device"]
         if kind == "planned":
             planned.setdefault(event["trial_id"], event)
+            machines.note(device, event["trial_id"])
         elif kind == "finished":
             record = trial_record(event)
             trials.append(record)
+            machines.note(device, event["trial_id"])
             if record.trial.trial_id in planned:
                 planned[record.trial.trial_id] = record.trial
         elif kind == "device_lost":
@@ -148,13 +153,14 @@ def to_record(manifest: Manifest, events: Iterable[Mapping[str, Any]]) -> RunRec
             paused.pop(device, None)
             facts[device] = event["facts"]
             agents[device] = event.get("agent_hash") or ""
+            machines.ready(device, event["facts"], agents[device])
         elif kind == "stopped" and event.get("resumable"):
             paused.setdefault(device, {})[event["group"]] = event["reason"]
         elif kind == "stopped":
             stopped[event["group"]] = event["reason"]
     protocol = manifest.suite["protocol"]
     low, high = _blocks(protocol["blocks"])
-    return RunRecord(
+    run = RunRecord(
         run_id=manifest.run_id,
         baseline=manifest.suite["baseline"],
         devices=manifest.devices,
@@ -179,6 +185,55 @@ def to_record(manifest: Manifest, events: Iterable[Mapping[str, Any]]) -> RunRec
         agents=agents,
         duet=bool(protocol.get("duet")),
         bundled=manifest.bundled,
+    )
+    return _split(run, machines) if machines.several else run
+
+
+def _split(run: RunRecord, machines: Machines) -> RunRecord:
+    """The run with a column for each machine of a device that was several."""
+    columns = {device: machines.columns(device) for device in machines.several}
+
+    def each(device: str) -> tuple[str, ...]:
+        return columns.get(device, (device,))
+
+    def spread(of: Mapping[str, Any]) -> dict[str, Any]:
+        return {column: value for device, value in of.items() for column in each(device)}
+
+    def placed(trial: Trial) -> Trial:
+        if trial.device not in columns:
+            return trial
+        return replace(trial, device=machines.column(trial.device, trial.trial_id))
+
+    def of_groups(of: Mapping[str, str]) -> dict[str, str]:
+        # a group's key begins with its device
+        return {
+            "/".join((column, *key.split("/")[1:])): why
+            for key, why in of.items()
+            for column in each(key.split("/")[0])
+        }
+
+    found = {
+        column: machine
+        for device, names in columns.items()
+        for column, machine in zip(names, machines.of[device], strict=True)
+    }
+    return replace(
+        run,
+        devices=tuple(column for device in run.devices for column in each(device)),
+        trials=tuple(replace(t, trial=placed(t.trial)) for t in run.trials),
+        planned=tuple(placed(trial) for trial in run.planned),
+        facts=spread(run.facts) | {column: m.facts for column, m in found.items()},
+        agents=spread(run.agents) | {column: m.agent_hash for column, m in found.items()},
+        lost=spread(run.lost),
+        stopped=of_groups(run.stopped),
+        paused=of_groups(run.paused),
+        grid_gco2_per_kwh=spread(run.grid_gco2_per_kwh),
+        bundled=frozenset(column for device in run.bundled for column in each(device)),
+        split={
+            column: SplitDevice(device, machines.unlike(device))
+            for device, names in columns.items()
+            for column in names
+        },
     )
 
 

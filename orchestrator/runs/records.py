@@ -8,6 +8,7 @@ from typing import Any
 
 from orchestrator.measurement import Energy, Finding, Measurement, Outcome
 from orchestrator.plan import Factors, Trial, TrialKind, Variant
+from orchestrator.runs.integrity import Flaw
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,17 @@ class ArtifactRecord:
 
 
 @dataclass(frozen=True)
+class SplitDevice:
+    """What a column of a device is that was several machines in one run.
+
+    ``device`` is its name in the inventory; ``unlike`` says how the machines differ.
+    """
+
+    device: str
+    unlike: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class RunRecord:
     """A run as read from disk: what the analysis works on.
 
@@ -58,7 +70,9 @@ class RunRecord:
     ``grid_gco2_per_kwh`` maps a device to the grid intensity that the user gave, if he did.
     ``planned`` holds every trial that was released to a device, finished or not. ``agents`` maps a
     device to the SHA-256 of its agent's sources. ``duet``: baseline and treatment ran at the same
-    time. ``bundled``: the devices that nothing reaches.
+    time. ``bundled``: the devices that nothing reaches. ``split``: devices that were several
+    machines are a column for each of them, which stands everywhere in the place of the name.
+    ``flaws``: what is out of order in the journal.
     """
 
     run_id: str
@@ -79,6 +93,17 @@ class RunRecord:
     duet: bool = False
     paused: Mapping[str, str] = field(default_factory=dict)
     bundled: frozenset[str] = frozenset()
+    split: Mapping[str, SplitDevice] = field(default_factory=dict)
+    flaws: tuple[Flaw, ...] = ()
 
 
-__all__ = ["ArtifactRecord", "Factors", "RunRecord", "Trial", "TrialKind", "TrialRecord"]
+__all__ = [
+    "ArtifactRecord",
+    "Factors",
+    "Flaw",
+    "RunRecord",
+    "SplitDevice",
+    "Trial",
+    "TrialKind",
+    "TrialRecord",
+]

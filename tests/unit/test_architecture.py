@@ -25,7 +25,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "config": {"errors", "isa", "runtimes"},
     "plan": {"config", "errors", "isa", "runtimes"},
     "runners": {"plan", "isa", "measurement", "errors", "runtimes"},
-    "runs": {"runners", "plan", "measurement", "errors"},
+    # agents: what says which machine a node is
+    "runs": {"agents", "runners", "plan", "measurement", "errors"},
     "analysis": {"runs", "plan", "measurement", "errors", "isa"},
     "imports": {"runs", "runners", "plan", "measurement", "errors"},
     "published": {"analysis"},
@@ -105,6 +106,7 @@ PURE = (
     "agents/protocol.py",
     "agents/course.py",
     "agents/expectations.py",
+    "agents/identity.py",
 )
 WORLD = {"os", "io", "socket", "subprocess", "shutil", "pathlib", "time", "threading", "tempfile"}
 

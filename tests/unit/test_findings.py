@@ -15,7 +15,7 @@ from orchestrator.measurement import Delegation, Finding, Measurement, Outcome
 from orchestrator.plan import PhaseSettings, RunSettings, TrialKind
 from orchestrator.report import render
 from orchestrator.runners.registry import runner_named
-from orchestrator.runs.records import RunRecord, TrialRecord
+from orchestrator.runs.records import Flaw, RunRecord, SplitDevice, TrialRecord
 from tests import runner_cases as cases
 from tests.analysis_runs import (
     BASELINE,
@@ -251,6 +251,9 @@ PROVOKED: dict[str, Callable[[], RunRecord]] = {
     "duet_overlap": lambda: run_of(duets_of(TIMES, 8, apart=0.3), duet=True),
     "failures": lambda: run_of([*blocks_of(TIMES, 8), bad(INT8, 8)]),
     "no_time": lambda: run_of([*blocks_of(TIMES, 8), ok(INT8, 8, None)]),
+    "journal_incomplete": lambda: clean_run(flaws=(Flaw("here", "line 4: lost", loses=True),)),
+    "journal_damaged": lambda: clean_run(flaws=(Flaw("here", "line 4: twice", loses=False),)),
+    "several_machines": lambda: clean_run(split={"here": SplitDevice("node", ("model_name",))}),
     "no_baseline": ended(Outcome.FAILED, BASELINE),
     "failed": ended(Outcome.FAILED),
     "killed": ended(Outcome.KILLED),

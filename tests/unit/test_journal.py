@@ -147,3 +147,152 @@ def test_events_can_be_left_out(tmp_path: Path) -> None:
     path.write_bytes(cut)
     with pytest.raises(JournalError, match=f"{FILE_NAME}:1"):
         list(JournalReader(path, without=("queued", "started")))
+
+
+# -- what is out of order is said, with its place
+
+
+def a_journal(tmp_path: Path) -> tuple[Path, list[bytes]]:
+    """Three trials of one device, as a run writes them, between those of another."""
+    told = 0
+    with Journal(tmp_path) as journal:
+        for device in ("here", "there"):
+            journal.append(device, "device_ready", facts={})
+        for number in range(3):
+            journal.append("here", "planned", trial_id=f"t{number}")
+            journal.append("there", "note", text='"event":"queued",')
+            for name in ("queued", "started", "finished"):
+                told += 1
+                journal.append("here", name, agent_seq=told, trial_id=f"t{number}", health={})
+        journal.append("here", "device_done")
+    path = tmp_path / FILE_NAME
+    return path, path.read_bytes().splitlines(keepends=True)
+
+
+def of_trial(line: bytes, number: int) -> bool:
+    return f'"trial_id":"t{number}"'.encode() in line
+
+
+@pytest.fixture(params=[(), ("queued", "started")], ids=["all", "without"])
+def without(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    names: tuple[str, ...] = request.param
+    return names
+
+
+def read(path: Path, without: tuple[str, ...]) -> tuple[list[tuple[str, str]], JournalReader]:
+    reader = JournalReader(path, without=without)
+    return [(e["event"], e.get("trial_id", "")) for e in reader], reader
+
+
+def test_a_journal_that_is_whole_has_no_flaw(tmp_path: Path, without: tuple[str, ...]) -> None:
+    path, _ = a_journal(tmp_path)
+    _, reader = read(path, without)
+    assert reader.flaws == ()
+
+
+def test_trials_that_were_cut_out_are_a_gap_that_loses(
+    tmp_path: Path, without: tuple[str, ...]
+) -> None:
+    path, lines = a_journal(tmp_path)
+    path.write_bytes(b"".join(line for line in lines if not of_trial(line, 1)))
+    _, reader = read(path, without)
+    (flaw,) = reader.flaws
+    assert flaw.loses
+    assert flaw.device == "here"
+    assert flaw.message == (
+        "journal.jsonl:9: 4 lines of here (seq 6 to 9) got lost between line 7 and here; what was "
+        "measured there may be missing"
+    )
+
+
+@pytest.mark.parametrize(
+    ("event", "number", "loses"),
+    [("planned", 1, False), ("finished", 1, True), ("device_done", None, None)],
+)
+def test_what_a_gap_loses_is_told_by_the_agents_numbers(
+    tmp_path: Path, without: tuple[str, ...], event: str, number: int | None, loses: bool | None
+) -> None:
+    path, lines = a_journal(tmp_path)
+    name = f'"event":"{event}"'.encode()
+    path.write_bytes(
+        b"".join(x for x in lines if name not in x or (number is not None and not of_trial(x, 1)))
+    )
+    _, reader = read(path, without)
+    # that the last line is gone nothing tells
+    assert [flaw.loses for flaw in reader.flaws] == ([] if loses is None else [loses])
+
+
+def test_lines_that_were_fetched_again_close_a_gap(tmp_path: Path) -> None:
+    path, lines = a_journal(tmp_path)
+    lost = [line for line in lines if of_trial(line, 1)]
+    path.write_bytes(b"".join(line for line in lines if line not in lost))
+    with Journal(tmp_path) as journal:
+        assert [flaw.loses for flaw in journal.flaws] == [True]
+        for line in lost:
+            fields = json.loads(line)
+            more = {k: v for k, v in fields.items() if k in ("agent_seq", "trial_id")}
+            journal.append("here", fields["event"], **more)
+    assert [flaw.loses for flaw in read_journal(path).flaws] == [False]
+
+
+def test_a_line_that_is_there_twice_counts_once(tmp_path: Path, without: tuple[str, ...]) -> None:
+    path, lines = a_journal(tmp_path)
+    whole, _ = read(path, without)
+    (at,) = (n for n, line in enumerate(lines) if of_trial(line, 1) and b'"finished"' in line)
+    path.write_bytes(b"".join([*lines[: at + 1], lines[at], *lines[at + 1 :]]))
+    found, reader = read(path, without)
+    assert found == whole
+    (flaw,) = reader.flaws
+    assert not flaw.loses
+    assert f"journal.jsonl:{at + 2}: the same line as line {at + 1}" in flaw.message
+
+
+def test_two_lines_with_one_number_are_not_to_be_believed(
+    tmp_path: Path, without: tuple[str, ...]
+) -> None:
+    path, lines = a_journal(tmp_path)
+    (at,) = (n for n, line in enumerate(lines) if of_trial(line, 1) and b'"finished"' in line)
+    lines.insert(at + 1, lines[at].replace(b"finished", b"finishee"))
+    path.write_bytes(b"".join(lines))
+    _, reader = read(path, without)
+    (flaw,) = reader.flaws
+    assert flaw.loses
+    assert f"with the number of line {at + 1}" in flaw.message
+
+
+def test_a_line_that_stands_elsewhere_is_said(tmp_path: Path, without: tuple[str, ...]) -> None:
+    path, lines = a_journal(tmp_path)
+    whole, _ = read(path, without)
+    lines.append(lines.pop(3))
+    path.write_bytes(b"".join(lines))
+    found, reader = read(path, without)
+    assert sorted(found) == sorted(whole)
+    assert reader.flaws
+    assert not any(flaw.loses for flaw in reader.flaws)
+
+
+@pytest.mark.parametrize("first", range(4, 8))
+def test_lines_that_are_glued_together_are_both_read(
+    tmp_path: Path, without: tuple[str, ...], first: int
+) -> None:
+    path, lines = a_journal(tmp_path)
+    whole, _ = read(path, without)
+    path.write_bytes(b"".join([*lines[:first], lines[first].rstrip(b"\n"), *lines[first + 1 :]]))
+    found, reader = read(path, without)
+    assert found == whole
+    (flaw,) = reader.flaws
+    assert not flaw.loses
+    assert flaw.message.startswith(f"journal.jsonl:{first + 1}: several lines are glued together")
+
+
+def test_half_a_line_before_a_whole_one_loses_what_it_held(
+    tmp_path: Path, without: tuple[str, ...]
+) -> None:
+    path, lines = a_journal(tmp_path)
+    (at,) = (n for n, line in enumerate(lines) if of_trial(line, 1) and b'"finished"' in line)
+    path.write_bytes(b"".join([*lines[:at], lines[at][:60], *lines[at + 1 :]]))
+    found, reader = read(path, without)
+    assert ("finished", "t1") not in found
+    assert ("planned", "t2") in found
+    assert [flaw.loses for flaw in reader.flaws] == [False, True]
+    assert "glued to a whole one" in reader.flaws[0].message
