@@ -70,7 +70,7 @@ def login(shell: str, key: Path) -> Iterator[Login]:
     program = shutil.which(shell)
     home = Path(tempfile.mkdtemp(prefix="orchestrate-login-"))
     name = f"orch-{home.name[-8:].lower().replace('_', 'x')}"
-    command = ["useradd", "--no-create-home", "--home-dir", home, "--user-group"]
+    command = ["useradd", "--no-create-home", "--home-dir", str(home), "--user-group"]
     subprocess.run([*command, "--password", "*", "--shell", str(program), name], check=True)
     try:
         shutil.chown(home, name, name)

@@ -121,8 +121,8 @@ def _keys(host: str, of: Mapping[str, Any]) -> tuple[dict[str, Any] | None, list
         return {"transport": "exec", "exec": shlex.join(carrier), **keys}, notes + said
     if connection not in _SSH:
         return None, [*notes, f"{host}: nothing here speaks ansible_connection={connection}"]
-    keys, said = _over_ssh(host, of, python)
-    return keys, notes + said
+    over_ssh, said = _over_ssh(host, of, python)
+    return over_ssh, notes + said
 
 
 def _over_ssh(
