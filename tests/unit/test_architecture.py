@@ -37,9 +37,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     # config: the user's own files stand in the suite
     "zoo": {"artifacts", "config", "plan", "errors"},
+    # printable: what a login shell printed, in a message
     "fleet": {
         "config", "schedule", "runs", "runners", "plan", "measurement", "errors", "agents", "isa",
-        "runtimes",
+        "printable", "runtimes",
     },
     "discovery": {"config", "errors", "fleet"},
     "supply": {"agents", "artifacts", "config", "errors", "fleet", "plan", "runs", "runtimes"},
