@@ -252,8 +252,8 @@ class Device(Strict):
     def python_command(self) -> str:
         """The Python to call there: as written, else our own on this machine, else ``python3``.
 
-        Of a bundle it is the one that the user starts it with (see ``agents.protocol``); an
-        Android device's agent runs on this machine.
+        Of a bundle it is the one that the user starts it with (see ``orchestrate_agent.protocol``);
+        an Android device's agent runs on this machine.
         """
         if self.python is not None:
             return self.python

@@ -11,9 +11,9 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from agents import protocol
-from agents.errors import EXIT_PASSING
-from agents.protocol import Event, ProtocolError, Reply
+from orchestrate_agent import protocol
+from orchestrate_agent.errors import EXIT_PASSING
+from orchestrate_agent.protocol import Event, ProtocolError, Reply
 from orchestrator.errors import AgentError, DeviceError, TransientDeviceError
 from orchestrator.fleet.transport import Channel, ChannelTimeout, Transport, ended_by_signal
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO
 
-from agents import protocol
+from orchestrate_agent import protocol
 from orchestrator.errors import PermanentDeviceError
 from orchestrator.fleet.exchange import FarProcess, LineChannel, complete
 from orchestrator.fleet.transport import SIGNALLED, Completed, Readable, checked

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 from paramiko.ssh_exception import ChannelException, SSHException
 
-from agents import protocol
+from orchestrate_agent import protocol
 from orchestrator.errors import DeviceError, PermanentDeviceError, TransientDeviceError
 from orchestrator.fleet.exchange import Deadline, LineChannel, complete
 from orchestrator.fleet.marked import Mark, MarkedProcess, marked_line
