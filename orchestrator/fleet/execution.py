@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from agents.identity import Value, differences, identity
-from agents.protocol import Event
+from orchestrate_agent.identity import Value, differences, identity
+from orchestrate_agent.protocol import Event
 from orchestrator.errors import (
     AgentError,
     JournalError,
@@ -29,10 +29,11 @@ from orchestrator.fleet.patience import STOOD_S, Patience
 from orchestrator.fleet.progress import DeviceProgress, Observer, State, StopLevel, StopRequest
 from orchestrator.fleet.provision import Blob, Node, check_suitability, push, unpack_sites
 from orchestrator.fleet.recording import Materials, Recorder, Target
-from orchestrator.plan import Plan, Trial
+from orchestrator.plan import Plan
 from orchestrator.runs.directory import RunDirectory, trial_record
 from orchestrator.runs.journal import Journal, naming
 from orchestrator.schedule import PrecisionOf, Schedule
+from orchestrator.trial import Trial
 
 #: How long a wait for the next event lasts before we look whether the user wants to stop.
 GLANCE_S = 1.0

@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.errors import AgentError
-from orchestrator.runs import machine
+from orchestrator.runs import machine_shape
 from orchestrator.runs import shape as shapes
 from orchestrator.runs.shape import FLAG, NUMBER, TEXT, WHOLE, Shape
 
-FACTS = machine.FACTS
-HEALTH = machine.HEALTH
+FACTS = machine_shape.FACTS
+HEALTH = machine_shape.HEALTH
 
 #: The reply to ``hello``.
 HELLO: Shape = {"agent_hash": TEXT, "pid": WHOLE, "started": TEXT, "facts": FACTS}
@@ -32,7 +32,7 @@ FINISHED: dict[str, Any] = {
     "rusage": {"*": NUMBER},
     "health_before": HEALTH,
     "health": HEALTH,
-    "conditions": machine.CONDITIONS,
+    "conditions": machine_shape.CONDITIONS,
     "power": {"source": TEXT, "samples": [[NUMBER]]},
 }
 
@@ -44,7 +44,7 @@ SURVEY: Shape = {
     "disk": {"*": NUMBER},
     "lock": {"held": FLAG, "holder": _PROCESS},
     "busy_share": NUMBER,
-    "throttle": machine.THROTTLE,
+    "throttle": machine_shape.THROTTLE,
     "busiest": [_PROCESS],
     "agents": [_PROCESS],
 }

@@ -14,8 +14,7 @@ from pydantic_core import SchemaValidator, ValidationError
 from pydantic_core import core_schema as core
 
 from orchestrator.measurement import Energy, Finding, Measurement
-from orchestrator.plan import Duet, Factors
-from orchestrator.runs.machine import FACTS
+from orchestrator.runs.machine_shape import FACTS
 from orchestrator.runs.shape import (
     FLAG,
     LONG_TEXT,
@@ -31,6 +30,7 @@ from orchestrator.runs.shape import (
     problem,
     shape_of,
 )
+from orchestrator.trial import Duet, Factors
 
 #: Of a machine's health what the analysis reads; there is much more in a line.
 _HEALTH: Shape = {

@@ -13,10 +13,10 @@ from typing import Any
 
 from orchestrator import plain_files
 from orchestrator.errors import JournalError
-from orchestrator.plan import Variant
-from orchestrator.runs.machine import FACTS
+from orchestrator.runs.machine_shape import FACTS
 from orchestrator.runs.records import ArtifactRecord
 from orchestrator.runs.shape import FLAG, NUMBER, SHA256, TEXT, WHOLE, Needed, Shape, problem
+from orchestrator.trial import Variant
 
 FORMAT = 1
 FILE_NAME = "run.json"
