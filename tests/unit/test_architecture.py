@@ -47,8 +47,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "zoo": {"plain_files", "artifacts", "config", "frameworks", "plan", "trial", "errors"},
     # printable: what a login shell printed, in a message
     "fleet": {
-        "config", "schedule", "runs", "frameworks", "plan", "trial", "measurement", "errors",
-        "agents", "isa", "printable", "runtimes",
+        "artifacts", "config", "schedule", "runs", "frameworks", "plan", "trial", "measurement",
+        "errors", "agents", "isa", "printable", "runtimes",
     },
     "discovery": {"config", "errors", "fleet"},
     "supply": {
