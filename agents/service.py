@@ -206,8 +206,8 @@ class Connection:
         busy = self._context.queue.busy()
         if busy and not body.force:
             raise ProtocolError(
-                f"{busy} trials wait or run; cancel them, or force it (they run again when the "
-                f"agent is back)",
+                f"{busy} trials wait or run; wait until they are done, or `orchestrate agents stop "
+                f"--force` (they run again when the agent is back)",
                 kind="busy",
             )
         self._stop_after_reply = True

@@ -143,7 +143,8 @@ def test_the_rest_of_the_group_is_killed(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("how")
 def test_one_that_left_the_group_and_holds_the_pipe_is_not_waited_for(tmp_path: Path) -> None:
-    process = start(tmp_path, SH, "-c", "setsid sleep 300 & echo $!; sleep 0.3")
+    script = "setsid sleep 300 & echo $!; sleep 0.3"
+    process = start(tmp_path, SH, "-c", script, enclosed=False)
     ending = process.run()
     pid = int(ending.stdout)
     assert ending.exit_code == 0
