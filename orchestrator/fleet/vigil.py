@@ -121,5 +121,7 @@ def named_holder(holder: object) -> str:
     """Who holds a machine's lock, as an agent tells it."""
     if not isinstance(holder, dict) or not holder:
         return "somebody whom the kernel does not tell"
+    if holder.get("name") is None:  # a lock belongs to all that inherited its descriptor
+        return f"something that pid {str(holder.get('pid'))[:64]} has started, itself gone,"
     name, pid, user = (str(holder.get(key))[:64] for key in ("name", "pid", "user"))
     return f"{name} (pid {pid}, user {user})"
