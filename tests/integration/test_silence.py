@@ -134,7 +134,9 @@ def test_an_agent_whose_socket_was_removed_is_reached_and_stopped(
 
 def test_whoever_holds_the_machines_lock_is_named(lab: Lab, device: dict[str, Any]) -> None:
     device["exclusive"] = True
-    with subprocess.Popen(["flock", "/tmp", "sh", "-c", "echo; exec sleep 300"], stdout=-1) as holder:
+    with subprocess.Popen(
+        ["flock", "/tmp", "sh", "-c", "echo; exec sleep 300"], stdout=-1
+    ) as holder:
         try:
             assert holder.stdout is not None and holder.stdout.readline()
             inventory = lab.inventory(device)
