@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from agents import protocol
-from agents.protocol import Event
+from orchestrate_agent import protocol
+from orchestrate_agent.protocol import Event
 
 #: How long a trial may take to begin before anything is asked, in seconds.
 BEGIN_S = 5.0

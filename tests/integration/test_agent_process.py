@@ -18,10 +18,22 @@ from typing import Any
 
 import pytest
 
-from agents import enclosure, launch
-from agents.launch import PR_SET_CHILD_SUBREAPER, StartError, base_environment, find_executable
-from agents.process import Ending, Process
-from agents.procs import MARK, ProcessId, identify, kill_marked, kill_survivors, new_mark
+from orchestrate_agent.process import enclosure, launch
+from orchestrate_agent.process.launch import (
+    PR_SET_CHILD_SUBREAPER,
+    StartError,
+    base_environment,
+    find_executable,
+)
+from orchestrate_agent.process.procs import (
+    MARK,
+    ProcessId,
+    identify,
+    kill_marked,
+    kill_survivors,
+    new_mark,
+)
+from orchestrate_agent.process.trial import Ending, Process
 from tests.agent_client import is_alive, wait_until
 from tests.sshd import descendants
 
@@ -228,8 +240,8 @@ FAT_BYTES = 300_000_000
 
 _FAT_PARENT = """
 import subprocess, sys
-from agents.launch import base_environment
-from agents.process import Process
+from orchestrate_agent.process.launch import base_environment
+from orchestrate_agent.process.trial import Process
 fat = bytearray({fat})
 argv = tuple(sys.argv[1:])
 print(subprocess.run(argv, stdout=subprocess.PIPE).stdout.decode().strip())
@@ -284,8 +296,8 @@ def test_a_tool_does_not_inherit_the_peak_of_a_fat_parent(
 
 _REFUSING_KERNEL = """
 import ctypes, os, struct, sys
-from agents.launch import base_environment
-from agents.process import Process
+from orchestrate_agent.process.launch import base_environment
+from orchestrate_agent.process.trial import Process
 
 def rule(code, yes, no, value):
     return struct.pack("HBBI", code, yes, no, value)
@@ -339,8 +351,8 @@ _IN_CGROUP = """
 import os, sys
 from pathlib import Path
 Path(sys.argv[1], "cgroup.procs").write_text(str(os.getpid()))
-from agents.launch import base_environment
-from agents.process import Process
+from orchestrate_agent.process.launch import base_environment
+from orchestrate_agent.process.trial import Process
 for argv in ([sys.executable, "-c", sys.argv[2]], ["/bin/sh", "-c", "kill -9 $$"]):
     ending = Process(tuple(argv), env=base_environment(), cwd="/", timeout_s=60).run()
     print(ending.signal, ending.oom_killed, ending.oom_memory)
@@ -383,9 +395,9 @@ _GRANDCHILD = (
 )
 _LEFT_BEHIND = """
 import sys
-from agents import enclosure, launch, procs
-from agents.launch import base_environment
-from agents.process import Process
+from orchestrate_agent.process import enclosure, launch, procs
+from orchestrate_agent.process.launch import base_environment
+from orchestrate_agent.process.trial import Process
 if sys.argv[1] == "adopted":
     launch.make_enclosure = lambda: None
 for _ in range(20):
@@ -439,8 +451,8 @@ def test_no_other_control_group_is_ever_emptied(folder: str) -> None:
 
 def test_one_that_ended_while_its_agent_was_stopped_is_not_a_timeout(tmp_path: Path) -> None:
     script = (
-        "import sys; from pathlib import Path; from agents.launch import base_environment\n"
-        "from agents.process import Process\n"
+        "import sys; from orchestrate_agent.process.launch import base_environment\n"
+        "from orchestrate_agent.process.trial import Process\n"
         "argv = ('/bin/sh', '-c', 'touch began; sleep 0.3; echo well')\n"
         "process = Process(argv, env=base_environment(), cwd=sys.argv[1], timeout_s=1)\n"
         "ending = process.run(); print(ending.timed_out, ending.exit_code, ending.stdout.strip())"
