@@ -42,7 +42,7 @@ def device(
     request: pytest.FixtureRequest, lab: Lab, tmp_path: Path, binary: Path
 ) -> Iterator[dict[str, Any]]:
     """This machine, directly and as an SSH server; its agent's home is ``workdir``."""
-    fields = {"benchmark_model": binary, "answer_within": ANSWER_WITHIN}
+    fields: dict[str, Any] = {"benchmark_model": binary, "answer_within": ANSWER_WITHIN}
     if request.param == "local":
         yield lab.here(**fields)
         lab.close()
