@@ -139,3 +139,34 @@ def test_a_home_that_is_full(lab: Lab, server: Sshd) -> None:
         disk.make_room()
         assert look(lab, device).code == 0
         lab.close()
+
+
+@pytest.mark.parametrize("place", ["home", "workdir"])
+def test_a_disk_from_which_no_program_may_be_run(
+    lab: Lab, server: Sshd, tmp_path: Path, place: str
+) -> None:
+    reason = small_disk.why_not() or stand_in.why_not()
+    if reason is not None:
+        pytest.skip(reason)
+    binary = stand_in.build(tmp_path / "benchmark_model")
+    own: dict[str, Any] = {"python": sys.executable, "benchmark_model": binary}
+    suite = lab.suite(SCHEMES)
+    folder = server.home if place == "home" else tmp_path / "scratch"
+    there = {} if place == "home" else {"workdir": folder / "agent"}
+    shown = "~/.orchestrate" if place == "home" else str(folder / "agent")
+    with small_disk.small_disk(folder, 64, "noexec"):
+        inventory = lab.inventory(node(server, **own, **there))
+        found = lab.run("devices", "--inventory", inventory, "--suite", suite)
+        seen = lab.run("devices", "--inventory", inventory)
+        refused = lab.run("run", "--inventory", inventory, "--suite", suite)
+        lab.close()
+        assert f"no program may be run from {shown} (is its disk mounted noexec?)" in found.stdout
+        assert "name a folder on another disk with `workdir:` in the inventory" in found.stdout
+        assert f"no program may be run from {shown}" in seen.stdout
+        assert refused.code == 3 and "benchmark_model would be put there" in refused.stderr
+        assert list(folder.rglob("blobs/*")) == [] and lab.runs() == []
+        elsewhere = lab.inventory(node(server, workdir=tmp_path / "elsewhere", **own))
+        done = lab.run("run", "--inventory", elsewhere, "--suite", suite)
+        lab.close()
+    assert done.code == 0, done.stderr
+    assert {event["outcome"] for event in lab.events("finished")} == {"ok"}
