@@ -586,7 +586,7 @@ def _conclude(
     return Conclusion(
         directory=campaign.directory,
         complete=all(run.complete for run in runs.values()),
-        failed_trials=sum(e["outcome"] != Outcome.OK.value for e in finished),
+        failed_trials=sum(e.get("outcome") != Outcome.OK.value for e in finished),
         lost_devices=tuple(sorted(lost)),
         interrupted=campaign.stop.level is not StopLevel.GO_ON,
     )
