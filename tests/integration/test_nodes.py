@@ -155,7 +155,7 @@ def test_a_disk_from_which_no_program_may_be_run(
     own: dict[str, Any] = {"python": sys.executable, "benchmark_model": binary}
     suite = lab.suite(SCHEMES)
     folder = server.home if place == "home" else tmp_path / "scratch"
-    there = {} if place == "home" else {"workdir": folder / "agent"}
+    there: dict[str, Any] = {} if place == "home" else {"workdir": folder / "agent"}
     shown = "~/.orchestrate" if place == "home" else str(folder / "agent")
     with small_disk.small_disk(folder, 64, "noexec"):
         inventory = lab.inventory(node(server, **own, **there))
