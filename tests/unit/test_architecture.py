@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from orchestrate_agent.contents import MODULES
+
 ROOT = Path(__file__).resolve().parents[2]
 
 #: Parts of the controller and what each may import of the others. One direction: no cycle.
@@ -142,7 +144,7 @@ WORLD = {"os", "io", "socket", "subprocess", "shutil", "pathlib", "time", "threa
 
 @lru_cache
 def modules() -> tuple[Path, ...]:
-    found = [p for top in ("orchestrator", "orchestrate_agent") for p in (ROOT / top).rglob("*.py")]
+    found = [p for top in ("orchestrator", "agents") for p in (ROOT / top).rglob("*.py")]
     return tuple(sorted(path.relative_to(ROOT) for path in found))
 
 
@@ -191,6 +193,17 @@ def test_the_agent_needs_no_newer_python_than_its_nodes_have() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_what_travels_to_a_device_is_what_is_in_git() -> None:
+    """A new module of the agent is added to its contents.py, and a deleted one taken out."""
+    folder = "agents/orchestrate_agent"
+    done = subprocess.run(
+        ["git", "ls-files", "-z", folder], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    in_git = {path.removeprefix(f"{folder}/") for path in done.stdout.split("\0") if path}
+    assert set(MODULES) == in_git
+    assert list(MODULES) == sorted(MODULES)
 
 
 @pytest.mark.parametrize("path", modules(), ids=str)
