@@ -27,7 +27,14 @@ from orchestrator.fleet.intake import Intake
 from orchestrator.fleet.link import AgentRefusalError
 from orchestrator.fleet.patience import STOOD_S, Patience
 from orchestrator.fleet.progress import DeviceProgress, Observer, State, StopLevel, StopRequest
-from orchestrator.fleet.provision import Blob, Node, check_suitability, push, unpack_sites
+from orchestrator.fleet.provision import (
+    Blob,
+    Node,
+    check_executable,
+    check_suitability,
+    push,
+    unpack_sites,
+)
 from orchestrator.fleet.recording import Materials, Recorder, Target
 from orchestrator.fleet.vigil import SilenceError, Vigil
 from orchestrator.plan import Plan
@@ -273,6 +280,7 @@ class DeviceRun:
         materials = self._campaign.materials
         sites = materials.sites_of(self._device)
         suitability = check_suitability(node, self._expect, self._plan, self._cpus, sites)
+        check_executable(node, self._plan, sites)
         self._check_same_machine(node)
         self._journal.append(
             self._device,
