@@ -18,23 +18,28 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "printable": set(),
     "answer": set(),
-    "measurement": set(),
+    "figures": set(),
+    "measurement": {"figures"},
     "trial": set(),
+    "measures": {"measurement", "trial"},
     "artifacts": {"errors", "runtimes"},
     "isa": {"artifacts", "errors"},
     "runtimes": set(),
     "config": {"errors", "isa", "runtimes"},
-    "plan": {"config", "errors", "isa", "runtimes", "trial"},
+    "plan": {"config", "errors", "isa", "measures", "runtimes", "trial"},
     # zoo: the builders in frameworks/ still take their request from it
     "frameworks": {
-        "artifacts", "config", "plan", "trial", "isa", "measurement", "errors", "runtimes", "zoo",
+        "artifacts", "config", "plan", "trial", "isa", "measurement", "measures", "errors",
+        "runtimes", "zoo",
     },
     # agents: what says which machine a node is
-    "runs": {"agents", "frameworks", "plan", "trial", "measurement", "errors"},
-    "analysis": {"runs", "plan", "trial", "measurement", "errors", "isa"},
+    "runs": {"agents", "frameworks", "measures", "plan", "trial", "measurement", "errors"},
+    "analysis": {
+        "figures", "runs", "plan", "trial", "measurement", "measures", "errors", "isa",
+    },
     "imports": {"runs", "frameworks", "plan", "trial", "measurement", "errors"},
     "published": {"analysis"},
-    "schedule": {"agents", "runs", "plan", "trial", "measurement"},
+    "schedule": {"agents", "runs", "plan", "trial", "measurement", "measures"},
     # runs: the page shows the manifest and single times from the logs
     "report": {
         "analysis", "isa", "plan", "trial", "measurement", "errors", "printable", "runs",
@@ -43,8 +48,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     # config: the user's own files stand in the suite
     "zoo": {"artifacts", "config", "frameworks", "plan", "trial", "errors"},
     "fleet": {
-        "config", "schedule", "runs", "frameworks", "plan", "trial", "measurement", "errors",
-        "agents", "isa", "runtimes",
+        "config", "schedule", "runs", "frameworks", "plan", "trial", "measurement", "measures",
+        "errors", "agents", "isa", "runtimes",
     },
     "discovery": {"config", "errors", "fleet"},
     "supply": {
@@ -114,7 +119,9 @@ PURE = (
     "orchestrator/trial.py",
     "orchestrator/plan.py",
     "orchestrator/schedule.py",
+    "orchestrator/figures.py",
     "orchestrator/measurement.py",
+    "orchestrator/measures",
     "orchestrator/analysis",
     "orchestrator/frameworks/reading",
     "orchestrator/frameworks/registry.py",
