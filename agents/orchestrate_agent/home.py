@@ -84,11 +84,13 @@ def _refuse_shared(path: str, status: os.stat_result) -> None:
 def _refuse_unsafe_way(path: str) -> None:
     """Whoever may rename what lies above a folder can put another in its place."""
     above = os.path.realpath(path)
+    # in a user namespace that does not map root, everything of root's belongs to "nobody"
+    trusted = (0, os.geteuid(), os.stat("/").st_uid)
     while above != "/":
         above = os.path.dirname(above)
         status = os.stat(above)
         sticky = status.st_mode & stat.S_ISVTX
-        if status.st_uid not in (0, os.geteuid()):
+        if status.st_uid not in trusted:
             raise AgentError(
                 f"agent home {path}: {above} above it belongs to user {status.st_uid}, who could "
                 f"replace it; choose another with --home"

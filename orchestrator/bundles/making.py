@@ -23,6 +23,7 @@ from orchestrator.errors import ArtifactError, UsageError
 from orchestrator.fleet.agent_archive import build_agent_archive
 from orchestrator.fleet.provision import Blob
 from orchestrator.fleet.recording import Requests
+from orchestrator.plain_files import created
 from orchestrator.plan import DevicePlan, Plan, make_plan
 from orchestrator.runs.directory import RunDirectory
 from orchestrator.runs.journal import FILE_NAME as JOURNAL_NAME
@@ -264,7 +265,7 @@ def _refuse_too_large(document: bytes, inside: Collection[Blob], sites: Collecti
 
 
 def _write(path: Path, document: bytes, blobs: list[Blob]) -> None:
-    with path.open("wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+    with created(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         for name, data in _agent():
             archive.writestr(_info(name), data)
         archive.writestr(_info(f"orchestrate_agent/{carried.DOCUMENT}"), document)

@@ -27,11 +27,18 @@ from orchestrator.fleet.intake import Intake
 from orchestrator.fleet.link import AgentRefusalError
 from orchestrator.fleet.patience import STOOD_S, Patience
 from orchestrator.fleet.progress import DeviceProgress, Observer, State, StopLevel, StopRequest
-from orchestrator.fleet.provision import Blob, Node, check_suitability, push, unpack_sites
+from orchestrator.fleet.provision import (
+    Blob,
+    Node,
+    check_executable,
+    check_suitability,
+    push,
+    unpack_sites,
+)
 from orchestrator.fleet.recording import Materials, Recorder, Target
 from orchestrator.plan import Plan
 from orchestrator.runs.directory import RunDirectory, trial_record
-from orchestrator.runs.journal import Journal
+from orchestrator.runs.journal import Journal, naming
 from orchestrator.schedule import PrecisionOf, Schedule
 from orchestrator.trial import Trial
 
@@ -176,26 +183,29 @@ class DeviceRun:
     # -- what the journal says already ------------------------------------------------------
 
     def _restore(self) -> None:
-        for event in self._journal.events:
-            if event["device"] != self._device:
-                continue
-            if event["event"] == "spool_lost":
-                self._agent_seq = event["agent_seq"]
-                self._known.clear()
-            elif (heard := event.get("agent_seq")) is not None:
-                self._known.add(heard)
-            if event["event"] == "device_ready":
-                self._identity = identity(event.get("facts") or {}) | self._identity
-            elif event["event"] == "planned":
-                self._restore_planned(event["trial_id"])
-            elif event["event"] == "finished":
-                self._note_finished(event)
-            elif event["event"] == "stopped" and not event.get("resumable"):
-                self._schedule.stop(event["group"], event["reason"])
+        for line, event in self._journal.numbered:
+            if event["device"] == self._device:
+                with naming(self._journal.path, line):
+                    self._restore_event(event)
         # up to the first that is missing: a journal that lost lines asks for them again
         while self._agent_seq + 1 in self._known:
             self._agent_seq += 1
             self._known.discard(self._agent_seq)
+
+    def _restore_event(self, event: Mapping[str, Any]) -> None:
+        if event["event"] == "spool_lost":
+            self._agent_seq = event["agent_seq"]
+            self._known.clear()
+        elif (heard := event.get("agent_seq")) is not None:
+            self._known.add(heard)
+        if event["event"] == "device_ready":
+            self._identity = identity(event.get("facts") or {}) | self._identity
+        elif event["event"] == "planned":
+            self._restore_planned(event["trial_id"])
+        elif event["event"] == "finished":
+            self._note_finished(event)
+        elif event["event"] == "stopped" and not event.get("resumable"):
+            self._schedule.stop(event["group"], event["reason"])
 
     def _restore_planned(self, trial_id: str) -> None:
         if trial_id not in self._trials:
@@ -233,6 +243,7 @@ class DeviceRun:
         materials = self._campaign.materials
         sites = materials.sites_of(self._device)
         suitability = check_suitability(node, self._expect, self._plan, self._cpus, sites)
+        check_executable(node, self._plan, sites)
         self._check_same_machine(node)
         self._journal.append(
             self._device,

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from orchestrate_agent import protocol
+from orchestrate_agent.children.probe import lack
 from orchestrate_agent.files.blobs import SPARE_BYTES
 from orchestrate_agent.machine import health
 from orchestrator.config import Device
@@ -20,6 +21,7 @@ from orchestrator.fleet import told
 from orchestrator.fleet.provision import (
     SHORT_TIMEOUT_S,
     Node,
+    check_executable,
     check_expectations,
     check_suitability,
     installed_runtimes,
@@ -99,6 +101,7 @@ def survey(node: Node, device: Device, needs: Needs | None) -> Survey:
     if needs is not None and missing is not None:
         problems += _unfit(node, device, needs)
         problems += _no_room(use, missing, needs) + _little_memory(node.facts, needs)
+    problems += _not_executable(node, needs)
     problems += _small_quota(node.facts, needs)
     problems += _weak_supply(use.get("throttle") or {})
     problems += _others(device, use, trial, agent_pid=node.hello.get("pid"))
@@ -179,6 +182,27 @@ def _unfit(node: Node, device: Device, needs: Needs) -> list[Problem]:
     except DeviceError as exc:
         return [_from_error("unfit", exc)]
     return []
+
+
+def _not_executable(node: Node, needs: Needs | None) -> list[Problem]:
+    if node.may_execute:
+        return []
+    if needs is not None:
+        plan = needs.plan
+        own = installed_runtimes(node) if plan.runtimes else {}
+        lacking = [text for text in plan.runtimes if lack(own, text, node.place.python)]
+        try:
+            check_executable(node, plan, lacking)
+        except DeviceError as exc:
+            return [_from_error("noexec", exc)]
+    return [
+        Problem(
+            "noexec",
+            f"no program may be run from {node.place.workdir} (is its disk mounted noexec?), so "
+            f"that benchmark_model or a runtime cannot be put there",
+            "name a folder on another disk with `workdir:` in the inventory",
+        )
+    ]
 
 
 def _from_error(code: str, exc: DeviceError) -> Problem:

@@ -180,6 +180,44 @@ def test_a_jump_host_that_its_own_pattern_matches(ssh_folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "way"),
+    [
+        # another port, or another user, of one address may be another machine
+        ("HostName gw\n Port 2201\n ProxyJump gw", ["gw:22", "gw:2201"]),
+        ("HostName gw\n Port 2201\n ProxyJump gw:2202", ["gw:2202", "gw:2201"]),
+        (
+            "HostName localhost\n Port 2201\n ProxyJump localhost",
+            ["localhost:22", "localhost:2201"],
+        ),
+        ("HostName gw\n User pi\n ProxyJump ops@gw", ["gw:22", "gw:22"]),
+        ("HostName gw\n Port 2201\n ProxyJump a,gw", ["a:22", "gw:22", "gw:2201"]),
+        ("HostName gw\n ProxyJump gw,a", ["gw:22", "a:22", "gw:22"]),
+        ("ProxyJump lab:2201", ["lab:2201", "lab:22"]),
+        # the host itself
+        ("HostName gw\n ProxyJump gw", ["gw:22"]),
+        ("HostName gw\n User pi\n ProxyJump pi@gw", ["gw:22"]),
+        ("HostName gw\n User pi\n ProxyJump gw", ["gw:22"]),
+        ("HostName gw\n Port 2201\n ProxyJump gw:2201", ["gw:2201"]),
+        ("HostName gw\n ProxyJump a,gw", ["a:22", "gw:22"]),
+        ("HostName gw\n Port 2201\n ProxyJump lab", ["gw:2201"]),
+    ],
+)
+def test_a_jump_host_is_the_target_itself_where_host_port_and_user_are(
+    ssh_folder: Path, text: str, way: list[str]
+) -> None:
+    (ssh_folder / "config").write_text(f"Host lab\n {text}\n")
+    hops = route(SshEndpoint("d", "lab"))
+    assert [f"{hop.host}:{hop.port}" for hop in hops] == way
+
+
+def test_a_chain_that_its_own_pattern_matches(ssh_folder: Path) -> None:
+    (ssh_folder / "config").write_text("Host b\n Port 2222\nHost *\n ProxyJump a,b\n")
+    assert [hop.host for hop in route(SshEndpoint("d", "lab"))] == ["a", "b", "lab"]
+    assert [hop.host for hop in route(SshEndpoint("d", "b"))] == ["a", "b"]
+    assert [hop.host for hop in route(SshEndpoint("d", "a"))] == ["a"]
+
+
+@pytest.mark.parametrize(
     ("text", "hops", "command"),
     [
         ("ProxyJump none\nProxyCommand nc %h %p\n", 1, "nc lab 22"),
