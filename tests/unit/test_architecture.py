@@ -36,7 +36,9 @@ MAY_IMPORT: dict[str, set[str]] = {
         "runtimes", "zoo",
     },
     # agents: what says which machine a node is
-    "runs": {"plain_files", "agents", "frameworks", "measures", "plan", "trial", "measurement", "errors"},
+    "runs": {
+        "plain_files", "agents", "frameworks", "measures", "plan", "trial", "measurement", "errors",
+    },
     "analysis": {
         "figures", "runs", "plan", "trial", "measurement", "measures", "errors", "isa",
     },
@@ -53,7 +55,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     # printable: what a login shell printed, in a message
     "fleet": {
         "config", "schedule", "runs", "frameworks", "plan", "trial", "measurement", "measures",
-        "errors", "agents", "isa", "runtimes",
+        "errors", "agents", "isa", "printable", "runtimes",
     },
     "discovery": {"config", "errors", "fleet"},
     "supply": {
