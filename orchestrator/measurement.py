@@ -210,7 +210,7 @@ class Measurement:
             steady_window_s=_window(data.get("steady_window_s")),
             operators=tuple(_made(Operator, each) for each in data.get("operators", ())),
             runtime_from=data.get("runtime_from"),
-            figures={n: _made(Samples, each) for n, each in data.get("figures", {}).items()},
+            figures={n: _made(Samples, each) for n, each in (data.get("figures") or {}).items()},
         )
 
 
