@@ -30,6 +30,9 @@ LOG_BYTES = 1024 * 1024
 
 SOURCE_HASH = "SOURCE_SHA256"
 
+#: Where :func:`enter` went last.
+_entered = ""
+
 
 def enter(home: str) -> str:
     """Make ``home`` where it is missing, go there, return its real path.
@@ -52,7 +55,18 @@ def enter(home: str) -> str:
             f"agent home {path}: {exc.strerror}; it must be a folder of your own that can be "
             f"written in, and no link. Choose another (`workdir:` in the inventory, --home here)"
         ) from exc
-    return os.getcwd()
+    global _entered  # noqa: PLW0603 (a process has one working directory, and one home)
+    _entered = os.getcwd()
+    return _entered
+
+
+def absolute(path: str) -> str:
+    """The absolute path of something in the home, for a message. A home that was removed has one
+    still, though the system no longer knows the working directory."""
+    try:
+        return os.path.abspath(path)
+    except FileNotFoundError:
+        return os.path.join(_entered, path)
 
 
 def _enter(path: str) -> None:

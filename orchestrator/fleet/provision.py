@@ -107,18 +107,25 @@ class AgentPlace:
     """Where on a device the agent lives, and which interpreter runs it.
 
     ``adb``: the serial of the Android device that it speaks for, where that is not the one it lives
-    on.
+    on. A daemon that does not answer within ``answer_s`` seconds is taken for one that hangs.
     """
 
     python: str
     workdir: str
     adb: str | None = None
+    answer_s: float = 15.0
 
     def argv(self, archive: AgentArchive, *command: str) -> tuple[str, ...]:
         """The command line of one of the agent's commands on this device."""
         path = f"{self.workdir.rstrip('/')}/agents/{archive.sha256}.pyz"
         adb = () if self.adb is None else ("--adb", self.adb)
         return (self.python, "-I", path, command[0], "--home", self.workdir, *adb, *command[1:])
+
+    def attach_argv(self, archive: AgentArchive, *, only_look: bool = False) -> tuple[str, ...]:
+        """The command line of the relay. It ends a daemon that does not answer and starts another,
+        unless we ``only_look``."""
+        replace = () if only_look else ("--replace",)
+        return self.argv(archive, "attach", "--answer-s", f"{self.answer_s:g}", *replace)
 
 
 @dataclass(frozen=True)
@@ -266,7 +273,7 @@ def _attach_to_our_version(
     *,
     only_look: bool,
 ) -> tuple[AgentLink, Mapping[str, Any]]:
-    argv = place.argv(archive, "attach")
+    argv = place.attach_argv(archive, only_look=only_look)
     link = AgentLink(transport, argv)
     try:
         hello = link.request("hello", protocol=protocol.PROTOCOL)

@@ -26,6 +26,7 @@ from orchestrator.fleet.provision import (
     check_suitability,
     installed_runtimes,
 )
+from orchestrator.fleet.vigil import named_holder
 from orchestrator.plan import DevicePlan
 
 #: Beyond this a device's times in the journal mislead whoever reads them, in seconds.
@@ -92,10 +93,13 @@ def survey(node: Node, device: Device, needs: Needs | None) -> Survey:
     """Look at a device that was reached. Raises DeviceError where it stops answering."""
     use = _use(node)
     skew_s, error_s = _clock(node)
-    running = node.link.request("status").get("running")
+    status = node.link.request("status")
+    running = status.get("running")
     trial = None
+    waiting = False
     if isinstance(running, dict):
         trial = f"{running.get('trial_id')} of run {running.get('run_id')}"[:300]
+        waiting = running.get("state") == "waiting" and status.get("waits_for") == protocol.LOCK
     missing = None if needs is None else _missing_bytes(node, needs)
     unverified, problems = _unexpected(node, device)
     if needs is not None and missing is not None:
@@ -104,7 +108,7 @@ def survey(node: Node, device: Device, needs: Needs | None) -> Survey:
     problems += _not_executable(node, needs)
     problems += _small_quota(node.facts, needs)
     problems += _weak_supply(use.get("throttle") or {})
-    problems += _others(device, use, trial, agent_pid=node.hello.get("pid"))
+    problems += _others(device, use, trial, waiting=waiting, agent_pid=node.hello.get("pid"))
     problems += _skewed(skew_s, error_s)
     return Survey(
         facts=node.facts,
@@ -283,7 +287,12 @@ def _weak_supply(throttle: Mapping[str, Any]) -> list[Problem]:
 
 
 def _others(
-    device: Device, use: Mapping[str, Any], trial: str | None, *, agent_pid: object
+    device: Device,
+    use: Mapping[str, Any],
+    trial: str | None,
+    *,
+    waiting: bool,
+    agent_pid: object,
 ) -> list[Problem]:
     problems = []
     lock = use.get("lock") or {}
@@ -292,16 +301,21 @@ def _others(
         problems.append(
             Problem(
                 "busy",
-                f"the agent there runs {trial}",
+                f"the agent there {'holds back' if waiting else 'runs'} {trial}",
                 "wait until it is done, or end it with `orchestrate agents stop --force`",
             )
         )
-    elif lock.get("held") and device.exclusive and holder.get("pid") != agent_pid:
-        who = _named(holder) if holder else "somebody whom the kernel does not tell"
+    if (
+        lock.get("held")
+        and (waiting or (trial is None and device.exclusive))
+        and holder.get("pid") != agent_pid
+    ):
+        who = named_holder(holder)
         problems.append(
             Problem(
                 "in_use",
-                f"{who} holds the lock of the machine: trials would wait for it",
+                f"{who} holds the lock of the machine: trials {'' if waiting else 'would '}wait "
+                f"for it",
                 "wait, or ask whoever that is; `exclusive: false` measures beside it",
             )
         )
