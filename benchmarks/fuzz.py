@@ -153,7 +153,7 @@ def _place(document: Any, rng: random.Random) -> tuple[Any, Any]:
 
 def changed_lines(data: bytes, rng: random.Random) -> bytes:
     """A journal with values of a few lines changed, or whole lines."""
-    lines = data.splitlines(keepends=True)
+    lines = data.splitlines(keepends=True) or [b"\n"]
     for _ in range(rng.choice((1, 1, 2, 3))):
         at = rng.randrange(len(lines))
         kind = rng.randrange(10)
@@ -163,8 +163,8 @@ def changed_lines(data: bytes, rng: random.Random) -> bytes:
                 lines[at] = json.dumps(event, separators=(",", ":")).encode() + b"\n"
         elif kind == 6:
             lines[at] = changed_bytes(lines[at], rng)
-        elif kind == 7 and len(lines) > 1:
-            del lines[at]
+        elif kind == 7:
+            lines[at : at + 1] = [] if len(lines) > 1 else [b"\n"]
         elif kind == 8:
             lines.insert(rng.randrange(len(lines)), lines[at])
         else:

@@ -118,6 +118,12 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     _add_run_arguments(parser)
     parser.add_argument("--resume", metavar="RUN", help="go on with this run (`last`: the newest)")
     parser.add_argument(
+        "--trust",
+        action="store_true",
+        help="with --resume: start on this machine what the run's folder says, for example the "
+        "command of `exec:`, though no inventory of yours has it",
+    )
+    parser.add_argument(
         "--engine",
         choices=("threads", "dask"),
         default="threads",

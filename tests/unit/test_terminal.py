@@ -20,7 +20,6 @@ from orchestrator.printable import show
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = ROOT / "tests/data/zoo/full_int8.tflite"
-EVERY_CHARACTER = "".join(map(chr, range(sys.maxunicode + 1)))
 
 
 class Stream(io.StringIO):
@@ -42,12 +41,12 @@ def shown(text: str, *, colour: bool = False, encoding: str = "utf-8") -> str:
 
 
 def test_every_character_that_is_no_text_is_left_out() -> None:
-    for start in range(0, sys.maxunicode, 4096):  # apart, because an escape takes others with it
-        for c in EVERY_CHARACTER[start : start + 4096]:
-            if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") and c not in "\t\n":
-                assert c not in shown(f"a{c}b"), hex(ord(c))
-            else:
-                assert shown(f"a{c}b") == f"a{c}b", hex(ord(c))
+    for c in map(chr, range(sys.maxunicode + 1)):
+        category = unicodedata.category(c)
+        if category in ("Cc", "Cf", "Cs", "Zl", "Zp") and c not in "\t\n":
+            assert c not in shown(f"a{c}b"), hex(ord(c))
+        elif category != "Cn":  # a later version of Unicode knows what it is
+            assert shown(f"a{c}b") == f"a{c}b", hex(ord(c))
 
 
 def test_lines_and_tabs_stay() -> None:
@@ -122,7 +121,7 @@ def test_what_was_typed_wrongly_is_cleaned(capfd: pytest.CaptureFixture[str]) ->
     assert "\x1b" not in done.stderr
 
 
-# --- no other way ------------------------------------------------------------------------------------
+# --- no other way --------------------------------------------------------------------------------
 
 #: Children: their stdout is a wire to the process that started them, never a terminal.
 CHILDREN = ("zoo/build.py", "artifacts/sites/pip_for_target.py")
