@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from orchestrate_agent.contents import MODULES
+
 ROOT = Path(__file__).resolve().parents[2]
 
 #: Parts of the controller and what each may import of the others. One direction: no cycle.
@@ -19,23 +21,30 @@ MAY_IMPORT: dict[str, set[str]] = {
     "printable": set(),
     "plain_files": set(),
     "answer": set(),
-    "measurement": set(),
+    "figures": set(),
+    "measurement": {"figures"},
     "trial": set(),
+    "measures": {"measurement", "trial"},
     "artifacts": {"plain_files", "errors", "runtimes"},
     "isa": {"artifacts", "errors"},
     "runtimes": set(),
     "config": {"errors", "isa", "runtimes"},
-    "plan": {"config", "errors", "isa", "runtimes", "trial"},
+    "plan": {"config", "errors", "isa", "measures", "runtimes", "trial"},
     # zoo: the builders in frameworks/ still take their request from it
     "frameworks": {
-        "artifacts", "config", "plan", "trial", "isa", "measurement", "errors", "runtimes", "zoo",
+        "artifacts", "config", "plan", "trial", "isa", "measurement", "measures", "errors",
+        "runtimes", "zoo",
     },
     # agents: what says which machine a node is
-    "runs": {"plain_files", "agents", "frameworks", "plan", "trial", "measurement", "errors"},
-    "analysis": {"runs", "plan", "trial", "measurement", "errors", "isa"},
+    "runs": {
+        "plain_files", "agents", "frameworks", "measures", "plan", "trial", "measurement", "errors",
+    },
+    "analysis": {
+        "figures", "runs", "plan", "trial", "measurement", "measures", "errors", "isa",
+    },
     "imports": {"runs", "frameworks", "plan", "trial", "measurement", "errors"},
     "published": {"analysis"},
-    "schedule": {"agents", "runs", "plan", "trial", "measurement"},
+    "schedule": {"agents", "runs", "plan", "trial", "measurement", "measures"},
     # runs: the page shows the manifest and single times from the logs
     "report": {
         "analysis", "isa", "plain_files", "plan", "trial", "measurement", "errors", "printable",
@@ -45,8 +54,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "zoo": {"plain_files", "artifacts", "config", "frameworks", "plan", "trial", "errors"},
     # printable: what a login shell printed, in a message
     "fleet": {
-        "config", "schedule", "runs", "frameworks", "plan", "trial", "measurement", "errors",
-        "agents", "isa", "printable", "runtimes",
+        "config", "schedule", "runs", "frameworks", "plan", "trial", "measurement", "measures",
+        "errors", "agents", "isa", "printable", "runtimes",
     },
     "discovery": {"config", "errors", "fleet"},
     "supply": {
@@ -122,7 +131,9 @@ PURE = (
     "orchestrator/trial.py",
     "orchestrator/plan.py",
     "orchestrator/schedule.py",
+    "orchestrator/figures.py",
     "orchestrator/measurement.py",
+    "orchestrator/measures",
     "orchestrator/analysis",
     "orchestrator/frameworks/reading",
     "orchestrator/frameworks/registry.py",
@@ -143,7 +154,7 @@ WORLD = {"os", "io", "socket", "subprocess", "shutil", "pathlib", "time", "threa
 
 @lru_cache
 def modules() -> tuple[Path, ...]:
-    found = [p for top in ("orchestrator", "orchestrate_agent") for p in (ROOT / top).rglob("*.py")]
+    found = [p for top in ("orchestrator", "agents") for p in (ROOT / top).rglob("*.py")]
     return tuple(sorted(path.relative_to(ROOT) for path in found))
 
 
@@ -192,6 +203,17 @@ def test_the_agent_needs_no_newer_python_than_its_nodes_have() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_what_travels_to_a_device_is_what_is_in_git() -> None:
+    """A new module of the agent is added to its contents.py, and a deleted one taken out."""
+    folder = "agents/orchestrate_agent"
+    done = subprocess.run(
+        ["git", "ls-files", "-z", folder], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    in_git = {path.removeprefix(f"{folder}/") for path in done.stdout.split("\0") if path}
+    assert set(MODULES) == in_git
+    assert list(MODULES) == sorted(MODULES)
 
 
 @pytest.mark.parametrize("path", modules(), ids=str)
