@@ -39,6 +39,7 @@ from orchestrator.runs.manifest import (
     read_manifest,
     write_manifest,
 )
+from orchestrator.runs.passing_on import facts_to_keep
 from orchestrator.runtimes import ANY, Runtime, parse_runtime
 
 #: What ``any`` may be where nothing is installed. TensorFlow is ten times the size, and the same.
@@ -139,7 +140,7 @@ def _completed(
         manifest,
         binaries=(*manifest.binaries, *binaries),
         sites=(*manifest.sites, *sites),
-        facts={**manifest.facts, device: node.facts},
+        facts={**manifest.facts, device: facts_to_keep(node.facts)},
     )
 
 
@@ -286,7 +287,9 @@ def _candidates(runtime: Runtime) -> Iterator[Runtime]:
 
 
 def binary_record(device: str, binary: BinaryArtifact) -> BinaryRecord:
-    return BinaryRecord(device, binary.sha256, binary.size_bytes, binary.source, binary.pinned)
+    # a run's folder may be passed on, and needs no path of this machine: the hash names the file
+    source = binary.source if "://" in binary.source else Path(binary.source).name
+    return BinaryRecord(device, binary.sha256, binary.size_bytes, source, binary.pinned)
 
 
 def site_record(device: str, runtime: str, site: SiteArtifact) -> SiteRecord:

@@ -168,7 +168,7 @@ def _with_entry(
     if inventory is None or _has_begun(directory, manifest, name):
         return manifest
     known = {each["name"]: each for each in manifest.inventory.get("devices") or ()}
-    given = {each["name"]: each for each in inventory.to_json()["devices"]}
+    given = {each["name"]: each for each in inventory.for_a_run()["devices"]}
     if name in known and name not in given:
         return manifest
     known[name] = given[inventory.device(name).name]

@@ -41,6 +41,7 @@ from orchestrator.fleet.vigil import SilenceError, Vigil
 from orchestrator.plan import Plan
 from orchestrator.runs.directory import RunDirectory, trial_record
 from orchestrator.runs.journal import Journal, naming
+from orchestrator.runs.passing_on import facts_to_keep
 from orchestrator.schedule import PrecisionOf, Schedule
 from orchestrator.trial import Trial
 
@@ -284,7 +285,7 @@ class DeviceRun:
         self._journal.append(
             self._device,
             "device_ready",
-            facts=node.facts,
+            facts=facts_to_keep(node.facts),
             agent_hash=node.hello.get("agent_hash"),
             unverified_expectations=list(suitability.unverified),
             runtimes=dict(suitability.runtimes),
