@@ -14,6 +14,7 @@ from orchestrator.errors import UsageError
 from orchestrator.frameworks import registry
 from orchestrator.frameworks.about import RunnerAbout
 from orchestrator.isa.levels import NATIVE
+from orchestrator.measures.registry import measures_beside
 from orchestrator.runtimes import ANY
 from orchestrator.trial import (
     FIRST_PARTNER,
@@ -49,22 +50,16 @@ class Block:
 class DevicePlan:
     """Everything one device may be asked to run, in order.
 
-    ``memory`` comes first: it is short, and a variant that the runtime cannot load shows there;
-    then ``profile``.
+    ``beside`` comes first, the trials that belong to no block, measure by measure: memory's are
+    short, and a variant that the runtime cannot load shows there.
     ``blocks`` holds every block up to the maximum; a run stops early where the precision asked
     for is reached. Round *i* holds block *i* of every group, in an order drawn from the seed.
     """
 
     device: str
     groups: tuple[Group, ...]
-    memory: tuple[Trial, ...]
+    beside: tuple[Trial, ...]
     blocks: tuple[Block, ...]
-    profile: tuple[Trial, ...] = ()
-
-    @property
-    def beside(self) -> tuple[Trial, ...]:
-        """The trials that belong to no block."""
-        return self.memory + self.profile
 
     @property
     def trials(self) -> tuple[Trial, ...]:
@@ -187,21 +182,19 @@ def _takes_inputs(runner: RunnerAbout, suite: Suite) -> bool:
 def _plan_device(device: Device, suite: Suite, seed: int) -> DevicePlan:
     groups = _groups(device, suite)
     protocol = suite.protocol
-    memory, profile = (
-        tuple(
-            _trial(seed, group, scheme, kind, block=NO_BLOCK, replicate=number)
-            for group in groups
-            for scheme in group.schemes
-            for number in range(count)
-        )
-        for kind, count in _beside(protocol)
+    beside = tuple(
+        _trial(seed, group, scheme, measure.kind, block=NO_BLOCK, replicate=number)
+        for measure in measures_beside()
+        for group in groups
+        for scheme in group.schemes
+        for number in range(protocol.trials_of(measure.name))
     )
     make_block = _block_of_duets if protocol.duet else _block
     blocks = []
     for index in range(protocol.max_blocks):
         for group in _shuffled(groups, seed, device.name, "round", index):
             blocks.append(make_block(seed, group, index))
-    return DevicePlan(device.name, groups, memory, tuple(blocks), profile)
+    return DevicePlan(device.name, groups, beside, tuple(blocks))
 
 
 def _groups(device: Device, suite: Suite) -> tuple[Group, ...]:
@@ -261,29 +254,14 @@ def _refuse_impossible(suite: Suite, device: Device, runner: RunnerAbout) -> Non
             f"{'' if runner.batches else '`batch: [1]` and '}no `input_size`"
             f"{_instead(able)}"
         )
-    for kind, count in _beside(suite.protocol):
-        if count and kind not in runner.kinds:
-            able = (each.name for each in registry.runners() if kind in each.kinds)
-            why = runner.lacks.get(kind, f"runner {runner.name} has no such trials")
+    for measure in measures_beside():
+        if suite.protocol.trials_of(measure.name) and measure.kind not in runner.kinds:
+            having = [each.name for each in registry.runners() if measure.kind in each.kinds]
+            why = runner.lacks.get(measure.kind, f"runner {runner.name} has no such trials")
             raise UsageError(
-                f"suite {suite.name}: `{kind.value}` asks for {_ASKED[kind]}, and {why}; leave it "
-                f"out, or use runner {' or '.join(able)}"
+                f"suite {suite.name}: `{measure.name}` asks for what runner {runner.name} cannot "
+                f"tell: {why}; leave it out, or use runner {' or '.join(having)}"
             )
-
-
-#: What the kinds of trial beside those that time tell.
-_ASKED = {
-    TrialKind.MEMORY: "the memory that a model takes",
-    TrialKind.PROFILE: "the time of every operator",
-}
-
-
-def _beside(protocol: Protocol) -> tuple[tuple[TrialKind, int], ...]:
-    """How many trials of each kind that belongs to no block."""
-    return (
-        (TrialKind.MEMORY, protocol.memory_trials),
-        (TrialKind.PROFILE, protocol.profile_trials),
-    )
 
 
 def _or(names: Iterable[str]) -> str:
@@ -358,7 +336,7 @@ def _duet(
 def _trial(
     seed: int, group: Group, scheme: str, kind: TrialKind, *, block: int, replicate: int = 0
 ) -> Trial:
-    place = f"b{block:03d}" if kind is TrialKind.TIMING else kind.value
+    place = f"b{block:03d}" if block != NO_BLOCK else kind.value
     identity = f"{seed}|{group.key}|{scheme}|{kind.value}|{block}|{replicate}"
     digest = hashlib.sha256(identity.encode()).hexdigest()[:10]
     return Trial(
