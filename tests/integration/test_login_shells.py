@@ -14,11 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.artifacts.blob import Blob
 from orchestrator.errors import PermanentDeviceError
 from orchestrator.fleet.agent_archive import build_agent_archive
 from orchestrator.fleet.carried import CarriedTransport
 from orchestrator.fleet.marked import Mark, marked_line
-from orchestrator.fleet.provision import AgentPlace, Blob, push, reach
+from orchestrator.fleet.provision import AgentPlace, push, reach
 from orchestrator.fleet.ssh import SshEndpoint, SshTransport
 from orchestrator.fleet.transport import SIGNALLED, ChannelTimeout
 from tests.lab import Lab
@@ -206,6 +207,22 @@ def test_a_carrier_may_print_as_well(noise: str, tmp_path: Path) -> None:
     way.connect()
     done = way.run(["sh", "-c", "cat; echo problem >&2"], stdin=b"\0\n", timeout_s=30)
     assert (done.stdout, done.stderr) == (b"\0\n", b"problem\n")
+
+
+@pytest.mark.parametrize("shell", ["tcsh", "fish", "bash"])
+def test_openssh_may_carry_to_any_login_shell(server: Sshd, shell: str) -> None:
+    reason = why_not(shell)
+    if reason is not None:
+        pytest.skip(reason)
+    with login(shell, server.client_key) as user:
+        user.greet_with(NOISES["words of ours"])
+        options = ["-F", "none", "-o", "BatchMode=yes", "-i", str(server.client_key)]
+        options += ["-o", f"UserKnownHostsFile={server.folder}/known_hosts", "-p", str(server.port)]
+        target = f"{user.name}@{server.address}"
+        way = CarriedTransport("carried", ["ssh", *options, target, "{command}"])
+        way.connect()
+        done = way.run(["printf", "%s", "it's !", "new\nline"], timeout_s=30)
+        assert done.stdout == b"it's !new\nline"
 
 
 # --- the line by itself --------------------------------------------------------------------------
