@@ -19,7 +19,7 @@ import pytest
 from tests import small_disk as small_disks
 from tests import stand_in
 from tests.agent_client import is_alive
-from tests.lab import Lab, every_planned_trial_finished_once, wait_until
+from tests.lab import PROTOCOL, Lab, every_planned_trial_finished_once, wait_until
 from tests.small_disk import SmallDisk, failing_disk, small_disk
 from tests.sshd import Sshd, generate_key
 
@@ -361,3 +361,32 @@ def test_a_runs_folder_that_was_removed_is_made_again(lab: Lab, binary: Path) ->
     assert every_planned_trial_finished_once(lab.journal(run))
     assert len({event["trial_id"] for event in lab.events("finished", run)}) == 2 + 12 * 3
     assert lab.run("report", "last").code == 0
+
+
+def test_models_that_are_read_only_are_enough_where_nothing_has_to_be_written(
+    lab: Lab, binary: Path, tmp_path: Path
+) -> None:
+    reason = small_disks.why_not()
+    if reason is not None:
+        pytest.skip(reason)
+    for model in lab.models.glob("*.tflite"):
+        for scheme in SCHEMES:
+            if f"-{scheme}-" in model.name:
+                shutil.copy(model, lab.folder / f"own_{scheme}.tflite")
+    own = lab.folder / "own.yaml"
+    files = ", ".join(f"{{file: own_{scheme}.tflite}}" for scheme in SCHEMES)
+    own.write_text(f"models: [{files}]\nprotocol: {PROTOCOL}\n")
+    inventory = lab.inventory(lab.here(benchmark_model=binary))
+    suites = [lab.suite(SCHEMES), own]
+    for suite in suites:  # what is to be kept is kept once
+        first = lab.run("run", "--inventory", inventory, "--suite", suite)
+        assert first.code == 0, first.stderr
+    subprocess.run(["mount", "--bind", lab.models, lab.models], check=True)
+    try:
+        subprocess.run(["mount", "-o", "remount,bind,ro", lab.models], check=True)
+        for suite in suites:
+            again = lab.run("run", "--inventory", inventory, "--suite", suite)
+            assert again.code == 0, again.stderr
+        assert lab.run("run", "--resume", "last").code == 0
+    finally:
+        subprocess.run(["umount", lab.models], check=True)
