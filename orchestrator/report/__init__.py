@@ -71,15 +71,20 @@ def write_reports(
     say: Callable[[str], None] = lambda _: None,
 ) -> tuple[Path, ...]:
     """Write speedup.csv, speedup.json, speedup.md and report.html into ``run_dir``, each all or
-    nothing; and sweep.svg and sweep.png where a factor varied and the extra ``charts`` is
-    installed. The tables come first, and whatever happens to a chart they stay; of one that
-    cannot be drawn ``say`` is told why.
+    nothing; figures.csv where trials found figures beside the time; and sweep.svg and sweep.png
+    where a factor varied and the extra ``charts`` is installed. The tables come first, and whatever
+    happens to a chart they stay; of one that cannot be drawn ``say`` is told why.
 
     Raises OrchestrateError where a file cannot be written; the journal is not touched.
     """
     from orchestrator.report import charts  # noqa: PLC0415  # as above
 
     written: tuple[Path, ...] = ()
+    if table.figures:
+        from orchestrator.report import flat  # noqa: PLC0415  # as above
+
+        figures = {"figures.csv": flat.figures_to_csv(table).encode()}
+        written += _write_files(figures, run_dir, table.run_id)
     for shape, name in FILES.items():
         text = render(table, shape, background=background)
         written += _write_files({name: text.encode()}, run_dir, table.run_id)

@@ -47,8 +47,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "schedule": {"agents", "runs", "plan", "trial", "measurement", "measures"},
     # runs: the page shows the manifest and single times from the logs
     "report": {
-        "analysis", "isa", "plain_files", "plan", "trial", "measurement", "errors", "printable",
-        "runs", "runtimes",
+        "analysis", "figures", "isa", "plain_files", "plan", "trial", "measurement", "errors",
+        "printable", "runs", "runtimes",
     },
     # config: the user's own files stand in the suite
     "zoo": {"plain_files", "artifacts", "config", "frameworks", "plan", "trial", "errors"},
