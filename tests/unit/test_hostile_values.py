@@ -285,7 +285,7 @@ def test_lines_made_to_exhaust_their_reader(line: bytes, said: str) -> None:
     start = time.process_time()
     with pytest.raises(ProtocolError, match=said):
         protocol.decode(line)
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 5
 
 
 def test_brackets_that_a_program_printed_are_no_lists() -> None:
