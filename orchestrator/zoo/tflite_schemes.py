@@ -3,7 +3,9 @@
 A scheme is named for its types: ``full_uint8``, ``int16x8`` (activations × weights),
 ``dynamic_int4``, ``weight_only_int8``; int8 weights that are multiplied with activations quantized
 on the fly are called ``dynamic_range``, as the converter's documentation calls them. Only where a
-graph has more than one type of weights, or more than one of activations, is it ``mixed``.
+network has more than one type of weights, or multiplies them with more than one of activations, is
+it ``mixed``. What it computes between its layers does not name it; the share of its operators that
+is quantized says that.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ _WEIGHTS: Mapping[str, tuple[int, ...]] = {
     "BATCH_MATMUL": (1, 0),
     "GATHER": (0,),
     "RNN": (1, 2),
-    "SVDF": (1, 2),
+    "SVDF": (1,),  # the weights over time are int16 where these are int8
     "UNIDIRECTIONAL_SEQUENCE_RNN": (1, 2),
     "BIDIRECTIONAL_SEQUENCE_RNN": (1, 2, 5, 6),
     "LSTM": (2, *range(1, 9)),
@@ -172,12 +174,8 @@ def name_scheme(graphs: Sequence[Graph], found: Sequence[Use]) -> str:
     if len(names) != 1:
         return MIXED
     name = names.pop()
-    computed = _computed_types(graphs)
-    if any(use.activations in INTEGER_WEIGHTS for use in found):
-        return MIXED if any(_floats_between(graph) for graph in graphs) else name
-    if computed & INTEGER_WEIGHTS and not any(use.weights.quantized for use in found):
-        return MIXED
-    return name
+    in_floats = all(use.weights.dtype in FLOATS for use in found)
+    return MIXED if in_floats and _computed_types(graphs) & INTEGER_WEIGHTS else name
 
 
 def _deciding(found: Sequence[Use]) -> list[Use]:
@@ -213,7 +211,7 @@ def _without_weights(graphs: Sequence[Graph]) -> str:
     if len(floats) == 1:
         name = floats.pop()
         return name if name in ("float32", "float64") else f"full_{name}"
-    outputs = {graphs[0].tensors[index].dtype for index in graphs[0].outputs}
+    outputs = {graphs[0].tensors[index].dtype for index in graphs[0].outputs} or {"empty"}
     return outputs.pop() if not floats and len(outputs) == 1 else MIXED
 
 
