@@ -51,6 +51,8 @@ _DYNAMIC_KERNELS = frozenset(
 )
 #: Quantizers leave weights of fewer elements in float32 (kWeightsMinNumElementsDefault).
 _SMALL_WEIGHTS = 1024
+#: Operators that convert between the two and compute nothing.
+CONVERTING = frozenset(("QUANTIZE", "DEQUANTIZE", "DENSIFY"))
 MIXED = "mixed"
 
 
@@ -206,7 +208,7 @@ def _without_weights(graphs: Sequence[Graph]) -> str:
     integers = computed & INTEGER_WEIGHTS
     if integers:
         between = any(_floats_between(graph) for graph in graphs)
-        return MIXED if between or len(integers) > 1 else f"full_{integers.pop()}"
+        return MIXED if between or len(integers) > 1 else f"full_{min(integers)}"
     floats = computed & FLOATS
     if len(floats) == 1:
         name = floats.pop()
@@ -246,7 +248,12 @@ def _floats_between(graph: Graph) -> bool:
     for op in reversed(graph.operators):
         if any(i in before or _integer(graph.tensors[i]) for i in op.outputs):
             before.update(op.inputs)
-    return any(graph.tensors[i].dtype in FLOATS for i in after & before)
+    return any(
+        graph.tensors[i].dtype in FLOATS and i in after and i in before
+        for op in graph.operators
+        if op.name not in CONVERTING
+        for i in op.outputs
+    )
 
 
 def _integer(tensor: Tensor) -> bool:
@@ -274,10 +281,6 @@ def is_quantized(operator: Operator, graph: Graph, origins: Mapping[int, bool]) 
 def stored_as_integers(graph: Graph) -> Mapping[int, bool]:
     """Of every tensor that is a constant in another form, whether that is stored as integers."""
     return {index: origin.constant.quantized for index, origin in _origins(graph).items()}
-
-
-#: Operators that convert between the two and compute nothing.
-CONVERTING = frozenset(("QUANTIZE", "DEQUANTIZE", "DENSIFY"))
 
 
 def computes(operator: Operator, graph: Graph) -> bool:

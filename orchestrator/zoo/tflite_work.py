@@ -27,7 +27,7 @@ _MULTIPLYING = _RECURRENT | frozenset(
 )
 #: Operators of somebody's own that only sort out what a network has found.
 _CUSTOM_WITHOUT_PRODUCTS = frozenset(
-    ("CUSTOM:TFLite_Detection_PostProcess", "CUSTOM:MaxPoolingWithArgmax2D", "CUSTOM:NumericVerify")
+    ("CUSTOM:TFLite_Detection_PostProcess", "CUSTOM:PosenetDecoderOp", "CUSTOM:NumericVerify")
 )
 
 
