@@ -33,6 +33,8 @@ LEAST_OVERLAP = 0.8
 #: comparison of a delegate's kernels with built-in ones as of two schemes; a few nodes that only
 #: one file has (to quantize its input, say) are none.
 LEAST_DELEGATED = 0.9
+#: Weights as they were trained: beside a quantized baseline they are larger, as they should be.
+_UNREDUCED = "float32"
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,7 @@ def audit(
         *_emulated(run, device),
         *_unlike(baseline, treatment),
         *_no_op(treatment),
+        *_larger(baseline, treatment),
         *_contents(baseline, treatment),
         *_on_trials(baseline, treatment),
         *_less_delegated(baseline, treatment),
@@ -236,6 +239,21 @@ def _no_op(treatment: Side) -> Iterable[Finding]:
             f"one: {treatment.artifact.no_op}",
             "leave the scheme out for this model, or use one that quantizes its layers",
             forbids=True,
+        )
+
+
+def _larger(baseline: Side, treatment: Side) -> Iterable[Finding]:
+    """A scheme makes a file smaller, unless its quantizer adds more than it saves."""
+    if baseline.artifact is None or treatment.artifact is None or treatment.scheme == _UNREDUCED:
+        return
+    before, after = baseline.artifact.size_bytes, treatment.artifact.size_bytes
+    if 0 < before < after and treatment.artifact.no_op is None:
+        yield Finding(
+            "larger_than_baseline",
+            f"the file of {treatment.scheme} is larger than that of {baseline.scheme} "
+            f"({after:,} bytes beside {before:,}): it saves no memory here, and may do more work",
+            "`orchestrate models inspect` on both files says which weights are stored how, and how "
+            "much each multiplies; a recipe that rotates weights adds a product for each layer",
         )
 
 

@@ -129,7 +129,7 @@ _SHAPE: Shape = {
     },
     "devices": [TEXT],
     "versions": {"*": TEXT},
-    "artifacts": [{**_FILE, **dict.fromkeys(("model", "scheme", "weights"), TEXT), "no_op": FLAG}],
+    "artifacts": [{**_FILE, **dict.fromkeys(("model", "scheme", "weights", "no_op"), TEXT)}],
     "binaries": [{**_FILE, "device": TEXT, "source": TEXT, "pinned": FLAG}],
     "facts": {"*": {}},
     "sites": [
