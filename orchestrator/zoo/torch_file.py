@@ -101,19 +101,22 @@ class _RefusedError(Exception):
     """Why the file is not read."""
 
 
-def inspect_any(path: Path) -> Inspection | TorchInspection:
+def inspect_any(path: Path, signature: str | None = None) -> Inspection | TorchInspection:
     """A ``.tflite`` file or one of PyTorch's, told apart by its bytes. Raises ModelBuildError.
 
-    What is neither is named for what it is, where it is something known.
+    What is neither is named for what it is, where it is something known. ``signature`` is one of a
+    ``.tflite`` file's; the one that a runtime calls by itself where none is named.
     """
     with opened(path) as data:
         head = bytes(data[:_HEAD_BYTES])
     if head[:2] == b"PK" or head[:1] == b"\x80":  # a zip archive, a binary pickle
+        if signature is not None:
+            raise ModelBuildError(f"{path}: is not a .tflite file, and has no signatures")
         return inspect_torch(path)
     foreign = None if head[4:8] == b"TFL3" else foreign_kind(head)
     if foreign is not None:
         raise ModelBuildError(f"{path}: {foreign}")
-    return inspect_file(path)
+    return inspect_file(path, signature)
 
 
 def inspect_torch(path: Path) -> TorchInspection:
