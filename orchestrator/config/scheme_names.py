@@ -60,7 +60,7 @@ _PHRASES: tuple[tuple[str, _Promise], ...] = (
     (r"(full_)?integer(_quant(ized)?)?", _any_of(_FULL)),
     (r"(full_)?integer_quant_with_int16_act", _any_of(r"int16x8|full_int16")),
     (r"(static|qat)_(int8|quant(ized)?)", _any_of(_FULL)),
-    (r"(dynamic_range|drq)(_(quant(ized)?|int8))?", _exactly("dynamic_range", "dynamic_int8")),
+    (r"(dynamic_range|drq)(_(quant(ized)?|int8))?", _any_of("dynamic_range|dynamic_int8")),
     (r"dynamic_quant(ized)?", _any_of(r"dynamic_\w+")),
     (r"dynamic_int8", _exactly("dynamic_int8", "dynamic_range")),
     (r"dynamic_(u?int\d+)", _any_of(r"dynamic_\w+")),
@@ -118,6 +118,8 @@ def _own_name(scheme: str) -> _Promise:
         "dynamic_int8": ("dynamic_range",),
         "static_int8": ("qat_int8", "full_int8"),
         "qat_int8": ("static_int8", "full_int8"),
+        "float16": ("full_float16", "dynamic_fp16"),
+        "bfloat16": ("full_bfloat16",),
     }
     return _exactly(scheme, *same.get(scheme, ()))
 
