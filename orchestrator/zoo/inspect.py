@@ -27,6 +27,7 @@ from orchestrator.zoo.tflite_schemes import (
     computes,
     granularity,
     is_quantized,
+    multiplied,
     name_scheme,
     stored_as_integers,
     uses,
@@ -325,7 +326,7 @@ def _block_size(found: list[Use]) -> int | None:
 
 def _activation_types(graphs: list[Graph], found: list[Use]) -> tuple[str, ...]:
     """Those that weights are multiplied with; of a network without weights, all there are."""
-    types = {use.activations for use in found} or {
+    types = {use.activations for use in multiplied(found)} or {
         t.dtype
         for graph in graphs
         for t in graph.tensors

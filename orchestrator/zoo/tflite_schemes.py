@@ -180,6 +180,11 @@ def name_scheme(graphs: Sequence[Graph], found: Sequence[Use]) -> str:
     return MIXED if in_floats and _computed_types(graphs) & INTEGER_WEIGHTS else name
 
 
+def multiplied(found: Sequence[Use]) -> Sequence[Use]:
+    """Without tables that rows are looked up in, unless there is nothing else."""
+    return [use for use in found if not use.lookup] or found
+
+
 def _deciding(found: Sequence[Use]) -> list[Use]:
     """Without the uses that a converter of one scheme leaves as they were."""
     names = {use.scheme for use in found}
@@ -189,10 +194,8 @@ def _deciding(found: Sequence[Use]) -> list[Use]:
             for use in found
             if use.scheme != "float32" or use.weights.elements >= _SMALL_WEIGHTS
         ]
-    computing = [use for use in found if not use.lookup]
-    types = {use.weights.dtype for use in computing}
-    if computing:
-        found = [use for use in found if not use.lookup or use.weights.dtype not in types]
+    types = {use.weights.dtype for use in multiplied(found)}
+    found = [use for use in found if not use.lookup or use.weights.dtype not in types] or found
     dynamic = {use.weights.dtype for use in found if use.scheme.startswith("dynamic_")}
     return [
         use
@@ -260,9 +263,9 @@ def _integer(tensor: Tensor) -> bool:
     return tensor.quantized and not tensor.constant
 
 
-def granularity(found: Iterable[Use]) -> str | None:
+def granularity(found: Sequence[Use]) -> str | None:
     """That of the integer weights; None where there are none."""
-    quantized = [use for use in found if use.weights.quantized]
+    quantized = [use for use in multiplied(found) if use.weights.quantized]
     kinds = {kind for use in quantized if (kind := use.granularity) is not None}
     if not kinds:
         return "per_tensor" if quantized else None
