@@ -38,7 +38,7 @@ from orchestrator.fleet.reach import Way, reach_device, transport_to
 from orchestrator.fleet.recording import Materials, Target
 from orchestrator.isa.build import CapObject, build_cap_object
 from orchestrator.measurement import Outcome
-from orchestrator.plan import Plan, Variant, make_plan
+from orchestrator.plan import Plan, make_plan
 from orchestrator.runs.directory import RunDirectory, new_run_id
 from orchestrator.runs.journal import Journal, utc_now
 from orchestrator.runs.manifest import (
@@ -49,6 +49,7 @@ from orchestrator.runs.manifest import (
 from orchestrator.runs.records import ArtifactRecord
 from orchestrator.runtimes import parse_runtime
 from orchestrator.supply import Supplies, with_given
+from orchestrator.trial import Variant
 from orchestrator.zoo import (
     DEFAULT_OPTIONS,
     BuildOptions,
@@ -311,6 +312,8 @@ def resume(
         supplies.keep_in(directory.path)
         if journal.torn is not None:
             console.say(f"{journal.path}: the last line was torn; what it held is fetched again")
+        for flaw in journal.flaws:
+            console.say(flaw.message)
         campaign = _campaign(plan, materials, directory, journal, console=console, stop=stop)
         runs = _device_runs(campaign, fleet, supplies)
         left = tuple(device for device in devices if not runs[device.name].complete)
@@ -582,7 +585,7 @@ def _conclude(
     return Conclusion(
         directory=campaign.directory,
         complete=all(run.complete for run in runs.values()),
-        failed_trials=sum(e["outcome"] != Outcome.OK.value for e in finished),
+        failed_trials=sum(e.get("outcome") != Outcome.OK.value for e in finished),
         lost_devices=tuple(sorted(lost)),
         interrupted=campaign.stop.level is not StopLevel.GO_ON,
     )

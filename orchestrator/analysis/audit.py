@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from orchestrator.analysis import control
-from orchestrator.analysis.conditions import Conditions, conditions, differences, to_finding
-from orchestrator.analysis.pairing import (
+from orchestrator.analysis.sides import control
+from orchestrator.analysis.sides.conditions import Conditions, conditions, differences, to_finding
+from orchestrator.analysis.sides.pairing import (
     Centres,
     Pairs,
     Statistic,
@@ -20,12 +20,12 @@ from orchestrator.analysis.pairing import (
     pair,
     partners,
 )
+from orchestrator.analysis.speedups.verdicts import floor_of
 from orchestrator.analysis.statistics import MIN_PAIRS
 from orchestrator.analysis.table import NoiseFloor
-from orchestrator.analysis.verdicts import floor_of
 from orchestrator.measurement import Finding, Memory, Outcome
-from orchestrator.plan import TrialKind
 from orchestrator.runs.records import ArtifactRecord, RunRecord, TrialRecord
+from orchestrator.trial import TrialKind
 
 #: Of the longer steady phase of a duet. What is measured beyond has no neighbour any more.
 LEAST_OVERLAP = 0.8
@@ -35,6 +35,8 @@ LEAST_OVERLAP = 0.8
 LEAST_DELEGATED = 0.9
 #: Weights as they were trained: beside a quantized baseline they are larger, as they should be.
 _UNREDUCED = "float32"
+#: Places in a damaged journal that a finding names.
+_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,8 @@ def audit(
     found = [
         *_no_pairs(run, baseline, treatment, pairs, device),
         *_emulated(run, device),
+        *_several_machines(run, device),
+        *_journal(run, device),
         *_unlike(baseline, treatment),
         *_no_op(treatment),
         *_larger(baseline, treatment),
@@ -224,6 +228,45 @@ def _emulated(run: RunRecord, device: str) -> Iterable[Finding]:
             "that the trials end ok is all that can be learnt here; measure on the hardware itself",
             forbids=True,
         )
+
+
+def _several_machines(run: RunRecord, device: str) -> Iterable[Finding]:
+    split = run.split.get(device)
+    if split is not None:
+        yield Finding(
+            "several_machines",
+            f"{split.device} was several machines in this run ({'; '.join(split.unlike)}); each "
+            "has its own rows here, of the blocks that it measured itself",
+            "give each machine a device name of its own, and measure each in a run of its own",
+        )
+
+
+def _journal(run: RunRecord, device: str) -> Iterable[Finding]:
+    """Lines that got lost, or are not those that were written."""
+    name = run.split[device].device if device in run.split else device
+    of_device = [flaw for flaw in run.flaws if flaw.device == name]
+    losing = [flaw.message for flaw in of_device if flaw.loses]
+    harmless = [flaw.message for flaw in of_device if not flaw.loses]
+    if losing:
+        yield Finding(
+            "journal_incomplete",
+            f"{_some(losing)}; without it no figure of the device stands",
+            "restore the journal from a copy, or measure again; the raw logs in logs/ are as they "
+            "were",
+            forbids=True,
+        )
+    if harmless:
+        yield Finding(
+            "journal_damaged",
+            f"{_some(harmless)}; nothing that was measured is missing, and the figures stand",
+            "see what else wrote into the run's folder; keep a copy of it",
+        )
+
+
+def _some(messages: Sequence[str]) -> str:
+    """The first few of them."""
+    more = len(messages) - _SHOWN
+    return "; ".join(messages[:_SHOWN]) + (f" (and {more} more places)" if more > 0 else "")
 
 
 def _unlike(baseline: Side, treatment: Side) -> Iterable[Finding]:

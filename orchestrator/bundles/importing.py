@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from agents.protocol import Event
+from orchestrate_agent.protocol import Event
 from orchestrator import campaign
 from orchestrator.bundles.making import plan_of
 from orchestrator.bundles.results import Results, open_results
@@ -22,7 +22,7 @@ from orchestrator.fleet.intake import Intake
 from orchestrator.fleet.provision import check_expectations
 from orchestrator.fleet.recording import Recorder
 from orchestrator.runs.directory import RunDirectory, list_runs, trial_record
-from orchestrator.runs.journal import Journal, Row
+from orchestrator.runs.journal import Journal, Row, naming
 from orchestrator.runs.manifest import Manifest, read_manifest
 from orchestrator.schedule import Schedule
 
@@ -109,21 +109,24 @@ class _Arrival:
         return self._schedule.complete
 
     def _restore(self) -> None:
-        for event in self._journal.events:
-            if event["device"] != self._device:
-                continue
-            kind = event["event"]
-            if event.get("agent_seq") is not None:
-                self._known[event["agent_seq"]] = (kind, event["trial_id"], event["device_time"])
-            if kind == "device_ready":
-                self._starts += 1
-            elif kind == "planned":
-                self._schedule.release(event["trial_id"])
-                self._planned.add(event["trial_id"])
-            elif kind == "finished":
-                self._schedule.finish(trial_record(event))
-            elif kind == "stopped":
-                self._schedule.stop(event["group"], event["reason"])
+        for line, event in self._journal.numbered:
+            if event["device"] == self._device:
+                with naming(self._journal.path, line):
+                    self._restore_event(event)
+
+    def _restore_event(self, event: Mapping[str, Any]) -> None:
+        kind = event["event"]
+        if event.get("agent_seq") is not None:
+            self._known[event["agent_seq"]] = (kind, event["trial_id"], event["device_time"])
+        if kind == "device_ready":
+            self._starts += 1
+        elif kind == "planned":
+            self._schedule.release(event["trial_id"])
+            self._planned.add(event["trial_id"])
+        elif kind == "finished":
+            self._schedule.finish(trial_record(event))
+        elif kind == "stopped":
+            self._schedule.stop(event["group"], event["reason"])
 
     # -- before anything is written -----------------------------------------------------------
 

@@ -11,7 +11,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from agents import bundle as carried
+from orchestrate_agent.carried import bundle as carried
 from orchestrator import campaign
 from orchestrator.artifacts.binaries import BinaryArtifact, platform_of, resolve_binary
 from orchestrator.artifacts.files import locked, partial_name, put_in_place, translated
@@ -23,6 +23,7 @@ from orchestrator.errors import ArtifactError, UsageError
 from orchestrator.fleet.agent_archive import build_agent_archive
 from orchestrator.fleet.provision import Blob
 from orchestrator.fleet.recording import Requests
+from orchestrator.plain_files import created
 from orchestrator.plan import DevicePlan, Plan, make_plan
 from orchestrator.runs.directory import RunDirectory
 from orchestrator.runs.journal import FILE_NAME as JOURNAL_NAME
@@ -264,10 +265,10 @@ def _refuse_too_large(document: bytes, inside: Collection[Blob], sites: Collecti
 
 
 def _write(path: Path, document: bytes, blobs: list[Blob]) -> None:
-    with path.open("wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+    with created(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         for name, data in _agent():
             archive.writestr(_info(name), data)
-        archive.writestr(_info(f"agents/{carried.DOCUMENT}"), document)
+        archive.writestr(_info(f"orchestrate_agent/{carried.DOCUMENT}"), document)
         for blob in blobs:
             info = _info(f"blobs/{blob.sha256}")
             info.file_size = blob.size_bytes

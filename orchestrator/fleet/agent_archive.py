@@ -1,4 +1,4 @@
-"""The agent as one file: a zipapp of the ``agents`` package, named by its sources."""
+"""The agent as one file: a zipapp of the package ``orchestrate_agent``, named by its sources."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from agents import protocol
+from orchestrate_agent import contents
+from orchestrator.errors import ArtifactError
 
 # The first thing a node's Python reads; written so that Python 2 gets far enough to say so.
 # sys.path is made absolute because the daemon changes its working directory and imports after it.
@@ -24,7 +25,7 @@ if sys.version_info < (3, 8):
     sys.exit(2)
 sys.path[0] = os.path.abspath(sys.path[0])
 
-from agents.__main__ import main
+from orchestrate_agent.__main__ import main
 
 sys.exit(main())
 """
@@ -44,20 +45,26 @@ class AgentArchive:
 
 
 def build_agent_archive() -> AgentArchive:
-    """The agent as installed here, the same bytes each time."""
+    """The agent as installed here, the same bytes each time.
+
+    Raises ArtifactError where the installation lacks a module.
+    """
     sources = dict(sorted(_sources().items()))
     sources["__main__.py"] = _MAIN
     sha256 = _hash(sources)
-    sources["agents/SOURCE_SHA256"] = sha256.encode("ascii") + b"\n"
+    sources["orchestrate_agent/SOURCE_SHA256"] = sha256.encode("ascii") + b"\n"
     return AgentArchive(sha256, _zip(sources))
 
 
 def _sources() -> dict[str, bytes]:
-    folder = Path(protocol.__file__).parent
-    return {
-        f"{folder.name}/{path.relative_to(folder).as_posix()}": path.read_bytes()
-        for path in folder.rglob("*.py")
-    }
+    folder = Path(contents.__file__).parent
+    try:
+        return {f"{folder.name}/{name}": (folder / name).read_bytes() for name in contents.MODULES}
+    except OSError as exc:
+        raise ArtifactError(
+            f"{exc.filename}: this module of the agent cannot be read ({exc.strerror}), and no "
+            f"device can do without it; install orchestrate again"
+        ) from exc
 
 
 def _hash(sources: dict[str, bytes]) -> str:

@@ -13,8 +13,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from agents.protocol import Event
-from orchestrator.errors import AgentError, JournalError, TransientDeviceError, UsageError
+from orchestrate_agent.identity import Value, differences, identity
+from orchestrate_agent.protocol import Event
+from orchestrator.errors import (
+    AgentError,
+    JournalError,
+    PermanentDeviceError,
+    TransientDeviceError,
+    UsageError,
+)
 from orchestrator.fleet import lease
 from orchestrator.fleet.intake import Intake
 from orchestrator.fleet.link import AgentRefusalError
@@ -22,10 +29,11 @@ from orchestrator.fleet.patience import STOOD_S, Patience
 from orchestrator.fleet.progress import DeviceProgress, Observer, State, StopLevel, StopRequest
 from orchestrator.fleet.provision import Blob, Node, check_suitability, push, unpack_sites
 from orchestrator.fleet.recording import Materials, Recorder, Target
-from orchestrator.plan import Plan, Trial
+from orchestrator.plan import Plan
 from orchestrator.runs.directory import RunDirectory, trial_record
-from orchestrator.runs.journal import Journal
+from orchestrator.runs.journal import Journal, naming
 from orchestrator.schedule import PrecisionOf, Schedule
+from orchestrator.trial import Trial
 
 #: How long a wait for the next event lasts before we look whether the user wants to stop.
 GLANCE_S = 1.0
@@ -90,6 +98,10 @@ class DeviceRun:
             campaign.journal,
         )
         self._agent_seq = 0
+        #: The agent's events that the journal has beyond that one, where it lost some.
+        self._known: set[int] = set()
+        #: Which machine the device is, as it told when it was first ready; empty until then.
+        self._identity: dict[str, Value] = {}
         #: What the agent has been asked to run and has not ended.
         self._open: set[str] = set()
         self._intake = Intake(self._device)
@@ -164,16 +176,29 @@ class DeviceRun:
     # -- what the journal says already ------------------------------------------------------
 
     def _restore(self) -> None:
-        for event in self._journal.events:
-            if event["device"] != self._device:
-                continue
-            self._agent_seq = event.get("agent_seq", self._agent_seq)
-            if event["event"] == "planned":
-                self._restore_planned(event["trial_id"])
-            elif event["event"] == "finished":
-                self._note_finished(event)
-            elif event["event"] == "stopped" and not event.get("resumable"):
-                self._schedule.stop(event["group"], event["reason"])
+        for line, event in self._journal.numbered:
+            if event["device"] == self._device:
+                with naming(self._journal.path, line):
+                    self._restore_event(event)
+        # up to the first that is missing: a journal that lost lines asks for them again
+        while self._agent_seq + 1 in self._known:
+            self._agent_seq += 1
+            self._known.discard(self._agent_seq)
+
+    def _restore_event(self, event: Mapping[str, Any]) -> None:
+        if event["event"] == "spool_lost":
+            self._agent_seq = event["agent_seq"]
+            self._known.clear()
+        elif (heard := event.get("agent_seq")) is not None:
+            self._known.add(heard)
+        if event["event"] == "device_ready":
+            self._identity = identity(event.get("facts") or {}) | self._identity
+        elif event["event"] == "planned":
+            self._restore_planned(event["trial_id"])
+        elif event["event"] == "finished":
+            self._note_finished(event)
+        elif event["event"] == "stopped" and not event.get("resumable"):
+            self._schedule.stop(event["group"], event["reason"])
 
     def _restore_planned(self, trial_id: str) -> None:
         if trial_id not in self._trials:
@@ -211,6 +236,7 @@ class DeviceRun:
         materials = self._campaign.materials
         sites = materials.sites_of(self._device)
         suitability = check_suitability(node, self._expect, self._plan, self._cpus, sites)
+        self._check_same_machine(node)
         self._journal.append(
             self._device,
             "device_ready",
@@ -231,6 +257,21 @@ class DeviceRun:
             blobs=[blob.sha256 for blob in blobs],
             sites={runtime: site.sha256 for runtime, site in sites.items()},
         )
+
+    def _check_same_machine(self, node: Node) -> None:
+        """Raise PermanentDeviceError where another machine answers than the one that was measured:
+        an address, a lease or a retry may lead to a new node."""
+        found = identity(node.facts)
+        unlike = differences(self._identity, found)
+        if unlike:
+            raise PermanentDeviceError(
+                f"another machine answers than the one that this run measures under this name "
+                f"({'; '.join(unlike)}), and times of two are not one device's. Go on with the "
+                f"first one; or give this one a device name of its own in the inventory and "
+                f"measure it in a run of its own: `orchestrate run --inventory FILE --device NAME`",
+                device=self._device,
+            )
+        self._identity = found | self._identity
 
     def _on_sent(self, blob: Blob, sent: int) -> None:
         if self._campaign.stop.level is not StopLevel.GO_ON:
@@ -255,6 +296,7 @@ class DeviceRun:
                 self._device, "spool_lost", had=self._agent_seq, agent_seq=last_seq
             )
             self._agent_seq = last_seq
+            self._known.clear()
             node.link.follow(self._run_id, self._device, last_seq + 1)
 
     def _is_over(self, node: Node) -> bool:
@@ -338,7 +380,15 @@ class DeviceRun:
     # -- events -----------------------------------------------------------------------------
 
     def _take(self, event: Event) -> None:
+        if event.seq in self._known and event.seq == self._agent_seq + 1:
+            self._known.discard(event.seq)
+            self._agent_seq = event.seq
+            return
+        if self._known and event.trial_id in self._trials:
+            self._plan_again(event.trial_id)
         under_way = self._schedule.is_under_way(event.trial_id)
+        if self._known and event.event != "finished":
+            under_way = under_way or self._schedule.is_released(event.trial_id)
         self._intake.admit(event, after=self._agent_seq, under_way=under_way)
         trial = self._trials[event.trial_id]
         if event.event == "finished":
@@ -348,9 +398,16 @@ class DeviceRun:
         # A trial that was cancelled is queued again when a resumed run submits it again.
         if event.event == "cancelled":
             self._open.discard(trial.trial_id)
-        elif event.event == "queued":
+        elif event.event == "queued" and self._schedule.is_under_way(trial.trial_id):
             self._open.add(trial.trial_id)
         self._agent_seq = event.seq
+
+    def _plan_again(self, trial_id: str) -> None:
+        """Of a trial that the agent knows and the journal lost with all its lines."""
+        if not self._schedule.is_released(trial_id):
+            self._journal.append_all(self._device, "planned", [self._trials[trial_id].to_json()])
+            self._schedule.release(trial_id)
+            self._open.add(trial_id)
 
     def _tell(self, state: State, detail: str) -> None:
         remaining = self._schedule.remaining()

@@ -7,21 +7,23 @@ import os
 import re
 import secrets
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from datetime import datetime, timezone
 from functools import lru_cache
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+from orchestrator import plain_files
 from orchestrator.errors import JournalError, RunNotFoundError
 from orchestrator.measurement import Energy, Finding, Measurement, Outcome
-from orchestrator.plan import Duet, Factors, Trial, TrialKind, Variant
 from orchestrator.runs import journal as journals
 from orchestrator.runs.collection import no_collection
+from orchestrator.runs.machines import Machines
 from orchestrator.runs.manifest import FILE_NAME as MANIFEST_NAME
 from orchestrator.runs.manifest import Manifest, read_manifest
-from orchestrator.runs.records import RunRecord, TrialRecord
+from orchestrator.runs.records import RunRecord, SplitDevice, TrialRecord
+from orchestrator.trial import Duet, Factors, Trial, TrialKind, Variant
 
 _RUN_ID = re.compile(r"\A\d{8}T\d{6}Z-[0-9a-f]{6}\Z")
 
@@ -61,7 +63,7 @@ class RunDirectory:
     def find(cls, results: Path, name: str) -> RunDirectory:
         """The run called ``name``: a run id, the unique beginning of one, ``last``, or a path."""
         as_path = Path(name)
-        if (as_path / MANIFEST_NAME).is_file():
+        if os.path.lexists(as_path / MANIFEST_NAME):
             return cls(as_path.resolve())
         ids = [run.run_id for run in list_runs(results)]
         matches = ids[-1:] if name == "last" else [i for i in ids if i.startswith(name)]
@@ -79,17 +81,16 @@ class RunDirectory:
         On disk before the journal says the trial has finished, so that no figure ever stands
         there without the log it came from. Raises JournalError where it cannot be written.
         """
-        name = f"{trial_id}.txt"
-        temporary = self.logs / f".{name}.tmp"
+        return self.keep(f"{trial_id}.txt", text.encode("utf-8", "backslashreplace"))
+
+    def keep(self, name: str, data: bytes) -> str:
+        """Keep raw bytes among the logs; returns their path relative to the run.
+
+        Raises JournalError where they cannot be written.
+        """
         try:
-            with temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(self.logs / name)
-            journals.sync_directory(self.logs)
+            plain_files.write(self.path, f"logs/{name}", data)
         except OSError as exc:
-            temporary.unlink(missing_ok=True)
             raise journals.not_written(self.logs / name, exc) from exc
         return f"logs/{name}"
 
@@ -98,13 +99,26 @@ class RunDirectory:
         manifest = read_manifest(self.path)
         with no_collection():
             path = self.path / journals.FILE_NAME
+            reader = journals.JournalReader(path, without=_NOT_RECORDED, listed=True)
             try:
-                return to_record(manifest, journals.JournalReader(path, without=_NOT_RECORDED))
-            except (AttributeError, LookupError, TypeError, ValueError) as exc:
-                raise JournalError(
-                    f"{path}: an event lacks what belongs to it, or holds another kind of value "
-                    f"({exc!r}); restore the journal from a copy"
-                ) from exc
+                return replace(to_record(manifest, reader), flaws=reader.flaws)
+            except journals.MISREAD as exc:
+                raise journals.misread(path, _misread_line(path) or reader.line, exc) from exc
+
+
+def _misread_line(path: Path) -> int | None:
+    """The first line that is not the trial that it is about. Of those planned most are never looked
+    at, because a finished line tells its trial again."""
+    reader = journals.JournalReader(path, without=_NOT_RECORDED)
+    for event in reader:
+        try:
+            if event["event"] == "planned":
+                trial_from_event(event)
+            elif event["event"] == "finished":
+                trial_record(event)
+        except journals.MISREAD:
+            return reader.line
+    return None
 
 
 #: Events that say nothing to a record: a third of a journal's bytes.
@@ -118,7 +132,7 @@ def list_runs(results: Path) -> tuple[RunDirectory, ...]:
     return tuple(
         RunDirectory(path)
         for path in sorted(results.iterdir())
-        if _RUN_ID.match(path.name) and (path / MANIFEST_NAME).is_file()
+        if _RUN_ID.match(path.name) and os.path.lexists(path / MANIFEST_NAME)
     )
 
 
@@ -132,13 +146,16 @@ def to_record(manifest: Manifest, events: Iterable[Mapping[str, Any]]) -> RunRec
     paused: dict[str, dict[str, str]] = {}
     agents: dict[str, str] = {}
     facts: dict[str, Mapping[str, Any]] = dict(manifest.facts)
+    machines = Machines()
     for event in events:
         kind, device = event["event"], event["device"]
         if kind == "planned":
             planned.setdefault(event["trial_id"], event)
+            machines.note(device, event["trial_id"])
         elif kind == "finished":
             record = trial_record(event)
             trials.append(record)
+            machines.note(device, event["trial_id"])
             if record.trial.trial_id in planned:
                 planned[record.trial.trial_id] = record.trial
         elif kind == "device_lost":
@@ -148,13 +165,14 @@ def to_record(manifest: Manifest, events: Iterable[Mapping[str, Any]]) -> RunRec
             paused.pop(device, None)
             facts[device] = event["facts"]
             agents[device] = event.get("agent_hash") or ""
+            machines.ready(device, event["facts"], agents[device])
         elif kind == "stopped" and event.get("resumable"):
             paused.setdefault(device, {})[event["group"]] = event["reason"]
         elif kind == "stopped":
             stopped[event["group"]] = event["reason"]
     protocol = manifest.suite["protocol"]
     low, high = _blocks(protocol["blocks"])
-    return RunRecord(
+    run = RunRecord(
         run_id=manifest.run_id,
         baseline=manifest.suite["baseline"],
         devices=manifest.devices,
@@ -179,6 +197,55 @@ def to_record(manifest: Manifest, events: Iterable[Mapping[str, Any]]) -> RunRec
         agents=agents,
         duet=bool(protocol.get("duet")),
         bundled=manifest.bundled,
+    )
+    return _split(run, machines) if machines.several else run
+
+
+def _split(run: RunRecord, machines: Machines) -> RunRecord:
+    """The run with a column for each machine of a device that was several."""
+    columns = {device: machines.columns(device) for device in machines.several}
+
+    def each(device: str) -> tuple[str, ...]:
+        return columns.get(device, (device,))
+
+    def spread(of: Mapping[str, Any]) -> dict[str, Any]:
+        return {column: value for device, value in of.items() for column in each(device)}
+
+    def placed(trial: Trial) -> Trial:
+        if trial.device not in columns:
+            return trial
+        return replace(trial, device=machines.column(trial.device, trial.trial_id))
+
+    def of_groups(of: Mapping[str, str]) -> dict[str, str]:
+        # a group's key begins with its device
+        return {
+            "/".join((column, *key.split("/")[1:])): why
+            for key, why in of.items()
+            for column in each(key.split("/")[0])
+        }
+
+    found = {
+        column: machine
+        for device, names in columns.items()
+        for column, machine in zip(names, machines.of[device], strict=True)
+    }
+    return replace(
+        run,
+        devices=tuple(column for device in run.devices for column in each(device)),
+        trials=tuple(replace(t, trial=placed(t.trial)) for t in run.trials),
+        planned=tuple(placed(trial) for trial in run.planned),
+        facts=spread(run.facts) | {column: m.facts for column, m in found.items()},
+        agents=spread(run.agents) | {column: m.agent_hash for column, m in found.items()},
+        lost=spread(run.lost),
+        stopped=of_groups(run.stopped),
+        paused=of_groups(run.paused),
+        grid_gco2_per_kwh=spread(run.grid_gco2_per_kwh),
+        bundled=frozenset(column for device in run.bundled for column in each(device)),
+        split={
+            column: SplitDevice(device, machines.unlike(device))
+            for device, names in columns.items()
+            for column in names
+        },
     )
 
 
@@ -247,5 +314,5 @@ def trial_record(event: Mapping[str, Any]) -> TrialRecord:
         wall_s=event.get("wall_s"),
         conditions=event.get("conditions"),
         energy=Energy(**event["energy"]) if event.get("energy") else None,
-        isa_way=(event.get("isa_proof") or {}).get("way", ""),  # early proofs do not tell
+        isa_way=(event.get("isa_proof") or {}).get("way") or "",  # early proofs do not tell
     )

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.measurement import Energy, Finding, Measurement, Outcome
-from orchestrator.plan import Factors, Trial, TrialKind, Variant
+from orchestrator.runs.integrity import Flaw
+from orchestrator.trial import Factors, Trial, TrialKind, Variant
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,8 +17,8 @@ class TrialRecord:
 
     ``artifact_sha256`` names the bytes that ran; ``binary_sha256`` the benchmark_model binary,
     where one ran. ``wall_s`` is how long the whole process took, in seconds. ``conditions`` is what
-    the agent says of pinning, clocks and the gate (see ``agents.protocol``). ``isa_way`` is how its
-    CPUID was made to trap (see ``isa.proof``), empty where it was not.
+    the agent says of pinning, clocks and the gate (see ``orchestrate_agent.protocol``). ``isa_way``
+    is how its CPUID was made to trap (see ``isa.proof``), empty where it was not.
     """
 
     trial: Trial
@@ -48,17 +49,30 @@ class ArtifactRecord:
 
 
 @dataclass(frozen=True)
+class SplitDevice:
+    """What a column of a device is that was several machines in one run.
+
+    ``device`` is its name in the inventory; ``unlike`` says how the machines differ.
+    """
+
+    device: str
+    unlike: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class RunRecord:
     """A run as read from disk: what the analysis works on.
 
-    ``facts`` maps a device's name to what its agent reported (see ``agents.facts``); a device
-    that was never reached has no entry, and ``lost`` maps it to the reason. ``stopped`` maps a
-    comparison group's key (see ``plan.Group.key``) to the reason why it got no more blocks,
-    ``paused`` to why it has to wait for ``--resume``.
+    ``facts`` maps a device's name to what its agent reported (see
+    ``orchestrate_agent.machine.facts``); a device that was never reached has no entry, and ``lost``
+    maps it to the reason. ``stopped`` maps a group's key (see ``trial.Group.key``) to the
+    reason why it got no more blocks, ``paused`` to why it has to wait for ``--resume``.
     ``grid_gco2_per_kwh`` maps a device to the grid intensity that the user gave, if he did.
     ``planned`` holds every trial that was released to a device, finished or not. ``agents`` maps a
     device to the SHA-256 of its agent's sources. ``duet``: baseline and treatment ran at the same
-    time. ``bundled``: the devices that nothing reaches.
+    time. ``bundled``: the devices that nothing reaches. ``split``: devices that were several
+    machines are a column for each of them, which stands everywhere in the place of the name.
+    ``flaws``: what is out of order in the journal.
     """
 
     run_id: str
@@ -79,6 +93,17 @@ class RunRecord:
     duet: bool = False
     paused: Mapping[str, str] = field(default_factory=dict)
     bundled: frozenset[str] = frozenset()
+    split: Mapping[str, SplitDevice] = field(default_factory=dict)
+    flaws: tuple[Flaw, ...] = ()
 
 
-__all__ = ["ArtifactRecord", "Factors", "RunRecord", "Trial", "TrialKind", "TrialRecord"]
+__all__ = [
+    "ArtifactRecord",
+    "Factors",
+    "Flaw",
+    "RunRecord",
+    "SplitDevice",
+    "Trial",
+    "TrialKind",
+    "TrialRecord",
+]

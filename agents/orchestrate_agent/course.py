@@ -1,0 +1,246 @@
+"""Pure: (what a device may run, what has ended) → what to run next, and when to stop.
+
+The controller's schedule goes by it, and so does a bundle, which has no controller. The same ended
+trials give the same decision, so that what is resumed goes on as it would have.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import asdict, dataclass
+from typing import Any, Callable, DefaultDict, Dict, List, Mapping, Optional, Sequence, Set, Tuple
+
+#: A scheme that failed this many times in a row is not tried again: the next trial would cost
+#: the same and say the same. One ``hopeless`` is enough.
+GIVE_UP_AFTER = 2
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A trial's place: its group's key, its scheme, and the trial that runs beside it in a duet.
+
+    ``judged`` false: its end says nothing of whether others of its scheme are worth running.
+    """
+
+    trial_id: str
+    group: str
+    scheme: str
+    partner: Optional[str] = None
+    judged: bool = True
+
+
+@dataclass(frozen=True)
+class GroupOutline:
+    """What is compared with each other: a baseline and the schemes it is compared with."""
+
+    key: str
+    baseline: str
+    treatments: Tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class BlockOutline:
+    """One pass over a group."""
+
+    group: str
+    index: int
+    slots: Tuple[Slot, ...]
+
+
+@dataclass(frozen=True)
+class Outline:
+    """All that a device may be asked to run, in order: ``beside``, of no block, then ``blocks``.
+
+    ``budget_s`` is the device's measuring time after which no block beyond the minimum begins.
+    """
+
+    min_blocks: int
+    max_blocks: int
+    budget_s: Optional[float]
+    groups: Tuple[GroupOutline, ...]
+    beside: Tuple[Slot, ...]
+    blocks: Tuple[BlockOutline, ...]
+
+    @property
+    def slots(self) -> Tuple[Slot, ...]:
+        return self.beside + tuple(slot for block in self.blocks for slot in block.slots)
+
+    def to_json(self) -> Dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Outline:
+        """The inverse. Raises KeyError or TypeError on another shape."""
+        return cls(
+            min_blocks=data["min_blocks"],
+            max_blocks=data["max_blocks"],
+            budget_s=data["budget_s"],
+            groups=tuple(
+                GroupOutline(g["key"], g["baseline"], tuple(g["treatments"]))
+                for g in data["groups"]
+            ),
+            beside=tuple(Slot(**slot) for slot in data["beside"]),
+            blocks=tuple(
+                BlockOutline(b["group"], b["index"], tuple(Slot(**slot) for slot in b["slots"]))
+                for b in data["blocks"]
+            ),
+        )
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a trial ended. ``hopeless``: the next one of its scheme would end the same.
+
+    ``wall_s``: how long its process took, in seconds.
+    """
+
+    ok: bool
+    hopeless: bool
+    wall_s: float
+
+
+#: (a group's key, the treatments that are not given up) → why it needs no block beyond those that
+#: it has, or None.
+Enough = Callable[[str, Sequence[str]], Optional[str]]
+
+
+def never_enough(group: str, treatments: Sequence[str]) -> None:
+    """Of a device that cannot tell how precise its results are."""
+
+
+class Course:
+    """Decides, for one device, which trials to release next."""
+
+    def __init__(self, outline: Outline, enough: Enough = never_enough) -> None:
+        self._outline = outline
+        self._enough = enough
+        self._groups = {group.key: group for group in outline.groups}
+        self._slots = {slot.trial_id: slot for slot in outline.slots}
+        self._released: Set[str] = set()
+        self._ended: Set[str] = set()
+        self._stopped: Dict[str, str] = {}
+        self._streak: DefaultDict[Tuple[str, str], int] = defaultdict(int)
+        self._given_up: Set[Tuple[str, str]] = set()
+        self._spent_s = 0.0
+
+    @property
+    def stopped(self) -> Mapping[str, str]:
+        """Group key → why the group gets no more blocks."""
+        return dict(self._stopped)
+
+    @property
+    def unfinished(self) -> int:
+        """How many released trials have not ended."""
+        return len(self._released) - len(self._ended)
+
+    @property
+    def finished(self) -> int:
+        """How many trials have ended."""
+        return len(self._ended)
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is left to release and everything released has ended."""
+        return self.unfinished == 0 and len(self._stopped) == len(self._outline.groups)
+
+    def is_under_way(self, trial_id: str) -> bool:
+        """Whether the trial was released and has not ended."""
+        return trial_id in self._released and trial_id not in self._ended
+
+    def is_released(self, trial_id: str) -> bool:
+        """Whether the trial was released, ended or not."""
+        return trial_id in self._released
+
+    def mean_wall_s(self) -> Optional[float]:
+        """How long an ended trial held the device on average, in seconds; None before the first."""
+        return self._spent_s / len(self._ended) if self._ended else None
+
+    def remaining(self, blocks: int) -> int:
+        """How many trials are in hand or still to come, of each group's first ``blocks`` blocks."""
+        waiting = {slot.trial_id for slot in self._outline.beside}
+        for block in self._outline.blocks:
+            if block.index < blocks and block.group not in self._stopped:
+                waiting.update(slot.trial_id for slot in block.slots)
+        return len(waiting - self._released) + self.unfinished
+
+    def release(self, trial_id: str) -> None:
+        """Note that a trial was released (on resuming: that it had been)."""
+        self._released.add(trial_id)
+
+    def stop(self, group: str, reason: str) -> None:
+        """Note that a group was stopped earlier, which is not decided anew on resuming."""
+        self._stopped[group] = reason
+
+    def end(self, trial_id: str, ended: Ended) -> bool:
+        """Note how a trial ended; False for one that is none of ours, or ended before."""
+        slot = self._slots.get(trial_id)
+        if slot is None or trial_id in self._ended:
+            return False
+        self._released.add(trial_id)
+        self._ended.add(trial_id)
+        # of the device's time: two trials at once take one trial's
+        self._spent_s += ended.wall_s / (1 if slot.partner is None else 2)
+        if not slot.judged:
+            return True
+        key = (slot.group, slot.scheme)
+        self._streak[key] = 0 if ended.ok else self._streak[key] + 1
+        if ended.hopeless or self._streak[key] >= GIVE_UP_AFTER:
+            self._given_up.add(key)
+        return True
+
+    def next_trials(self) -> Tuple[str, ...]:
+        """The ids of the next trials to release, in order; empty when there are none now.
+
+        Those that belong to no block first, then one block at a time.
+        """
+        beside = [slot.trial_id for slot in self._outline.beside]
+        beside = [trial_id for trial_id in beside if trial_id not in self._released]
+        if beside:
+            return tuple(beside)
+        for block in self._outline.blocks:
+            if block.group in self._stopped:
+                continue
+            # A block that was released in part (the controller died in between) is completed.
+            trials = self._worth_running(block)
+            if trials and not self._stops_before(block):
+                return trials
+        for group in self._outline.groups:
+            reason = self._failure(group) or f"maximum of {self._outline.max_blocks} blocks"
+            self._stopped.setdefault(group.key, reason)
+        return ()
+
+    def _stops_before(self, block: BlockOutline) -> bool:
+        """Decide whether ``block``'s group ends here; records the reason if it does."""
+        group = self._groups[block.group]
+        reason = self._failure(group)
+        if reason is None and block.index >= self._outline.min_blocks:
+            reason = self._budget_spent() or self._enough(group.key, self._wanted(group))
+        if reason is not None:
+            self._stopped[group.key] = reason
+        return reason is not None
+
+    def _failure(self, group: GroupOutline) -> Optional[str]:
+        if (group.key, group.baseline) in self._given_up:
+            return f"the baseline {group.baseline} gives no result"
+        if group.treatments and not self._wanted(group):
+            return "no scheme but the baseline gives a result"
+        return None
+
+    def _budget_spent(self) -> Optional[str]:
+        budget_s = self._outline.budget_s
+        if budget_s is None or self._spent_s < budget_s:
+            return None
+        return f"budget of {budget_s:g} s spent"
+
+    def _wanted(self, group: GroupOutline) -> List[str]:
+        return [s for s in group.treatments if (group.key, s) not in self._given_up]
+
+    def _worth_running(self, block: BlockOutline) -> Tuple[str, ...]:
+        given_up = {s.trial_id for s in block.slots if (s.group, s.scheme) in self._given_up}
+        return tuple(
+            slot.trial_id
+            for slot in block.slots
+            if slot.trial_id not in self._released
+            and slot.trial_id not in given_up
+            and slot.partner not in given_up
+        )
