@@ -68,7 +68,8 @@ class Accountant:
             return Amount(unknown=frozenset(("a recursion",)))
         self._open.append(index)
         graph = self._model.graphs[index]
-        total, quantized, unknown = 0, 0, set()
+        total, quantized = 0, 0
+        unknown: set[str] = set()
         for operator in graph.operators:
             one = self._of(operator, graph)
             total += one.total
@@ -190,7 +191,7 @@ def _comparisons(condition: Graph) -> list[tuple[str, _Sum | None, _Sum | None]]
         elif operator.name in _EXCHANGED and len(operator.inputs) == 2:
             name, exchanged = _EXCHANGED[operator.name]
             sides = [_sum(condition, index) for index in operator.inputs]
-            found.append((name, *(reversed(sides) if exchanged else sides)))  # type: ignore[arg-type]  # there are two
+            found.append((name, *(reversed(sides) if exchanged else sides)))
         else:
             return []
     return found
