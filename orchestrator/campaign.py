@@ -33,7 +33,7 @@ from orchestrator.fleet import lease
 from orchestrator.fleet.agent_archive import AgentArchive, build_agent_archive
 from orchestrator.fleet.execution import Campaign, DeviceRun
 from orchestrator.fleet.progress import DeviceProgress, State, StopLevel, StopRequest
-from orchestrator.fleet.provision import Blob, Node, check_suitability
+from orchestrator.fleet.provision import Blob, Node, check_executable, check_suitability
 from orchestrator.fleet.reach import Way, reach_device, transport_to
 from orchestrator.fleet.recording import Materials, Target
 from orchestrator.isa.build import CapObject, build_cap_object
@@ -118,6 +118,7 @@ class Fleet:
             # the runtimes are looked for, and provided, once all devices are reached
             plan = self.plan.device(device.name)
             check_suitability(node, device.expect, plan, device.cpus, plan.runtimes)
+            check_executable(node, plan)
         except DeviceError:
             node.close()
             raise

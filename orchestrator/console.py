@@ -35,7 +35,14 @@ SPARE_LINES = 4
 
 _QUIET = frozenset({State.PUSHING, State.RUNNING})
 #: Where not every device has a line, those have one that somebody should look at.
-_FIRST = (State.LOST, State.RETRYING, State.INTERRUPTED, State.CONNECTING, State.PUSHING)
+_FIRST = (
+    State.LOST,
+    State.RETRYING,
+    State.WAITING,
+    State.INTERRUPTED,
+    State.CONNECTING,
+    State.PUSHING,
+)
 
 
 def duration(seconds: float) -> str:
@@ -105,6 +112,8 @@ def _is_news(before: DeviceProgress | None, now: DeviceProgress) -> bool:
     """Whether a plain line is worth it: a new state, or one more trial done."""
     if before is None or before.state is not now.state:
         return True
+    if now.state is State.WAITING:
+        return now.detail != before.detail
     return now.done != before.done or now.state not in _QUIET
 
 
@@ -167,4 +176,9 @@ class _LiveTable:
         self._live.update(Group(table, Text(rest, style="dim")) if rest else table, refresh=True)
 
 
-_STYLES = {State.DONE: "green", State.LOST: "red", State.RETRYING: "yellow"}
+_STYLES = {
+    State.DONE: "green",
+    State.LOST: "red",
+    State.RETRYING: "yellow",
+    State.WAITING: "yellow",
+}

@@ -63,6 +63,7 @@ MODULES = (
     "node.py",
     "process/__init__.py",
     "process/capture.py",
+    "process/enclosure.py",
     "process/launch.py",
     "process/procs.py",
     "process/trial.py",

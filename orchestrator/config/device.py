@@ -182,6 +182,11 @@ class Device(Strict):
     retry_for_s: PositiveDuration = Field(
         default=600.0, alias="retry_for", examples=["retry_for: 10m"]
     )
+    #: Seconds within which its agent answers; one that does not, or does not tell of a trial's end
+    #: so long after the timeout, is lost and replaced.
+    answer_within_s: PositiveDuration = Field(
+        default=15.0, alias="answer_within", examples=["answer_within: 15s"]
+    )
     #: When the machine is taken away; UTC. No trial begins that would not end before.
     lease_ends: Moment | None = Field(default=None, examples=["lease_ends: 2026-12-01 18:00 UTC"])
 

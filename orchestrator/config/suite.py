@@ -207,13 +207,13 @@ class Protocol(Strict):
     def max_blocks(self) -> int:
         return self.blocks[1]
 
-    @property
-    def memory_trials(self) -> int:
-        return self.memory.trials
+    def trials_of(self, measure: str) -> int:
+        """How many trials of each variant a measure has whose trials belong to no block.
 
-    @property
-    def profile_trials(self) -> int:
-        return self.profile.trials
+        Its section bears the measure's name.
+        """
+        trials: int = getattr(self, measure).trials
+        return trials
 
 
 class Suite(Strict):
@@ -341,7 +341,7 @@ class Suite(Strict):
             del data["factors"]["runtime"]
         if not self.protocol.duet:  # as suites were before there were duets
             del data["protocol"]["duet"]
-        if not self.protocol.profile_trials:  # nor profiles
+        if not self.protocol.profile.trials:  # nor profiles
             del data["protocol"]["profile"]
         return data
 

@@ -27,8 +27,16 @@ from orchestrator.fleet.intake import Intake
 from orchestrator.fleet.link import AgentRefusalError
 from orchestrator.fleet.patience import STOOD_S, Patience
 from orchestrator.fleet.progress import DeviceProgress, Observer, State, StopLevel, StopRequest
-from orchestrator.fleet.provision import Blob, Node, check_suitability, push, unpack_sites
+from orchestrator.fleet.provision import (
+    Blob,
+    Node,
+    check_executable,
+    check_suitability,
+    push,
+    unpack_sites,
+)
 from orchestrator.fleet.recording import Materials, Recorder, Target
+from orchestrator.fleet.vigil import SilenceError, Vigil
 from orchestrator.plan import Plan
 from orchestrator.runs.directory import RunDirectory, trial_record
 from orchestrator.runs.journal import Journal, naming
@@ -37,6 +45,8 @@ from orchestrator.trial import Trial
 
 #: How long a wait for the next event lasts before we look whether the user wants to stop.
 GLANCE_S = 1.0
+#: After these a trial that had started runs no more.
+_ENDS = frozenset(("finished", "interrupted", "cancelled"))
 
 
 @dataclass(frozen=True)
@@ -104,6 +114,8 @@ class DeviceRun:
         self._identity: dict[str, Value] = {}
         #: What the agent has been asked to run and has not ended.
         self._open: set[str] = set()
+        #: What of that has started there, as far as we have heard.
+        self._running: set[str] = set()
         self._intake = Intake(self._device)
         self._stopping = StopLevel.GO_ON
         #: A torn line may have planned a trial that the agent has all the same: the block that it
@@ -195,10 +207,14 @@ class DeviceRun:
             self._identity = identity(event.get("facts") or {}) | self._identity
         elif event["event"] == "planned":
             self._restore_planned(event["trial_id"])
+        elif event["event"] == "started":
+            self._running.add(event["trial_id"])
         elif event["event"] == "finished":
             self._note_finished(event)
         elif event["event"] == "stopped" and not event.get("resumable"):
             self._schedule.stop(event["group"], event["reason"])
+        if event["event"] in _ENDS:
+            self._running.discard(event["trial_id"])
 
     def _restore_planned(self, trial_id: str) -> None:
         if trial_id not in self._trials:
@@ -225,17 +241,46 @@ class DeviceRun:
             return
         self._follow(node)
         self._submit(node, [self._trials[i] for i in self._trials if i in self._open])
+        vigil = self._vigil(node)
         while not self._is_over(node):
             event = node.link.event(GLANCE_S)
             if event is not None:
                 self._take(event)
+                vigil.heard(event, time.monotonic())
                 self._tell(State.RUNNING, _what(event))
+            elif vigil.is_due(time.monotonic()):
+                self._look(node, vigil)
         self._end(node)
+
+    def _vigil(self, node: Node) -> Vigil:
+        now = time.monotonic()
+        return Vigil(
+            self._run_id,
+            self._device,
+            timeout_s=self._campaign.plan.settings.timeout_s,
+            answer_s=node.place.answer_s,
+            since=now,
+            # what ran before we came may have begun just now
+            running=dict.fromkeys(self._running, now),
+        )
+
+    def _look(self, node: Node, vigil: Vigil) -> None:
+        """Ask an agent that says nothing what it does. Raises DeviceError where it does nothing."""
+        status = node.link.status(vigil.answer_s)
+        try:
+            waits_for = vigil.judge(status, time.monotonic())
+        except SilenceError as exc:
+            if exc.hangs:
+                node.link.request("shutdown", force=True)
+            raise TransientDeviceError(str(exc), device=self._device) from exc
+        if waits_for is not None:
+            self._tell(State.WAITING, f"for {waits_for}")
 
     def _prepare(self, node: Node) -> None:
         materials = self._campaign.materials
         sites = materials.sites_of(self._device)
         suitability = check_suitability(node, self._expect, self._plan, self._cpus, sites)
+        check_executable(node, self._plan, sites)
         self._check_same_machine(node)
         self._journal.append(
             self._device,
@@ -395,6 +440,10 @@ class DeviceRun:
             self._note_finished(self._recorder.write_finished(trial, event))
         else:
             self._recorder.write(event)
+        if event.event == "started":
+            self._running.add(event.trial_id)
+        elif event.event in _ENDS:
+            self._running.discard(event.trial_id)
         # A trial that was cancelled is queued again when a resumed run submits it again.
         if event.event == "cancelled":
             self._open.discard(trial.trial_id)

@@ -17,12 +17,13 @@ from orchestrator.frameworks.registry import runner_for
 from orchestrator.frameworks.runner import Command, Evidence, Files, Reading
 from orchestrator.isa.levels import NATIVE
 from orchestrator.measurement import Energy, Finding, Measurement, Outcome
+from orchestrator.measures.registry import measure_of
 from orchestrator.plan import DevicePlan
 from orchestrator.runs import rawlog
 from orchestrator.runs.directory import RunDirectory
 from orchestrator.runs.journal import Journal, Row
 from orchestrator.runs.records import ArtifactRecord
-from orchestrator.trial import GateSettings, RunSettings, Trial, TrialKind, Variant
+from orchestrator.trial import GateSettings, RunSettings, Trial, Variant
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ class Requests:
 
     def _conditions(self, trial: Trial) -> Conditions:
         """Only what measures time needs the machine still, and only there energy is of use."""
-        if trial.kind is not TrialKind.TIMING:
+        if not measure_of(trial.kind).quiet:
             return Conditions()
         duet = None if trial.duet is None else Duet(trial.duet.partner, trial.duet.half)
         return Conditions(

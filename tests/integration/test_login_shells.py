@@ -208,6 +208,22 @@ def test_a_carrier_may_print_as_well(noise: str, tmp_path: Path) -> None:
     assert (done.stdout, done.stderr) == (b"\0\n", b"problem\n")
 
 
+@pytest.mark.parametrize("shell", ["tcsh", "fish", "bash"])
+def test_openssh_may_carry_to_any_login_shell(server: Sshd, shell: str) -> None:
+    reason = why_not(shell)
+    if reason is not None:
+        pytest.skip(reason)
+    with login(shell, server.client_key) as user:
+        user.greet_with(NOISES["words of ours"])
+        options = ["-F", "none", "-o", "BatchMode=yes", "-i", str(server.client_key)]
+        options += ["-o", f"UserKnownHostsFile={server.folder}/known_hosts", "-p", str(server.port)]
+        target = f"{user.name}@{server.address}"
+        way = CarriedTransport("carried", ["ssh", *options, target, "{command}"])
+        way.connect()
+        done = way.run(["printf", "%s", "it's !", "new\nline"], timeout_s=30)
+        assert done.stdout == b"it's !new\nline"
+
+
 # --- the line by itself --------------------------------------------------------------------------
 
 

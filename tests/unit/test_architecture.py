@@ -21,23 +21,30 @@ MAY_IMPORT: dict[str, set[str]] = {
     "printable": set(),
     "plain_files": set(),
     "answer": set(),
-    "measurement": set(),
+    "figures": set(),
+    "measurement": {"figures"},
     "trial": set(),
+    "measures": {"measurement", "trial"},
     "artifacts": {"plain_files", "errors", "runtimes"},
     "isa": {"artifacts", "errors"},
     "runtimes": set(),
     "config": {"errors", "isa", "runtimes"},
-    "plan": {"config", "errors", "isa", "runtimes", "trial"},
+    "plan": {"config", "errors", "isa", "measures", "runtimes", "trial"},
     # zoo: the builders in frameworks/ still take their request from it
     "frameworks": {
-        "artifacts", "config", "plan", "trial", "isa", "measurement", "errors", "runtimes", "zoo",
+        "artifacts", "config", "plan", "trial", "isa", "measurement", "measures", "errors",
+        "runtimes", "zoo",
     },
     # agents: what says which machine a node is
-    "runs": {"plain_files", "agents", "frameworks", "plan", "trial", "measurement", "errors"},
-    "analysis": {"runs", "plan", "trial", "measurement", "errors", "isa"},
+    "runs": {
+        "plain_files", "agents", "frameworks", "measures", "plan", "trial", "measurement", "errors",
+    },
+    "analysis": {
+        "figures", "runs", "plan", "trial", "measurement", "measures", "errors", "isa",
+    },
     "imports": {"runs", "frameworks", "plan", "trial", "measurement", "errors"},
     "published": {"analysis"},
-    "schedule": {"agents", "runs", "plan", "trial", "measurement"},
+    "schedule": {"agents", "runs", "plan", "trial", "measurement", "measures"},
     # runs: the page shows the manifest and single times from the logs
     "report": {
         "analysis", "isa", "plain_files", "plan", "trial", "measurement", "errors", "printable",
@@ -47,8 +54,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "zoo": {"plain_files", "artifacts", "config", "frameworks", "plan", "trial", "errors"},
     # printable: what a login shell printed, in a message
     "fleet": {
-        "config", "schedule", "runs", "frameworks", "plan", "trial", "measurement", "errors",
-        "agents", "isa", "printable", "runtimes",
+        "config", "schedule", "runs", "frameworks", "plan", "trial", "measurement", "measures",
+        "errors", "agents", "isa", "printable", "runtimes",
     },
     "discovery": {"config", "errors", "fleet"},
     "supply": {
@@ -123,7 +130,9 @@ PURE = (
     "orchestrator/trial.py",
     "orchestrator/plan.py",
     "orchestrator/schedule.py",
+    "orchestrator/figures.py",
     "orchestrator/measurement.py",
+    "orchestrator/measures",
     "orchestrator/analysis",
     "orchestrator/frameworks/reading",
     "orchestrator/frameworks/registry.py",
