@@ -153,7 +153,7 @@ def _place(document: Any, rng: random.Random) -> tuple[Any, Any]:
 
 def changed_lines(data: bytes, rng: random.Random) -> bytes:
     """A journal with values of a few lines changed, or whole lines."""
-    lines = data.splitlines(keepends=True)
+    lines = data.splitlines(keepends=True) or [b"\n"]
     for _ in range(rng.choice((1, 1, 2, 3))):
         at = rng.randrange(len(lines))
         kind = rng.randrange(10)
@@ -163,8 +163,8 @@ def changed_lines(data: bytes, rng: random.Random) -> bytes:
                 lines[at] = json.dumps(event, separators=(",", ":")).encode() + b"\n"
         elif kind == 6:
             lines[at] = changed_bytes(lines[at], rng)
-        elif kind == 7 and len(lines) > 1:
-            del lines[at]
+        elif kind == 7:
+            lines[at : at + 1] = [] if len(lines) > 1 else [b"\n"]
         elif kind == 8:
             lines.insert(rng.randrange(len(lines)), lines[at])
         else:
@@ -292,7 +292,7 @@ def logs(folder: Path, outside: Path, rng: random.Random) -> Case:
 
 def model(folder: Path, outside: Path, rng: random.Random) -> Case:
     """A ``.tflite`` or a ``.pt``."""
-    files = sorted((ROOT / "tests/data/zoo").glob("*.tflite")) + list(_torch_files())
+    files = [*sorted((ROOT / "tests/data/zoo").glob("*.tflite")), *TORCH_FILES]
     source = rng.choice(files)
     path = folder / source.name
     path.write_bytes(changed_bytes(source.read_bytes(), rng))
@@ -336,17 +336,20 @@ def _few_lines(data: bytes) -> bytes:
     return b"".join(line for line in lines if b'"model":"resnet50"' not in line)
 
 
-@lru_cache
-def _torch_files() -> tuple[Path, ...]:
+#: What ``make_torch_files`` made.
+TORCH_FILES: list[Path] = []
+
+
+def make_torch_files(folder: Path) -> None:
+    """Have files of PyTorch among the models, where it is installed."""
     try:
         import torch  # noqa: PLC0415  # an extra, and slow to load
     except ModuleNotFoundError:
-        return ()
-    folder = Path(tempfile.mkdtemp(prefix="fuzz-torch-"))
+        return
     small = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU())
     torch.save(small.state_dict(), folder / "weights.pt")
     torch.jit.trace(small, torch.zeros(1, 3, 8, 8)).save(str(folder / "traced.pt"))
-    return tuple(sorted(folder.iterdir()))
+    TORCH_FILES[:] = sorted(folder.iterdir())
 
 
 def _awaiting(folder: Path) -> tuple[RunDirectory, list[dict[str, Any]]]:
@@ -573,7 +576,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     first = arguments.only or 0
     last = 10**9 if arguments.only is None else first + 1
     until = time.monotonic() + 60 * arguments.minutes
-    return 1 if fuzz(arguments.seed, iter(range(first, last)), until, keep=arguments.keep) else 0
+    with tempfile.TemporaryDirectory(prefix="fuzz-torch-") as folder:
+        make_torch_files(Path(folder))
+        bad = fuzz(arguments.seed, iter(range(first, last)), until, keep=arguments.keep)
+    return 1 if bad else 0
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from orchestrator.commands.terminal import answer_width, colour_wanted
 from orchestrator.config import Suite, load_suite
 from orchestrator.console import Console
 from orchestrator.errors import UsageError
+from orchestrator.printable import printable
 from orchestrator.report.grid import render_grid
 from orchestrator.trial import Variant
 from orchestrator.zoo import (
@@ -157,7 +158,7 @@ def _describe(found: Inspection) -> str:
         f"types        {_types(found)}",
         *_uses(found),
         f"size         {found.size_bytes / 1e6:.3f} MB, SHA-256 {found.sha256}",
-        *(f"weights      partly in another file: {name}" for name in found.external_files),
+        *(f"weights      partly in another file: {printable(n)}" for n in found.external_files),
         f"parameters   {found.parameters:,}",
         f"work         {_work(found.work)}",
         f"quantized    {_quantized(found.work)}",
@@ -169,7 +170,7 @@ def _describe(found: Inspection) -> str:
         lines += [f"{name:<12} {_tensor(t)}" for t in tensors]
     header = ("operator", "version", "count", "since runtime")
     rows = [
-        (op.name, str(op.version), str(op.count), _since(op.runtime, op.because))
+        (printable(op.name), str(op.version), str(op.count), _since(op.runtime, op.because))
         for op in found.operators
     ]
     text = "\n".join(lines) + "\n\n" + _grid(header, rows)
@@ -206,36 +207,41 @@ def _uses(found: Inspection) -> list[str]:
 
 
 def _signature(found: Inspection) -> str:
-    others = [str(s.name) for s in found.signatures if s.name != found.signature]
+    name = printable(str(found.signature))
+    others = [printable(str(s.name)) for s in found.signatures if s.name != found.signature]
     if not others:
-        return str(found.signature)
-    return f"{found.signature} is what this is about; there are also {', '.join(others)}"
+        return name
+    return f"{name} is what this is about; there are also {', '.join(others)}"
 
 
 def _signature_row(signature: SignatureInfo) -> tuple[str, ...]:
     work = signature.multiply_accumulates
     return (
-        str(signature.name),
-        ", ".join(f"{t.key or t.name} {t.dtype} {list(t.shape)}" for t in signature.inputs),
-        ", ".join(f"{t.key or t.name} {t.dtype} {list(t.shape)}" for t in signature.outputs),
+        printable(str(signature.name)),
+        ", ".join(_called(t) for t in signature.inputs),
+        ", ".join(_called(t) for t in signature.outputs),
         f"{signature.parameters:,}",
         "unknown" if work is None else f"{work:,}",
     )
 
 
+def _called(tensor: TensorInfo) -> str:
+    return f"{printable(tensor.key or tensor.name)} {tensor.dtype} {list(tensor.shape)}"
+
+
 def _tensor(tensor: TensorInfo) -> str:
-    key = "" if tensor.key in (None, tensor.name) else f" ({tensor.key})"
-    return f"{tensor.dtype} {list(tensor.shape)} {tensor.name}{key}"
+    key = "" if tensor.key in (None, tensor.name) else f" ({printable(str(tensor.key))})"
+    return f"{tensor.dtype} {list(tensor.shape)} {printable(tensor.name)}{key}"
 
 
 def _since(runtime: str | None, because: str | None) -> str:
-    return (runtime or "unknown") + (f", for {because}" if because else "")
+    return (runtime or "unknown") + (f", for {printable(because)}" if because else "")
 
 
 def _work(work: Work) -> str:
     """For one item: an open batch counts as 1."""
     if work.multiply_accumulates is None:
-        return f"unknown: the file alone does not tell the work of {', '.join(work.uncounted)}"
+        return f"unknown: the file alone does not tell the work of {printable(', '.join(work.uncounted))}"
     return f"{work.multiply_accumulates:,} multiply-accumulates an item"
 
 
@@ -255,7 +261,7 @@ def _runtime(found: Inspection) -> str:
         oldest += f", for {found.oldest_because}"
     if found.unknown_operators:
         oldest += f", not counting {', '.join(found.unknown_operators)}, which are not known here"
-    return f"{oldest} (the file says {found.min_runtime or 'nothing'})"
+    return f"{oldest} (the file says {printable(found.min_runtime or 'nothing')})"
 
 
 def _describe_torch(found: TorchInspection) -> str:
@@ -284,7 +290,7 @@ def _torch_scheme(found: TorchInspection) -> str:
     shown = found.scheme if found.quantized else f"{found.scheme}, not quantized"
     if found.noted_scheme in (None, found.scheme):
         return shown
-    return f"{shown}; built as {found.noted_scheme}, by a note in the file"
+    return f"{shown}; built as {printable(found.noted_scheme)}, by a note in the file"
 
 
 def _grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -343,6 +344,13 @@ class Suite(Strict):
             del data["protocol"]["duet"]
         if not self.protocol.profile.trials:  # nor profiles
             del data["protocol"]["profile"]
+        return data
+
+    def for_a_run(self) -> dict[str, Any]:
+        """As a run's folder keeps it, which may be passed on: without the folder of its file."""
+        data = self.to_json()
+        for model in data.get("user_models", ()):
+            model["place"] = Path(model["place"]).name
         return data
 
     @classmethod

@@ -54,7 +54,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "zoo": {"plain_files", "artifacts", "config", "frameworks", "plan", "trial", "errors"},
     # printable: what a login shell printed, in a message
     "fleet": {
-        "config", "schedule", "runs", "frameworks", "plan", "trial", "measurement", "measures",
+        "artifacts", "config", "schedule", "runs", "frameworks", "plan", "trial", "measurement",
+        "measures",
         "errors", "agents", "isa", "printable", "runtimes",
     },
     "discovery": {"config", "errors", "fleet"},
@@ -62,6 +63,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "agents", "artifacts", "config", "errors", "fleet", "plan", "trial", "runs", "runtimes",
     },
     "console": {"fleet", "printable"},
+    "trust": {"config", "errors", "plain_files"},
     "campaign": {
         "analysis", "artifacts", "config", "console", "errors", "fleet", "isa", "measurement",
         "plan", "trial", "runs", "runtimes", "supply", "zoo",
@@ -74,7 +76,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "analysis", "answer", "artifacts", "bundles", "campaign", "config", "console", "discovery",
         "errors", "fleet", "frameworks", "imports", "measurement", "plain_files", "plan", "trial",
         "printable",
-        "published", "report", "runs", "zoo", "agents",
+        "published", "report", "runs", "zoo", "trust", "agents",
     },
     "cli": {"answer", "commands", "config", "errors", "printable"},
     "__main__": {"cli"},

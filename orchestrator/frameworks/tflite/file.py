@@ -16,7 +16,9 @@ from orchestrator.frameworks.tflite.names import INTEGER_WEIGHTS, OPERATORS, OPT
 
 _IDENTIFIER = b"TFL3"
 _OPTIONAL = -1  # an optional input that is not there
+_NO_CONSTANT = (0, 0)
 _MAX_RANK = 16  # no runtime takes more than 8; the product of a long shape takes for ever
+_MOST_SIGNATURES = 200  # a language model has one for each length of a prompt, some ten
 _MOST_VALUES = 8  # of a constant that holds a shape, an axis or a loop's bound
 _MOST_VERSION_BYTES = 32
 _WHOLE_NUMBERS = {"int32": ("i", 4), "int64": ("q", 8)}
@@ -151,6 +153,7 @@ def read_model(data: Bytes) -> ModelFile:
     root = buffer.root()
     codes = tuple(_operator_code(table) for table in root.tables(1))  # operator_codes
     extents = tuple(_constant(table, buffer) for table in root.tables(4))  # buffers
+    extents = extents or (_NO_CONSTANT,)  # the first one is empty by definition
     tables = list(root.tables(2))  # subgraphs
     graphs = tuple(_graph(table, codes, extents, buffer, len(tables)) for table in tables)
     if not graphs:
@@ -160,7 +163,7 @@ def read_model(data: Bytes) -> ModelFile:
         graphs=graphs,
         constant_bytes=sum(length for _, length in extents),
         min_runtime=_min_runtime(root, buffer, extents),
-        signatures=tuple(_signature(table, graphs) for table in root.tables(7)),  # signature_defs
+        signatures=_signatures(root, graphs, buffer),
         external_files=tuple(group.text(0) for group in root.tables(8)),  # external_buffer_groups
         extents=extents,
     )
@@ -291,6 +294,19 @@ def _indices(table: Table, field: int, tensors: int) -> tuple[int, ...]:
     if indices and not (min(indices) >= _OPTIONAL and max(indices) < tensors):
         raise MalformedError(f"a tensor index is not in 0 … {tensors - 1}")
     return indices
+
+
+def _signatures(root: Table, graphs: tuple[Graph, ...], buffer: Buffer) -> tuple[Signature, ...]:
+    found = []
+    for table in root.tables(7):  # signature_defs
+        signature = _signature(table, graphs)
+        graph = graphs[signature.graph]
+        # each is described with all that its graph takes and gives
+        buffer.visit(len(graph.inputs) + len(graph.outputs))
+        found.append(signature)
+        if len(found) > _MOST_SIGNATURES:
+            raise MalformedError(f"it has more than {_MOST_SIGNATURES} signatures")
+    return tuple(found)
 
 
 def _signature(table: Table, graphs: tuple[Graph, ...]) -> Signature:

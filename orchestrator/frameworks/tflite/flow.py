@@ -179,7 +179,7 @@ def _comparisons(condition: Graph) -> list[tuple[str, _Sum | None, _Sum | None]]
     The names are LESS and LESS_EQUAL: the other two are the same with sides exchanged.
     """
     found: list[tuple[str, _Sum | None, _Sum | None]] = []
-    left = list(condition.outputs)
+    left = list(condition.outputs[: _MOST_COMPARISONS + 1])
     while left:
         operator = condition.makers.get(left.pop())
         if operator is None or len(found) + len(left) > _MOST_COMPARISONS:

@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import mmap
 import os
+import re
 import stat
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -42,6 +43,7 @@ from orchestrator.frameworks.tflite.schemes import (
 from orchestrator.frameworks.tflite.versions import Need, need
 
 _HASHED_AT_ONCE = 1 << 20
+_VERSION = re.compile(r"\d{1,4}(\.\d{1,4}){1,3}")
 
 
 @dataclass(frozen=True)
@@ -123,8 +125,9 @@ class Inspection:
     quantized.
 
     ``min_runtime`` is what the converter noted; ``oldest_runtime`` the oldest runtime that computes
-    every operator of the file, by its version, types and features, as far as they are known:
-    ``unknown_operators`` are not. ``oldest_because`` names what asks for it.
+    every operator of the file, by its version, types and features, as far as they are known, and
+    not older than what was noted: ``unknown_operators`` are not known. ``oldest_because`` names
+    what asks for it.
 
     ``content`` is equal for files that hold the same network with the same types and constants,
     however they are packed; None where that cannot be told.
@@ -223,7 +226,11 @@ def inspect_bytes(data: Bytes, signature: str | None = None) -> Inspection:
         for graph in model.graphs
         for op in graph.operators
     }
-    oldest = newest({n.runtime for _, _, n in needs if n.runtime is not None})
+    noted = model.min_runtime or ""
+    oldest = newest(
+        {n.runtime for _, _, n in needs if n.runtime is not None}
+        | ({noted} if _VERSION.fullmatch(noted) else set())
+    )
     return Inspection(
         scheme=name_scheme(graphs, weighted),
         granularity=granularity(weighted),

@@ -221,21 +221,18 @@ def _without_weights(graphs: Sequence[Graph]) -> str:
 
 
 def _computed_types(graphs: Iterable[Graph]) -> set[str]:
-    """The types of activations: floats, and integers that have a scale.
+    """The types that operators compute on: floats, and integers that have a scale.
 
-    What is integer at the border alone is converted there, and computed in floats.
+    What is converted alone, at the border or in between, is not computed with.
     """
-    found: set[str] = set()
-    for graph in graphs:
-        border = {*graph.inputs, *graph.outputs}
-        for op in graph.operators:
-            if op.name in ("QUANTIZE", "DEQUANTIZE"):
-                inner = [i for i in (*op.inputs, *op.outputs) if i not in border]
-            else:
-                inner = [*op.inputs, *op.outputs]
-            tensors = [graph.tensors[i] for i in inner if not graph.tensors[i].constant]
-            found.update(t.dtype for t in tensors if t.quantized or t.dtype in FLOATS)
-    return found
+    tensors = (
+        graph.tensors[index]
+        for graph in graphs
+        for op in graph.operators
+        if op.name not in CONVERTING
+        for index in (*op.inputs, *op.outputs)
+    )
+    return {t.dtype for t in tensors if not t.constant and (t.quantized or t.dtype in FLOATS)}
 
 
 def _floats_between(graph: Graph) -> bool:

@@ -101,6 +101,37 @@ def test_integers_without_a_scale_quantize_nothing() -> None:
     assert name_scheme([found], []) == "float32"
 
 
+def test_integers_that_are_only_converted_name_nothing() -> None:
+    """A network of floats that is fed with uint8 of a scale, which is requantized on the way."""
+    found = graph(
+        [
+            integers(1, 4, dtype="uint8"),
+            integers(1, 4),
+            floats(1, 4),
+            floats(8, 4, constant=True),
+            floats(1, 8),
+        ],
+        op("QUANTIZE", (0,), 1),
+        op("DEQUANTIZE", (1,), 2),
+        op("FULLY_CONNECTED", (2, 3, -1), 4),
+    )
+    assert name_scheme([found], uses(found)) == "float32"
+
+
+def test_floats_that_compute_between_integers_are_mixed() -> None:
+    tensors = [integers(1, 4), integers(1, 4), floats(1, 4), floats(1, 4), integers(1, 4)]
+    between = graph(
+        tensors,
+        op("ADD", (0, 0), 1),
+        op("DEQUANTIZE", (1,), 2),
+        op("EXP", (2,), 3),
+        op("QUANTIZE", (3,), 4),
+    )
+    assert name_scheme([between], []) == "mixed"
+    behind = graph(tensors, *between.operators[:3])
+    assert name_scheme([behind], []) == "full_int8"
+
+
 # -- loops and branches ---------------------------------------------------------------------------
 
 
@@ -237,6 +268,18 @@ def test_a_large_file_buys_no_more_than_its_size_is_worth() -> None:
     """A million tensors at most, however large the file: not the square of its references."""
     with pytest.raises(MalformedError, match="larger than any model"):
         read_model(_shared(30_000, 8_000_000))
+
+
+def test_signatures_without_end_are_refused() -> None:
+    w = Writer()
+    tensors = w.tables([w.table({})])
+    everything = w.table({0: ("ref", tensors), 1: ("ref", w.numbers([0] * 50_000))})
+    key = w.builder.CreateString("s")
+    signatures = w.tables([w.table({2: ("ref", key)})] * 10_000)
+    graphs, buffers = w.tables([everything]), w.tables([w.table({})])
+    root = w.table({2: ("ref", graphs), 4: ("ref", buffers), 7: ("ref", signatures)})
+    with pytest.raises(MalformedError, match=r"larger than any model|more than 200 signatures"):
+        read_model(w.finish(root))
 
 
 def test_constants_that_overlap_are_hashed_once_or_not_at_all() -> None:
