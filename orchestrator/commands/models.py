@@ -170,7 +170,12 @@ def _describe(found: Inspection) -> str:
         lines += [f"{name:<12} {_tensor(t)}" for t in tensors]
     header = ("operator", "version", "count", "since runtime")
     rows = [
-        (printable(op.name), str(op.version), str(op.count), _since(op.runtime, op.because))
+        (
+            printable(op.name),
+            str(op.version),
+            str(op.count),
+            _since(op.runtime, op.because),
+        )
         for op in found.operators
     ]
     text = "\n".join(lines) + "\n\n" + _grid(header, rows)
