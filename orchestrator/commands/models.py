@@ -246,7 +246,8 @@ def _since(runtime: str | None, because: str | None) -> str:
 def _work(work: Work) -> str:
     """For one item: an open batch counts as 1."""
     if work.multiply_accumulates is None:
-        return f"unknown: the file alone does not tell the work of {printable(', '.join(work.uncounted))}"
+        uncounted = printable(", ".join(work.uncounted))
+        return f"unknown: the file alone does not tell the work of {uncounted}"
     return f"{work.multiply_accumulates:,} multiply-accumulates an item"
 
 
