@@ -90,7 +90,7 @@ def test_what_an_own_inventory_starts_is_known(
 
 
 def test_a_run_remembers_what_its_inventory_starts(tmp_path: Path) -> None:
-    own = inventory(tmp_path, "false")
+    own = inventory(tmp_path, "/bin/false")
     folders = ["--results", str(tmp_path / "results"), "--models", str(tmp_path / "models")]
     assert cli.main(["run", "--inventory", str(own.path), "--suite", "quick", *folders]) == 3
     trust.check(own, "run")
