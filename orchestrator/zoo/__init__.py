@@ -7,7 +7,15 @@ variants of the user's own.
 
 from orchestrator.frameworks.building import DEFAULT_OPTIONS, BuildOptions
 from orchestrator.frameworks.parts import known_models, known_schemes
-from orchestrator.frameworks.tflite.inspect import Inspection, Work, inspect_file, scheme_of
+from orchestrator.frameworks.tflite.catalog import COMPATIBILITIES, DEFAULT_OPTIONS, BuildOptions
+from orchestrator.frameworks.tflite.inspect import (
+    Inspection,
+    SignatureInfo,
+    TensorInfo,
+    Work,
+    inspect_file,
+    scheme_of,
+)
 from orchestrator.frameworks.torch.file import TorchInspection, inspect_any
 from orchestrator.zoo.models import (
     BuildProgress,
@@ -32,6 +40,8 @@ __all__ = [
     "Inspection",
     "ModelArtifact",
     "OwnFiles",
+    "SignatureInfo",
+    "TensorInfo",
     "TorchInspection",
     "Work",
     "artifacts_by_hash",
