@@ -7,7 +7,6 @@ variants of the user's own.
 
 from orchestrator.frameworks.building import DEFAULT_OPTIONS, BuildOptions
 from orchestrator.frameworks.parts import known_models, known_schemes
-from orchestrator.frameworks.tflite.catalog import COMPATIBILITIES, DEFAULT_OPTIONS, BuildOptions
 from orchestrator.frameworks.tflite.inspect import (
     Inspection,
     SignatureInfo,
