@@ -21,7 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.fleet.progress import DeviceProgress, State
-from orchestrator.printable import printable
+from orchestrator.printable import printable, show
 
 #: A push reports every chunk; it is shown this often at most, in seconds. Everything else is rare
 #: by itself, two events a trial, and is drawn at once: nothing redraws while a trial runs, because
@@ -59,7 +59,7 @@ def progress_line(progress: DeviceProgress) -> str:
     counts = f" {progress.done}/{progress.expected}" if progress.expected else ""
     eta = f" (about {duration(progress.eta_s)} to go)" if progress.eta_s else ""
     detail = f": {printable(progress.detail)}" if progress.detail else ""
-    return f"[{progress.device}] {progress.state.value}{counts}{detail}{eta}"
+    return f"[{printable(progress.device)}] {progress.state.value}{counts}{detail}{eta}"
 
 
 class Console:
@@ -77,7 +77,7 @@ class Console:
             if self._live is not None:
                 self._live.say(printable(text))
             else:
-                self._stream.write(printable(text) + "\n")
+                show(self._stream, printable(text) + "\n")
 
     def observe(self, progress: DeviceProgress) -> None:
         """A device's news; see ``fleet.progress.Observer``."""
@@ -89,7 +89,7 @@ class Console:
                     self._live.say(progress_line(progress))
                 self._live.show(self._devices, often=progress.state is State.PUSHING)
             elif _is_news(before, progress):
-                self._stream.write(progress_line(progress) + "\n")
+                show(self._stream, progress_line(progress) + "\n")
 
     def __enter__(self) -> Console:
         if self._stream.isatty():
@@ -146,7 +146,7 @@ class _LiveTable:
         self._drawn = 0.0
 
     def say(self, text: str) -> None:
-        self._console.print(text, markup=False, highlight=False)
+        self._console.print(printable(text), markup=False, highlight=False)
 
     def show(self, devices: dict[str, DeviceProgress], *, often: bool) -> None:
         now = time.monotonic()
@@ -166,7 +166,7 @@ class _LiveTable:
             counts = f"{progress.done}/{progress.expected}" if progress.expected else ""
             eta = f"~{duration(progress.eta_s)}" if progress.eta_s else ""
             table.add_row(
-                Text(progress.device, style="bold"),
+                Text(printable(progress.device), style="bold"),
                 Text(progress.state.value, style=_STYLES.get(progress.state, "")),
                 Text(counts, justify="right"),
                 Text(eta, justify="right"),

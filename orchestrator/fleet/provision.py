@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, BinaryIO
 
 from orchestrate_agent import protocol
@@ -14,6 +13,7 @@ from orchestrate_agent.children.probe import lack
 from orchestrate_agent.expectations import compare
 from orchestrate_agent.expectations import fact as _fact
 from orchestrate_agent.machine.cpuinfo import FEATURES
+from orchestrator.artifacts.blob import Blob
 from orchestrator.errors import AgentError, PermanentDeviceError, TransientDeviceError
 from orchestrator.fleet import told
 from orchestrator.fleet.agent_archive import AgentArchive
@@ -126,15 +126,6 @@ class AgentPlace:
         unless we ``only_look``."""
         replace = () if only_look else ("--replace",)
         return self.argv(archive, "attach", "--answer-s", f"{self.answer_s:g}", *replace)
-
-
-@dataclass(frozen=True)
-class Blob:
-    """Bytes to push: named by hash, read from a file of ours."""
-
-    sha256: str
-    path: Path
-    size_bytes: int
 
 
 @dataclass(frozen=True)

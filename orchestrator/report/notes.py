@@ -153,6 +153,12 @@ def _label(key: SectionKey, names: Sequence[str]) -> Iterable[str]:
             yield f"{name}={getattr(key, name)}"
 
 
+def section_label(key: SectionKey) -> str:
+    """``here, runner litert, delegate xnnpack, …``: a section's device and setting in full."""
+    names = [name for name in SETTING if getattr(key, name) not in ("", 0, None)]
+    return clean(", ".join((key.device, *(f"{name} {getattr(key, name)}" for name in names))))
+
+
 def by_model(rows: Iterable[Speedup]) -> dict[str, list[Speedup]]:
     found: dict[str, list[Speedup]] = {}
     for row in rows:

@@ -78,6 +78,8 @@ def _of_type(kind: Any) -> Shape:
         return found.shape if isinstance(found, Needed) else found
     if get_origin(kind) is tuple:
         return Needed([_of_type(get_args(kind)[0])])
+    if get_origin(kind) is Mapping:
+        return {"*": _of_type(get_args(kind)[1])}
     if is_dataclass(kind):
         return Needed(shape_of(kind))  # type: ignore[arg-type]  # it is a class
     if issubclass(kind, Enum):

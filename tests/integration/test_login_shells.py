@@ -14,11 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.artifacts.blob import Blob
 from orchestrator.errors import PermanentDeviceError
 from orchestrator.fleet.agent_archive import build_agent_archive
 from orchestrator.fleet.carried import CarriedTransport
 from orchestrator.fleet.marked import Mark, marked_line
-from orchestrator.fleet.provision import AgentPlace, Blob, push, reach
+from orchestrator.fleet.provision import AgentPlace, push, reach
 from orchestrator.fleet.ssh import SshEndpoint, SshTransport
 from orchestrator.fleet.transport import SIGNALLED, ChannelTimeout
 from tests import stand_in

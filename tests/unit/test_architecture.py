@@ -21,40 +21,49 @@ MAY_IMPORT: dict[str, set[str]] = {
     "printable": set(),
     "plain_files": set(),
     "answer": set(),
-    "measurement": set(),
+    "figures": set(),
+    "measurement": {"figures"},
     "trial": set(),
+    "measures": {"measurement", "trial"},
     "artifacts": {"plain_files", "errors", "runtimes"},
     "isa": {"artifacts", "errors"},
     "runtimes": set(),
     "config": {"errors", "isa", "runtimes"},
-    "plan": {"config", "errors", "isa", "runtimes", "trial"},
+    "plan": {"config", "errors", "isa", "measures", "runtimes", "trial"},
     # zoo: the builders in frameworks/ still take their request from it
     "frameworks": {
-        "artifacts", "config", "plan", "trial", "isa", "measurement", "errors", "runtimes", "zoo",
+        "artifacts", "config", "plan", "trial", "isa", "measurement", "measures", "errors",
+        "runtimes", "zoo",
     },
     # agents: what says which machine a node is
-    "runs": {"plain_files", "agents", "frameworks", "plan", "trial", "measurement", "errors"},
-    "analysis": {"runs", "plan", "trial", "measurement", "errors", "isa"},
+    "runs": {
+        "plain_files", "agents", "frameworks", "measures", "plan", "trial", "measurement", "errors",
+    },
+    "analysis": {
+        "figures", "runs", "plan", "trial", "measurement", "measures", "errors", "isa",
+    },
     "imports": {"runs", "frameworks", "plan", "trial", "measurement", "errors"},
     "published": {"analysis"},
-    "schedule": {"agents", "runs", "plan", "trial", "measurement"},
+    "schedule": {"agents", "runs", "plan", "trial", "measurement", "measures"},
     # runs: the page shows the manifest and single times from the logs
     "report": {
-        "analysis", "isa", "plain_files", "plan", "trial", "measurement", "errors", "printable",
-        "runs", "runtimes",
+        "analysis", "figures", "isa", "plain_files", "plan", "trial", "measurement", "errors",
+        "printable", "runs", "runtimes",
     },
     # config: the user's own files stand in the suite
     "zoo": {"plain_files", "artifacts", "config", "frameworks", "plan", "trial", "errors"},
     # printable: what a login shell printed, in a message
     "fleet": {
-        "config", "schedule", "runs", "frameworks", "plan", "trial", "measurement", "errors",
-        "agents", "isa", "printable", "runtimes",
+        "artifacts", "config", "schedule", "runs", "frameworks", "plan", "trial", "measurement",
+        "measures",
+        "errors", "agents", "isa", "printable", "runtimes",
     },
     "discovery": {"config", "errors", "fleet"},
     "supply": {
         "agents", "artifacts", "config", "errors", "fleet", "plan", "trial", "runs", "runtimes",
     },
     "console": {"fleet", "printable"},
+    "trust": {"config", "errors", "plain_files"},
     "campaign": {
         "analysis", "artifacts", "config", "console", "errors", "fleet", "isa", "measurement",
         "plan", "trial", "runs", "runtimes", "supply", "zoo",
@@ -67,7 +76,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "analysis", "answer", "artifacts", "bundles", "campaign", "config", "console", "discovery",
         "errors", "fleet", "frameworks", "imports", "measurement", "plain_files", "plan", "trial",
         "printable",
-        "published", "report", "runs", "zoo", "agents",
+        "published", "report", "runs", "zoo", "trust", "agents",
     },
     "cli": {"answer", "commands", "config", "errors", "printable"},
     "__main__": {"cli"},
@@ -113,7 +122,7 @@ FENCES: dict[str, tuple[str, ...]] = {
     ),
     "scipy": ("orchestrator/analysis",),
     "pandas": ("orchestrator/analysis", "orchestrator/report"),
-    "vl_convert": ("orchestrator/report/charts.py",),
+    "vl_convert": ("orchestrator/report/chart_child.py",),
     "altair": ("orchestrator/report/drawings.py", "orchestrator/report/explain/drawings.py"),
     "rich": ("orchestrator/console.py", "orchestrator/report"),
 }
@@ -123,7 +132,9 @@ PURE = (
     "orchestrator/trial.py",
     "orchestrator/plan.py",
     "orchestrator/schedule.py",
+    "orchestrator/figures.py",
     "orchestrator/measurement.py",
+    "orchestrator/measures",
     "orchestrator/analysis",
     "orchestrator/frameworks/reading",
     "orchestrator/frameworks/registry.py",
@@ -241,6 +252,6 @@ def test_only_the_command_line_writes_to_stdout_or_exits(path: Path) -> None:
         text = ast.unparse(node) if isinstance(node, ast.Call) else ""
         if text.startswith("sys.exit("):
             # the latter two are child processes
-            assert path.name in ("__main__.py", "build.py", "pip_for_target.py")
+            assert path.name in ("__main__.py", "build.py", "chart_child.py", "pip_for_target.py")
         if text.startswith(("print(", "sys.stdout.write(")):
             assert within(path, _SPEAKS), f"{path}: {text}"

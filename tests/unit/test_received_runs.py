@@ -278,7 +278,7 @@ def test_a_run_that_is_read_whole_and_quickly_is_the_same(run: RunDirectory) -> 
         assert (each.outcome is Outcome.OK) == (event["outcome"] == "ok")
         assert each.wall_s == event["wall_s"]
         assert each.measurement is not None
-        assert each.measurement.steady.median_us == event["steady"]["median_us"]
+        assert each.measurement.timing.median_us == event["steady"]["median_us"]
 
 
 # --- a manifest ----------------------------------------------------------------------------------

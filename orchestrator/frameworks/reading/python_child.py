@@ -24,12 +24,13 @@ from orchestrator.frameworks.reading.child_output import (
 from orchestrator.frameworks.reading.judgement import failed
 from orchestrator.frameworks.runner import DIRECT, Command, Evidence, Files, Reading
 from orchestrator.measurement import Delegation, Invocations, Measurement, Operator, Outcome
+from orchestrator.measures.memory.reading import believable_memory
 from orchestrator.runtimes import ANY, OF_RUNNER, Runtime, belongs_to, parse_runtime
 from orchestrator.trial import RunSettings, Trial
 
 
 @dataclass(frozen=True)
-class Own:
+class ChildReport:
     """What one runner's child tells beside what all of them tell.
 
     ``ran``: what, as asked for, as it ran. ``xnnpack_seen``: whether the runtime said that it
@@ -76,7 +77,7 @@ def read_child(
     settings: RunSettings,
     files: Files,
     evidence: Evidence,
-    own: Callable[[Mapping[str, Any]], Own],
+    own: Callable[[Mapping[str, Any]], ChildReport],
 ) -> Reading:
     """What the evidence means. Never raises on the child's output.
 
@@ -99,7 +100,7 @@ def _reading(
     evidence: Evidence,
     *,
     data: Mapping[str, Any],
-    own: Own,
+    own: ChildReport,
 ) -> Reading:
     """Every field checked. Raises NonsenseError for anything but figures in their places."""
     runtime = string(data, "runtime")
@@ -110,7 +111,7 @@ def _reading(
     _check_as_asked([("batch", trial.factors.batch, integer(data, "batch")), *own.ran], steady)
     _check_runtime(trial, files, version, bundled=data.get("bundled") is True)
     inherited = evidence.launch == DIRECT and not peak_is_own(data)
-    memory, remarks = judgement.believable_memory(memory_of(data), inherited=inherited)
+    memory, remarks = believable_memory(memory_of(data), inherited=inherited)
     measurement = Measurement(
         init_us=figure(data, "init_us"),
         first_us=judgement.first_inference_us(warmup, steady),
