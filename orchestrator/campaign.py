@@ -222,10 +222,20 @@ def start(
         supplies.keep_in(directory.path)
         console.say(f"run {fleet.run_id} in {directory.path}")
         with Journal(directory.path) as journal:
+            journal.on_made_again = partial(_made_again, directory, supplies, console)
             for error in supplied.errors:
                 journal.append(error.device, "device_lost", reason=error.reason)
             campaign = _campaign(plan, materials, directory, journal, console=console, stop=stop)
             return _conduct(campaign, _device_runs(campaign, fleet, supplies), supplied)
+
+
+def _made_again(directory: RunDirectory, supplies: Supplies, console: Console) -> None:
+    """The run's folder was removed while it was written, and its journal is there again."""
+    supplies.keep_in(directory.path)
+    console.say(
+        f"{directory.path} was removed and is made again: its journal is whole, the raw logs of "
+        f"the trials before this are gone"
+    )
 
 
 def begin_without_devices(
@@ -317,6 +327,7 @@ def resume(
     given = stored_supplies(manifest, places.models)
     supplies = Supplies(plan, manifest, given, places.models, console.say)
     with Journal(directory.path) as journal:
+        journal.on_made_again = partial(_made_again, directory, supplies, console)
         supplies.keep_in(directory.path)
         if journal.torn is not None:
             console.say(f"{journal.path}: the last line was torn; what it held is fetched again")
