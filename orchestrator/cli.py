@@ -20,6 +20,8 @@ from orchestrator import __version__
 from orchestrator.answer import Answer, ExitCode
 from orchestrator.commands.terminal import colour_wanted
 from orchestrator.errors import NoDeviceReachedError, OrchestrateError, UsageError
+from orchestrator.frameworks import registry
+from orchestrator.frameworks.about import CALIBRATIONS, CURRENT, WEIGHTS
 from orchestrator.printable import printable, show
 
 _DESCRIPTION = (
@@ -108,7 +110,7 @@ _HELP = {
     "compare": "What changed between runs, beyond their noise floors, and what changed with it.",
     "runs": "List what is in the results folder.",
     "bundle": "Write one file that measures where nothing reaches, for `python3 FILE` there.",
-    "import": "Merge a bundle's results, or make a run of benchmark_model logs, notebooks or a "
+    "import": "Merge a bundle's results, or make a run of its tool's logs, notebooks or a "
     "table of published times.",
     "agents": "Ask, read or stop the agents on the devices.",
 }
@@ -209,28 +211,35 @@ def _add_models_folder(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _needing(option: str) -> str:
+    """The schemes that an option of building is for."""
+    return " and ".join(each.name for each in registry.schemes() if option in each.needs)
+
+
 def _add_building(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--weights",
-        choices=("auto", "imagenet", "random"),
+        choices=WEIGHTS,
         help="of models that are built; default: auto, ImageNet's where they can be had",
     )
     parser.add_argument(
         "--representative",
         metavar="DIR",
         type=Path,
-        help="images to calibrate full_int8 and static_int8 on; default: seeded random ones",
+        help=f"images to calibrate {_needing('representative')} on; default: seeded random ones",
     )
     parser.add_argument(
         "--calibration",
-        choices=("max", "percentile", "entropy"),
-        help="how the range of an activation is found for static_int8; default: entropy",
+        choices=CALIBRATIONS,
+        help=f"how the range of an activation is found for {_needing('calibration')}; default: "
+        f"entropy",
     )
     parser.add_argument(
         "--dataset",
         metavar="DIR",
         type=Path,
-        help="images to train qat_int8 on, as train/CLASS/IMAGE; default: generated ones",
+        help=f"images to train {_needing('dataset')} on, as train/CLASS/IMAGE; default: "
+        f"generated ones",
     )
 
 
@@ -267,6 +276,7 @@ def _add_inventory_of(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_models(parser: argparse.ArgumentParser) -> None:
+    first, *others = registry.FRAMEWORKS
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     listing = actions.add_parser("list", help="the models that can be built, and those that are")
     listing.set_defaults(command=_later("models", "list_models"))
@@ -275,13 +285,14 @@ def _add_models(parser: argparse.ArgumentParser) -> None:
         "names",
         metavar="MODEL",
         nargs="*",
-        help="default: all of the suite quick, or of pytorch with --framework torch",
+        help=f"default: all of the suite {first.suite}"
+        + "".join(f", or of {each.suite} with --framework {each.name}" for each in others),
     )
     build.add_argument(
         "--framework",
-        choices=("tflite", "torch"),
-        default="tflite",
-        help="whose models (default: tflite)",
+        choices=registry.names(),
+        default=first.name,
+        help=f"whose models (default: {first.name})",
     )
     build.add_argument(
         "--scheme",
@@ -295,7 +306,7 @@ def _add_models(parser: argparse.ArgumentParser) -> None:
     )
     build.add_argument(
         "--compatibility",
-        choices=("current", "tflite-2.14"),
+        choices=(CURRENT, *registry.compatibilities()),
         help="the runtime that must load the files; default: what the suite's runtime needs",
     )
     _add_building(build)
@@ -309,7 +320,8 @@ def _add_models(parser: argparse.ArgumentParser) -> None:
     )
     inspect.set_defaults(command=_later("models", "inspect"))
     binaries = actions.add_parser(
-        "binaries", help="which benchmark_model each device gets, and whether it is there"
+        "binaries",
+        help=f"which {registry.tool().name} each device gets, and whether it is there",
     )
     _add_inventory(binaries)
     binaries.add_argument("--fetch", action="store_true", help="fetch those that are missing")
@@ -396,8 +408,10 @@ def _add_import(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threads", metavar="N", type=int, default=0, help="where the logs do not say"
     )
-    parser.add_argument("--delegate", choices=("xnnpack", "none"), help="where the logs do not say")
-    parser.add_argument("--baseline", metavar="SCHEME", default="float32")
+    parser.add_argument(
+        "--delegate", choices=registry.values_of("delegate"), help="where the logs do not say"
+    )
+    parser.add_argument("--baseline", metavar="SCHEME", default=registry.default().scheme_names[0])
     _add_folders(parser)
     parser.add_argument("--json", action="store_true", help="print the table as JSON")
     parser.set_defaults(command=_later("imports", "import_files"))
