@@ -29,7 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "isa": {"artifacts", "errors"},
     "runtimes": set(),
     "frameworks": {"artifacts", "errors", "isa", "measurement", "measures", "runtimes", "trial"},
-    "config": {"errors", "frameworks", "isa", "runtimes"},
+    "config": {"artifacts", "errors", "frameworks", "isa", "runtimes"},
     "plan": {"config", "errors", "frameworks", "isa", "measures", "runtimes", "trial"},
     # agents: what says which machine a node is
     "runs": {
@@ -57,17 +57,18 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "discovery": {"config", "errors", "fleet"},
     "supply": {
-        "agents", "artifacts", "config", "errors", "fleet", "plan", "trial", "runs", "runtimes",
+        "frameworks", "agents", "artifacts", "config", "errors", "fleet", "plan", "trial", "runs",
+        "runtimes",
     },
     "console": {"fleet", "printable"},
     "trust": {"config", "errors", "plain_files"},
     "campaign": {
-        "analysis", "artifacts", "config", "console", "errors", "fleet", "isa", "measurement",
-        "plan", "trial", "runs", "runtimes", "supply", "zoo",
+        "frameworks", "analysis", "artifacts", "config", "console", "errors", "fleet", "isa",
+        "measurement", "plan", "trial", "runs", "runtimes", "supply", "zoo",
     },
     "bundles": {
-        "agents", "artifacts", "campaign", "config", "console", "errors", "fleet", "plain_files",
-        "plan", "trial", "runs", "runtimes", "schedule", "supply",
+        "frameworks", "agents", "artifacts", "campaign", "config", "console", "errors", "fleet",
+        "plain_files", "plan", "trial", "runs", "runtimes", "schedule", "supply",
     },
     "commands": {
         "analysis", "answer", "artifacts", "bundles", "campaign", "config", "console", "discovery",
@@ -75,7 +76,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "printable",
         "published", "report", "runs", "zoo", "trust", "agents",
     },
-    "cli": {"answer", "commands", "config", "errors", "printable"},
+    "cli": {"answer", "frameworks", "commands", "config", "errors", "printable"},
     "__main__": {"cli"},
     "notebook": {"analysis", "published", "report", "runs"},
     "__init__": {"notebook"},

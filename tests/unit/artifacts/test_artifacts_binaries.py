@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.artifacts import binaries
 from orchestrator.artifacts.binaries import (
     BinaryArtifact,
     android_platform_of,
@@ -109,13 +108,10 @@ def test_fetched_once_then_used_without_network(server: Server, tmp_path: Path) 
     assert lock["binaries"][server.url]["sha256"] == first.sha256
 
 
-def test_official_is_an_address_by_platform(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_official_is_an_address_by_platform(server: Server, tmp_path: Path) -> None:
     assert official_url(TOOL, "linux_aarch64").endswith("/latest/linux_aarch64_benchmark_model")
     base = server.url.replace(X86, "{platform}")
-    monkeypatch.setattr(binaries, "_OFFICIAL", base)
-    resolve_binary(Spec(), X86, tmp_path)
+    resolve_binary(Spec(tool=replace(TOOL, official=base)), X86, tmp_path)
     assert server.downloads == ["/linux_x86-64_benchmark_model"]
 
 
@@ -223,7 +219,7 @@ def test_a_path_is_checked_against_its_hash(tmp_path: Path) -> None:
 
 
 def test_an_unknown_stored_hash_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match="holds no benchmark_model"):
+    with pytest.raises(ArtifactError, match="holds no binary"):
         stored_binary("0" * 64, tmp_path)
 
 
