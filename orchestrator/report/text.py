@@ -127,7 +127,7 @@ def _section(
     _line(console, Text(clean(device_title(rows)), "bold"))
     for line in (setting(rows), *conditions(rows)):
         _paragraph(console, "", line)
-    if key.threads is None:
+    if key.factors is None:
         _unmeasured(console, rows)
         return
     widths, columns = _fit(rows, console.width)
