@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, replace
+from enum import Enum
 from typing import Any
 
 from orchestrator.isa.levels import LEVELS, NATIVE
@@ -48,6 +49,16 @@ class Factors:
 
 #: The names in the order of the fields, which is that of journal lines.
 NAMES = tuple(each.name for each in fields(Factors))
+
+
+class Levels(Enum):
+    """What kind of levels a factor has, which decides what a suite may write."""
+
+    COUNT = "a number of at least 1"
+    SIZE = "a number of at least 0"
+    RUNTIME = "a library, pinned or not"
+    ISA = "an instruction set"
+    WORD = "one of the words that its runners know"
 
 
 @dataclass(frozen=True)
@@ -90,13 +101,14 @@ class Factor:
     they have the level that was recorded.
 
     ``other_thing``: figures at two levels of it are not figures of one thing, so that a published
-    one cannot contradict ours.
+    one cannot contradict ours. ``example`` are levels as a suite writes them.
     """
 
     name: str
     default: Any
     untold: Any
     place: int
+    levels: Levels = Levels.WORD
     key: str = "{}"
     key_of_default: bool = True
     order: Callable[[str], Any] = _by_name
@@ -108,6 +120,7 @@ class Factor:
     preposition: str = "with"
     axis: Axis | None = None
     some: bool = False
+    example: str = ""
     empty: str | None = None
     other_thing: bool = False
 
@@ -154,32 +167,35 @@ class Factor:
 FACTORS: tuple[Factor, ...] = (
     Factor("runner", default=None, untold=NOT_TOLD, place=3, preposition="under"),
     Factor(
-        "runtime", default="any", untold="", place=1,
+        "runtime", default="any", untold="", place=1, levels=Levels.RUNTIME,
         title="runtime {}", titled=False, preposition="under",
+        example="ai-edge-litert==2.3.0, tflite-runtime==2.14.0",
     ),
     Factor(
         "delegate", default="xnnpack", untold=NOT_TOLD, place=2, some=True,
         order=lambda level: (level != "xnnpack", level), title="delegate {}", words="delegate {}",
     ),
     Factor(
-        "threads", default=1, untold=0, place=6, key="t{}", order=_by_number,
+        "threads", default=1, untold=0, place=6, levels=Levels.COUNT, key="t{}", order=_by_number,
         title="threads {}", words="{} threads", one="{} thread",
         zero="threads not told", axis=Axis("threads", 1),
-        other_thing=True,
+        other_thing=True, example="1, 4",
     ),
     Factor(
-        "batch", default=1, untold=1, place=7, key="b{}", order=_by_number,
+        "batch", default=1, untold=1, place=7, levels=Levels.COUNT, key="b{}", order=_by_number,
         title="batch {}", words="batch {}", preposition="at", axis=Axis("batch", 0),
         other_thing=True,
     ),
     Factor(
-        "isa", default=NATIVE, untold=NATIVE, place=0, order=_by_age,
-        title="isa {}", words="isa {}",
+        "isa", default=NATIVE, untold=NATIVE, place=0, levels=Levels.ISA, order=_by_age,
+        title="isa {}", words="isa {}", example="native, haswell",
     ),
     Factor(
-        "input_size", default=0, untold=0, place=8, key="i{}", key_of_default=False,
+        "input_size", default=0, untold=0, place=8, levels=Levels.SIZE, key="i{}",
+        key_of_default=False,
         order=_by_number, title="input size {}", titled=False, words="inputs of {0} × {0}",
         zero="inputs of its own size", axis=Axis("input size, pixels", 2), other_thing=True,
+        example="128, 224",
     ),
     Factor(
         "engine", default="default", untold="default", place=4, some=True, empty="",
@@ -217,9 +233,25 @@ def find_factor(name: str) -> Factor | None:
     return _BY_NAME.get(name)
 
 
+#: Runner → the factors that not every runner takes, and their levels; other runners are TFLite's.
+_OF_RUNNER: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "torch": {
+        "engine": ("default", "x86", "fbgemm", "qnnpack", "onednn"),
+        "processor": ("cpu", "cuda"),
+    },
+}
+_OF_OTHERS: Mapping[str, tuple[str, ...]] = {"delegate": ("xnnpack", "none")}
+
+
 def taken_by(runner: str) -> frozenset[str]:
     """Which of the factors that not every runner takes this one takes."""
-    return frozenset({"engine", "processor"} if runner == "torch" else {"delegate"})
+    return frozenset(_OF_RUNNER.get(runner, _OF_OTHERS))
+
+
+def values_of(factor: str) -> tuple[str, ...]:
+    """Every level that some runner knows of a factor that not every runner takes."""
+    known = (of.get(factor, ()) for of in (_OF_OTHERS, *_OF_RUNNER.values()))
+    return tuple(dict.fromkeys(itertools.chain.from_iterable(known)))
 
 
 def taken(factors: Factors) -> tuple[Factor, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,13 +10,13 @@ from typing import TypeVar
 
 from orchestrator.config import Device, Protocol, Suite
 from orchestrator.errors import UsageError
+from orchestrator.factors import VARIED, combinations
 from orchestrator.isa.levels import NATIVE
 from orchestrator.runtimes import ANY
 from orchestrator.trial import (
     FIRST_PARTNER,
     NO_BLOCK,
     Duet,
-    Factors,
     GateSettings,
     Group,
     PhaseSettings,
@@ -220,38 +219,12 @@ def _groups(device: Device, suite: Suite) -> tuple[Group, ...]:
             f"packages of runner litert have no profiler; leave it out, or use runner "
             f"benchmark_model or torch"
         )
-    f = suite.factors
+    levels = {each.name: getattr(suite.factors, each.name) for each in VARIED}
+    levels["runtime"] = _runtimes(suite, runner)
     return tuple(
-        Group(
-            device=device.name,
-            model=model,
-            factors=Factors(
-                runner, runtime, delegate, threads, batch, isa, engine, processor, input_size
-            ),
-            schemes=suite.schemes_of(model),
-            baseline=suite.baseline,
-        )
-        for (
-            model,
-            runtime,
-            delegate,
-            threads,
-            batch,
-            isa,
-            input_size,
-            engine,
-            processor,
-        ) in itertools.product(
-            suite.models,
-            _runtimes(suite, runner),
-            f.delegate,
-            f.threads,
-            f.batch,
-            f.isa,
-            f.input_size,
-            f.engine,
-            f.processor,
-        )
+        Group(device.name, model, factors, suite.schemes_of(model), suite.baseline)
+        for model in suite.models
+        for factors in combinations(runner, levels)
     )
 
 

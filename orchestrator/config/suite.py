@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
     Field,
     ValidationInfo,
+    create_model,
     field_serializer,
     field_validator,
 )
@@ -25,6 +26,7 @@ from orchestrator.config.values import (
     Text,
     check_list,
 )
+from orchestrator.factors import VARIED, Levels, values_of
 from orchestrator.isa.levels import LEVELS, NATIVE, unknown_isa
 from orchestrator.runtimes import ANY, NAMES, belongs_to, parse_runtime
 
@@ -65,60 +67,53 @@ Model = Annotated[Text, AfterValidator(_known_model)]
 Scheme = Annotated[Text, AfterValidator(_known_scheme)]
 Isa = Annotated[Text, AfterValidator(_known_isa)]
 Runtime = Annotated[Text, AfterValidator(_known_runtime)]
-Engine = Literal["default", "x86", "fbgemm", "qnnpack", "onednn"]
 Count = Annotated[int, Field(ge=1, le=4096)]
 InputSize = Annotated[int, Field(ge=0, le=16384)]
 
 
-class Factors(Strict):
+_LEVELS: Mapping[Levels, Any] = {
+    Levels.COUNT: Count,
+    Levels.SIZE: InputSize,
+    Levels.RUNTIME: Runtime,
+    Levels.ISA: Isa,
+}
+
+
+class _Factors(Strict):
     """What varies beside model and scheme: every combination is measured."""
 
-    threads: tuple[Count, ...] = Field(
-        default=(1,), strict=False, max_length=_MOST, examples=["threads: [1, 4]"]
-    )
-    delegate: tuple[Literal["xnnpack", "none"], ...] = Field(
-        default=("xnnpack",),
-        strict=False,
-        max_length=_MOST,
-        examples=["delegate: [xnnpack]"],
-    )
-    isa: tuple[Isa, ...] = Field(
-        default=("native",),
-        strict=False,
-        max_length=_MOST,
-        examples=["isa: [native, haswell]"],
-    )
-    batch: tuple[Count, ...] = Field(
-        default=(1,), strict=False, max_length=_MOST, examples=["batch: [1]"]
-    )
-    #: What a Python runner computes with.
-    runtime: tuple[Runtime, ...] = Field(
-        default=(ANY,),
-        strict=False,
-        max_length=_MOST,
-        examples=["runtime: [ai-edge-litert==2.3.0, tflite-runtime==2.14.0]"],
-    )
-
-    #: Height and width that inputs are resized to; 0 is the model's own.
-    input_size: tuple[InputSize, ...] = Field(
-        default=(0,), strict=False, max_length=_MOST, examples=["input_size: [128, 224]"]
-    )
-
-    #: Torch's library of quantized kernels; ``default`` is what the build chooses.
-    engine: tuple[Engine, ...] = Field(
-        default=("default",), strict=False, max_length=_MOST, examples=["engine: [default]"]
-    )
-    #: Where torch computes.
-    processor: tuple[Literal["cpu", "cuda"], ...] = Field(
-        default=("cpu",), strict=False, max_length=_MOST, examples=["processor: [cpu]"]
-    )
-
-    @field_validator(
-        "threads", "delegate", "isa", "batch", "runtime", "input_size", "engine", "processor"
-    )
+    @field_validator("*")
     @classmethod
     def _distinct(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
         return check_list(value)
+
+
+if TYPE_CHECKING:
+
+    class Factors(_Factors):
+        """With the levels of each factor of :data:`orchestrator.factors.VARIED`."""
+
+        def __getattr__(self, name: str) -> tuple[Any, ...]: ...
+
+else:  # a field a factor
+    Factors = create_model(
+        "Factors",
+        __base__=_Factors,
+        __module__=__name__,
+        __doc__=_Factors.__doc__,
+        **{
+            each.name: (
+                tuple[_LEVELS.get(each.levels) or Literal[values_of(each.name)], ...],
+                Field(
+                    default=(each.default,),
+                    strict=False,
+                    max_length=_MOST,
+                    examples=[f"{each.name}: [{each.example or each.default}]"],
+                ),
+            )
+            for each in VARIED
+        },
+    )
 
 
 class Warmup(Strict):

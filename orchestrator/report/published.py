@@ -26,8 +26,8 @@ def lines(rows: Iterable[Speedup]) -> list[str]:
 
 def _line(row: Speedup, each: PublishedFigure) -> str:
     name = " ".join(map(clean, (place_in_full(row.device, row.isa), row.model, row.scheme)))
-    held = unusual(row.factors) if row.factors else []
-    name += clean(f" ({', '.join(held)})") if held else ""
+    held = ", ".join(unusual(row.factors)) if row.factors else ""
+    name += f" ({clean(held)})" if held else ""
     told = figures.ratio(each.speedup, each.low, each.high)
     if each.speedup is None:
         told = f"{each.direction}, by how much is not known"

@@ -65,8 +65,8 @@ class Publication:
 
     @property
     def told(self) -> Mapping[str, Any]:
-        """The factors that it tells. What is published without a batch is of one item at a time."""
-        told = {"threads": self.threads, "runner": self.runner or None, "batch": 1}
+        """The factors that it tells."""
+        told = {"threads": self.threads, "runner": self.runner or None}
         return {name: level for name, level in told.items() if level is not None}
 
     @property

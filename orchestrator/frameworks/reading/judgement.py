@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from orchestrator.errors import UsageError
+from orchestrator.factors import FACTORS, taken
 from orchestrator.frameworks.runner import Evidence, Reading
 from orchestrator.isa.levels import LEVELS, unknown_isa
 from orchestrator.measurement import Finding, Invocations, Measurement, Memory, Outcome
@@ -82,11 +83,13 @@ def refuse_unknown_factors(trial: Trial) -> None:
         raise UsageError(
             f"{trial.trial_id}: input_size must be at least 0, not {factors.input_size}"
         )
-    if factors.framework != "torch" and (factors.engine, factors.processor) != ("default", "cpu"):
-        raise UsageError(
-            f"{trial.trial_id}: {factors.runner} has no engine {factors.engine!r} and no processor "
-            f"{factors.processor!r}; these are factors of runner torch"
-        )
+    for each in FACTORS:
+        unknown = each.empty is not None and each not in taken(factors)
+        if unknown and not each.is_default(factors):
+            raise UsageError(
+                f"{trial.trial_id}: {factors.runner} has no {each.name} {each.of(factors)!r}; "
+                f"leave it out, or use a runner that has one"
+            )
     if factors.threads < 1 or factors.batch < 1:
         raise UsageError(
             f"{trial.trial_id}: threads and batch must be at least 1, "
