@@ -15,9 +15,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from orchestrator import __version__
 from orchestrator.analysis import comparison_precision
+from orchestrator.artifacts.blob import Blob
 from orchestrator.artifacts.sites import known_sizes
 from orchestrator.config import Device, Inventory, Suite
 from orchestrator.console import Console
@@ -32,10 +34,11 @@ from orchestrator.errors import (
 from orchestrator.fleet import lease
 from orchestrator.fleet.agent_archive import AgentArchive, build_agent_archive
 from orchestrator.fleet.execution import Campaign, DeviceRun
+from orchestrator.fleet.materials import Materials, SuppliedNode
 from orchestrator.fleet.progress import DeviceProgress, State, StopLevel, StopRequest
-from orchestrator.fleet.provision import Blob, Node, check_suitability
+from orchestrator.fleet.provision import Node, check_executable, check_suitability
 from orchestrator.fleet.reach import Way, reach_device, transport_to
-from orchestrator.fleet.recording import Materials, Target
+from orchestrator.fleet.recording import Target
 from orchestrator.isa.build import CapObject, build_cap_object
 from orchestrator.measurement import Outcome
 from orchestrator.plan import Plan, make_plan
@@ -48,7 +51,7 @@ from orchestrator.runs.manifest import (
 )
 from orchestrator.runs.records import ArtifactRecord
 from orchestrator.runtimes import parse_runtime
-from orchestrator.supply import Supplies, with_given
+from orchestrator.supply import Supplies, stored_supplies
 from orchestrator.trial import Variant
 from orchestrator.zoo import (
     DEFAULT_OPTIONS,
@@ -118,6 +121,7 @@ class Fleet:
             # the runtimes are looked for, and provided, once all devices are reached
             plan = self.plan.device(device.name)
             check_suitability(node, device.expect, plan, device.cpus, plan.runtimes)
+            check_executable(node, plan)
         except DeviceError:
             node.close()
             raise
@@ -144,11 +148,14 @@ class Prepared:
         return tuple(v for v in self.plan.variants if v not in self.own.artifacts)
 
 
+Answer = TypeVar("Answer", Node, SuppliedNode)
+
+
 @dataclass(frozen=True)
-class Reached:
+class Contacts(Generic[Answer]):
     """Who answered, and why the others did not."""
 
-    nodes: Mapping[str, Node]
+    nodes: Mapping[str, Answer]
     errors: tuple[DeviceError, ...]
 
 
@@ -205,20 +212,20 @@ def start(
             devices=tuple(device.name for device in devices),
         )
         materials = _materials(manifest, models, cap)
-        supplies = Supplies(plan, manifest, materials, places.models, console.say)
-        reached = _supplied(fleet, reached, supplies, console)
-        if not reached.nodes:
+        supplies = Supplies(plan, manifest, {}, places.models, console.say)
+        supplied = _supplied(fleet, reached, supplies, console)
+        if not supplied.nodes:
             raise ArtifactError(
-                "\n".join(["no device can run anything", *map(str, reached.errors)])
+                "\n".join(["no device can run anything", *map(str, supplied.errors)])
             )
         directory = RunDirectory.create(places.results, fleet.run_id)
         supplies.keep_in(directory.path)
         console.say(f"run {fleet.run_id} in {directory.path}")
         with Journal(directory.path) as journal:
-            for error in reached.errors:
+            for error in supplied.errors:
                 journal.append(error.device, "device_lost", reason=error.reason)
             campaign = _campaign(plan, materials, directory, journal, console=console, stop=stop)
-            return _conduct(campaign, _device_runs(campaign, fleet, supplies), reached)
+            return _conduct(campaign, _device_runs(campaign, fleet, supplies), supplied)
 
 
 def begin_without_devices(
@@ -272,8 +279,8 @@ def _manifest(
         run_id=run_id,
         created=utc_now(),
         seed=prepared.plan.seed,
-        inventory=inventory.to_json(),
-        suite=prepared.suite.to_json(),
+        inventory=inventory.for_a_run(),
+        suite=prepared.suite.for_a_run(),
         devices=(),
         versions=_versions(),
         artifacts=tuple(_artifact_record(models[variant]) for variant in prepared.plan.variants),
@@ -307,7 +314,8 @@ def resume(
     plan = make_plan(devices, suite, seed=manifest.seed)
     fleet = Fleet(inventory, devices, plan, build_agent_archive(), manifest.run_id, way)
     materials = stored_materials(manifest, plan, places.models)
-    supplies = Supplies(plan, manifest, materials, places.models, console.say)
+    given = stored_supplies(manifest, places.models)
+    supplies = Supplies(plan, manifest, given, places.models, console.say)
     with Journal(directory.path) as journal:
         supplies.keep_in(directory.path)
         if journal.torn is not None:
@@ -322,13 +330,13 @@ def resume(
             return _conclude(campaign, runs, lost=frozenset())
         reached = reach_all(replace(fleet, devices=left), console, all_may_be_late=True)
         with _closing(reached):
-            reached = _supplied(fleet, reached, supplies, console)
-            for error in reached.errors:
+            supplied = _supplied(fleet, reached, supplies, console)
+            for error in supplied.errors:
                 journal.append(error.device, "device_lost", reason=error.reason)
             before = len(journal.events)
-            conclusion = _conduct(campaign, runs, reached)
+            conclusion = _conduct(campaign, runs, supplied)
             came = (event["event"] == "device_ready" for event in journal.events[before:])
-            if conclusion.lost_devices and not reached.nodes and not any(came):
+            if conclusion.lost_devices and not supplied.nodes and not any(came):
                 raise NoDeviceReachedError(
                     f"no device could be reached; run {manifest.run_id} is as it was and can be "
                     f"resumed: {', '.join(conclusion.lost_devices)}"
@@ -336,7 +344,7 @@ def resume(
             return conclusion
 
 
-def reach_all(fleet: Fleet, console: Console, *, all_may_be_late: bool = False) -> Reached:
+def reach_all(fleet: Fleet, console: Console, *, all_may_be_late: bool = False) -> Contacts[Node]:
     """Reach every device at once.
 
     Raises NoDeviceReachedError where none answers; with ``all_may_be_late`` only where none can be
@@ -348,7 +356,7 @@ def reach_all(fleet: Fleet, console: Console, *, all_may_be_late: bool = False) 
     expected = all_may_be_late and any(isinstance(e, TransientDeviceError) for e in errors)
     if not nodes and not expected:
         raise NoDeviceReachedError("\n".join(["no device could be reached", *map(str, errors)]))
-    return Reached(nodes, errors)
+    return Contacts(nodes, errors)
 
 
 def _at_once(
@@ -381,7 +389,7 @@ def _try_to_reach(fleet: Fleet, device: Device, console: Console) -> Node | Devi
 
 
 @contextmanager
-def _closing(reached: Reached) -> Iterator[None]:
+def _closing(reached: Contacts[Node]) -> Iterator[None]:
     """Let go of every device at the end, also of those whose turn never came."""
     try:
         yield
@@ -393,30 +401,33 @@ def _closing(reached: Reached) -> Iterator[None]:
 # -- the bytes ------------------------------------------------------------------------------------
 
 
-def _supplied(fleet: Fleet, reached: Reached, supplies: Supplies, console: Console) -> Reached:
+def _supplied(
+    fleet: Fleet, reached: Contacts[Node], supplies: Supplies, console: Console
+) -> Contacts[SuppliedNode]:
     """Have what every reached device needs; one for which it cannot be had is lost."""
-    nodes, errors = dict(reached.nodes), list(reached.errors)
+    nodes: dict[str, SuppliedNode] = {}
+    errors = list(reached.errors)
     for device in fleet.devices:
-        if device.name not in nodes:
+        node = reached.nodes.get(device.name)
+        if node is None:
             continue
         try:
-            supplies.complete(device, nodes[device.name])
+            nodes[device.name] = SuppliedNode(node, supplies.complete(device, node))
         except DeviceError as exc:
             console.observe(DeviceProgress(device.name, State.LOST, exc.reason))
             errors.append(exc)
-            nodes.pop(device.name).close()
-    return Reached(nodes, tuple(errors))
+            node.close()
+    return Contacts(nodes, tuple(errors))
 
 
-def _reach_supplied(fleet: Fleet, supplies: Supplies, device: Device) -> Node:
+def _reach_supplied(fleet: Fleet, supplies: Supplies, device: Device) -> SuppliedNode:
     """Connect to ``device`` and have what it needs. Raises DeviceError, JournalError."""
     node = fleet.reach(device)
     try:
-        supplies.complete(device, node)
+        return SuppliedNode(node, supplies.complete(device, node))
     except BaseException:
         node.close()
         raise
-    return node
 
 
 def _cap(plan: Plan, models_dir: Path) -> CapObject | None:
@@ -444,12 +455,12 @@ def stored_materials(manifest: Manifest, plan: Plan, models_dir: Path) -> Materi
                 f"{models_dir}: holds no {record.variant} with SHA-256 {record.sha256}, which run "
                 f"{manifest.run_id} measures; name the folder that does with --models"
             )
-    return with_given(_materials(manifest, models, _cap(plan, models_dir)), manifest, models_dir)
+    return _materials(manifest, models, _cap(plan, models_dir))
 
 
 def named_materials(manifest: Manifest, plan: Plan, models_dir: Path) -> Materials:
     """The same without the bytes: enough to say what a trial's evidence means."""
-    return with_given(_materials(manifest, {}, _cap(plan, models_dir)), manifest, None)
+    return _materials(manifest, {}, _cap(plan, models_dir))
 
 
 def _materials(
@@ -526,7 +537,9 @@ def _campaign(
     )
 
 
-def _conduct(campaign: Campaign, runs: Mapping[str, DeviceRun], reached: Reached) -> Conclusion:
+def _conduct(
+    campaign: Campaign, runs: Mapping[str, DeviceRun], reached: Contacts[SuppliedNode]
+) -> Conclusion:
     """Run every device in a thread of its own and wait for all of them.
 
     One that did not answer yet, and may come, is tried again while the others measure; if there
@@ -563,13 +576,13 @@ def _conduct(campaign: Campaign, runs: Mapping[str, DeviceRun], reached: Reached
 def _run_one(
     campaign: Campaign,
     run: DeviceRun,
-    node: Node | TransientDeviceError,
+    reached: SuppliedNode | TransientDeviceError,
     lost: set[str],
     failures: list[BaseException],
 ) -> None:
     try:
         try:
-            run.run(node)
+            run.run(reached)
         except DeviceError as exc:
             lost.add(exc.device)
             campaign.observer(DeviceProgress(exc.device, State.LOST, exc.reason))
@@ -585,7 +598,7 @@ def _conclude(
     return Conclusion(
         directory=campaign.directory,
         complete=all(run.complete for run in runs.values()),
-        failed_trials=sum(e["outcome"] != Outcome.OK.value for e in finished),
+        failed_trials=sum(e.get("outcome") != Outcome.OK.value for e in finished),
         lost_devices=tuple(sorted(lost)),
         interrupted=campaign.stop.level is not StopLevel.GO_ON,
     )

@@ -12,6 +12,7 @@ from orchestrator.config import Device, Protocol, Suite
 from orchestrator.errors import UsageError
 from orchestrator.factors import VARIED, combinations
 from orchestrator.isa.levels import NATIVE
+from orchestrator.measures.registry import measures_beside
 from orchestrator.runtimes import ANY
 from orchestrator.trial import (
     FIRST_PARTNER,
@@ -46,22 +47,16 @@ class Block:
 class DevicePlan:
     """Everything one device may be asked to run, in order.
 
-    ``memory`` comes first: it is short, and a variant that the runtime cannot load shows there;
-    then ``profile``.
+    ``beside`` comes first, the trials that belong to no block, measure by measure: memory's are
+    short, and a variant that the runtime cannot load shows there.
     ``blocks`` holds every block up to the maximum; a run stops early where the precision asked
     for is reached. Round *i* holds block *i* of every group, in an order drawn from the seed.
     """
 
     device: str
     groups: tuple[Group, ...]
-    memory: tuple[Trial, ...]
+    beside: tuple[Trial, ...]
     blocks: tuple[Block, ...]
-    profile: tuple[Trial, ...] = ()
-
-    @property
-    def beside(self) -> tuple[Trial, ...]:
-        """The trials that belong to no block."""
-        return self.memory + self.profile
 
     @property
     def trials(self) -> tuple[Trial, ...]:
@@ -177,24 +172,19 @@ def _inputs_as_they_are(suite: Suite) -> bool:
 def _plan_device(device: Device, suite: Suite, seed: int) -> DevicePlan:
     groups = _groups(device, suite)
     protocol = suite.protocol
-    memory, profile = (
-        tuple(
-            _trial(seed, group, scheme, kind, block=NO_BLOCK, replicate=number)
-            for group in groups
-            for scheme in group.schemes
-            for number in range(count)
-        )
-        for kind, count in (
-            (TrialKind.MEMORY, protocol.memory_trials),
-            (TrialKind.PROFILE, protocol.profile_trials),
-        )
+    beside = tuple(
+        _trial(seed, group, scheme, measure.kind, block=NO_BLOCK, replicate=number)
+        for measure in measures_beside()
+        for group in groups
+        for scheme in group.schemes
+        for number in range(protocol.trials_of(measure.name))
     )
     make_block = _block_of_duets if protocol.duet else _block
     blocks = []
     for index in range(protocol.max_blocks):
         for group in _shuffled(groups, seed, device.name, "round", index):
             blocks.append(make_block(seed, group, index))
-    return DevicePlan(device.name, groups, memory, tuple(blocks), profile)
+    return DevicePlan(device.name, groups, beside, tuple(blocks))
 
 
 def _groups(device: Device, suite: Suite) -> tuple[Group, ...]:
@@ -213,7 +203,7 @@ def _groups(device: Device, suite: Suite) -> tuple[Group, ...]:
             f"own input size; write `batch: [1]` and no `input_size`, or let the suite's runner be "
             f"`litert`"
         )
-    if runner == "litert" and suite.protocol.profile_trials:
+    if runner == "litert" and suite.protocol.profile.trials:
         raise UsageError(
             f"suite {suite.name}: `profile` asks for the time of every operator, and the Python "
             f"packages of runner litert have no profiler; leave it out, or use runner "
@@ -293,7 +283,7 @@ def _duet(
 def _trial(
     seed: int, group: Group, scheme: str, kind: TrialKind, *, block: int, replicate: int = 0
 ) -> Trial:
-    place = f"b{block:03d}" if kind is TrialKind.TIMING else kind.value
+    place = f"b{block:03d}" if block != NO_BLOCK else kind.value
     identity = f"{seed}|{group.key}|{scheme}|{kind.value}|{block}|{replicate}"
     digest = hashlib.sha256(identity.encode()).hexdigest()[:10]
     return Trial(

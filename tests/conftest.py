@@ -12,6 +12,14 @@ from orchestrate_agent.process.launch import PR_SET_CHILD_SUBREAPER
 
 
 @pytest.fixture(autouse=True)
+def state_of_its_own(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What inventories of tests start is not remembered for whoever runs the tests."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+
+
+@pytest.fixture(autouse=True)
 def process_as_it_was() -> Iterator[None]:
     """An agent's home sets the umask; launching a trial makes a subreaper of its process, which
     would then be handed the daemons that later tests leave to themselves."""

@@ -36,10 +36,10 @@ class SmallDisk:
 
 
 @contextlib.contextmanager
-def small_disk(folder: Path, megabytes: int) -> Iterator[SmallDisk]:
-    """One at ``folder``, its owner's alone."""
+def small_disk(folder: Path, megabytes: int, options: str = "exec") -> Iterator[SmallDisk]:
+    """One at ``folder``, its owner's alone; ``options`` are further ones of mount."""
     folder.mkdir(parents=True, exist_ok=True)
-    size = f"size={megabytes}m,mode=0700"
+    size = f"size={megabytes}m,mode=0700,{options}"
     subprocess.run(["mount", "-t", "tmpfs", "-o", size, "tmpfs", folder], check=True)
     try:
         yield SmallDisk(folder)

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from orchestrator.errors import ArtifactError
+from orchestrator.plain_files import created, lock_descriptor
 
 _CHUNK_BYTES = 1024 * 1024
 _PARTIAL_SUFFIX = ".partial"
@@ -41,7 +42,7 @@ def write_atomically(path: Path, data: bytes) -> None:
     """
     partial = partial_name(path)
     try:
-        with partial.open("wb") as file:
+        with created(partial) as file:
             file.write(data)
             _flush(file.fileno())
         put_in_place(partial, path)
@@ -83,7 +84,7 @@ def locked(path: Path, on_wait: Callable[[], None] | None = None) -> Iterator[No
     process holds it. Raises ArtifactError where the file cannot be made.
     """
     with translated(path):
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        fd = lock_descriptor(path.parent, path.name)
     try:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

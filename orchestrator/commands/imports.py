@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from orchestrator import plain_files
 from orchestrator.analysis import analyse
 from orchestrator.answer import Answer, ExitCode
 from orchestrator.bundles.importing import import_results
@@ -127,7 +128,7 @@ def _read(name: str, data: bytes, told: Told) -> ReadLogs:
 
 def _is_zip(path: Path) -> bool:
     try:
-        with path.open("rb") as file:
+        with plain_files.opened_named(path) as file:
             return file.read(len(MAGIC)) == MAGIC
     except OSError as exc:
         raise UsageError(f"{path}: cannot be read ({exc.strerror})") from exc
@@ -139,7 +140,7 @@ _MAX_BYTES = 128 * 2**20
 
 def _bytes(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
+        with plain_files.opened_named(path) as file:
             data = file.read(_MAX_BYTES + 1)
     except OSError as exc:
         raise UsageError(f"{path}: cannot be read ({exc.strerror})") from exc

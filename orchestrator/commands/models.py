@@ -16,6 +16,7 @@ from orchestrator.commands.terminal import answer_width, colour_wanted
 from orchestrator.config import Suite, load_suite
 from orchestrator.console import Console
 from orchestrator.errors import UsageError
+from orchestrator.printable import printable
 from orchestrator.report.grid import render_grid
 from orchestrator.trial import Variant
 from orchestrator.zoo import (
@@ -160,7 +161,7 @@ def _describe(found: Inspection) -> str:
         f"runtime      {_runtime(found)}",
     ]
     for name, tensors in (("input", found.inputs), ("output", found.outputs)):
-        lines += [f"{name:<12} {t.dtype} {list(t.shape)} {t.name}" for t in tensors]
+        lines += [f"{name:<12} {t.dtype} {list(t.shape)} {printable(t.name)}" for t in tensors]
     header = ("operator", "version", "count", "since runtime")
     rows = [
         (op.name, str(op.version), str(op.count), op.runtime or "unknown") for op in found.operators
@@ -187,7 +188,7 @@ def _runtime(found: Inspection) -> str:
     oldest = f"TensorFlow Lite {found.oldest_runtime or 'unknown'} or later"
     if found.unknown_operators:
         oldest += f", not counting {', '.join(found.unknown_operators)}, which are not known here"
-    return f"{oldest} (the file says {found.min_runtime or 'nothing'})"
+    return f"{oldest} (the file says {printable(found.min_runtime or 'nothing')})"
 
 
 def _describe_torch(found: TorchInspection) -> str:
@@ -216,7 +217,7 @@ def _torch_scheme(found: TorchInspection) -> str:
     shown = found.scheme if found.quantized else f"{found.scheme}, not quantized"
     if found.noted_scheme in (None, found.scheme):
         return shown
-    return f"{shown}; built as {found.noted_scheme}, by a note in the file"
+    return f"{shown}; built as {printable(found.noted_scheme)}, by a note in the file"
 
 
 def _grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -137,7 +137,8 @@ class Device(Strict):
     port: int | None = Field(default=None, ge=1, le=65535, examples=["port: 22"])
     user: User | None = Field(default=None, examples=["user: cc"])
     key_file: LocalPath | None = Field(default=None, examples=["key_file: ~/.ssh/id_ed25519"])
-    #: Another device's name, or ``user@host[:port]``; see ``Inventory.gateway_of``.
+    #: Another device's name, or jump hosts: ``user@host[:port]``, several with a comma between, the
+    #: nearest first; see ``Inventory.gateway_of``.
     gateway: Gateway | None = Field(default=None, examples=["gateway: cc@198.51.100.7"])
     #: Read in the place of ``~/.ssh/config``.
     ssh_config: LocalPath | None = Field(default=None, examples=["ssh_config: ~/.ssh/config"])
@@ -180,6 +181,11 @@ class Device(Strict):
     #: Seconds for which a device that was lost is tried again; a server that boots needs minutes.
     retry_for_s: PositiveDuration = Field(
         default=600.0, alias="retry_for", examples=["retry_for: 10m"]
+    )
+    #: Seconds within which its agent answers; one that does not, or does not tell of a trial's end
+    #: so long after the timeout, is lost and replaced.
+    answer_within_s: PositiveDuration = Field(
+        default=15.0, alias="answer_within", examples=["answer_within: 15s"]
     )
     #: When the machine is taken away; UTC. No trial begins that would not end before.
     lease_ends: Moment | None = Field(default=None, examples=["lease_ends: 2026-12-01 18:00 UTC"])

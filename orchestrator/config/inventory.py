@@ -13,7 +13,7 @@ from orchestrator.config.problems import Problems, Strict, revived
 from orchestrator.config.routes import Route, misrouted, repeated_names
 from orchestrator.config.text import hint, shown
 from orchestrator.config.tree import Entry, MappingNode, Node, Sequence, mapping_node, read_mapping
-from orchestrator.config.values import Hop, Text, is_path, local_path, parse_hop
+from orchestrator.config.values import Hop, Text, is_jump, is_path, local_path, parse_hop
 from orchestrator.errors import ConfigError, UsageError
 
 
@@ -53,7 +53,9 @@ class Inventory(Strict):
         """What ``device`` is reached through: another device, a jump host, or nothing."""
         if device.gateway is None:
             return None
-        return parse_hop(device.gateway) if "@" in device.gateway else self.device(device.gateway)
+        if is_jump(device.gateway):
+            return parse_hop(device.gateway)
+        return self.device(device.gateway)
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON. No field can hold a secret, so none is in it."""
@@ -63,11 +65,34 @@ class Inventory(Strict):
                 del device["connect_timeout"]  # a default that means nothing there
         return data
 
+    def for_a_run(self) -> dict[str, Any]:
+        """As a run's folder keeps it, which may be passed on: of paths of this machine only those
+        that going on needs, and with ``~`` for the home folder, whose name is a person's."""
+        data = self.to_json()
+        data["path"] = self.path.name
+        if is_path(self.suite or ""):
+            data["suite"] = Path(str(self.suite)).name
+        for device in data["devices"]:
+            for key in ("key_file", "ssh_config", "known_hosts"):
+                if key in device:
+                    device[key] = _in_home(device[key])
+            binary = device.get("benchmark_model")
+            if isinstance(binary, dict) and "path" in binary:
+                binary["path"] = _in_home(binary["path"])
+        return data
+
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Inventory:
         """The inverse of :meth:`to_json`; UsageError if this version cannot read it."""
         path = Path(str(data.get("path", "")))
         return revived(cls, {**data, "path": path}, "the inventory of the run")
+
+
+def _in_home(path: str) -> str:
+    try:
+        return f"~/{Path(path).relative_to(Path.home()).as_posix()}"
+    except (ValueError, RuntimeError):  # it is elsewhere, or nobody has a home
+        return path
 
 
 def _from_folder(suite: str, info: ValidationInfo) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
@@ -202,13 +203,13 @@ class Protocol(Strict):
     def max_blocks(self) -> int:
         return self.blocks[1]
 
-    @property
-    def memory_trials(self) -> int:
-        return self.memory.trials
+    def trials_of(self, measure: str) -> int:
+        """How many trials of each variant a measure has whose trials belong to no block.
 
-    @property
-    def profile_trials(self) -> int:
-        return self.profile.trials
+        Its section bears the measure's name.
+        """
+        trials: int = getattr(self, measure).trials
+        return trials
 
 
 class Suite(Strict):
@@ -336,8 +337,15 @@ class Suite(Strict):
             del data["factors"]["runtime"]
         if not self.protocol.duet:  # as suites were before there were duets
             del data["protocol"]["duet"]
-        if not self.protocol.profile_trials:  # nor profiles
+        if not self.protocol.profile.trials:  # nor profiles
             del data["protocol"]["profile"]
+        return data
+
+    def for_a_run(self) -> dict[str, Any]:
+        """As a run's folder keeps it, which may be passed on: without the folder of its file."""
+        data = self.to_json()
+        for model in data.get("user_models", ()):
+            model["place"] = Path(model["place"]).name
         return data
 
     @classmethod

@@ -19,8 +19,10 @@ from orchestrator.fleet.transport import Channel, ChannelTimeout, Transport, end
 
 #: A daemon answers from memory; what takes longer than this is a dead link.
 REPLY_TIMEOUT_S = 60.0
-#: What a login shell prints before our relay starts: more than this is not a banner.
+#: What an interpreter of the user's own making prints before our relay starts (a login shell's
+#: words are gone by then): more than this is not a banner.
 MAX_NOISE_LINES = 1000
+_READY = protocol.READY.encode()
 #: Refusals that another try may not meet: the daemon is on its way out, its disk is full, the
 #: device that it speaks for is unplugged, or files that were there are gone, which reaching it
 #: again brings back.
@@ -46,7 +48,8 @@ def attach(transport: Transport, argv: Sequence[str]) -> Channel:
     deadline = time.monotonic() + REPLY_TIMEOUT_S  # for all of it: noise may come line by line
     try:
         for _ in range(MAX_NOISE_LINES):
-            if channel.readline(max(0.0, deadline - time.monotonic())) == protocol.READY.encode():
+            line = channel.readline(max(0.0, deadline - time.monotonic()))
+            if line.endswith(_READY):  # what came before it may have had no newline
                 return channel
         kind, reason = AgentError, f"printed {MAX_NOISE_LINES} lines and never became ready"
     except ChannelTimeout:
@@ -87,6 +90,11 @@ class AgentLink:
         """
         return self._exchange(self._requests, op, params)
 
+    def status(self, answer_s: float) -> Mapping[str, Any]:
+        """What the agent does. Raises as :meth:`request` does, after ``answer_s`` seconds of
+        silence."""
+        return self._exchange(self._requests, "status", {}, answer_s)
+
     def follow(self, run_id: str, device: str, from_seq: int) -> None:
         """Ask for the session's events from ``from_seq`` on; read them with :meth:`event`.
 
@@ -97,7 +105,10 @@ class AgentLink:
         self._exchange(self._events, "events", params)
 
     def event(self, timeout_s: float) -> Event | None:
-        """The next event of the session followed, or None when none came in ``timeout_s``."""
+        """The next event of the session followed, or None when none came in ``timeout_s``.
+
+        Raises TransientDeviceError where the agent says instead why it ends.
+        """
         if self._events is None:
             raise RuntimeError("follow() comes before event()")
         try:
@@ -106,6 +117,8 @@ class AgentLink:
             return None
         if isinstance(answer, Event):
             return answer
+        if answer.id is None and answer.error is not None and answer.error.kind == "stopping":
+            raise TransientDeviceError(str(answer.error)[:2000], device=self.device)
         raise AgentError("sent a reply among the events", device=self.device)
 
     def close(self) -> None:
@@ -114,14 +127,22 @@ class AgentLink:
         if self._events is not None:
             self._events.close()
 
-    def _exchange(self, channel: Channel, op: str, params: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _exchange(
+        self,
+        channel: Channel,
+        op: str,
+        params: Mapping[str, Any],
+        answer_s: float = REPLY_TIMEOUT_S,
+    ) -> Mapping[str, Any]:
         number = next(self._ids)
         channel.send(protocol.encode(protocol.request(number, op, **params)))
         try:
-            answer = self._read(channel, REPLY_TIMEOUT_S)
+            answer = self._read(channel, answer_s)
         except ChannelTimeout as exc:
             raise TransientDeviceError(
-                f"the agent did not answer `{op}` in {REPLY_TIMEOUT_S:g} s", device=self.device
+                f"the agent did not answer `{op}` in {answer_s:g} s; was it stopped, or does it "
+                f"hang?",
+                device=self.device,
             ) from exc
         if isinstance(answer, Event):
             raise AgentError(f"answered `{op}` with an event", device=self.device)

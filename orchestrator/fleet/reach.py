@@ -67,19 +67,26 @@ def endpoint_of(device: Device, inventory: Inventory) -> SshEndpoint:
     if gateway is None:
         return own
     if isinstance(gateway, Hop):
-        through = replace(own, host=gateway.host, port=gateway.port, user=gateway.user)
+        through = _endpoint_of_hop(gateway, own)
     else:
         through = endpoint_of(gateway, inventory)
     return replace(own, gateway=through)
 
 
+def _endpoint_of_hop(hop: Hop, device: SshEndpoint) -> SshEndpoint:
+    before = None if hop.before is None else _endpoint_of_hop(hop.before, device)
+    return replace(device, host=hop.host, port=hop.port, user=hop.user, gateway=before)
+
+
 def place_on(device: Device) -> AgentPlace:
     """Where the agent of ``device`` lives: there, but for an Android device's, which lives here."""
     if device.serial is None:
-        return AgentPlace(device.python_command, device.workdir)
+        return AgentPlace(device.python_command, device.workdir, answer_s=device.answer_within_s)
     # a home has one daemon, and a daemon one device
     home = f"{device.workdir.rstrip('/')}/adb/{device.serial}"
-    return AgentPlace(device.python_command, home, adb=device.serial)
+    return AgentPlace(
+        device.python_command, home, adb=device.serial, answer_s=device.answer_within_s
+    )
 
 
 def reach_device(

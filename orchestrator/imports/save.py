@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
@@ -26,11 +25,8 @@ def save(
     """Write the run. ``files`` are the sources by name, kept byte for byte in ``logs/``."""
     directory = RunDirectory.create(results, new_run_id())
     for number, (name, data) in enumerate(files.items(), 1):
-        kept = directory.logs / f"imported-{number}-{slug(Path(name).stem)}{Path(name).suffix}"
-        with kept.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        kept = f"imported-{number}-{slug(Path(name).stem)}{Path(name).suffix}"
+        directory.keep(kept, data)
     write_manifest(directory.path, _manifest(directory.run_id, placed, baseline))
     with Journal(directory.path) as journal:
         for device, facts in _facts(placed).items():

@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from orchestrator.frameworks.runner import Reading
@@ -140,7 +141,7 @@ def to_event(placed: Placed) -> dict[str, Any]:
         "artifact_sha256": None,
         "binary_sha256": None,
         "imported": {
-            "file": source.file,
+            "file": Path(source.file).name,  # a folder of ours is nobody's business
             "place": source.place,
             "graph": source.graph,
             "naming": source.naming,

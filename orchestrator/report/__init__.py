@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator import plain_files
 from orchestrator.analysis.table import SpeedupTable
 from orchestrator.errors import OrchestrateError, UsageError
 
@@ -114,7 +113,7 @@ def _write_files(files: Mapping[str, bytes], folder: Path, run_id: str) -> tuple
     for name, data in files.items():
         path = folder / name
         try:
-            _replace(path, data)
+            plain_files.write(folder, name, data)
         except OSError as exc:
             raise OrchestrateError(
                 f"{path}: cannot be written ({exc.strerror or exc}); the journal is complete, "
@@ -122,17 +121,3 @@ def _write_files(files: Mapping[str, bytes], folder: Path, run_id: str) -> tuple
             ) from exc
         written.append(path)
     return tuple(written)
-
-
-def _replace(path: Path, data: bytes) -> None:
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fchmod(descriptor, 0o644)  # mkstemp's 0600 would hide a result from colleagues
-            os.fsync(descriptor)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

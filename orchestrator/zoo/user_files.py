@@ -24,6 +24,7 @@ from orchestrator.config.user_models import ENDINGS, split_name
 from orchestrator.errors import ArtifactError, ModelBuildError, UsageError
 from orchestrator.frameworks.tflite.inspect import Inspection, scheme_of
 from orchestrator.frameworks.torch.file import TorchInspection, inspect_any, inspect_torch
+from orchestrator.plain_files import created
 from orchestrator.trial import Variant
 from orchestrator.zoo.models import ModelArtifact
 
@@ -234,7 +235,8 @@ def _keep(artifact: ModelArtifact, models_dir: Path) -> ModelArtifact:
         if not target.is_file() or sha256_of(target) != artifact.sha256:
             partial = partial_name(target)
             try:
-                shutil.copyfile(artifact.path, partial)
+                with artifact.path.open("rb") as source, created(partial) as copy:
+                    shutil.copyfileobj(source, copy, 1024 * 1024)
                 _check_copied(partial, artifact)
                 put_in_place(partial, target)
             finally:

@@ -157,8 +157,8 @@ class _Sides:
         pairs = pair(centres(baselines, replicate=replicate), centres(trials))
         return {
             SPEEDUP: pairs.logs,
-            BASELINE: [math.log(us / 1000) for us in pairs.baseline_us],
-            TREATMENT: [math.log(us / 1000) for us in pairs.treatment_us],
+            BASELINE: [math.log(us / 1000) for us in pairs.baseline],
+            TREATMENT: [math.log(us / 1000) for us in pairs.treatment],
         }
 
     def conditions(self, key: SideKey) -> dict[str, str]:

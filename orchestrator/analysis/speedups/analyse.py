@@ -16,7 +16,6 @@ from orchestrator.analysis.sides.pairing import Pairs, Statistic, median_ms, pai
 from orchestrator.analysis.sides.summaries import (
     delegated,
     isa_way,
-    memory_mb,
     microarchitecture,
     runtime_from,
     runtime_versions,
@@ -24,6 +23,7 @@ from orchestrator.analysis.sides.summaries import (
 )
 from orchestrator.analysis.speedups import alternatives
 from orchestrator.analysis.speedups.distributions import distributions
+from orchestrator.analysis.speedups.figures import compare_figures, without_time
 from orchestrator.analysis.speedups.published import Publication, beside
 from orchestrator.analysis.speedups.sweeps import sweeps
 from orchestrator.analysis.speedups.verdicts import ALPHA, CERTAIN, doubt, floor_of
@@ -45,6 +45,7 @@ from orchestrator.analysis.table import (
 )
 from orchestrator.factors import untold
 from orchestrator.measurement import Finding, Outcome
+from orchestrator.measures.memory.comparison import memory_mb
 from orchestrator.runs.records import RunRecord
 from orchestrator.trial import Group, TrialKind
 
@@ -55,7 +56,8 @@ def analyse(run: RunRecord, published: Iterable[Publication] = ()) -> SpeedupTab
 
     Raises JournalError where the run tells of one trial twice.
     """
-    groups = comparison_groups(run)
+    every = comparison_groups(run)
+    groups = [group for group in every if not without_time(group)]
     floors = [_noise_floor(group) for group in groups]
     effects = _aa_effects(groups, floors)
     compared = [
@@ -83,6 +85,7 @@ def analyse(run: RunRecord, published: Iterable[Publication] = ()) -> SpeedupTab
         sweeps=sweeps(run, groups, judged),
         distributions=distributions(groups),
         duet=run.duet,
+        figures=compare_figures(run, every),
     )
 
 
@@ -135,7 +138,7 @@ def _compare(
         findings.append(no_noise_floor(floor.blocks))
     forbidden = any(finding.forbids for finding in findings)
     found = None if forbidden or not len(pairs) else estimate(pairs.logs)
-    base_memory, treatment_memory, memory_kind = memory_mb(baseline, treatment)
+    base_memory, treatment_memory, memory_kind = memory_mb(baseline.memory, treatment.memory)
     used = energy(baseline, treatment, run.grid_gco2_per_kwh.get(group.device))
     failures = baseline.failures + treatment.failures
     return Speedup(
@@ -152,8 +155,8 @@ def _compare(
         scheme=treatment.scheme,
         baseline_scheme=run.baseline,
         blocks=len(pairs),
-        baseline_ms=_ms(pairs, pairs.baseline_us, baseline),
-        treatment_ms=_ms(pairs, pairs.treatment_us, treatment),
+        baseline_ms=_ms(pairs, pairs.baseline, baseline),
+        treatment_ms=_ms(pairs, pairs.treatment, treatment),
         **_ratios(found),
         p_value=None if found is None else p_value(pairs.logs),
         noise_floor=floor.floor,

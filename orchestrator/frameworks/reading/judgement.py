@@ -15,8 +15,9 @@ from orchestrator.errors import UsageError
 from orchestrator.factors import FACTORS, taken
 from orchestrator.frameworks.runner import Evidence, Reading
 from orchestrator.isa.levels import LEVELS, unknown_isa
-from orchestrator.measurement import Finding, Invocations, Measurement, Memory, Outcome
-from orchestrator.trial import PhaseSettings, RunSettings, Trial, TrialKind
+from orchestrator.measurement import Finding, Invocations, Measurement, Outcome
+from orchestrator.measures.registry import measure_of
+from orchestrator.trial import PhaseSettings, RunSettings, Trial
 
 DELEGATES = ("xnnpack", "none")
 
@@ -32,9 +33,6 @@ LOADING = "while loading the model"
 
 #: The runtime says this on stderr whenever the delegate comes to life, in every version known.
 XNNPACK_CREATED = "Created TensorFlow Lite XNNPACK delegate"
-
-_MEMORY_WARMUP = PhaseSettings(runs=1, seconds=0.0)
-_MEMORY_STEADY = PhaseSettings(runs=5, seconds=0.0)
 
 #: The last is a Jetson's driver: the GPU's memory is the machine's, and 12 is ENOMEM.
 _OUT_OF_MEMORY = re.compile(
@@ -59,11 +57,8 @@ _INCOMPATIBLE = (
 
 
 def effective_settings(trial: Trial, settings: RunSettings) -> RunSettings:
-    """A memory trial needs few inferences: the peak is reached within the first ones, and the
-    official tool's own list of samples grows with each."""
-    if trial.kind is not TrialKind.MEMORY:
-        return settings
-    return RunSettings(_MEMORY_WARMUP, _MEMORY_STEADY, settings.timeout_s)
+    """The phases of this trial: its measure's, made out of the suite's."""
+    return measure_of(trial.kind).settings(settings)
 
 
 def refuse_unknown_factors(trial: Trial) -> None:
@@ -220,35 +215,8 @@ def findings(
     return tuple(finding for finding in found if finding is not None)
 
 
-def believable_memory(
-    memory: Memory | None, *, inherited: bool = False
-) -> tuple[Memory | None, tuple[Finding, ...]]:
-    """``memory``, or None and the finding that says why its figures are no measurement.
-
-    ``inherited``: they count from the peak of the agent (see ``Evidence.launch``).
-    """
-    if memory is not None and inherited:
-        finding = Finding(
-            "memory_inherited",
-            "the kernel there, or what stands in for it, refuses PR_SET_CHILD_SUBREAPER, so the "
-            "tool was started by the agent itself, and its peak of memory began with the agent's",
-            "measure memory with runner: litert where /proc/self/status has VmHWM, or without "
-            "that emulator or sandbox; the figures are left out",
-        )
-        return None, (finding,)
-    if memory is None or memory.init_bytes != 0 or memory.overall_bytes != 0:
-        return memory, ()
-    finding = Finding(
-        "memory_zero",
-        "memory is reported as init=0 and overall=0: the peak was inherited from the process "
-        "that started the runner, so nothing was measured",
-        "start the runner from a small process (the agent does); the figures are left out",
-    )
-    return None, (finding,)
-
-
-def _truncated(asked: PhaseSettings, steady: Invocations) -> Finding | None:
-    if steady.count >= asked.runs:
+def _truncated(asked: PhaseSettings, steady: Invocations | None) -> Finding | None:
+    if steady is None or steady.count >= asked.runs:
         return None
     return Finding(
         "truncated",
@@ -259,7 +227,7 @@ def _truncated(asked: PhaseSettings, steady: Invocations) -> Finding | None:
 
 def _short_warmup(trial: Trial, warmup: Invocations | None) -> Finding | None:
     count = 0 if warmup is None else warmup.count
-    if trial.kind is not TrialKind.TIMING or count >= MIN_WARMUP_COUNT:
+    if not measure_of(trial.kind).quiet or count >= MIN_WARMUP_COUNT:
         return None
     return Finding(
         "short_warmup",
@@ -269,7 +237,7 @@ def _short_warmup(trial: Trial, warmup: Invocations | None) -> Finding | None:
 
 
 def _drift(trial: Trial, ratio: float | None) -> Finding | None:
-    if trial.kind is not TrialKind.TIMING or ratio is None or abs(ratio - 1) <= DRIFT_SHARE:
+    if not measure_of(trial.kind).quiet or ratio is None or abs(ratio - 1) <= DRIFT_SHARE:
         return None
     return Finding(
         "drift",

@@ -24,6 +24,7 @@ from orchestrator.frameworks.reading.child_output import (
 from orchestrator.frameworks.reading.judgement import failed
 from orchestrator.frameworks.runner import DIRECT, Command, Evidence, Files, Reading
 from orchestrator.measurement import Delegation, Invocations, Measurement, Operator, Outcome
+from orchestrator.measures.memory.reading import believable_memory
 from orchestrator.runtimes import ANY, OF_RUNNER, Runtime, belongs_to, parse_runtime
 from orchestrator.trial import RunSettings, Trial
 
@@ -110,7 +111,7 @@ def _reading(
     _check_as_asked([("batch", trial.factors.batch, integer(data, "batch")), *own.ran], steady)
     _check_runtime(trial, files, version, bundled=data.get("bundled") is True)
     inherited = evidence.launch == DIRECT and not peak_is_own(data)
-    memory, remarks = judgement.believable_memory(memory_of(data), inherited=inherited)
+    memory, remarks = believable_memory(memory_of(data), inherited=inherited)
     measurement = Measurement(
         init_us=figure(data, "init_us"),
         first_us=judgement.first_inference_us(warmup, steady),

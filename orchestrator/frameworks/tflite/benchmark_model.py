@@ -15,6 +15,7 @@ from orchestrator.frameworks.reading.judgement import failed
 from orchestrator.frameworks.runner import DIRECT, Command, Evidence, Files, Reading
 from orchestrator.frameworks.tflite.benchmark_log import BenchmarkLog, parse_benchmark_log, stream
 from orchestrator.measurement import Delegation, Finding, Invocations, Measurement, Outcome
+from orchestrator.measures.memory.reading import believable_memory
 from orchestrator.trial import RunSettings, Trial, TrialKind
 
 _FAILED_TO_INVOKE = "failed to invoke"
@@ -193,7 +194,7 @@ def _measurement(
     log: BenchmarkLog, files: Files, launch: str | None
 ) -> tuple[Measurement, tuple[Finding, ...]]:
     """The figures, and what is unbelievable among them. ``_missing`` has passed the log."""
-    memory, remarks = judgement.believable_memory(log.memory, inherited=launch == DIRECT)
+    memory, remarks = believable_memory(log.memory, inherited=launch == DIRECT)
     measurement = Measurement(
         init_us=log.timings.init_us if log.timings else None,
         first_us=judgement.first_inference_us(log.warmup, log.steady),

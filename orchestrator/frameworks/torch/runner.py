@@ -49,7 +49,6 @@ class TorchRunner:
         own = ["--engine", asked.engine, "--processor", asked.processor]
         if files.input_shape is not None:
             own += ["--input", "x".join(map(str, files.input_shape[1:]))]
-        own += ["--profile"] if trial.kind is TrialKind.PROFILE else []
         own += common_arguments(trial, settings, files)
         return child_command(self.name, files, own)
 

@@ -178,7 +178,7 @@ def delegated(baseline: tuple[int, int], treatment: tuple[int, int]) -> RunRecor
 
 def timed(measurement: Measurement | None, **figures: float | None) -> Measurement:
     assert measurement is not None
-    steady = dataclasses.replace(measurement.steady, **figures)  # type: ignore[arg-type] # floats
+    steady = dataclasses.replace(measurement.timing, **figures)  # type: ignore[arg-type] # floats
     return dataclasses.replace(measurement, steady=steady)
 
 
@@ -186,7 +186,7 @@ def disagreeing() -> RunRecord:
     """The study's ResNet50 in one session: faster by the median, slower by the mean."""
     trials = []
     for record in blocks_of({BASELINE: 100_000.0, INT8: 90_000.0}, 10, seed=3):
-        median = record.measurement.steady.median_us if record.measurement else None
+        median = record.measurement.timing.median_us if record.measurement else None
         assert median is not None
         tail = 1.25 if record.trial.variant.scheme == INT8 else 1.0
         figures = {"mean_us": median * tail, "min_us": median * 0.98}
@@ -362,7 +362,7 @@ def test_statistics_that_agree_are_no_finding() -> None:
     trials = [
         dataclasses.replace(r, measurement=timed(r.measurement, min_us=us * 0.97))
         for r in blocks_of(TIMES, 8)
-        if r.measurement and (us := r.measurement.steady.median_us)
+        if r.measurement and (us := r.measurement.timing.median_us)
     ]
     row = row_of(run_of(trials))
     assert row.findings == ()

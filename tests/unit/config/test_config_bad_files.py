@@ -148,7 +148,7 @@ KEYS = st.sampled_from(
             "url",
             "sha256",
         ),
-        *("lease_ends", "retry_for"),
+        *("lease_ends", "retry_for", "answer_within"),
         *("pin", "tune", "energy", "grid_gco2_per_kwh", "gate", "load", "temperature", "timeout"),
         *("threads", "delegate", "isa", "batch", "blocks", "precision", "budget", "steady", "runs"),
     ]

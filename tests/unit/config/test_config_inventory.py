@@ -103,6 +103,22 @@ def test_gateways(tmp_path: Path) -> None:
     assert inventory.gateway_of(inventory.device("jumped")) == Hop("me", "2001:db8::1", 2200)
 
 
+@pytest.mark.parametrize(
+    ("gateway", "hop"),
+    [
+        ("a@x,b@y:2222", Hop("b", "y", 2222, Hop("a", "x"))),
+        ("x:22,y", Hop(None, "y", None, Hop(None, "x", 22))),
+        ("ssh://bastion", Hop(None, "bastion")),
+        ("ssh://me@[2001:db8::1]:2200", Hop("me", "2001:db8::1", 2200)),
+    ],
+)
+def test_jump_hosts_as_ssh_takes_them(tmp_path: Path, gateway: str, hop: Hop) -> None:
+    text = f"devices: [{{name: far, transport: ssh, gateway: '{gateway}'}}]"
+    (tmp_path / "inventory.yaml").write_text(text)
+    inventory = load_inventory(tmp_path / "inventory.yaml")
+    assert inventory.gateway_of(inventory.device("far")) == hop
+
+
 def test_the_python_of_a_device() -> None:
     assert Device(name="here", transport="local").python_command == sys.executable
     assert Device(name="there", transport="ssh").python_command == "python3"

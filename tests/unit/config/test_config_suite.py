@@ -51,7 +51,7 @@ def test_quick_is_what_the_design_says() -> None:
     warmup, steady = quick.protocol.warmup, quick.protocol.steady
     assert (warmup.runs, warmup.seconds, steady.runs, steady.seconds) == (5, 0.5, 30, 1.0)
     assert quick.protocol.timeout_s == 300
-    assert quick.protocol.memory_trials == 1
+    assert quick.protocol.memory.trials == 1
 
 
 def test_what_quick_says_of_defaults_is_true() -> None:
@@ -86,7 +86,7 @@ def test_every_field_is_read(tmp_path: Path) -> None:
     assert (suite.name, suite.baseline, suite.runtime) == ("mine", "float16", "tensorflow")
     assert (suite.factors.threads, suite.factors.delegate) == ((1, 4), ("none", "xnnpack"))
     assert (suite.protocol.blocks, suite.protocol.precision) == ((12, 12), 0.01)
-    assert (suite.protocol.budget_s, suite.protocol.memory_trials) == (5400, 0)
+    assert (suite.protocol.budget_s, suite.protocol.memory.trials) == (5400, 0)
     warmup, steady = suite.protocol.warmup, suite.protocol.steady
     assert (warmup.runs, warmup.seconds, steady.runs, steady.seconds) == (0, 0, 7, 2)
     assert suite.protocol.timeout_s == 90

@@ -1,4 +1,4 @@
-"""A command line for the far side's login shell, checked by real shells."""
+"""A command line for a POSIX shell of the far side, checked by real shells."""
 
 from __future__ import annotations
 

@@ -134,6 +134,9 @@ def test_include_in_place(ssh_folder: Path) -> None:
         ("Host lab\n Port many\n", "port `many` .* is not a number"),
         ("Host lab\n RevokedHostKeys /x\n", "RevokedHostKeys is not supported"),
         ("Host lab\n IdentityAgent /x/agent\n", "run with SSH_AUTH_SOCK=/x/agent"),
+        ('Host lab\n IdentityAgent "~/a b/agent"\n', "SSH_AUTH_SOCK='/.*/a b/agent'"),
+        ("Host lab\n IdentityAgent ~/agent\n", "SSH_AUTH_SOCK=/.*/agent"),
+        ("Host lab\n IdentityAgent %d/%h.agent\n", "SSH_AUTH_SOCK=/.*/lab.agent"),
         ("Host lab\n ProxyJump a:b:c@d:e\n", r"ProxyJump `d:e` is not \[user@\]host\[:port\]"),
         ("Host 'lab\n", "the ssh configuration for lab cannot be used"),
     ],
@@ -177,6 +180,44 @@ def test_an_ipv6_jump_host(ssh_folder: Path) -> None:
 def test_a_jump_host_that_its_own_pattern_matches(ssh_folder: Path) -> None:
     (ssh_folder / "config").write_text("Host *\n ProxyJump bastion\n")
     assert [hop.host for hop in route(SshEndpoint("d", "lab"))] == ["bastion", "lab"]
+
+
+@pytest.mark.parametrize(
+    ("text", "way"),
+    [
+        # another port, or another user, of one address may be another machine
+        ("HostName gw\n Port 2201\n ProxyJump gw", ["gw:22", "gw:2201"]),
+        ("HostName gw\n Port 2201\n ProxyJump gw:2202", ["gw:2202", "gw:2201"]),
+        (
+            "HostName localhost\n Port 2201\n ProxyJump localhost",
+            ["localhost:22", "localhost:2201"],
+        ),
+        ("HostName gw\n User pi\n ProxyJump ops@gw", ["gw:22", "gw:22"]),
+        ("HostName gw\n Port 2201\n ProxyJump a,gw", ["a:22", "gw:22", "gw:2201"]),
+        ("HostName gw\n ProxyJump gw,a", ["gw:22", "a:22", "gw:22"]),
+        ("ProxyJump lab:2201", ["lab:2201", "lab:22"]),
+        # the host itself
+        ("HostName gw\n ProxyJump gw", ["gw:22"]),
+        ("HostName gw\n User pi\n ProxyJump pi@gw", ["gw:22"]),
+        ("HostName gw\n User pi\n ProxyJump gw", ["gw:22"]),
+        ("HostName gw\n Port 2201\n ProxyJump gw:2201", ["gw:2201"]),
+        ("HostName gw\n ProxyJump a,gw", ["a:22", "gw:22"]),
+        ("HostName gw\n Port 2201\n ProxyJump lab", ["gw:2201"]),
+    ],
+)
+def test_a_jump_host_is_the_target_itself_where_host_port_and_user_are(
+    ssh_folder: Path, text: str, way: list[str]
+) -> None:
+    (ssh_folder / "config").write_text(f"Host lab\n {text}\n")
+    hops = route(SshEndpoint("d", "lab"))
+    assert [f"{hop.host}:{hop.port}" for hop in hops] == way
+
+
+def test_a_chain_that_its_own_pattern_matches(ssh_folder: Path) -> None:
+    (ssh_folder / "config").write_text("Host b\n Port 2222\nHost *\n ProxyJump a,b\n")
+    assert [hop.host for hop in route(SshEndpoint("d", "lab"))] == ["a", "b", "lab"]
+    assert [hop.host for hop in route(SshEndpoint("d", "b"))] == ["a", "b"]
+    assert [hop.host for hop in route(SshEndpoint("d", "a"))] == ["a"]
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,7 @@ def test_a_good_result_is_a_measurement() -> None:
     reading = read(said(result()))
     got = reading.measurement
     assert reading.outcome is Outcome.OK and got is not None and reading.findings == ()
-    assert (got.init_us, got.first_us, got.steady.count) == (985.099, 67.0, 30)
+    assert (got.init_us, got.first_us, got.timing.count) == (985.099, 67.0, 30)
     assert (got.runtime_name, got.runtime_version) == ("torch", "2.13.0+cpu")
     assert got.memory is not None and got.memory.peak_bytes == 44_000_000
     assert got.delegation is None

@@ -152,7 +152,7 @@ def test_the_figures_are_those_of_the_log() -> None:
     assert measured.warmup is not None
     assert (measured.init_us, measured.first_us) == (15784, 15862)
     assert (measured.warmup.count, measured.warmup.mean_us) == (49, 10327.1)
-    assert (measured.steady.count, measured.steady.median_us) == (98, 9998)
+    assert (measured.timing.count, measured.timing.median_us) == (98, 9998)
     assert measured.memory is not None
     assert figure.variant == Variant("mobilenet_v1", "float32")
     assert (figure.factors.threads, figure.factors.delegate) == (1, "not-told")
