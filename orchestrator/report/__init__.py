@@ -68,8 +68,8 @@ def write_reports(
     table: SpeedupTable, run_dir: Path, background: Background | None = None
 ) -> tuple[Path, ...]:
     """Write speedup.csv, speedup.json, speedup.md and report.html into ``run_dir``, each all or
-    nothing; and sweep.svg and sweep.png where a factor varied and the extra ``charts`` is
-    installed.
+    nothing; figures.csv where trials found figures beside the time; and sweep.svg and sweep.png
+    where a factor varied and the extra ``charts`` is installed.
 
     Raises OrchestrateError where a file cannot be written; the journal is not touched.
     """
@@ -78,6 +78,10 @@ def write_reports(
     files = {
         name: render(table, shape, background=background).encode() for shape, name in FILES.items()
     }
+    if table.figures:
+        from orchestrator.report import flat  # noqa: PLC0415  # as above
+
+        files["figures.csv"] = flat.figures_to_csv(table).encode()
     return _write_files(files | charts.draw(table.sweeps), run_dir, table.run_id)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from orchestrator.analysis.table import Problem, Speedup, SpeedupTable, Verdict
-from orchestrator.factors import FACTORS, Factors, level_of, taken
+from orchestrator.factors import FACTORS, Factors, level_of, taken, title_of
 from orchestrator.isa.levels import capped
 from orchestrator.measurement import Finding, Outcome
 from orchestrator.report.clean import clean
@@ -118,6 +118,11 @@ def _label(key: SectionKey, names: Sequence[str]) -> Iterable[str]:
     for name in names:
         if name != "isa" or not capped(key.isa):
             yield f"{name}={level_of(key.factors, name)}"
+
+
+def section_label(key: SectionKey) -> str:
+    """``here, litert, delegate xnnpack, …``: a section's device and setting in full."""
+    return clean(", ".join((key.device, *([title_of(key.factors)] if key.factors else []))))
 
 
 def by_model(rows: Iterable[Speedup]) -> dict[str, list[Speedup]]:

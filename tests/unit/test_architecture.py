@@ -52,8 +52,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     # runs: the page shows the manifest and single times from the logs
     "report": {
         "factors",
-        "analysis", "isa", "plain_files", "plan", "trial", "measurement", "errors", "printable",
-        "runs", "runtimes",
+        "analysis", "figures", "isa", "plain_files", "plan", "trial", "measurement", "errors",
+        "printable", "runs", "runtimes",
     },
     # config: the user's own files stand in the suite
     "zoo": {"plain_files", "artifacts", "config", "frameworks", "plan", "trial", "errors"},
