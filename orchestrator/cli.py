@@ -302,6 +302,11 @@ def _add_models(parser: argparse.ArgumentParser) -> None:
     build.set_defaults(command=_later("models", "build"))
     inspect = actions.add_parser("inspect", help="what a model file really holds")
     inspect.add_argument("file", metavar="FILE", type=Path)
+    inspect.add_argument(
+        "--signature",
+        metavar="NAME",
+        help="of a .tflite file with several; default: the one that a runtime calls by itself",
+    )
     inspect.set_defaults(command=_later("models", "inspect"))
     binaries = actions.add_parser(
         "binaries", help="which benchmark_model each device gets, and whether it is there"

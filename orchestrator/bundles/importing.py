@@ -36,7 +36,7 @@ _AT_ONCE = 200
 
 
 @dataclass(frozen=True)
-class Arrived:
+class Arrival:
     """What came of one file: ``added`` trials that had not finished here, and whether the device's
     part of the plan is complete now."""
 
@@ -46,7 +46,7 @@ class Arrived:
     complete: bool
 
 
-def import_results(path: Path, results: Path, models_dir: Path) -> Arrived:
+def import_results(path: Path, results: Path, models_dir: Path) -> Arrival:
     """Merge a file into its run in ``results``. Raises OrchestrateError."""
     found = open_results(path)
     directory = _run_of(found, results)
@@ -57,13 +57,13 @@ def import_results(path: Path, results: Path, models_dir: Path) -> Arrived:
             f"the run that the bundle was made for?"
         )
     with Journal(directory.path) as journal:
-        arrival = _Arrival(found, manifest, directory, journal, models_dir)
+        arrival = _FileImport(found, manifest, directory, journal, models_dir)
         try:
             arrival.check()
         except DeviceError as exc:
             raise UsageError(f"{path}: {exc}; nothing of it was imported") from exc
         added = arrival.write()
-        return Arrived(directory, found.device, added, arrival.complete)
+        return Arrival(directory, found.device, added, arrival.complete)
 
 
 def _run_of(found: Results, results: Path) -> RunDirectory:
@@ -76,7 +76,7 @@ def _run_of(found: Results, results: Path) -> RunDirectory:
     )
 
 
-class _Arrival:
+class _FileImport:
     """One file on its way into one run. One thread."""
 
     def __init__(

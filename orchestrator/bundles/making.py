@@ -52,7 +52,7 @@ _PRINTED_BY = (
 
 
 @dataclass(frozen=True)
-class Made:
+class BundleFile:
     """A bundle on disk; ``trials`` is how many it may run at most."""
 
     path: Path
@@ -136,14 +136,14 @@ def join(
 
 
 @dataclass(frozen=True)
-class Given:
+class SupplyRecords:
     """What a bundle's device gets beside the models, as the manifest has it."""
 
     binaries: tuple[BinaryRecord, ...]
     sites: tuple[SiteRecord, ...]
 
 
-def provide(device: Device, suite: Suite, models_dir: Path, console: Console) -> Given:
+def provide(device: Device, suite: Suite, models_dir: Path, console: Console) -> SupplyRecords:
     """Have the device's binary, and its runtimes where its platform is stated, in ``models_dir``.
 
     What is there is not fetched again. Raises OrchestrateError.
@@ -156,7 +156,7 @@ def provide(device: Device, suite: Suite, models_dir: Path, console: Console) ->
         raise ArtifactError(
             f"device {device.name}: {exc} (its Python is what `expect:` says)"
         ) from exc
-    return Given(
+    return SupplyRecords(
         tuple(binary_record(device.name, binary) for binary in binaries),
         tuple(site_record(device.name, runtime, site) for runtime, site in sites.items()),
     )
@@ -205,7 +205,7 @@ def plan_of(manifest: Manifest, name: str) -> tuple[Device, Plan, DevicePlan]:
 
 def make(
     directory: RunDirectory, name: str, output: Path, models_dir: Path, *, with_models: bool
-) -> Made:
+) -> BundleFile:
     """Write the bundle of a device of the run, in one step. Raises OrchestrateError."""
     manifest = read_manifest(directory.path)
     device, plan, part = plan_of(manifest, name)
@@ -237,7 +237,7 @@ def make(
             put_in_place(partial, output)
         finally:
             partial.unlink(missing_ok=True)
-        return Made(output, output.stat().st_size, len(part.trials))
+        return BundleFile(output, output.stat().st_size, len(part.trials))
 
 
 def _file(blob: Blob, models_dir: Path, *, inside: bool) -> carried.File:

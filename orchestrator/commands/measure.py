@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> Answer:
     record = conclusion.directory.read()
     table = analyse(record, publications())
     background = read_background(conclusion.directory, record, table)
-    write_reports(table, conclusion.directory.path, background)
+    write_reports(table, conclusion.directory.path, background, console.say)
     shape = "json" if arguments.json else "text"
     text = render(table, shape, width=answer_width(), color=colour_wanted())
     console.say(_closing_words(conclusion))

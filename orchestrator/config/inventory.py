@@ -25,7 +25,7 @@ class Inventory(Strict):
     devices: Annotated[tuple[Device, ...], Field(strict=False, min_length=1)]
 
     @model_validator(mode="after")
-    def _consistent(self) -> Inventory:
+    def _refuse_contradictions(self) -> Inventory:
         routes = [Route(d.name, d.transport, d.gateway) for d in self.devices]
         for index, _ in repeated_names(routes):
             raise ValueError(f"two devices are called {shown(self.devices[index].name)}")

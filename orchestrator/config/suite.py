@@ -85,7 +85,7 @@ class _Factors(Strict):
 
     @field_validator("*")
     @classmethod
-    def _distinct(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
+    def _refuse_repeated(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
         return check_list(value)
 
 
@@ -181,7 +181,7 @@ class Protocol(Strict):
 
     @field_validator("timeout_s")
     @classmethod
-    def _leaves_time(cls, value: float, info: ValidationInfo) -> float:
+    def _refuse_no_time(cls, value: float, info: ValidationInfo) -> float:
         if "warmup" in info.data and "steady" in info.data:
             least = info.data["warmup"].seconds + info.data["steady"].seconds
             if value <= least:
@@ -244,7 +244,7 @@ class Suite(Strict):
 
     @field_validator("protocol")
     @classmethod
-    def _apart(cls, value: Protocol, info: ValidationInfo) -> Protocol:
+    def _refuse_duets_on_cuda(cls, value: Protocol, info: ValidationInfo) -> Protocol:
         factors = info.data.get("factors")
         if value.duet and factors is not None and set(factors.processor) != {"cpu"}:
             raise ValueError(
@@ -255,12 +255,12 @@ class Suite(Strict):
 
     @field_validator("models")
     @classmethod
-    def _distinct(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+    def _refuse_repeated(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return check_list(value)
 
     @field_validator("schemes")
     @classmethod
-    def _needed(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+    def _refuse_no_schemes(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         own = {model.name for model in info.data.get("user_models", ())}
         if not value and own and own.issuperset(info.data.get("models", ())):
             return value
@@ -268,7 +268,7 @@ class Suite(Strict):
 
     @field_validator("baseline")
     @classmethod
-    def _measured(cls, value: str, info: ValidationInfo) -> str:
+    def _refuse_unmeasured_baseline(cls, value: str, info: ValidationInfo) -> str:
         schemes = info.data.get("schemes")
         if schemes and value not in schemes:
             raise ValueError(
@@ -279,7 +279,7 @@ class Suite(Strict):
 
     @field_validator("runtime")
     @classmethod
-    def _of_use(cls, value: str | None, info: ValidationInfo) -> str | None:
+    def _refuse_useless_runtime(cls, value: str | None, info: ValidationInfo) -> str | None:
         if value is not None:
             _check_of_use(value, info.data.get("runner"))
         return value
@@ -291,7 +291,7 @@ class Suite(Strict):
 
     @field_validator("factors")
     @classmethod
-    def _of_the_runner(cls, value: Factors, info: ValidationInfo) -> Factors:
+    def _refuse_factors_of_other_runners(cls, value: Factors, info: ValidationInfo) -> Factors:
         """Factors that the runner cannot apply would vary in name only."""
         if "runtime" in value.model_fields_set and info.data.get("runtime") is not None:
             raise ValueError(

@@ -17,12 +17,12 @@ from orchestrator.frameworks.tflite.benchmark_log import BenchmarkLog, parse_ben
 from orchestrator.frameworks.tflite.benchmark_model import BenchmarkModelRunner
 from orchestrator.imports.naming import variant_of
 from orchestrator.imports.split import Process, processes
-from orchestrator.imports.trials import Imported, Source, imported_finding
+from orchestrator.imports.trials import ImportedFigure, Source, imported_finding
 from orchestrator.trial import Factors, PhaseSettings, RunSettings, Trial, TrialKind, Variant
 
 
 @dataclass(frozen=True)
-class Told:
+class ImportHints:
     """What the user says of logs that do not say it. ``threads`` 0 and an empty ``delegate``: not
     told. ``variant`` is what every process ran; else ``table`` and the files' names decide."""
 
@@ -39,11 +39,11 @@ class ReadLogs:
     """What a file held. ``remarks``, each with its place: processes that ended before they said
     which file they ran, or measured anything."""
 
-    figures: tuple[Imported, ...]
+    figures: tuple[ImportedFigure, ...]
     remarks: tuple[str, ...]
 
 
-def read_logs(name: str, text: str, told: Told) -> ReadLogs:
+def read_logs(name: str, text: str, told: ImportHints) -> ReadLogs:
     """Every process in the file called ``name``.
 
     Raises UsageError where there is none, or where nothing says which model and scheme one is of;
@@ -55,7 +55,7 @@ def read_logs(name: str, text: str, told: Told) -> ReadLogs:
             f"{name}: holds no output of benchmark_model (a line 'STARTING!', 'count=…' or "
             "'Inference timings in us: …'); give logs, notebooks or the published table"
         )
-    figures: list[Imported] = []
+    figures: list[ImportedFigure] = []
     remarks: list[str] = []
     unnamed: list[str] = []
     for process in found:
@@ -79,8 +79,8 @@ def read_logs(name: str, text: str, told: Told) -> ReadLogs:
 
 
 def _imported(
-    name: str, process: Process, log: BenchmarkLog, variant: Variant, told: Told
-) -> Imported:
+    name: str, process: Process, log: BenchmarkLog, variant: Variant, told: ImportHints
+) -> ImportedFigure:
     graph = log.parameters.get("Graph", "")
     by_user = told.variant is not None or graph in told.table
     by_user = by_user or re.split(r"[/\\]", graph)[-1] in told.table
@@ -89,7 +89,7 @@ def _imported(
         delegate=_delegate(log) or told.delegate or NOT_TOLD,
         threads=log.threads if log.threads is not None and log.threads > 0 else told.threads,
     )
-    imported = Imported(
+    imported = ImportedFigure(
         device=told.device,
         microarchitecture=told.microarchitecture,
         variant=variant,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator import __version__
-from orchestrator.imports.trials import Placed, slug, to_event
+from orchestrator.imports.trials import FigureTrial, slug, to_event
 from orchestrator.runs.directory import RunDirectory, new_run_id
 from orchestrator.runs.journal import Journal
 from orchestrator.runs.manifest import Manifest, write_manifest
@@ -20,7 +20,7 @@ SUITE = "imported"
 
 
 def save(
-    results: Path, placed: Sequence[Placed], files: Mapping[str, bytes], baseline: str
+    results: Path, placed: Sequence[FigureTrial], files: Mapping[str, bytes], baseline: str
 ) -> RunDirectory:
     """Write the run. ``files`` are the sources by name, kept byte for byte in ``logs/``."""
     directory = RunDirectory.create(results, new_run_id())
@@ -40,21 +40,21 @@ def save(
     return directory
 
 
-def _group(placed: Placed, baseline: str) -> Group:
+def _group(placed: FigureTrial, baseline: str) -> Group:
     trial = placed.trial
     return Group(trial.device, trial.variant.model, trial.factors, (), baseline)
 
 
-def _flat(placed: Placed) -> dict[str, Any]:
+def _flat(placed: FigureTrial) -> dict[str, Any]:
     return {k: v for k, v in placed.trial.to_json().items() if k != "device"}
 
 
-def _facts(placed: Sequence[Placed]) -> dict[str, dict[str, Any]]:
+def _facts(placed: Sequence[FigureTrial]) -> dict[str, dict[str, Any]]:
     kinds = {p.trial.device: p.imported.microarchitecture for p in placed}
     return {device: {"cpu": {"microarchitecture": kind or None}} for device, kind in kinds.items()}
 
 
-def _manifest(run_id: str, placed: Sequence[Placed], baseline: str) -> Manifest:
+def _manifest(run_id: str, placed: Sequence[FigureTrial], baseline: str) -> Manifest:
     devices = tuple(dict.fromkeys(p.trial.device for p in placed))
     most = max(p.trial.block for p in placed) + 1
     variants = list(dict.fromkeys(p.trial.variant for p in placed))

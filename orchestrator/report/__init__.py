@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,30 +65,40 @@ def render(
 
 
 def write_reports(
-    table: SpeedupTable, run_dir: Path, background: Background | None = None
+    table: SpeedupTable,
+    run_dir: Path,
+    background: Background | None = None,
+    say: Callable[[str], None] = lambda _: None,
 ) -> tuple[Path, ...]:
     """Write speedup.csv, speedup.json, speedup.md and report.html into ``run_dir``, each all or
     nothing; figures.csv where trials found figures beside the time; and sweep.svg and sweep.png
-    where a factor varied and the extra ``charts`` is installed.
+    where a factor varied and the extra ``charts`` is installed. The tables come first, and whatever
+    happens to a chart they stay; of one that cannot be drawn ``say`` is told why.
 
     Raises OrchestrateError where a file cannot be written; the journal is not touched.
     """
     from orchestrator.report import charts  # noqa: PLC0415  # as above
 
-    files = {
-        name: render(table, shape, background=background).encode() for shape, name in FILES.items()
-    }
+    written: tuple[Path, ...] = ()
     if table.figures:
         from orchestrator.report import flat  # noqa: PLC0415  # as above
 
-        files["figures.csv"] = flat.figures_to_csv(table).encode()
-    return _write_files(files | charts.draw(table.sweeps), run_dir, table.run_id)
+        figures = {"figures.csv": flat.figures_to_csv(table).encode()}
+        written += _write_files(figures, run_dir, table.run_id)
+    for shape, name in FILES.items():
+        text = render(table, shape, background=background)
+        written += _write_files({name: text.encode()}, run_dir, table.run_id)
+    return written + _write_files(charts.draw(table.sweeps, say), run_dir, table.run_id)
 
 
 def write_charts(
-    table: SpeedupTable, folder: Path, background: Background | None = None
+    table: SpeedupTable,
+    folder: Path,
+    background: Background | None = None,
+    say: Callable[[str], None] = lambda _: None,
 ) -> tuple[Path, ...]:
-    """Write every chart of the page into ``folder`` as SVG and PNG, making it where it is not.
+    """Write every chart of the page into ``folder`` as SVG and PNG, making it where it is not; of
+    one that cannot be drawn ``say`` is told why.
 
     Raises OrchestrateError where a file cannot be written, or the extra ``charts`` is missing.
     """
@@ -96,12 +106,10 @@ def write_charts(
 
     if not charts.available():
         raise OrchestrateError(f"charts need the extra `charts`: {charts.EXTRA}")
-    files: dict[str, bytes] = {}
     drawings = charts.drawings(table, background)
     if background is not None and background.explanation is not None:
         drawings += charts.explanation(background.explanation)
-    for drawing in drawings:
-        files |= charts.files(drawing)
+    files = charts.all_files(drawings, say)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as exc:

@@ -90,7 +90,11 @@ class RunDirectory:
         Raises JournalError where they cannot be written.
         """
         try:
-            plain_files.write(self.path, f"logs/{name}", data)
+            try:
+                plain_files.write(self.path, f"logs/{name}", data)
+            except FileNotFoundError:  # somebody removed the folder: what comes now is kept
+                self.logs.mkdir(parents=True, exist_ok=True)
+                plain_files.write(self.path, f"logs/{name}", data)
         except OSError as exc:
             raise journals.not_written(self.logs / name, exc) from exc
         return f"logs/{name}"

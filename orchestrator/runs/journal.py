@@ -12,12 +12,14 @@ Format history: 1, the first.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import fcntl
 import json
 import os
 import re
 import threading
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -318,6 +320,9 @@ class Journal:
         except JournalError:
             os.close(self._fd)
             raise
+        self._size = os.fstat(self._fd).st_size
+        #: Called when the folder had been removed and was made again, with what the journal held.
+        self.on_made_again: Callable[[], None] = lambda: None
         self._events = list(contents.events)
         self._lines = contents.lines
         self._seq = _highest_seq(self._events)
@@ -385,16 +390,57 @@ class Journal:
     def _write(self, data: bytes) -> None:
         if self._fd < 0:
             raise JournalError(f"{self.path}: was closed; `orchestrate run --resume` this run")
-        size = os.fstat(self._fd).st_size
         try:
+            self._require_place()
+            if os.fstat(self._fd).st_size != self._size:
+                # Half a line in the middle of the file would spoil every later one, and a disk
+                # that failed may have kept us from taking it away.
+                os.ftruncate(self._fd, self._size)
             view = memoryview(data)
             while view:
                 view = view[os.write(self._fd, view) :]
             os.fdatasync(self._fd)
         except OSError as exc:
-            # Half a line in the middle of the file would spoil every later one.
-            os.ftruncate(self._fd, size)
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._fd, self._size)
             raise not_written(self.path, exc) from exc
+        self._size += len(data)
+
+    def _require_place(self) -> None:
+        """Make the run's folder again where somebody removed it: what is written to a file without
+        a name is lost. Raises OSError, JournalError."""
+        own = os.fstat(self._fd)
+        try:
+            there = os.lstat(self.path)
+        except FileNotFoundError:
+            self._make_again(own)
+            return
+        if (there.st_dev, there.st_ino) != (own.st_dev, own.st_ino):
+            raise JournalError(
+                f"{self.path}: is another file now than the one that this run writes; put the "
+                f"right one back and `orchestrate run --resume` this run"
+            )
+
+    def _make_again(self, own: os.stat_result) -> None:
+        folder = self.path.parent
+        folder.mkdir(parents=True, exist_ok=True)
+        lines = os.pread(self._fd, min(own.st_size, self._size), 0)
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_EXCL
+        fd = plain_files.descriptor(folder, FILE_NAME, flags)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            view = memoryview(lines)
+            while view:
+                view = view[os.write(fd, view) :]
+            os.fsync(fd)
+            plain_files.sync_folder(folder)
+        except OSError:
+            os.close(fd)
+            self.path.unlink(missing_ok=True)
+            raise
+        os.close(self._fd)
+        self._fd = fd
+        self.on_made_again()
 
     def _set_torn_line_aside(self, torn: bytes) -> None:
         # The event the line was to hold is in the agent's spool still and comes again; the bytes
@@ -439,10 +485,20 @@ def naming(path: Path, line: int) -> Iterator[None]:
 
 def not_written(path: Path, exc: OSError) -> JournalError:
     """The error for a file of a run that cannot be written while its devices measure."""
+    remedy = _REMEDIES.get(exc.errno or 0, "See what is wrong there")
     return JournalError(
         f"{path}: cannot be written ({exc.strerror}); what was measured is still in the agents' "
-        f"spools. Make room, then `orchestrate run --resume` this run"
+        f"spools. {remedy}, then `orchestrate run --resume` this run"
     )
+
+
+_REMEDIES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "Make room"),
+    errno.EROFS: "The file system is read-only, as after errors of its disk (`dmesg` tells): mount "
+    "it to be written in",
+    errno.EIO: "The disk has errors (`dmesg` tells): copy what is on it to another",
+    **dict.fromkeys((errno.EACCES, errno.EPERM), "Get the right to write there"),
+}
 
 
 def _line(event: Event) -> str:

@@ -7,7 +7,14 @@ do both; ``inspect`` and ``torch_file`` read files; ``user_files`` makes variant
 """
 
 from orchestrator.frameworks.tflite.catalog import COMPATIBILITIES, DEFAULT_OPTIONS, BuildOptions
-from orchestrator.frameworks.tflite.inspect import Inspection, Work, inspect_file, scheme_of
+from orchestrator.frameworks.tflite.inspect import (
+    Inspection,
+    SignatureInfo,
+    TensorInfo,
+    Work,
+    inspect_file,
+    scheme_of,
+)
 from orchestrator.frameworks.torch.file import TorchInspection, inspect_any
 from orchestrator.zoo.frameworks import FRAMEWORKS, known_models, known_schemes
 from orchestrator.zoo.models import (
@@ -35,6 +42,8 @@ __all__ = [
     "Inspection",
     "ModelArtifact",
     "OwnFiles",
+    "SignatureInfo",
+    "TensorInfo",
     "TorchInspection",
     "Work",
     "artifacts_by_hash",

@@ -161,3 +161,21 @@ def test_whoever_holds_the_machines_lock_is_named(lab: Lab, device: dict[str, An
             subprocess.run(["pkill", "-P", str(holder.pid)], check=False)
     said = ended(lab, controller)
     assert f"[{name}] running" in said
+
+
+def test_an_agent_here_keeps_nothing_of_ours_that_it_does_not_need(
+    lab: Lab, binary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = lab.environment()
+    monkeypatch.setattr(lab, "environment", lambda: {**ours, "MY_TOKEN": "secret", "LC_ALL": "C"})
+    device = lab.here(benchmark_model=binary)
+    done = lab.run("devices", "--inventory", lab.inventory(device))
+    assert done.code == 0, done.stderr
+    names = {
+        each.partition(b"=")[0].decode()
+        for each in Path(f"/proc/{daemon_of(device)}/environ").read_bytes().split(b"\0")
+        if each
+    }
+    assert {"PATH", "HOME", "LC_ALL"} <= names
+    assert not names & {"MY_TOKEN", "PYTHONPATH", "ORCHESTRATE_TRACEBACK"}
+    lab.close()

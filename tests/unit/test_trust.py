@@ -89,6 +89,13 @@ def test_what_an_own_inventory_starts_is_known(
         trust.check(inventory(tmp_path, "docker exec -i OTHER"), "run")
 
 
+def test_a_run_remembers_what_its_inventory_starts(tmp_path: Path) -> None:
+    own = inventory(tmp_path, "/bin/false")
+    folders = ["--results", str(tmp_path / "results"), "--models", str(tmp_path / "models")]
+    assert cli.main(["run", "--inventory", str(own.path), "--suite", "quick", *folders]) == 3
+    trust.check(own, "run")
+
+
 def test_what_cannot_be_remembered_is_asked_about(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

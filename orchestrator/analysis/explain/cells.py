@@ -6,8 +6,8 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from orchestrator.analysis.audit import Side
 from orchestrator.analysis.sides.pairing import Statistic, group_key, pair
+from orchestrator.analysis.sides.side import Side
 from orchestrator.analysis.statistics import MIN_PAIRS
 from orchestrator.analysis.table import Speedup, SpeedupTable
 from orchestrator.factors import FACTORS as ALL

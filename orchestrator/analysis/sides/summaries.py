@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from statistics import median
 
-from orchestrator.analysis.audit import Side
+from orchestrator.analysis.sides.side import Side
 from orchestrator.runs.records import RunRecord
 
 _MB = 1e6

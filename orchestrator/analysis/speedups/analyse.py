@@ -8,11 +8,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TypedDict
 
-from orchestrator.analysis.audit import Side, aa_effect, audit, most_common, no_noise_floor
+from orchestrator.analysis.audit import aa_effect, audit, most_common, no_noise_floor
 from orchestrator.analysis.sides.control import control
 from orchestrator.analysis.sides.energy import energy
 from orchestrator.analysis.sides.groups import ComparisonGroup, comparison_groups
 from orchestrator.analysis.sides.pairing import Pairs, Statistic, median_ms, pair
+from orchestrator.analysis.sides.side import Side
 from orchestrator.analysis.sides.summaries import (
     delegated,
     isa_way,
@@ -26,12 +27,13 @@ from orchestrator.analysis.speedups.distributions import distributions
 from orchestrator.analysis.speedups.figures import compare_figures, without_time
 from orchestrator.analysis.speedups.published import Publication, beside
 from orchestrator.analysis.speedups.sweeps import sweeps
-from orchestrator.analysis.speedups.verdicts import ALPHA, CERTAIN, doubt, floor_of
+from orchestrator.analysis.speedups.verdicts import ALPHA, CERTAIN, doubt
 from orchestrator.analysis.statistics import (
     MIN_PAIRS,
     Estimate,
     Interval,
     estimate,
+    floor_of,
     holm,
     p_value,
 )

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from statistics import median
 
-from orchestrator.analysis.audit import Side, audit
+from orchestrator.analysis.audit import audit
 from orchestrator.analysis.sides.groups import ComparisonGroup
 from orchestrator.analysis.sides.pairing import (
     Centres,
@@ -21,8 +21,9 @@ from orchestrator.analysis.sides.pairing import (
     figures_of,
     pair,
 )
-from orchestrator.analysis.speedups.verdicts import doubt, floor_of
-from orchestrator.analysis.statistics import Estimate, Interval, estimate, holm, p_value
+from orchestrator.analysis.sides.side import Side
+from orchestrator.analysis.speedups.verdicts import doubt
+from orchestrator.analysis.statistics import Estimate, Interval, estimate, floor_of, holm, p_value
 from orchestrator.analysis.table import FigureComparison, FigureVerdict
 from orchestrator.figures import Comparison, Figure
 from orchestrator.runs.records import RunRecord

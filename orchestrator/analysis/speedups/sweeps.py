@@ -11,9 +11,10 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from orchestrator.analysis.audit import Side, most_common
+from orchestrator.analysis.audit import most_common
 from orchestrator.analysis.sides.groups import ComparisonGroup
 from orchestrator.analysis.sides.pairing import Statistic
+from orchestrator.analysis.sides.side import Side
 from orchestrator.analysis.statistics import estimate
 from orchestrator.analysis.table import Speedup, Sweep, SweepPoint
 from orchestrator.factors import SWEPT, Factor, Factors

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
-from orchestrator.analysis.statistics import Estimate, estimate
+from orchestrator.analysis.statistics import Estimate
 
 #: Family-wise error rate of a table.
 ALPHA = 0.05
@@ -14,13 +13,6 @@ ALPHA = 0.05
 CERTAIN = (
     "the interval excludes 1, the effect is beyond the noise floor, and it passes Holm's correction"
 )
-
-
-def floor_of(logs: Sequence[float]) -> float | None:
-    """The noise floor that the baseline's log ratios to itself yield: the bound of their interval
-    farther from 1, as a ratio of at least 1. None with too few for an interval."""
-    interval = estimate(logs).interval if logs else None
-    return math.exp(max(abs(interval.low), abs(interval.high))) if interval else None
 
 
 def doubt(

@@ -30,7 +30,7 @@ from orchestrator.trial import RunSettings, Trial
 
 
 @dataclass(frozen=True)
-class Own:
+class ChildReport:
     """What one runner's child tells beside what all of them tell.
 
     ``ran``: what, as asked for, as it ran. ``xnnpack_seen``: whether the runtime said that it
@@ -77,7 +77,7 @@ def read_child(
     settings: RunSettings,
     files: Files,
     evidence: Evidence,
-    own: Callable[[Mapping[str, Any]], Own],
+    own: Callable[[Mapping[str, Any]], ChildReport],
 ) -> Reading:
     """What the evidence means. Never raises on the child's output.
 
@@ -100,7 +100,7 @@ def _reading(
     evidence: Evidence,
     *,
     data: Mapping[str, Any],
-    own: Own,
+    own: ChildReport,
 ) -> Reading:
     """Every field checked. Raises NonsenseError for anything but figures in their places."""
     runtime = string(data, "runtime")

@@ -14,7 +14,7 @@ from orchestrator.frameworks.reading.child_output import (
     string,
 )
 from orchestrator.frameworks.reading.python_child import (
-    Own,
+    ChildReport,
     asked_runtime,
     child_command,
     read_child,
@@ -42,8 +42,8 @@ class LiteRtRunner:
         """What the evidence means. Never raises on the child's output."""
         xnnpack_seen = judgement.XNNPACK_CREATED in evidence.stderr
 
-        def own(data: Mapping[str, Any]) -> Own:
-            return Own(_ran(trial, data), _delegation(data), xnnpack_seen)
+        def own(data: Mapping[str, Any]) -> ChildReport:
+            return ChildReport(_ran(trial, data), _delegation(data), xnnpack_seen)
 
         return read_child(trial, settings, files, evidence, own)
 

@@ -9,7 +9,7 @@ from orchestrator.errors import UsageError
 from orchestrator.frameworks.reading import judgement
 from orchestrator.frameworks.reading.child_output import common_arguments, operators_of, string
 from orchestrator.frameworks.reading.python_child import (
-    Own,
+    ChildReport,
     asked_runtime,
     child_command,
     read_child,
@@ -57,9 +57,9 @@ class TorchRunner:
     ) -> Reading:
         """What the evidence means. Never raises on the child's output."""
 
-        def own(data: Mapping[str, Any]) -> Own:
+        def own(data: Mapping[str, Any]) -> ChildReport:
             profiled = trial.kind is TrialKind.PROFILE
-            return Own(_ran(trial, data), operators=operators_of(data) if profiled else ())
+            return ChildReport(_ran(trial, data), operators=operators_of(data) if profiled else ())
 
         return read_child(trial, settings, files, evidence, own)
 

@@ -240,6 +240,7 @@ PROVOKED: dict[str, Callable[[], RunRecord]] = {
         [*blocks_of(TIMES, 6), dataclasses.replace(ok(INT8, 6, 1.0), artifact_sha256="d" * 64)]
     ),
     "no_op": lambda: changed_artifacts(no_op="it has no Linear layer"),
+    "larger_than_baseline": lambda: changed_artifacts(size_bytes=10**9),
     "less_delegated": lambda: delegated((75, 75), (21, 75)),
     "cpu_quota": lambda: clean_run(facts={"here": {"cpu": {"cpu_quota": 0.5}}}),
     "emulated": lambda: clean_run(facts={"here": {"virtualization": "qemu-user"}}),
