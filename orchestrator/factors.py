@@ -248,6 +248,11 @@ def taken_by(runner: str) -> frozenset[str]:
     return frozenset(_OF_RUNNER.get(runner, _OF_OTHERS))
 
 
+def takers_of(factor: str) -> tuple[str, ...]:
+    """The runners that alone take a factor."""
+    return tuple(runner for runner, of in _OF_RUNNER.items() if factor in of)
+
+
 def values_of(factor: str) -> tuple[str, ...]:
     """Every level that some runner knows of a factor that not every runner takes."""
     known = (of.get(factor, ()) for of in (_OF_OTHERS, *_OF_RUNNER.values()))

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from orchestrator.errors import UsageError
-from orchestrator.factors import FACTORS, taken
+from orchestrator.factors import FACTORS, taken, takers_of
 from orchestrator.frameworks.runner import Evidence, Reading
 from orchestrator.isa.levels import LEVELS, unknown_isa
 from orchestrator.measurement import Finding, Invocations, Measurement, Outcome
@@ -83,7 +83,7 @@ def refuse_unknown_factors(trial: Trial) -> None:
         if unknown and not each.is_default(factors):
             raise UsageError(
                 f"{trial.trial_id}: {factors.runner} has no {each.name} {each.of(factors)!r}; "
-                f"leave it out, or use a runner that has one"
+                f"it is a factor of runner {' or '.join(takers_of(each.name))}"
             )
     if factors.threads < 1 or factors.batch < 1:
         raise UsageError(
