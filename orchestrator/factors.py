@@ -2,7 +2,7 @@
 
 A new factor is a field of :class:`Factors` and an entry of :data:`FACTORS`. Suites, plans, group
 keys, the analysis, imports and every report read them here. Which runner takes a factor that not
-every runner takes is said at :func:`taken_by`. Pure.
+every runner takes is said by its framework. Pure.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ class Factors:
     """What else may vary between trials. A comparison holds all of these equal.
 
     ``runner`` is resolved (never ``auto``); ``runtime`` is what the suite asks for
-    (:mod:`orchestrator.runtimes`) and empty for the official binary. ``input_size`` is
-    the height and width that inputs are resized to; 0 is the model's own. ``engine`` is torch's
-    library of quantized kernels (``default``: the build's own choice), and ``processor`` where it
-    computes; other runners have neither, and the defaults stand for that.
+    (:mod:`orchestrator.runtimes`) and empty where the runner has it built in. ``input_size`` is
+    the height and width that inputs are resized to; 0 is the model's own. ``engine`` is the library
+    of quantized kernels (``default``: the runtime's own choice), and ``processor`` where it
+    computes; a runner that has no such choice has the defaults.
     """
 
     runner: str
@@ -40,11 +40,6 @@ class Factors:
     engine: str = "default"
     processor: str = "cpu"
     input_size: int = 0
-
-    @property
-    def framework(self) -> str:
-        """Whose model files the runner takes: ``tflite`` or ``torch``."""
-        return "torch" if self.runner == "torch" else "tflite"
 
 
 #: The names in the order of the fields, which is that of journal lines.
@@ -88,7 +83,8 @@ class Factor:
 
     ``default`` is the level of a suite that does not name the factor, and of a journal that was
     written before there was one; None where every suite has to say it. ``untold`` is the level of
-    an imported figure whose source does not tell it. ``some``: not every runner takes it.
+    an imported figure whose source does not tell it. ``absent`` is the level in a trial of a runner
+    that does not take it; None where every runner does.
 
     ``key`` is how a level stands in a group's key, which trial ids are made of; with
     ``key_of_default`` False the default does not stand there. ``place`` is where explanations have
@@ -96,9 +92,7 @@ class Factor:
 
     ``title`` is how a level stands in the title of a table or chart, and with ``titled`` False the
     default does not stand there. ``words`` is how it is spoken of in a sentence behind
-    ``preposition``; ``one`` and ``zero`` are those of the levels 1 and 0, where these have other
-    words. ``empty`` is what tables for programs have where the runner does not take it; None where
-    they have the level that was recorded.
+    ``preposition``; ``one`` and ``zero`` are those of the levels 1 and 0, where they differ.
 
     ``other_thing``: figures at two levels of it are not figures of one thing, so that a published
     one cannot contradict ours. ``example`` are levels as a suite writes them.
@@ -119,9 +113,8 @@ class Factor:
     zero: str = ""
     preposition: str = "with"
     axis: Axis | None = None
-    some: bool = False
+    absent: str | None = None
     example: str = ""
-    empty: str | None = None
     other_thing: bool = False
 
     @property
@@ -169,10 +162,9 @@ FACTORS: tuple[Factor, ...] = (
     Factor(
         "runtime", default="any", untold="", place=1, levels=Levels.RUNTIME,
         title="runtime {}", titled=False, preposition="under",
-        example="ai-edge-litert==2.3.0, tflite-runtime==2.14.0",
     ),
     Factor(
-        "delegate", default="xnnpack", untold=NOT_TOLD, place=2, some=True,
+        "delegate", default="xnnpack", untold=NOT_TOLD, place=2, absent="none",
         order=lambda level: (level != "xnnpack", level), title="delegate {}", words="delegate {}",
     ),
     Factor(
@@ -198,11 +190,11 @@ FACTORS: tuple[Factor, ...] = (
         example="128, 224",
     ),
     Factor(
-        "engine", default="default", untold="default", place=4, some=True, empty="",
+        "engine", default="default", untold="default", place=4, absent="default",
         title="engine {}", titled=False, words="engine {}",
     ),
     Factor(
-        "processor", default="cpu", untold="cpu", place=5, some=True, empty="",
+        "processor", default="cpu", untold="cpu", place=5, absent="cpu",
         title="processor {}", titled=False, preposition="on", other_thing=True,
     ),
 )  # fmt: skip
@@ -212,6 +204,11 @@ _BY_NAME = {each.name: each for each in FACTORS}
 BEFORE: Mapping[str, Any] = {
     each.name: each.default for each in fields(Factors) if each.default is not MISSING
 }
+#: Those that not every runner takes, with the level in a trial of a runner that does not.
+ABSENT: Mapping[str, str] = {e.name: e.absent for e in FACTORS if e.absent is not None}
+#: Those of them that came later than the first runs: a table of a runner that does not take one is
+#: empty there, and so is its part of a key.
+OPTIONAL = tuple(each for each in FACTORS if each.name in ABSENT and each.name in BEFORE)
 #: Those that a suite may vary under ``factors:``. The runner is a key of its own.
 VARIED = tuple(each for each in FACTORS if each.default is not None)
 #: Those that latency is drawn against.
@@ -233,64 +230,16 @@ def find_factor(name: str) -> Factor | None:
     return _BY_NAME.get(name)
 
 
-#: Runner → the factors that not every runner takes, and their levels; other runners are TFLite's.
-_OF_RUNNER: Mapping[str, Mapping[str, tuple[str, ...]]] = {
-    "torch": {
-        "engine": ("default", "x86", "fbgemm", "qnnpack", "onednn"),
-        "processor": ("cpu", "cuda"),
-    },
-}
-_OF_OTHERS: Mapping[str, tuple[str, ...]] = {"delegate": ("xnnpack", "none")}
+def key_of(factors: Factors, own: Collection[str]) -> tuple[str, ...]:
+    """The parts of a group's key; ``own`` are those of ``OPTIONAL`` that the runner takes.
 
-
-def taken_by(runner: str) -> frozenset[str]:
-    """Which of the factors that not every runner takes this one takes."""
-    return frozenset(_OF_RUNNER.get(runner, _OF_OTHERS))
-
-
-def takers_of(factor: str) -> tuple[str, ...]:
-    """The runners that alone take a factor."""
-    return tuple(runner for runner, of in _OF_RUNNER.items() if factor in of)
-
-
-def values_of(factor: str) -> tuple[str, ...]:
-    """Every level that some runner knows of a factor that not every runner takes."""
-    known = (of.get(factor, ()) for of in (_OF_OTHERS, *_OF_RUNNER.values()))
-    return tuple(dict.fromkeys(itertools.chain.from_iterable(known)))
-
-
-def taken(factors: Factors) -> tuple[Factor, ...]:
-    """The factors that mean something to the runner."""
-    some = taken_by(factors.runner)
-    return tuple(each for each in FACTORS if not each.some or each.name in some)
-
-
-def level_of(factors: Factors, name: str) -> Any:
-    """The level as tables show it, empty where the runner does not take the factor."""
-    factor = factor_named(name)
-    if factor.empty is None or factor.name in taken_by(factors.runner):
-        return factor.of(factors)
-    return factor.empty
-
-
-def key_of(factors: Factors) -> tuple[str, ...]:
-    """The parts of a group's key. They never change: trial ids of earlier runs are made of them."""
-    some = taken_by(factors.runner)
+    They never change: trial ids of earlier runs are made of them.
+    """
     return tuple(
         each.key.format(each.of(factors))
         for each in FACTORS
         if (each.key_of_default or each.of(factors) != each.default)
-        and (each.empty is None or each.name in some)
-    )
-
-
-def title_of(factors: Factors, without: Collection[str] = ()) -> str:
-    """``litert, delegate xnnpack, threads 1, batch 1, isa native``: settings that differ in any
-    factor have titles that differ. ``without`` names factors that vary under the title."""
-    return ", ".join(
-        each.in_title(factors)
-        for each in taken(factors)
-        if each.name not in without and (each.titled or not each.is_default(factors))
+        and (each not in OPTIONAL or each.name in own)
     )
 
 
@@ -301,18 +250,6 @@ def varying(some: Iterable[Factors]) -> list[Factor]:
         each
         for each in FACTORS
         if each.name != "isa" and len({each.of(factors) for factors in distinct}) > 1
-    ]
-
-
-def unusual(factors: Factors) -> list[str]:
-    """In words, what is told and not at its default: ``["4 threads", "delegate none"]``; but the
-    runner, and the instruction set, which the place tells."""
-    return [
-        each.in_words(each.of(factors))
-        for each in taken(factors)
-        if each.name not in ("runner", "isa")
-        and each.of(factors) != each.untold
-        and not each.is_default(factors)
     ]
 
 

@@ -110,15 +110,20 @@ class Trial:
 
 @dataclass(frozen=True)
 class Group:
-    """What is compared with each other: one model's schemes on one device, all factors equal."""
+    """What is compared with each other: one model's schemes on one device, all factors equal.
+
+    ``own`` are the factors that mean something to the group's runner alone: they are part of its
+    key whatever they are.
+    """
 
     device: str
     model: str
     factors: Factors
     schemes: tuple[str, ...]
     baseline: str
+    own: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
         """A stable name of the group, unique within a run."""
-        return "/".join((self.device, self.model, *key_of(self.factors)))
+        return "/".join((self.device, self.model, *key_of(self.factors, self.own)))

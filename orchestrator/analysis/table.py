@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from orchestrator.factors import Factors, level_of
+from orchestrator.factors import Factors
 from orchestrator.figures import Figure
+from orchestrator.frameworks.settings import level_of
 from orchestrator.measurement import Finding, Outcome
 from orchestrator.trial import TrialKind
 

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from orchestrator.analysis.table import Problem, Speedup, SpeedupTable, Verdict
-from orchestrator.factors import FACTORS, Factors, level_of, taken, title_of
+from orchestrator.factors import ABSENT, FACTORS, Factors
+from orchestrator.frameworks.settings import level_of, taken, title_of
 from orchestrator.isa.levels import capped
 from orchestrator.measurement import Finding, Outcome
 from orchestrator.report.clean import clean
@@ -157,9 +158,9 @@ def setting(rows: list[Speedup]) -> str:
     said = [
         each.in_words(each.of(factors))
         # what only some runners take stands beside the runner
-        for each in sorted(taken(factors), key=lambda each: not each.some)
+        for each in sorted(taken(factors), key=lambda each: each.name not in ABSENT)
         if each.name not in ("runner", "runtime")
-        and (each.some or each.titled or not each.is_default(factors))
+        and (each.name in ABSENT or each.titled or not each.is_default(factors))
     ]
     return ", ".join((f"{factors.runner} ({ran or 'version unknown'}{whose})", *said))
 

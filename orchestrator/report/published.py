@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from orchestrator.analysis.table import PublishedFigure, Speedup
-from orchestrator.factors import unusual
+from orchestrator.frameworks.settings import unusual
 from orchestrator.report import figures
 from orchestrator.report.clean import clean
 from orchestrator.report.notes import place_in_full

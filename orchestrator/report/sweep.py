@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from orchestrator.analysis.table import Sweep, SweepPoint
-from orchestrator.factors import factor_named, title_of
+from orchestrator.factors import factor_named
+from orchestrator.frameworks.settings import title_of
 from orchestrator.report.clean import clean
 from orchestrator.report.figures import NONE, bounded, ratio
 from orchestrator.report.notes import place_in_full

@@ -21,15 +21,11 @@ from orchestrator.factors import (
     VARIED,
     Factors,
     combinations,
-    key_of,
-    level_of,
-    taken,
-    title_of,
     untold,
-    values_of,
 )
+from orchestrator.frameworks.registry import group_of, values_of
+from orchestrator.frameworks.settings import level_of, taken, title_of
 from orchestrator.report.sweep import title
-from orchestrator.trial import Group
 from tests.analysis_runs import BASELINE, blocks_of, run_of
 from tests.analysis_runs import FACTORS as SETTING
 
@@ -140,6 +136,10 @@ def test_the_search_sees_every_way_to_spell_them(code: str) -> None:
     assert any(len(_spelt(node)) == 3 for node in ast.walk(ast.parse(code)))
 
 
+def key_of(factors: Factors) -> str:
+    return group_of("pi", "m", factors, (), BASELINE).key
+
+
 # -- keys -----------------------------------------------------------------------------------------
 
 
@@ -161,7 +161,7 @@ def test_the_search_sees_every_way_to_spell_them(code: str) -> None:
 )
 def test_the_keys_of_earlier_runs_stay(factors: Factors, key: str) -> None:
     """Trial ids are made of them, and a run is resumed by them."""
-    assert Group("pi", "m", factors, (), BASELINE).key == key
+    assert key_of(factors) == key
 
 
 @pytest.mark.parametrize(("one", "other"), UNLIKE)

@@ -19,7 +19,8 @@ from orchestrator.analysis.speedups.verdicts import doubt
 from orchestrator.analysis.statistics import Estimate, Interval, holm
 from orchestrator.analysis.table import Speedup, Verdict
 from orchestrator.errors import UsageError
-from orchestrator.factors import Factors, title_of
+from orchestrator.factors import Factors
+from orchestrator.frameworks.settings import title_of
 from orchestrator.runs.manifest import Manifest
 from orchestrator.runs.records import RunRecord, TrialRecord
 from orchestrator.trial import Variant

@@ -11,7 +11,8 @@ from orchestrator.analysis.sides.side import Side
 from orchestrator.analysis.statistics import MIN_PAIRS
 from orchestrator.analysis.table import Speedup, SpeedupTable
 from orchestrator.factors import FACTORS as ALL
-from orchestrator.factors import Factors, find_factor, level_of
+from orchestrator.factors import Factors, find_factor
+from orchestrator.frameworks.settings import level_of
 from orchestrator.runs.records import RunRecord, TrialRecord
 
 #: What a comparison group holds equal: what surprises most comes first.

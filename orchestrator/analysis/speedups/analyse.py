@@ -46,10 +46,11 @@ from orchestrator.analysis.table import (
     Verdict,
 )
 from orchestrator.factors import untold
+from orchestrator.frameworks.registry import group_of
 from orchestrator.measurement import Finding, Outcome
 from orchestrator.measures.memory.comparison import memory_mb
 from orchestrator.runs.records import RunRecord
-from orchestrator.trial import Group, TrialKind
+from orchestrator.trial import TrialKind
 
 
 def analyse(run: RunRecord, published: Iterable[Publication] = ()) -> SpeedupTable:
@@ -213,7 +214,7 @@ def _ratios(found: Estimate | None) -> _Ratios:
 def _stopped(run: RunRecord, group: ComparisonGroup) -> str:
     if group.factors is None:
         return ""
-    key = Group(group.device, group.model, group.factors, (), run.baseline).key
+    key = group_of(group.device, group.model, group.factors, (), run.baseline).key
     return run.stopped.get(key) or run.paused.get(key, "")
 
 

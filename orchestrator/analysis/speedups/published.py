@@ -28,7 +28,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from orchestrator.analysis.table import PublishedFigure, Speedup
-from orchestrator.factors import Factor, taken
+from orchestrator.factors import Factor
+from orchestrator.frameworks.settings import taken
 
 AGREES, CONTRADICTS, CANNOT_TELL = "agrees", "contradicts", "cannot tell"
 
