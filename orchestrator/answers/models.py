@@ -13,15 +13,17 @@ from orchestrator.answers.selection import building_of
 from orchestrator.answers.terminal import answer_width, colour_wanted
 from orchestrator.campaign import build_options
 from orchestrator.commands.models import BuildArguments, InspectArguments, ListArguments
-from orchestrator.config import Suite, load_suite
+from orchestrator.config import load_suite
 from orchestrator.console import Console
 from orchestrator.errors import UsageError
+from orchestrator.frameworks import registry
+from orchestrator.frameworks.about import Framework
+from orchestrator.frameworks.building import BuildOptions
+from orchestrator.frameworks.parts import known_models
 from orchestrator.printable import printable
 from orchestrator.report.grid import render_grid
 from orchestrator.trial import Variant
 from orchestrator.zoo import (
-    FRAMEWORKS,
-    BuildOptions,
     BuildProgress,
     Inspection,
     ModelArtifact,
@@ -31,29 +33,21 @@ from orchestrator.zoo import (
     Work,
     ensure_artifacts,
     inspect_any,
-    known_models,
-    known_schemes,
     stored_artifacts,
 )
 
 _HEADER = ("framework", "model", "scheme", "MB", "weights", "SHA-256", "file")
 
-#: What `models build` builds where no model is named: those of the suites quick and pytorch.
-_BY_DEFAULT = {"tflite": "quick", "torch": "pytorch"}
-
 
 def list_models(arguments: ListArguments) -> Answer:
     """What can be built, and what is built: file, size, weights, what built it."""
     stored = stored_artifacts(arguments.models)
+    first, *others = registry.FRAMEWORKS
     if arguments.json:
         document = {
             "format": 1,
-            "models": list(known_models()),
-            "schemes": list(known_schemes()),
-            "torch": {
-                "models": list(known_models("torch")),
-                "schemes": list(known_schemes("torch")),
-            },
+            **_catalogue(first),
+            **{each.name: _catalogue(each) for each in others},
             "stored": [dict(artifact.entry) for artifact in stored],
         }
         return Answer(json.dumps(document, indent=1) + "\n")
@@ -61,12 +55,21 @@ def list_models(arguments: ListArguments) -> Answer:
     rows = [_artifact_row(artifact) for artifact in stored]
     rows += [
         (framework, model, "", "", "", "", "not built")
-        for framework in FRAMEWORKS
+        for framework in registry.names()
         for model in known_models(framework)
         if (framework, model) not in built
     ]
-    schemes = [f"{name} schemes: {', '.join(known_schemes(name))}\n" for name in FRAMEWORKS]
+    schemes = [
+        f"{each.name} schemes: {', '.join(each.scheme_names)}\n" for each in registry.FRAMEWORKS
+    ]
     return Answer(_grid(_HEADER, rows) + "".join(schemes))
+
+
+def _catalogue(framework: Framework) -> dict[str, list[str]]:
+    return {
+        "models": list(known_models(framework.name)),
+        "schemes": list(framework.scheme_names),
+    }
 
 
 def _artifact_row(artifact: ModelArtifact) -> tuple[str, ...]:
@@ -102,32 +105,22 @@ def build(arguments: BuildArguments) -> Answer:
 def _asked_for(arguments: BuildArguments) -> tuple[list[Variant], BuildOptions, str]:
     """The models named, or those of a suite, in the way the arguments and the suite ask for."""
     options = building_of(arguments)
-    framework = arguments.framework
+    framework = arguments.framework or registry.default().name
     if not arguments.names:
-        suite = _suite(arguments.suite or _BY_DEFAULT[framework])
+        name = arguments.suite or registry.framework(framework).suite
+        suite = load_suite(name, relative_to=Path())
         framework = suite.framework
         models, schemes = suite.models, suite.schemes
         options = build_options(suite, options)
     else:
         models = arguments.names
-        schemes = tuple(known_schemes(framework))
+        schemes = registry.framework(framework).scheme_names
     schemes = arguments.scheme or schemes
     _check_known("model", models, known_models(framework))
-    _check_known("scheme", schemes, known_schemes(framework))
+    _check_known("scheme", schemes, registry.framework(framework).scheme_names)
     if arguments.compatibility is not None:
         options = replace(options, compatibility=arguments.compatibility)
     return [Variant(model, scheme) for model in models for scheme in schemes], options, framework
-
-
-def _suite(name: str) -> Suite:
-    return load_suite(
-        name,
-        relative_to=Path(),
-        known_models=known_models(),
-        known_schemes=known_schemes(),
-        torch_models=known_models("torch"),
-        torch_schemes=known_schemes("torch"),
-    )
 
 
 def _tell(console: Console, progress: BuildProgress) -> None:

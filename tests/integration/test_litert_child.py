@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.frameworks.registry import runner_named
+from orchestrator.frameworks.parts import runner_named
 from orchestrator.frameworks.runner import Evidence, Reading
 from orchestrator.measurement import Measurement, Outcome
 from orchestrator.trial import Trial, TrialKind

@@ -45,10 +45,11 @@ from orchestrator.analysis.table import (
     SpeedupTable,
     Verdict,
 )
+from orchestrator.frameworks.registry import group_of, own_level
 from orchestrator.measurement import Finding, Outcome
 from orchestrator.measures.memory.comparison import memory_mb
 from orchestrator.runs.records import RunRecord
-from orchestrator.trial import Factors, Group, TrialKind
+from orchestrator.trial import Factors, TrialKind
 
 
 def analyse(run: RunRecord, published: Iterable[Publication] = ()) -> SpeedupTable:
@@ -159,8 +160,8 @@ def _compare(
         threads=factors.threads if factors else None,
         batch=factors.batch if factors else None,
         input_size=factors.input_size if factors else None,
-        engine=factors.engine if factors and factors.framework == "torch" else "",
-        processor=factors.processor if factors and factors.framework == "torch" else "",
+        engine=own_level(factors, "engine") if factors else "",
+        processor=own_level(factors, "processor") if factors else "",
         model=group.model,
         scheme=treatment.scheme,
         baseline_scheme=run.baseline,
@@ -221,7 +222,7 @@ def _ratios(found: Estimate | None) -> _Ratios:
 def _stopped(run: RunRecord, group: ComparisonGroup) -> str:
     if group.factors is None:
         return ""
-    key = Group(group.device, group.model, group.factors, (), run.baseline).key
+    key = group_of(group.device, group.model, group.factors, (), run.baseline).key
     return run.stopped.get(key) or run.paused.get(key, "")
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.analysis import Speedup, Verdict, analyse
-from orchestrator.frameworks.registry import runner_named
+from orchestrator.frameworks.parts import runner_named
 from orchestrator.measurement import Delegation, Finding, Measurement, Outcome
 from orchestrator.report import render
 from orchestrator.runs.records import Flaw, RunRecord, SplitDevice, TrialRecord
