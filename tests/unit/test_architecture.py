@@ -77,13 +77,16 @@ MAY_IMPORT: dict[str, set[str]] = {
         "agents", "artifacts", "campaign", "config", "console", "errors", "fleet", "plain_files",
         "plan", "trial", "runs", "runtimes", "schedule", "supply",
     },
-    "commands": {
+    # config: an option's value is read by its parsers, imported when they are used
+    "commands": set(),
+    "answers": {
+        "commands",
         "analysis", "answer", "artifacts", "bundles", "campaign", "config", "console", "discovery",
         "errors", "fleet", "frameworks", "imports", "measurement", "plain_files", "plan", "trial",
         "printable",
         "published", "report", "runs", "zoo", "trust", "agents",
     },
-    "cli": {"answer", "commands", "config", "errors", "printable"},
+    "cli": {"answer", "answers", "commands", "errors", "printable"},
     "__main__": {"cli"},
     "notebook": {"analysis", "published", "report", "runs"},
     "__init__": {"notebook"},
