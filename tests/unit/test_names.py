@@ -29,7 +29,7 @@ OWN = (
 LEFT: frozenset[str] = frozenset(
     f"orchestrator/{name}.py"
     for name in (
-        *("analysis/audit", "cli", "commands/models", "fleet/provision", "fleet/survey"),
+        *("analysis/audit", "answers/models", "fleet/provision", "fleet/survey"),
         *("config/scheme_names", "config/suite", "config/user_models"),
         *("frameworks/file_kinds", "frameworks/images", "imports/logs", "measures/memory/reading"),
         *("zoo/__init__", "zoo/user_files"),
