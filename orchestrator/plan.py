@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from orchestrator.config import Device, Protocol, Suite
 from orchestrator.errors import UsageError
-from orchestrator.factors import VARIED, combinations
+from orchestrator.factors import ABSENT, VARIED, combinations
 from orchestrator.frameworks import registry
 from orchestrator.frameworks.about import Library, RunnerAbout
 from orchestrator.isa.levels import NATIVE
@@ -166,14 +166,21 @@ def _settings(protocol: Protocol) -> RunSettings:
     )
 
 
-def resolve_runner(suite: Suite, device: Device) -> RunnerAbout:
-    """``auto`` takes the first of its runners that the device and the suite permit.
+def resolve_runners(suite: Suite, device: Device) -> tuple[RunnerAbout, ...]:
+    """The runners of a suite on a device, each once.
 
-    A binary takes the device's having one, and that the suite names no runtime, nor batches nor
-    input sizes, which it cannot be given without knowing each model's input names.
+    ``auto`` takes the first of its runners that the device and the suite permit. A binary takes the
+    device's having one, and that the suite names no runtime, nor batches nor input sizes, which it
+    cannot be given without knowing each model's input names.
     """
-    if suite.runner != registry.AUTO:
-        return registry.runner(suite.runner)
+    found = (
+        _auto(suite, device) if name == registry.AUTO else registry.runner(name)
+        for name in suite.runners
+    )
+    return tuple(dict.fromkeys(found))
+
+
+def _auto(suite: Suite, device: Device) -> RunnerAbout:
     *_, last = possible = registry.default().runners
     return next((each for each in possible if _is_permitted(each, suite, device)), last)
 
@@ -208,15 +215,62 @@ def _plan_device(device: Device, suite: Suite, seed: int) -> DevicePlan:
 
 
 def _groups(device: Device, suite: Suite) -> tuple[Group, ...]:
-    runner = resolve_runner(suite, device)
-    _refuse_impossible(suite, device, runner)
-    levels = {each.name: getattr(suite.factors, each.name) for each in VARIED}
-    levels["runtime"] = _runtimes(suite, runner)
-    return tuple(
-        registry.group_of(device.name, model, factors, suite.schemes_of(model), suite.baseline)
-        for model in suite.models
-        for factors in combinations(runner.name, levels)
-    )
+    runners = resolve_runners(suite, device)
+    for runner in runners:
+        _refuse_impossible(suite, device, runner)
+    several = len(runners) > 1
+    groups = tuple(group for runner in runners for group in _of_runner(device, suite, runner))
+    _refuse_unclear(suite, groups)
+    if several:
+        for runner in runners:
+            if not any(group.factors.runner == runner.name for group in groups):
+                raise UsageError(
+                    f"suite {suite.name}: runner {runner.name} has nothing to run: no model has "
+                    f"files for it; leave it out"
+                )
+    return groups
+
+
+def _of_runner(device: Device, suite: Suite, runner: RunnerAbout) -> Iterator[Group]:
+    """The groups of one runner: its framework's files, under the factors that it takes."""
+    framework = registry.framework_of(runner.name)
+    levels = {each.name: _levels(runner, each.name, suite) for each in VARIED}
+    for model in suite.models:
+        schemes = suite.schemes_of(model, framework)
+        for factors in combinations(runner.name, levels) if schemes else ():
+            yield registry.group_of(
+                device.name,
+                model,
+                factors,
+                schemes,
+                suite.baseline,
+                framework=suite.mark(framework.name),
+            )
+
+
+def _levels(runner: RunnerAbout, factor: str, suite: Suite) -> tuple[Any, ...]:
+    """The levels of a factor that the runner takes; where the suite asks for others alone, what it
+    has instead."""
+    if factor == "runtime":
+        return _runtimes(suite, runner)
+    asked: tuple[Any, ...] = getattr(suite.factors, factor)
+    if factor not in ABSENT:
+        return asked
+    known = runner.levels(factor)
+    return tuple(level for level in asked if level in known) or known[:1]
+
+
+def _refuse_unclear(suite: Suite, groups: Iterable[Group]) -> None:
+    """Raise UsageError where ``any`` would be one library of one runner and another of another."""
+    of: dict[str, tuple[Library, ...]] = {}
+    for group in groups:
+        factors = group.factors
+        choices = registry.choices(registry.runner(factors.runner), factors.runtime or ANY)
+        if factors.runtime and of.setdefault(factors.runtime, choices) != choices:
+            raise UsageError(
+                f"suite {suite.name}: runtime {factors.runtime} means another library to each of "
+                f"its runners; name the runtimes, for example `runtime: [{choices[0].name}, …]`"
+            )
 
 
 def _refuse_impossible(suite: Suite, device: Device, runner: RunnerAbout) -> None:
@@ -260,7 +314,7 @@ def _instead(names: Iterable[str]) -> str:
 def _refuse_on_android(suite: Suite, device: Device, runner: RunnerAbout) -> None:
     way_out = "leave the device out with --device, or measure it with a suite of its own"
     if not runner.android:
-        auto = suite.runner == registry.AUTO
+        auto = registry.AUTO in suite.runners
         asked = "a runtime, batches or input sizes" if auto else f"runner {runner.name}"
         able = " and ".join(each.name for each in registry.runners() if each.android)
         raise UsageError(
@@ -278,7 +332,13 @@ def _refuse_on_android(suite: Suite, device: Device, runner: RunnerAbout) -> Non
 def _runtimes(suite: Suite, runner: RunnerAbout) -> tuple[str, ...]:
     if not runner.libraries:
         return ("",)
-    return tuple(dict.fromkeys(registry.own_runtime(runner, each) for each in suite.runtimes))
+    mine = [each for each in suite.runtimes if registry.takes_runtime(runner, each)]
+    if not mine:
+        raise UsageError(
+            f"suite {suite.name}: none of its runtimes ({', '.join(suite.runtimes)}) is of runner "
+            f"{runner.name}; add `{runner.runtimes[0]}` to `runtime`, or leave the runner out"
+        )
+    return tuple(dict.fromkeys(registry.own_runtime(runner, each) for each in mine))
 
 
 def _block(seed: int, group: Group, index: int) -> Block:
@@ -327,7 +387,7 @@ def _trial(
         trial_id=f"{group.device}.{group.model}.{scheme}.{place}.{digest}",
         device=group.device,
         kind=kind,
-        variant=Variant(group.model, scheme),
+        variant=Variant(group.model, scheme, group.framework),
         factors=group.factors,
         block=block,
         replicate=replicate,

@@ -25,13 +25,24 @@ class TrialKind(str, Enum):
 
 @dataclass(frozen=True, order=True)
 class Variant:
-    """Model × scheme: what an artifact is built from."""
+    """Model × scheme: what an artifact is built from.
+
+    ``framework`` tells variants of one run apart that only their framework tells apart; empty where
+    a run has one framework.
+    """
 
     model: str
     scheme: str
+    framework: str = ""
 
     def __str__(self) -> str:
-        return f"{self.model} {self.scheme}"
+        whose = f" ({self.framework})" if self.framework else ""
+        return f"{self.model} {self.scheme}{whose}"
+
+    def to_json(self) -> dict[str, str]:
+        """As journals and manifests carry it."""
+        whose = {"framework": self.framework} if self.framework else {}
+        return {"model": self.model, "scheme": self.scheme, **whose}
 
 
 @dataclass(frozen=True)
@@ -98,8 +109,7 @@ class Trial:
             "trial_id": self.trial_id,
             "device": self.device,
             "kind": self.kind.value,
-            "model": self.variant.model,
-            "scheme": self.variant.scheme,
+            **self.variant.to_json(),
             "block": self.block,
             "replicate": self.replicate,
             **asdict(self.factors),
@@ -113,7 +123,7 @@ class Group:
     """What is compared with each other: one model's schemes on one device, all factors equal.
 
     ``own`` are the factors that mean something to the group's runner alone: they are part of its
-    key whatever they are.
+    key whatever they are. ``framework`` is that of its variants.
     """
 
     device: str
@@ -122,6 +132,7 @@ class Group:
     schemes: tuple[str, ...]
     baseline: str
     own: tuple[str, ...] = ()
+    framework: str = ""
 
     @property
     def key(self) -> str:

@@ -109,7 +109,7 @@ def _asked_for(arguments: BuildArguments) -> tuple[list[Variant], BuildOptions, 
     if not arguments.names:
         name = arguments.suite or registry.framework(framework).suite
         suite = load_suite(name, relative_to=Path())
-        framework = suite.framework
+        framework = suite.frameworks[0].name
         models, schemes = suite.models, suite.schemes
         options = build_options(suite, options)
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -59,12 +59,31 @@ def prepare(devices: Sequence[Device], suite: Suite, places: Places, *, seed: in
     plan = make_plan(devices, own.suite, seed=seed)
     zoo = [variant for variant in plan.variants if variant not in own.artifacts]
     options = build_options(own.suite, places.building)
-    built = find_artifacts(
-        zoo, places.models, damaged_ok=True, options=options, framework=own.suite.framework
+    built = _of_each_framework(
+        own.suite,
+        zoo,
+        lambda mine, framework: find_artifacts(
+            mine, places.models, damaged_ok=True, options=options, framework=framework
+        ),
     )
     prepared = Preparation(own.suite, plan, own, built, options, known_sizes(places.models))
     check_variants(own, prepared.built)
     return prepared
+
+
+def _of_each_framework(
+    suite: Suite,
+    variants: Iterable[Variant],
+    get: Callable[[Sequence[Variant], str], Mapping[Variant, ModelArtifact]],
+) -> dict[Variant, ModelArtifact]:
+    """What ``get`` gives of each framework's variants, under the names that the plan has."""
+    found: dict[Variant, ModelArtifact] = {}
+    for framework in suite.frameworks:
+        mark = suite.mark(framework.name)
+        mine = {Variant(v.model, v.scheme): v for v in variants if v.framework == mark}
+        for plain, artifact in get(tuple(mine), framework.name).items():
+            found[mine[plain]] = replace(artifact, variant=mine[plain])
+    return found
 
 
 def build(
@@ -77,12 +96,16 @@ def build(
             f"models: built for {options.compatibility}, because suite {suite.name} asks for "
             f"runtime {' and '.join(suite.runtimes)}"
         )
-    models = ensure_artifacts(
+    models = _of_each_framework(
+        suite,
         prepared.zoo_variants,
-        models_dir,
-        on_progress=lambda p: console.say(f"models {p.done}/{p.total}: {p.step}"),
-        options=options,
-        framework=suite.framework,
+        lambda mine, framework: ensure_artifacts(
+            mine,
+            models_dir,
+            on_progress=lambda p: console.say(f"models {p.done}/{p.total}: {p.step}"),
+            options=options,
+            framework=framework,
+        ),
     )
     return models | keep(prepared.own, models_dir)
 

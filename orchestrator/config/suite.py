@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
+    BeforeValidator,
     Field,
     ValidationInfo,
     create_model,
@@ -29,7 +30,7 @@ from orchestrator.config.values import (
 )
 from orchestrator.factors import ABSENT, VARIED, Levels
 from orchestrator.frameworks import registry
-from orchestrator.frameworks.about import RunnerAbout
+from orchestrator.frameworks.about import Framework, RunnerAbout
 from orchestrator.isa.levels import LEVELS, NATIVE, unknown_isa
 from orchestrator.runtimes import ANY
 
@@ -86,6 +87,12 @@ Model = Annotated[Text, AfterValidator(_known_model)]
 Scheme = Annotated[Text, AfterValidator(_known_scheme)]
 Isa = Annotated[Text, AfterValidator(_known_isa)]
 Runtime = Annotated[Text, AfterValidator(_known_runtime)]
+
+
+def _as_list(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
 RunnerName = Annotated[Text, AfterValidator(_known_runner)]
 Level = Annotated[Text, AfterValidator(_known_level)]
 Count = Annotated[int, Field(ge=1, le=4096)]
@@ -251,8 +258,17 @@ class Suite(Strict):
         examples=["schemes: [float32, dynamic_range]"],
     )
     baseline: Text = Field(default="float32", validate_default=True, examples=["baseline: float32"])
-    #: ``auto``: the binary where there is one for the device, else Python.
-    runner: RunnerName = Field(default=registry.AUTO, examples=["runner: auto"])
+    #: ``auto``: the binary where there is one for the device, else Python. Each of several measures
+    #: the files of its own framework, beside a baseline of its own.
+    runners: Annotated[tuple[RunnerName, ...], BeforeValidator(_as_list)] = Field(
+        default=(registry.AUTO,),
+        alias="runner",
+        strict=False,
+        max_length=_MOST,
+        examples=["runner: auto"],
+    )
+    #: ``runners``: the first runner's baseline is compared with what the others run, too.
+    compare: Literal["runners"] | None = Field(default=None, examples=["compare: runners"])
     #: The short form of the factor of the same name; None where it is not used.
     runtime: Runtime | None = Field(default=None, examples=["runtime: any"])
     factors: Factors = Field(
@@ -284,6 +300,25 @@ class Suite(Strict):
             return value
         return check_list(value)
 
+    @field_validator("runners")
+    @classmethod
+    def _refuse_repeated_runners(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return check_list(value)
+
+    @field_serializer("runners")
+    def _one_or_several(self, runners: tuple[str, ...]) -> str | list[str]:
+        return runners[0] if len(runners) == 1 else list(runners)
+
+    @field_validator("compare")
+    @classmethod
+    def _refuse_one_runner(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and len(info.data.get("runners", ("", ""))) < 2:
+            raise ValueError(
+                "`compare: runners` needs two of them; write for example `runner: "
+                f"[{', '.join(registry.runner_names()[1:3])}]`"
+            )
+        return value
+
     @field_validator("baseline")
     @classmethod
     def _refuse_unmeasured_baseline(cls, value: str, info: ValidationInfo) -> str:
@@ -299,13 +334,36 @@ class Suite(Strict):
     @classmethod
     def _refuse_useless_runtime(cls, value: str | None, info: ValidationInfo) -> str | None:
         if value is not None:
-            _check_of_use(value, info.data.get("runner"))
+            _check_of_use(value, info.data.get("runners"))
         return value
 
-    def schemes_of(self, model: str) -> tuple[str, ...]:
-        """The schemes that ``model`` is measured in."""
-        own = {each.name: each.schemes for each in self.user_models}
-        return own.get(model, self.schemes)
+    def schemes_of(self, model: str, framework: Framework) -> tuple[str, ...]:
+        """The schemes that ``model`` is measured in by a framework's runners; none where its files
+        are of another one."""
+        own = {each.name: each for each in self.user_models}
+        if model in own:
+            files = own[model].files
+            mine = len(self.frameworks) == 1 or all(_is_of(each.path, framework) for each in files)
+            return own[model].schemes if mine else ()
+        if len(self.frameworks) == 1:
+            return self.schemes
+        return tuple(each for each in self.schemes if each in framework.scheme_names)
+
+    @field_validator("runners")
+    @classmethod
+    def _refuse_a_baseline_of_one(
+        cls, value: tuple[str, ...], info: ValidationInfo
+    ) -> tuple[str, ...]:
+        """Each framework has a baseline of its own, of the one name."""
+        baseline, frameworks = info.data.get("baseline"), registry.frameworks_of(value)
+        for each in frameworks if len(frameworks) > 1 and baseline else ():
+            if baseline not in each.scheme_names:
+                raise ValueError(
+                    f"the baseline {shown(str(baseline))} is not a scheme of {each.label}, which "
+                    f"one of these runners measures; set `baseline` to one that all have, or "
+                    f"measure them in suites of their own"
+                )
+        return value
 
     @field_validator("factors")
     @classmethod
@@ -316,9 +374,9 @@ class Suite(Strict):
                 "`runtime` is given here and as a key of the suite's own; keep one of the two"
             )
         for runtime in value.runtime:
-            _check_of_use(runtime, info.data.get("runner"))
-        runner = info.data.get("runner")
-        return value if runner is None else _of_use_to(value, runner)
+            _check_of_use(runtime, info.data.get("runners"))
+        runners = info.data.get("runners")
+        return value if runners is None else _of_use_to(value, runners)
 
     @property
     def runtimes(self) -> tuple[str, ...]:
@@ -326,9 +384,19 @@ class Suite(Strict):
         return self.factors.runtime if self.runtime is None else (self.runtime,)
 
     @property
-    def framework(self) -> str:
-        """Whose models it names. All of a run are of one."""
-        return registry.framework_of(self.runner).name
+    def runner(self) -> str:
+        """The runners in words."""
+        return ", ".join(self.runners)
+
+    @property
+    def frameworks(self) -> tuple[Framework, ...]:
+        """Whose models it names, in the order of the runners."""
+        return registry.frameworks_of(self.runners)
+
+    def mark(self, framework: str) -> str:
+        """What tells a variant of this framework from others of the run; empty where it has one
+        framework only, as every run had once."""
+        return framework if len(self.frameworks) > 1 else ""
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON, with the keys a suite's file has, and its name."""
@@ -359,24 +427,36 @@ class Suite(Strict):
         return revived(cls, dict(data), "the suite of the run")
 
 
-def _possible(runner: str) -> tuple[RunnerAbout, ...]:
+def _is_of(path: Path, framework: Framework) -> bool:
+    return path.suffix.lower() in framework.endings
+
+
+def _possible(names: Iterable[str]) -> tuple[RunnerAbout, ...]:
     """The runners that a suite's ``runner`` can stand for."""
-    return registry.default().runners if runner == registry.AUTO else (registry.runner(runner),)
+    auto = registry.default().runners
+    each = (auto if name == registry.AUTO else (registry.runner(name),) for name in names)
+    return tuple(dict.fromkeys(runner for some in each for runner in some))
 
 
-def _check_of_use(runtime: str, runner: str | None) -> None:
-    """Raise ValueError where ``runner`` cannot be given ``runtime``; None is a wrong runner."""
-    if runner is None or any(registry.takes_runtime(each, runtime) for each in _possible(runner)):
+def _written(runners: Collection[str]) -> str:
+    """``runner: litert``, or ``runner: [litert, torch]``."""
+    names = ", ".join(runners)
+    return f"`runner: {names}`" if len(runners) == 1 else f"`runner: [{names}]`"
+
+
+def _check_of_use(runtime: str, runners: tuple[str, ...] | None) -> None:
+    """Raise ValueError where no runner can be given ``runtime``; None are wrong runners."""
+    if runners is None:
         return
-    own = registry.find_runner(runner)
-    if own is not None and not own.libraries:
+    possible = _possible(runners)
+    if any(registry.takes_runtime(each, runtime) for each in possible):
+        return
+    if not any(each.libraries for each in possible):
         raise ValueError(
-            f"`runner: {runner}` has its runtime built in; delete this line, or write "
-            f"`runner: {_instead_of(own)}`"
+            f"{_written(runners)} has its runtime built in; delete this line, or write "
+            f"`runner: {_instead_of(possible[0])}`"
         )
-    whose = listed(
-        [each.name for each in registry.runners() if registry.takes_runtime(each, runtime)]
-    )
+    whose = listed(registry.runners_where(lambda each: registry.takes_runtime(each, runtime)))
     raise ValueError(
         f"{shown(runtime)} is of another runner ({whose}); delete it, or write `runner: {whose}`"
     )
@@ -388,34 +468,33 @@ def _instead_of(runner: RunnerAbout) -> str:
     return next((each.name for each in others if each.libraries), registry.AUTO)
 
 
-def _of_use_to(factors: Factors, runner: str) -> Factors:
-    """The factors as the runner takes them: one that it cannot apply is not varied.
+def _of_use_to(factors: Factors, runners: tuple[str, ...]) -> Factors:
+    """The factors as the runners take them: one that none can apply is not varied.
 
     Raises ValueError where the suite asks for such a one.
     """
-    possible = _possible(runner)
+    possible = _possible(runners)
     neutral: dict[str, tuple[str, ...]] = {}
     for name, level in ABSENT.items():
         known = {each for one in possible for each in one.levels(name)}
-        written = name in factors.model_fields_set
         unknown = [each for each in getattr(factors, name) if each not in known]
         if not unknown:
             continue
-        if written:
-            raise ValueError(_means_nothing(name, unknown[0], level, runner))
+        if name in factors.model_fields_set:
+            raise ValueError(_means_nothing(name, unknown[0], level, runners))
         neutral[name] = (level,)
     if factors.input_size != (0,) and not any(each.input_sizes for each in possible):
         raise ValueError(
-            f"`runner: {runner}` runs a model at its own input size; delete `input_size`"
+            f"{_written(runners)} runs a model at its own input size; delete `input_size`"
         )
     return factors.model_copy(update=neutral) if neutral else factors
 
 
-def _means_nothing(factor: str, value: str, level: str, runner: str) -> str:
+def _means_nothing(factor: str, value: str, level: str, runners: tuple[str, ...]) -> str:
     takers = registry.runners_where(lambda each: value in each.levels(factor))
     return (
-        f"`{factor}: {value}` means nothing to `runner: {runner}`; delete it, or write `{factor}: "
-        f"[{level}]` or `runner: {takers[0]}`"
+        f"`{factor}: {value}` means nothing to {_written(runners)}; delete it, or write "
+        f"`{factor}: [{level}]` or `runner: {takers[0]}`"
     )
 
 

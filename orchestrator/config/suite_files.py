@@ -78,16 +78,24 @@ def _read(path: Path) -> Suite:
         problems.add(root.entries[key].key_mark, unknown_key(key, keys))
     data, tree, own = split_models(problems, path, root)
     data |= {"name": path.stem, "user_models": own}
-    of = _framework(root.data.get("runner"))
-    models = {*known_models(of.name), *(model.name for model in own)}
-    suite = problems.validate(Suite, tree, data, models=models, schemes=of.scheme_names)
+    frameworks = _frameworks(root.data.get("runner"))
+    # a run of several frameworks compares what each makes of one network
+    shared = set.intersection(*(set(known_models(each.name)) for each in frameworks))
+    models = {*shared, *(model.name for model in own)}
+    schemes = dict.fromkeys(name for each in frameworks for name in each.scheme_names)
+    suite = problems.validate(Suite, tree, data, models=models, schemes=tuple(schemes))
     problems.raise_if_any()
     if suite is None:  # only for the type checker: a suite that is None left a problem behind
         raise ConfigError("is no suite", path=path)
     return suite
 
 
-def _framework(runner: object) -> Framework:
-    """Whose models a suite with this runner names; a wrong runner is refused later."""
-    known = isinstance(runner, str) and registry.find_runner(runner) is not None
-    return registry.framework_of(str(runner)) if known else registry.default()
+def _frameworks(runner: object) -> tuple[Framework, ...]:
+    """Whose models a suite with these runners names; a wrong runner is refused later."""
+    names = runner if isinstance(runner, list | tuple) else [runner]
+    known = [
+        name
+        for name in names
+        if isinstance(name, str) and (name == registry.AUTO or registry.find_runner(name))
+    ]
+    return registry.frameworks_of(known) or (registry.default(),)

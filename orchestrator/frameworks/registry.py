@@ -90,6 +90,11 @@ def framework_of(runner_name: str) -> Framework:
     return next(each for each in FRAMEWORKS if wanted in each.runners)
 
 
+def find_framework_of(runner_name: str) -> Framework | None:
+    """Whose files a runner takes; None for a runner that nobody knows."""
+    return framework_of(runner_name) if find_runner(runner_name) is not None else None
+
+
 def frameworks_of(runner_names: Iterable[str]) -> tuple[Framework, ...]:
     """Whose files these runners take, each once. Raises UsageError for an unknown runner."""
     found = {each.name: each for each in map(framework_of, runner_names)}
@@ -122,10 +127,16 @@ def own_factors(factors: Factors) -> tuple[str, ...]:
 
 
 def group_of(
-    device: str, model: str, factors: Factors, schemes: tuple[str, ...], baseline: str
+    device: str,
+    model: str,
+    factors: Factors,
+    schemes: tuple[str, ...],
+    baseline: str,
+    *,
+    framework: str = "",
 ) -> Group:
     """What is compared with each other under these factors."""
-    return Group(device, model, factors, schemes, baseline, own_factors(factors))
+    return Group(device, model, factors, schemes, baseline, own_factors(factors), framework)
 
 
 # -- runtimes -------------------------------------------------------------------------------------

@@ -265,7 +265,7 @@ def trial_from_event(event: Mapping[str, Any]) -> Trial:
         trial_id=event["trial_id"],
         device=event["device"],
         kind=_KINDS[event["kind"]],
-        variant=_variant(event["model"], event["scheme"]),
+        variant=_variant(event["model"], event["scheme"], event.get("framework") or ""),
         factors=_factors(event),
         block=event["block"],
         replicate=event["replicate"],
@@ -296,8 +296,8 @@ def _shared_factors(*values: Any) -> Factors:
 
 
 @lru_cache(maxsize=4096, typed=True)
-def _variant(model: str, scheme: str) -> Variant:
-    return Variant(model, scheme)
+def _variant(model: str, scheme: str, framework: str) -> Variant:
+    return Variant(model, scheme, framework)
 
 
 def trial_record(event: Mapping[str, Any]) -> TrialRecord:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -93,14 +93,15 @@ def artifacts_by_hash(
     """
     store = ArtifactStore(models_dir)
     found: dict[Variant, ModelArtifact] = {}
+    wanted = {(v.model, v.scheme, sha256): v for v, sha256 in hashes.items()}
     for entry in store.entries():
-        variant = Variant(entry.model, entry.scheme)
-        if hashes.get(variant) != entry.sha256 or not store.path(entry).exists():
+        variant = wanted.get((entry.model, entry.scheme, entry.sha256))
+        if variant is None or not store.path(entry).exists():
             continue
         damage = store.damage(entry, verify=True)
         if damage is not None:
             raise ArtifactError(damage)
-        found[variant] = _artifact(entry, store)
+        found[variant] = replace(_artifact(entry, store), variant=variant)
     return found
 
 

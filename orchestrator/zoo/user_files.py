@@ -24,6 +24,7 @@ from orchestrator.config import Suite, UserFile, UserModel
 from orchestrator.config.scheme_names import promised, promises_floats
 from orchestrator.config.user_models import split_name
 from orchestrator.errors import ArtifactError, ModelBuildError, UsageError
+from orchestrator.frameworks import registry
 from orchestrator.frameworks.tflite.inspect import Inspection, scheme_of
 from orchestrator.frameworks.torch.file import TorchInspection, inspect_any, inspect_torch
 from orchestrator.plain_files import created
@@ -77,7 +78,8 @@ def _resolve_model(
         if no_op is None:
             _check_label(model, file, found)
         scheme = file.label or (found.scheme if no_op is None else split_name(file.path)[1] or "")
-        variant = Variant(model.name, scheme)
+        of = _TORCH if isinstance(found, TorchInspection) else registry.default().name
+        variant = Variant(model.name, scheme, suite.mark(of))
         if variant in artifacts:
             _refuse_same(model, artifacts[variant], file, found, scheme)
         artifacts[variant] = ModelArtifact(
@@ -165,7 +167,7 @@ def _read(suite: Suite, model: UserModel, file: UserFile) -> _Found:
         raise UsageError(f"{model.place}: {exc}") from exc
     if isinstance(found, TorchInspection):
         _check_torch(suite, model, file, found)
-    elif str(suite.runner) == _TORCH:
+    elif {each.name for each in suite.frameworks} == {_TORCH}:
         raise UsageError(
             f"{model.place}: {file.path.name} is a .tflite file; `runner: torch` runs TorchScript"
         )
@@ -182,7 +184,7 @@ def _read(suite: Suite, model: UserModel, file: UserFile) -> _Found:
 
 
 def _check_torch(suite: Suite, model: UserModel, file: UserFile, found: TorchInspection) -> None:
-    if str(suite.runner) != _TORCH:
+    if _TORCH not in {each.name for each in suite.frameworks}:
         raise UsageError(
             f"{model.place}: {file.path.name} is a PyTorch file and needs runner: torch; "
             f"this suite has `runner: {suite.runner}`"

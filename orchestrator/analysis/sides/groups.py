@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from orchestrator.analysis.sides.pairing import GroupKey, group_key
 from orchestrator.analysis.sides.side import Side
 from orchestrator.errors import JournalError
-from orchestrator.runs.records import RunRecord, TrialRecord
-from orchestrator.trial import Factors, Variant
+from orchestrator.frameworks.registry import find_framework_of
+from orchestrator.runs.records import ArtifactRecord, RunRecord, TrialRecord
+from orchestrator.trial import Factors
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def _group(
     factors: Factors | None,
     records: Mapping[str, Sequence[TrialRecord]],
 ) -> ComparisonGroup:
-    sides = _sides(run, model, records)
+    sides = _sides(run, model, factors, records)
     baseline = sides.pop(run.baseline, None) or Side(run.baseline, (), None)
     return ComparisonGroup(device, model, factors, baseline, sides)
 
@@ -86,10 +87,14 @@ def _index(items: Sequence[str], item: str) -> int:
 
 
 def _sides(
-    run: RunRecord, model: str, records: Mapping[str, Sequence[TrialRecord]]
+    run: RunRecord,
+    model: str,
+    factors: Factors | None,
+    records: Mapping[str, Sequence[TrialRecord]],
 ) -> dict[str, Side]:
     """Every scheme of ``model`` that has an artifact, a plan or a trial; artifacts' order first."""
-    schemes = [variant.scheme for variant in run.artifacts if variant.model == model]
+    artifacts = _artifacts(run, model, factors)
+    schemes = list(artifacts)
     schemes += sorted(records.keys() - set(schemes))
     for of_scheme in records.values():
         _refuse_duplicates(run.run_id, of_scheme)
@@ -97,10 +102,22 @@ def _sides(
         scheme: Side(
             scheme,
             tuple(sorted(records.get(scheme, ()), key=lambda r: r.trial.trial_id)),
-            run.artifacts.get(Variant(model, scheme)),
+            artifacts.get(scheme),
         )
         for scheme in schemes
     }
+
+
+def _artifacts(run: RunRecord, model: str, factors: Factors | None) -> dict[str, ArtifactRecord]:
+    """The model's files by scheme: those that the group's runner takes, where the run has several
+    frameworks."""
+    of = None if factors is None else find_framework_of(factors.runner)
+    found: dict[str, ArtifactRecord] = {}
+    for variant, record in run.artifacts.items():
+        is_mine = factors is None or variant.framework in ("", of.name if of else "")
+        if variant.model == model and is_mine:
+            found.setdefault(variant.scheme, record)
+    return found
 
 
 def _refuse_duplicates(run_id: str, records: Sequence[TrialRecord]) -> None:

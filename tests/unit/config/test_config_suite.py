@@ -18,6 +18,7 @@ from orchestrator.config import (
     with_overrides,
 )
 from orchestrator.errors import ConfigError, UsageError
+from orchestrator.frameworks.registry import default
 
 MODELS = ("mobilenet_v1", "resnet50")
 SCHEMES = ("float32", "float16", "dynamic_range", "full_int8")
@@ -159,7 +160,10 @@ def test_every_shipped_suite_is_good() -> None:
 def test_a_suite_of_torch_has_no_delegate_and_comes_back_the_same(tmp_path: Path) -> None:
     text = "models: [resnet18]\nschemes: [float32, qat_int8]\nrunner: torch\n"
     suite = load(str(written(tmp_path, text)))
-    assert (suite.framework, suite.factors.delegate) == ("torch", ("none",))
+    assert ([each.name for each in suite.frameworks], suite.factors.delegate) == (
+        ["torch"],
+        ("none",),
+    )
     assert (suite.factors.engine, suite.factors.processor) == (("default",), ("cpu",))
     assert Suite.from_json(suite.to_json()) == suite
     assert with_overrides(suite, blocks=(6, 6)).factors == suite.factors
@@ -169,7 +173,7 @@ def test_a_suite_of_before_torch_can_be_read(tmp_path: Path) -> None:
     suite = load(str(written(tmp_path, SMALL)))
     data = suite.to_json()
     del data["factors"]["engine"], data["factors"]["processor"]
-    assert Suite.from_json(data) == suite and suite.framework == "tflite"
+    assert Suite.from_json(data) == suite and suite.frameworks == (default(),)
 
 
 def test_a_run_of_before_the_gate_goes_on_without_waiting(tmp_path: Path) -> None:

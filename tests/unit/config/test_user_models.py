@@ -11,6 +11,7 @@ from orchestrator.artifacts.store import ArtifactStore
 from orchestrator.config import Suite, load_suite
 from orchestrator.config.user_models import split_name
 from orchestrator.errors import ArtifactError, ConfigError, UsageError
+from orchestrator.frameworks.registry import default
 from orchestrator.trial import Variant
 from orchestrator.zoo import OwnFiles, check_variants, find_kept, keep, resolve, stored_artifacts
 
@@ -50,7 +51,7 @@ def test_files_of_one_stem_are_one_model(tmp_path: Path, entry: str) -> None:
         "foo dynamic_range": "foo_quant.tflite",
         "foo full_int8": "foo_int8.tflite",
     }
-    assert found.suite.schemes_of("foo") == ("float32", "full_int8", "dynamic_range")
+    assert found.suite.schemes_of("foo", default()) == ("float32", "full_int8", "dynamic_range")
     assert all(a.weights == f"user file {a.path.name}" for a in found.artifacts.values())
 
 
@@ -79,7 +80,7 @@ def test_variants_are_called_as_the_suite_calls_them(tmp_path: Path) -> None:
         "m int8_t": "c.tflite",
     }
     again = Suite.from_json(found.suite.to_json())
-    assert again.schemes_of("m") == ("float32", "per_channel", "int8_t")
+    assert again.schemes_of("m", default()) == ("float32", "per_channel", "int8_t")
     assert str(tmp_path) not in str(again.user_models[0].files)
 
 

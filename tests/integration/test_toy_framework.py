@@ -1,0 +1,127 @@
+"""Another framework is one module and one line: nothing else of the program is changed for it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.lab import DEADLINE_S, ROOT, Lab
+
+_REGISTERED = (
+    "import sys; from orchestrator.frameworks import registry; from tests import toy_framework; "
+    "registry.FRAMEWORKS += (toy_framework.FRAMEWORK,); "
+    "from orchestrator.cli import main; sys.exit(main())"
+)
+PROTOCOL = (
+    "{blocks: 6, precision: 0.9, warmup: {runs: 5, seconds: 0}, steady: {runs: 5, seconds: 0}, "
+    "memory: {trials: 0}, gate: {load: 1}, timeout: 60}"
+)
+
+
+class ToyLab(Lab):
+    """The command, with the toy registered by one line."""
+
+    def command(self, *arguments: str | Path) -> list[str]:
+        return [sys.executable, "-c", _REGISTERED, *map(str, arguments)]
+
+    def toy_suite(self, **fields: str) -> Path:
+        path = self.folder / "toy.yaml"
+        lines = {
+            "models": "[counter]",
+            "schemes": "[float32, halved]",
+            "runner": "abacus",
+            "protocol": PROTOCOL,
+            **fields,
+        }
+        path.write_text("".join(f"{name}: {value}\n" for name, value in lines.items()))
+        return path
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> ToyLab:
+    (tmp_path / "none").mkdir()
+    lab = ToyLab(tmp_path, tmp_path / "none")
+    yield lab
+    lab.run("agents", "stop", "--inventory", lab.inventory(lab.here()))
+
+
+def test_plan_run_report_and_explain(toy: ToyLab) -> None:
+    here, suite = toy.inventory(toy.here()), toy.toy_suite(factors="{engine: [default, beads]}")
+    planned = toy.run("plan", "--inventory", here, "--suite", suite)
+    assert planned.code == 0 and "abacus" in planned.stdout and "counter halved" in planned.stdout
+
+    done = toy.run("run", "--inventory", here, "--suite", suite)
+    assert done.code == 0, done.stderr
+    assert "abacus" in done.stdout and "halved" in done.stdout
+    (run,) = toy.runs()
+    for form in ("text", "csv", "json", "markdown", "latex", "html"):
+        shown = toy.run("report", run.name, "--format", form)
+        assert shown.code == 0 and "abacus" in shown.stdout, (form, shown.stderr)
+    explained = toy.run("explain", run.name)
+    assert explained.code == 0 and "halv" in explained.stdout, explained.stderr
+    row = next(line for line in (run / "speedup.csv").read_text().splitlines() if "halved" in line)
+    assert float(row.split(",")[16]) > 1.2, row
+
+
+def test_a_killed_run_goes_on(toy: ToyLab) -> None:
+    here, suite = toy.inventory(toy.here()), toy.toy_suite()
+    running = toy.start("run", "--inventory", here, "--suite", suite)
+    deadline = time.monotonic() + DEADLINE_S
+    while not any(event["event"] == "finished" for event in toy.journal()):
+        assert time.monotonic() < deadline and running.poll() is None, running.communicate()
+        time.sleep(0.05)
+    os.killpg(running.pid, signal.SIGKILL)
+    running.communicate()
+    done = toy.run("run", "--resume", "last")
+    assert done.code == 0, done.stderr
+    finished = [event["trial_id"] for event in toy.journal() if event["event"] == "finished"]
+    assert len(finished) == len(set(finished)) == 18
+
+
+def test_a_bundle_measures_and_comes_back(toy: ToyLab) -> None:
+    far = {"name": "far", "transport": "bundle", "python": sys.executable}
+    made = toy.run(
+        "bundle", "--inventory", toy.inventory(far), "--suite", toy.toy_suite(), "--device", "far"
+    )
+    assert made.code == 0, made.stderr
+    (bundle,) = toy.folder.glob("*.pyz")
+    away = toy.folder / "away"
+    away.mkdir()
+    shutil.copy(bundle, away)
+    ran = subprocess.run(
+        [sys.executable, bundle.name],
+        cwd=away, env={"PATH": os.environ["PATH"], "HOME": str(away)},
+        capture_output=True, text=True, check=False, timeout=DEADLINE_S,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    (results,) = away.glob("*.zip")
+    brought = toy.run("import", results)
+    assert brought.code == 0 and "halved" in brought.stdout, brought.stderr
+
+
+def test_two_frameworks_in_one_run_have_a_baseline_each(
+    toy: ToyLab, models: Path
+) -> None:
+    shutil.copytree(models, toy.models, dirs_exist_ok=True, copy_function=os.link)
+    suite = toy.toy_suite(models="[mobilenet_v1]", schemes="[float32, float16, halved]", runner="[litert, abacus]")
+    here = toy.inventory(toy.here())
+    done = toy.run("run", "--inventory", here, "--suite", suite)
+    assert done.code == 0, done.stderr
+    (run,) = toy.runs()
+    document = json.loads(toy.run("report", run.name, "--format", "json").stdout)
+    found = {(row["runner"], row["scheme"], row["baseline_scheme"]) for row in document["rows"]}
+    assert found == {("litert", "float16", "float32"), ("abacus", "halved", "float32")}
+    manifest = json.loads((run / "run.json").read_text())
+    assert {(a["framework"], a["scheme"]) for a in manifest["artifacts"]} == {
+        ("tflite", "float32"), ("tflite", "float16"), ("toy", "float32"), ("toy", "halved"),
+    }  # fmt: skip
+    assert toy.run("explain", run.name).code == 0
+    assert toy.run("run", "--resume", "last").code == 0
