@@ -84,11 +84,15 @@ class AbacusRunner:
         if bad is not None or evidence.exit_code != 0:
             return bad or judgement.failed(evidence.stderr[-300:] or "not a word")
         warmup, steady = map(_phase, json.loads(evidence.stdout))
-        return Reading(Outcome.OK, Measurement(first_us=warmup.first_us, warmup=warmup, steady=steady))
+        return Reading(
+            Outcome.OK, Measurement(None, warmup.first_us, warmup, steady)
+        )
 
 
 def _phase(us: list[float]) -> Invocations:
-    return Invocations(len(us), us[0], min(us), max(us), statistics.mean(us), median_us=statistics.median(us))
+    return Invocations(
+        len(us), us[0], min(us), max(us), statistics.mean(us), median_us=statistics.median(us)
+    )
 
 
 def recipe(variant: Variant, options: BuildOptions) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Tool:
 
     name: str
     official: str
-    platforms: Mapping[str, str]
-    android: Mapping[str, str]
+    platforms: Mapping[str, str] = field(hash=False)
+    android: Mapping[str, str] = field(hash=False)
     unpublished: frozenset[str]
     instead: str

@@ -55,13 +55,15 @@ class RunnerAbout:
     kinds: frozenset[TrialKind]
     libraries: tuple[Library, ...] = ()
     tool: Tool | None = None
-    factors: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    factors: Mapping[str, tuple[str, ...]] = field(
+        default_factory=lambda: MappingProxyType({}), hash=False
+    )
     batches: bool = True
     input_sizes: bool = False
     android: bool = False
     measured_in: tuple[str, ...] = ()
     #: Why it lacks a kind of trial, to stand behind "the … of runner NAME".
-    lacks: Mapping[TrialKind, str] = field(default_factory=lambda: MappingProxyType({}))
+    lacks: Mapping[TrialKind, str] = field(default_factory=lambda: MappingProxyType({}), hash=False)
 
     @property
     def runtimes(self) -> tuple[str, ...]:
