@@ -84,9 +84,7 @@ class AbacusRunner:
         if bad is not None or evidence.exit_code != 0:
             return bad or judgement.failed(evidence.stderr[-300:] or "not a word")
         warmup, steady = map(_phase, json.loads(evidence.stdout))
-        return Reading(
-            Outcome.OK, Measurement(None, warmup.first_us, warmup, steady)
-        )
+        return Reading(Outcome.OK, Measurement(None, warmup.first_us, warmup, steady))
 
 
 def _phase(us: list[float]) -> Invocations:

@@ -31,20 +31,29 @@ _SHOWN = 3
 
 
 def audit(
-    run: RunRecord, baseline: Side, treatment: Side, pairs: Pairs, *, device: str
+    run: RunRecord,
+    baseline: Side,
+    treatment: Side,
+    pairs: Pairs,
+    *,
+    device: str,
+    across: bool = False,
 ) -> tuple[Finding, ...]:
-    """Every finding on one comparison; those that forbid it first."""
+    """Every finding on one comparison; those that forbid it first.
+
+    ``across``: of two runners, whose runtimes and files differ, as the suite wants it.
+    """
     found = [
         *_no_pairs(run, baseline, treatment, pairs, device),
         *_emulated(run, device),
         *_several_machines(run, device),
         *_journal(run, device),
-        *_unlike(baseline, treatment),
+        *_unlike(baseline, treatment, across=across),
         *_no_op(treatment),
-        *_larger(baseline, treatment),
+        *(() if across else _larger(baseline, treatment)),
         *_contents(baseline, treatment),
         *_on_trials(baseline, treatment),
-        *_less_delegated(baseline, treatment),
+        *(() if across else _less_delegated(baseline, treatment)),
         *_quota(run, baseline, treatment, device),
         *_failures(baseline, treatment, pairs),
         *_no_time(baseline, treatment),
@@ -180,9 +189,14 @@ def _some(messages: Sequence[str]) -> str:
     return "; ".join(messages[:_SHOWN]) + (f" (and {more} more places)" if more > 0 else "")
 
 
-def _unlike(baseline: Side, treatment: Side) -> Iterable[Finding]:
+#: What two runners do not have alike.
+_OF_A_RUNNER = frozenset(("runtime", "runtime_version", "binary", "weights"))
+
+
+def _unlike(baseline: Side, treatment: Side, *, across: bool) -> Iterable[Finding]:
     for difference in differences(baseline.conditions, treatment.conditions):
-        yield to_finding(difference, baseline.scheme, treatment.scheme)
+        if not (across and difference.condition in _OF_A_RUNNER):
+            yield to_finding(difference, baseline.scheme, treatment.scheme)
 
 
 def _no_op(treatment: Side) -> Iterable[Finding]:

@@ -269,13 +269,23 @@ class Distribution:
 
 
 @dataclass(frozen=True)
+class RunnerComparison:
+    """One runner's file of a network beside another's: ``row`` is of the other one, compared with
+    the baseline under ``baseline_factors``."""
+
+    row: Speedup
+    baseline_factors: Factors
+
+
+@dataclass(frozen=True)
 class SpeedupTable:
     """Everything a report shows. ``lost`` maps a device to why it was lost.
 
     ``outcomes`` counts the finished trials by how they ended, ``unfinished`` those that were
     released to a device and never ended. ``stopped`` maps a group's key to why it stopped.
     ``duet``: baseline and treatment ran at the same time. ``figures`` compares whatever else than
-    the time the trials found; a group without any time is there alone.
+    the time the trials found; a group without any time is there alone. ``across`` compares one
+    runner's files with another's, where the suite asks for that.
     """
 
     run_id: str
@@ -295,3 +305,4 @@ class SpeedupTable:
     distributions: tuple[Distribution, ...] = ()
     duet: bool = False
     figures: tuple[FigureComparison, ...] = ()
+    across: tuple[RunnerComparison, ...] = ()

@@ -319,6 +319,16 @@ class Suite(Strict):
             )
         return value
 
+    @field_validator("protocol")
+    @classmethod
+    def _refuse_duets_across_runners(cls, value: Protocol, info: ValidationInfo) -> Protocol:
+        if value.duet and info.data.get("compare") is not None:
+            raise ValueError(
+                "a duet pairs what one runner measures, which `compare: runners` goes beyond;"
+                " delete `duet`, or `compare`"
+            )
+        return value
+
     @field_validator("baseline")
     @classmethod
     def _refuse_unmeasured_baseline(cls, value: str, info: ValidationInfo) -> str:

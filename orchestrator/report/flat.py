@@ -96,9 +96,16 @@ def to_frame(table: SpeedupTable) -> pd.DataFrame:
     # pandas takes half a second to import, and most reports do without
     import pandas as pd  # noqa: PLC0415
 
-    further = [c for c in FURTHER_COLUMNS if any(_flat(row, c) for row in table.rows)]
+    across = [each.row for each in table.across]
+    shown = [*table.rows, *across]
+    further = [c for c in FURTHER_COLUMNS if any(_flat(row, c) for row in shown)]
     columns = [*COLUMNS, *further]
-    rows = [[_flat(row, column) for column in columns] for row in table.rows]
+    rows = [[_flat(row, column) for column in columns] for row in shown]
+    if across:  # whose baseline it is, which else is the row's own runner's
+        columns.append("baseline_runner")
+        runners = [row.level("runner") for row in table.rows]
+        runners += [each.baseline_factors.runner for each in table.across]
+        rows = [[*cells, runner] for cells, runner in zip(rows, runners, strict=True)]
     frame: pd.DataFrame = pd.DataFrame(rows, columns=columns)
     for column in _COUNTS & {*columns}:
         frame[column] = frame[column].astype(pd.Int64Dtype())
@@ -167,6 +174,12 @@ def to_json(table: SpeedupTable) -> str:
     document["speedups"] = [_jsonable(_row(row)) for row in table.rows]
     if not table.figures:  # as files were before there were any
         del document["figures"]
+    document["across"] = [
+        _jsonable({**_row(each.row), "baseline_factors": asdict(each.baseline_factors)})
+        for each in table.across
+    ]
+    if not table.across:
+        del document["across"]
     return json.dumps(document, indent=1, allow_nan=False) + "\n"
 
 

@@ -51,6 +51,13 @@ FIGURE_SIGNS = {
     FigureVerdict.INVALID: SIGNS[Verdict.INVALID],
 }
 
+ACROSS_METHOD = (
+    "Across runners: two files of one network are compared, the first runner's baseline with what "
+    "another runner measured in the same rounds. Runtime, kernels, weights and the making of the "
+    "file differ together; what quantizing does is in each runner's own table, where each speed-up "
+    "is over the baseline of that runner."
+)
+
 FIGURES_METHOD = (
     "Figures beside the time: medians over the blocks compared. Gain: the ratio of a positive "
     "amount, above 1 where the scheme is the better one, or the difference of a share, above 0 "
@@ -190,6 +197,7 @@ class View:
     weights: str
     empty: str
     sections: tuple[Section, ...]
+    across: tuple[Grid, ...]
     figures: tuple[Grid, ...]
     sweeps: tuple[Grid, ...]
     published: tuple[str, ...]
@@ -222,6 +230,7 @@ def view_of(table: SpeedupTable) -> View:
         weights=weights(table),
         empty="" if table.rows or table.figures else NOTHING,
         sections=_sections(table),
+        across=_across(table),
         figures=_figures(table),
         sweeps=tuple(
             Grid(
@@ -253,6 +262,46 @@ def _sections(table: SpeedupTable) -> tuple[Section, ...]:
             measured=key.factors is not None,
         )
         for key, rows in sections(table.rows).items()
+    )
+
+
+def _across(table: SpeedupTable) -> tuple[Grid, ...]:
+    """A grid for each setting of the first runner beside one of another."""
+    places: dict[tuple[SectionKey, SectionKey], list[Speedup]] = {}
+    for each in table.across:
+        row = each.row
+        if row.factors is not None:
+            key = (
+                SectionKey(row.device, each.baseline_factors),
+                SectionKey(row.device, row.factors),
+            )
+            places.setdefault(key, []).append(row)
+    return tuple(
+        Grid(
+            title=clean(
+                f"Across runners: {section_label(second)}, beside the {table.baseline} of "
+                f"{section_label(first)}"
+            ),
+            header=("Model", "Scheme", "Speed-up, 95 % interval", "Time, ms", "Size, MB", "n"),
+            cells=tuple(_across_cells(row) for row in rows),
+            problems=tuple(
+                clean(f"{row.model} {row.scheme}: {row.reason}")
+                for row in rows
+                if row.verdict is Verdict.INVALID
+            ),
+        )
+        for (first, second), rows in places.items()
+    )
+
+
+def _across_cells(row: Speedup) -> tuple[str, ...]:
+    return (
+        clean(row.model),
+        clean(row.scheme),
+        f"{SIGNS[row.verdict]} {figures.speedup(row)}",
+        figures.change(row.baseline_ms, row.treatment_ms),
+        figures.change(row.baseline_size_mb, row.treatment_size_mb),
+        str(row.blocks),
     )
 
 

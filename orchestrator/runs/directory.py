@@ -201,6 +201,7 @@ def to_record(manifest: Manifest, events: Iterable[Mapping[str, Any]]) -> RunRec
         },
         agents=agents,
         duet=bool(protocol.get("duet")),
+        compare=_compared(manifest.suite),
         bundled=manifest.bundled,
     )
     return _split(run, machines) if machines.several else run
@@ -257,6 +258,14 @@ def _split(run: RunRecord, machines: Machines) -> RunRecord:
 def _blocks(text: str) -> tuple[int, int]:
     low, _, high = str(text).partition(":")
     return int(low), int(high or low)
+
+
+def _compared(suite: Mapping[str, Any]) -> tuple[str, ...]:
+    """The runners that the suite compares with each other."""
+    runners = suite.get("runner")
+    if not suite.get("compare") or not isinstance(runners, list):
+        return ()
+    return tuple(str(name) for name in runners)
 
 
 def trial_from_event(event: Mapping[str, Any]) -> Trial:

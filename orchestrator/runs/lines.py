@@ -47,6 +47,7 @@ LINE: dict[str, Any] = {
     "event": Needed(TEXT),
     # trials
     **dict.fromkeys(("trial_id", "kind", "model", "scheme"), Needed(TEXT)),
+    "framework": TEXT,
     **dict.fromkeys(("block", "replicate"), Needed(WHOLE)),
     **shape_of(Factors),
     "duet": shape_of(Duet),

@@ -131,7 +131,7 @@ _SHAPE: Shape = {
         ),
     },
     "suite": {
-        **dict.fromkeys(("name", "baseline", "runner"), TEXT),
+        **dict.fromkeys(("name", "baseline"), TEXT),
         "protocol": {"blocks": TEXT, "precision": NUMBER, "duet": FLAG},
         "user_models": Needed([Needed({"name": Needed(TEXT), "input": [Needed(WHOLE)]})]),
     },

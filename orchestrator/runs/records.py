@@ -72,7 +72,8 @@ class RunRecord:
     device to the SHA-256 of its agent's sources. ``duet``: baseline and treatment ran at the same
     time. ``bundled``: the devices that nothing reaches. ``split``: devices that were several
     machines are a column for each of them, which stands everywhere in the place of the name.
-    ``flaws``: what is out of order in the journal.
+    ``flaws``: what is out of order in the journal. ``compare``: the suite's runners, where it asks
+    that they be compared with each other.
     """
 
     run_id: str
@@ -95,6 +96,7 @@ class RunRecord:
     bundled: frozenset[str] = frozenset()
     split: Mapping[str, SplitDevice] = field(default_factory=dict)
     flaws: tuple[Flaw, ...] = ()
+    compare: tuple[str, ...] = ()
 
 
 __all__ = [

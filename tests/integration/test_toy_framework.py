@@ -9,11 +9,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.lab import DEADLINE_S, ROOT, Lab
+from tests.lab import DEADLINE_S, Lab
 
 _REGISTERED = (
     "import sys; from orchestrator.frameworks import registry; from tests import toy_framework; "
@@ -46,11 +47,11 @@ class ToyLab(Lab):
 
 
 @pytest.fixture
-def toy(tmp_path: Path) -> ToyLab:
+def toy(tmp_path: Path) -> Iterator[ToyLab]:
     (tmp_path / "none").mkdir()
     lab = ToyLab(tmp_path, tmp_path / "none")
     yield lab
-    lab.run("agents", "stop", "--inventory", lab.inventory(lab.here()))
+    lab.close()
 
 
 def test_plan_run_report_and_explain(toy: ToyLab) -> None:
@@ -107,21 +108,58 @@ def test_a_bundle_measures_and_comes_back(toy: ToyLab) -> None:
     assert brought.code == 0 and "halved" in brought.stdout, brought.stderr
 
 
-def test_two_frameworks_in_one_run_have_a_baseline_each(toy: ToyLab, models: Path) -> None:
-    shutil.copytree(models, toy.models, dirs_exist_ok=True, copy_function=os.link)
-    suite = toy.toy_suite(
-        models="[mobilenet_v1]", schemes="[float32, float16, halved]", runner="[litert, abacus]"
+@pytest.fixture
+def both(tmp_path: Path, built: Path) -> Iterator[ToyLab]:
+    lab = ToyLab(tmp_path / "lab", built)
+    yield lab
+    lab.close()
+
+
+def suite_of_both(lab: ToyLab, **fields: str) -> Path:
+    return lab.toy_suite(
+        models="[mobilenet_v1]",
+        schemes="[float32, float16, halved]",
+        runner="[litert, abacus]",
+        **fields,
     )
-    here = toy.inventory(toy.here())
-    done = toy.run("run", "--inventory", here, "--suite", suite)
+
+
+def test_two_frameworks_in_one_run_have_a_baseline_each(both: ToyLab) -> None:
+    done = both.run(
+        "run", "--inventory", both.inventory(both.here()), "--suite", suite_of_both(both)
+    )
     assert done.code == 0, done.stderr
-    (run,) = toy.runs()
-    document = json.loads(toy.run("report", run.name, "--format", "json").stdout)
-    found = {(row["runner"], row["scheme"], row["baseline_scheme"]) for row in document["rows"]}
-    assert found == {("litert", "float16", "float32"), ("abacus", "halved", "float32")}
+    (run,) = both.runs()
+    document = json.loads(both.run("report", run.name, "--format", "json").stdout)
+    found = {(row["runner"], row["scheme"]) for row in document["speedups"]}
+    assert found == {("litert", "float16"), ("abacus", "halved")}
+    assert "across" not in document
     manifest = json.loads((run / "run.json").read_text())
     assert {(a["framework"], a["scheme"]) for a in manifest["artifacts"]} == {
         ("tflite", "float32"), ("tflite", "float16"), ("toy", "float32"), ("toy", "halved"),
     }  # fmt: skip
-    assert toy.run("explain", run.name).code == 0
-    assert toy.run("run", "--resume", "last").code == 0
+    assert both.run("explain", run.name).code == 0
+    resumed = both.run("run", "--resume", "last")
+    assert resumed.code == 0 and "is complete" in resumed.stderr
+
+
+def test_runners_are_compared_where_the_suite_asks(both: ToyLab) -> None:
+    suite = suite_of_both(both, compare="runners")
+    done = both.run("run", "--inventory", both.inventory(both.here()), "--suite", suite)
+    assert done.code == 0, done.stderr
+    (run,) = both.runs()
+    for form in ("text", "markdown", "latex", "html"):
+        shown = both.run("report", run.name, "--format", form)
+        assert "two files of one network are compared" in " ".join(shown.stdout.split()), form
+    document = json.loads(both.run("report", run.name, "--format", "json").stdout)
+    assert {(row["runner"], row["scheme"]) for row in document["across"]} == {
+        ("abacus", "float32"), ("abacus", "halved"),
+    }  # fmt: skip
+    for row in document["across"]:
+        assert row["baseline_factors"]["runner"] == "litert" and row["speedup"] > 1
+        assert "two_files" in {finding["code"] for finding in row["findings"]}
+    lines = (run / "speedup.csv").read_text().splitlines()
+    assert lines[0].endswith(",baseline_runner")
+    assert sorted(line.rsplit(",", 1)[1] for line in lines[1:]) == [
+        "abacus", "litert", "litert", "litert",
+    ]  # fmt: skip

@@ -23,6 +23,7 @@ from orchestrator.analysis.sides.summaries import (
     size_mb,
 )
 from orchestrator.analysis.speedups import alternatives
+from orchestrator.analysis.speedups.across import counterparts, two_files, wider
 from orchestrator.analysis.speedups.distributions import distributions
 from orchestrator.analysis.speedups.figures import compare_figures, without_time
 from orchestrator.analysis.speedups.published import Publication, beside
@@ -41,6 +42,7 @@ from orchestrator.analysis.table import (
     Alternative,
     NoiseFloor,
     Problem,
+    RunnerComparison,
     Speedup,
     SpeedupTable,
     Verdict,
@@ -68,6 +70,12 @@ def analyse(run: RunRecord, published: Iterable[Publication] = ()) -> SpeedupTab
         for group, floor, effect in zip(groups, floors, effects, strict=True)
         for side in group.treatments.values()
     ]
+    crossed = [
+        (_across(run, (groups[one], groups[other]), (floors[one], floors[other])), one)
+        for one, other in counterparts(run.compare, groups)
+    ]
+    rows_across = _judge(row for rows, _ in crossed for row in rows)
+    references = [groups[one].factors for rows, one in crossed for _ in rows]
     judged = beside(_beside_others(_judge(row for row, _, _ in compared), compared), published)
     return SpeedupTable(
         run_id=run.run_id,
@@ -89,6 +97,11 @@ def analyse(run: RunRecord, published: Iterable[Publication] = ()) -> SpeedupTab
         distributions=distributions(groups),
         duet=run.duet,
         figures=compare_figures(run, every),
+        across=tuple(
+            RunnerComparison(row, factors)
+            for row, factors in zip(rows_across, references, strict=True)
+            if factors is not None
+        ),
     )
 
 
@@ -125,18 +138,37 @@ def _aa_effects(
     ]
 
 
+def _across(
+    run: RunRecord,
+    groups: tuple[ComparisonGroup, ComparisonGroup],
+    floors: tuple[NoiseFloor, NoiseFloor],
+) -> list[Speedup]:
+    """The baseline of one runner beside everything that another one ran."""
+    reference, group = groups
+    baseline = replace(group, baseline=reference.baseline)
+    of_group = (two_files(reference, group),)
+    return [
+        _compare(run, baseline, side, wider(*floors), of_group, across=True) for side in group.sides
+    ]
+
+
 def _compare(
     run: RunRecord,
     group: ComparisonGroup,
     treatment: Side,
     floor: NoiseFloor,
     of_group: Iterable[Finding],
+    *,
+    across: bool = False,
 ) -> Speedup:
     """One row, its verdict still open: that needs the other rows' p-values."""
     baseline = group.baseline
     beside = baseline.times_for(treatment, Statistic.CENTRE)
     pairs = pair(beside, treatment.times[Statistic.CENTRE, 0])
-    findings = [*audit(run, baseline, treatment, pairs, device=group.device), *of_group]
+    findings = [
+        *audit(run, baseline, treatment, pairs, device=group.device, across=across),
+        *of_group,
+    ]
     if floor.floor is None and len(pairs) >= MIN_PAIRS:
         findings.append(no_noise_floor(floor.blocks))
     forbidden = any(finding.forbids for finding in findings)
