@@ -74,7 +74,8 @@ def _read(path: Path) -> Suite:
     root = read_mapping(path, "a suite holds `models:` and `schemes:` (see suites/quick.yaml)")
     problems = Problems(path)
     for key in _NOT_WRITTEN & root.entries.keys():
-        keys = [key for key in Suite.model_fields if key not in _NOT_WRITTEN]
+        fields = Suite.model_fields.items()
+        keys = [field.alias or name for name, field in fields if name not in _NOT_WRITTEN]
         problems.add(root.entries[key].key_mark, unknown_key(key, keys))
     data, tree, own = split_models(problems, path, root)
     data |= {"name": path.stem, "user_models": own}

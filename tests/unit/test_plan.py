@@ -195,3 +195,71 @@ def test_profiles_have_trials_of_their_own_where_the_runner_has_a_profiler() -> 
 
 def profile_of(part: DevicePlan) -> tuple[Trial, ...]:
     return tuple(trial for trial in part.beside if trial.kind is TrialKind.PROFILE)
+
+
+BOTH = {
+    "models": ["mobilenet_v2"],
+    "schemes": ["float32", "full_int8", "static_int8"],
+    "runner": ["litert", "torch"],
+}
+
+
+def test_several_runners_measure_each_the_schemes_of_its_own_framework() -> None:
+    plan = make_plan([device()], suite(**BOTH), seed=1)
+    groups = {group.factors.runner: group for group in plan.devices[0].groups}
+    assert groups["litert"].schemes == ("float32", "full_int8")
+    assert groups["torch"].schemes == ("float32", "static_int8")
+    assert {group.baseline for group in groups.values()} == {"float32"}
+    assert {str(v) for v in plan.variants} == {
+        "mobilenet_v2 float32 (tflite)", "mobilenet_v2 full_int8 (tflite)",
+        "mobilenet_v2 float32 (torch)", "mobilenet_v2 static_int8 (torch)",
+    }  # fmt: skip
+
+
+def test_each_of_several_runners_has_the_factors_that_it_takes() -> None:
+    factors = {"delegate": ["xnnpack", "none"], "engine": ["x86", "onednn"], "threads": [1, 2]}
+    plan = make_plan([device()], suite(**BOTH, factors=factors), seed=1)
+    found = {
+        (g.factors.runner, g.factors.delegate, g.factors.engine) for g in plan.devices[0].groups
+    }
+    assert found == {
+        ("litert", "xnnpack", "default"), ("litert", "none", "default"),
+        ("torch", "none", "x86"), ("torch", "none", "onednn"),
+    }  # fmt: skip
+
+
+def test_trials_of_one_of_several_runners_are_those_of_a_run_of_its_own() -> None:
+    together = make_plan([device()], suite(**BOTH), seed=1)
+    alone = make_plan(
+        [device()],
+        suite(**{**BOTH, "runner": "torch", "schemes": ["float32", "static_int8"]}),
+        seed=1,
+    )
+    assert set(ids(alone)) < set(ids(together))
+
+
+def test_a_runner_without_any_of_the_runtimes_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"none of its runtimes .* is of runner torch"):
+        make_plan([device()], suite(**BOTH, runtime="ai-edge-litert"), seed=1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"runner": ["litert", "onnx"]}, "`onnx` is unknown"),
+        ({"runner": ["litert", "litert"]}, "twice"),
+        ({"runner": "litert", "compare": "runners"}, "needs two of them"),
+        ({"baseline": "full_int8"}, "not a scheme of PyTorch"),
+        ({"compare": "runners", "protocol": {"blocks": "6:9", "duet": True}}, "a duet pairs"),
+    ],
+)
+def test_what_several_runners_cannot_be_asked_for(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        suite(**{**BOTH, **changes})
+
+
+def test_a_suite_of_several_runners_comes_back_the_same() -> None:
+    asked = suite(**BOTH, compare="runners")
+    assert asked.to_json()["runner"] == ["litert", "torch"]
+    assert Suite.from_json(asked.to_json()) == asked
+    assert suite(runner="torch", schemes=["float32"]).to_json()["runner"] == "torch"
