@@ -53,6 +53,7 @@ FURTHER_COLUMNS = (
     "treatment_energy_mj",
     "baseline_co2_ug",
     "treatment_co2_ug",
+    "inputs",
 )
 
 _COUNTS = ("threads", "batch", "blocks")

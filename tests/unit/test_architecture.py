@@ -28,7 +28,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "artifacts": {"plain_files", "errors", "runtimes"},
     "isa": {"artifacts", "errors"},
     "runtimes": set(),
-    "config": {"errors", "isa", "runtimes"},
+    "config": {"errors", "isa", "runtimes", "trial"},
     "plan": {"config", "errors", "isa", "measures", "runtimes", "trial"},
     # zoo: the builders in frameworks/ still take their request from it
     "frameworks": {
@@ -65,8 +65,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "console": {"fleet", "printable"},
     "trust": {"config", "errors", "plain_files"},
     "campaign": {
-        "analysis", "artifacts", "config", "console", "errors", "fleet", "isa", "measurement",
-        "plan", "trial", "runs", "runtimes", "supply", "zoo",
+        "analysis", "artifacts", "config", "console", "errors", "fleet", "frameworks", "isa",
+        "measurement", "plan", "trial", "runs", "runtimes", "supply", "zoo",
     },
     "bundles": {
         "agents", "artifacts", "campaign", "config", "console", "errors", "fleet", "plain_files",

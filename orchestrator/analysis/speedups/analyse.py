@@ -16,6 +16,7 @@ from orchestrator.analysis.sides.pairing import Pairs, Statistic, median_ms, pai
 from orchestrator.analysis.sides.side import Side
 from orchestrator.analysis.sides.summaries import (
     delegated,
+    inputs_fed,
     isa_way,
     microarchitecture,
     runtime_from,
@@ -149,6 +150,7 @@ def _compare(
         microarchitecture=microarchitecture(run, group.device),
         isa=factors.isa if factors else "",
         isa_way=isa_way(baseline, treatment),
+        inputs=inputs_fed(baseline, factors),
         runner=factors.runner if factors else "",
         runtime=factors.runtime if factors else "",
         runtime_version=runtime_versions(baseline, treatment),
