@@ -76,8 +76,8 @@ class Speedup:
     was, ``device`` or ``bundle``; ``baseline_delegated`` and ``treatment_delegated`` are the nodes
     that a delegate took of all there are, like ``30/34``. ``isa_way`` is how CPUID was made to trap
     where the instruction set is capped: ``faulting`` or ``rewriting``. ``inputs`` says what was
-    fed, like ``1 × 224 × 224 × 3``, and which signature was called where one was chosen; empty where
-    nobody knows.
+    fed, like ``1 × 224 × 224 × 3``, and which signature was called where one was chosen; empty
+    where nobody knows.
     """
 
     run_id: str

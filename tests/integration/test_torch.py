@@ -17,7 +17,7 @@ from orchestrator.frameworks.registry import runner_named
 from orchestrator.frameworks.runner import Evidence, Reading
 from orchestrator.frameworks.torch.file import TorchInspection, inspect_any
 from orchestrator.measurement import Outcome
-from orchestrator.trial import Trial, TrialKind, Variant
+from orchestrator.trial import InputSpec, Trial, TrialKind, Variant
 from orchestrator.zoo import (
     ModelArtifact,
     OwnFiles,

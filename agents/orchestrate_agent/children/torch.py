@@ -332,12 +332,15 @@ def _random_input(torch: Any, generator: Any, spec: Dict[str, Any]) -> Any:
     """Uniform values of the input's type: in its range, else as for ``.tflite`` files."""
     name, shape = _dtype_of(spec), spec["shape"]
     dtype = getattr(torch, name, None)
-    if not isinstance(dtype, torch.dtype):
+    if dtype is None:
         raise ChildError("failed", "this torch has no type %s to feed" % name)
-    if dtype.is_floating_point:
-        low, high = spec.get("low", -0.5), spec.get("high", 0.5)
+    if "float" in name:
         values = torch.rand(shape, generator=generator, dtype=torch.float32)
-        return (values * (high - low) + low).to(dtype)
+        if "low" in spec:
+            values = values * (spec["high"] - spec["low"]) + spec["low"]
+        else:
+            values = values - 0.5
+        return values if name == "float32" else values.to(dtype)
     low, high = INTEGER_BOUNDS.get(name, (0, 99))
     low, high = int(spec.get("low", low)), int(spec.get("high", high))
     return torch.randint(low, high + 1, shape, generator=generator).to(dtype)

@@ -11,7 +11,7 @@ from orchestrator.artifacts.store import ArtifactStore
 from orchestrator.config import Suite, load_suite
 from orchestrator.config.user_models import split_name
 from orchestrator.errors import ArtifactError, ConfigError, UsageError
-from orchestrator.trial import Variant
+from orchestrator.trial import InputSpec, Variant
 from orchestrator.zoo import OwnFiles, check_variants, find_kept, keep, resolve, stored_artifacts
 
 DATA = Path(__file__).parent.parent.parent / "data" / "zoo"
