@@ -55,7 +55,7 @@ def duration(seconds: float) -> str:
 
 
 def progress_line(progress: DeviceProgress) -> str:
-    """One device on one line, for a place that is no terminal."""
+    """One device on one line, for a place that is not a terminal."""
     counts = f" {progress.done}/{progress.expected}" if progress.expected else ""
     eta = f" (about {duration(progress.eta_s)} to go)" if progress.eta_s else ""
     detail = f": {printable(progress.detail)}" if progress.detail else ""

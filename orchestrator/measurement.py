@@ -132,7 +132,7 @@ class Energy:
 
     def __post_init__(self) -> None:
         if self.inferences < 1 or self.joules < 0:
-            raise ValueError(f"{self.joules} J over {self.inferences} inferences is no energy")
+            raise ValueError(f"{self.joules} J over {self.inferences} inferences is not an energy")
 
     @property
     def mj_per_inference(self) -> float:

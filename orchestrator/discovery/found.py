@@ -73,6 +73,6 @@ def _checked(key: str, value: Any) -> Any:
     if key == "port":
         port = int(value)
         if not 1 <= port <= 65535:
-            raise ValueError(f"{port} is no port")
+            raise ValueError(f"{port} is not a port")
         return port
     return _CHECKS[key](str(value)) if key in _CHECKS else value

@@ -298,7 +298,7 @@ def _attach_to_our_version(
 
 
 def _check_hello(transport: Transport, hello: Mapping[str, Any]) -> None:
-    """Raise AgentError where it is no answer of an agent of this protocol; empty is none yet."""
+    """Raise AgentError where it is not an answer of an agent of this protocol; empty: none yet."""
     told.check_size(hello, "a greeting", device=transport.device)
     told.check(hello, told.HELLO, "a greeting", device=transport.device)
     if hello and hello.get("protocol") != protocol.PROTOCOL:

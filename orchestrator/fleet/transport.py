@@ -110,7 +110,7 @@ class Transport(Protocol):
         """Run a command to its end, feeding it ``stdin`` piece by piece.
 
         ``on_sent`` is told, in the calling thread, how many bytes of stdin have been sent so far.
-        A command that ends before it has read its stdin is no error; look at its exit code.
+        A command that ends before it has read its stdin is not an error; look at its exit code.
         Raises ChannelTimeout when it takes longer than ``timeout_s`` (a local command is killed,
         a remote one cut off), TransientDeviceError when the connection breaks, AgentError when
         it prints more than ``CAPTURE_BYTES`` to stdout.

@@ -22,7 +22,7 @@ ENDING_S = 6.0
 
 
 class SilenceError(Exception):
-    """The agent answers, and what it says of its trials is no reason to go on waiting.
+    """The agent answers, and what it says of its trials is not a reason to go on waiting.
 
     ``hangs``: it has to be ended, as it does not end its trial.
     """

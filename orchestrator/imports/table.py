@@ -93,7 +93,7 @@ def _count(row: dict[str, str], column: str) -> int | None:
     if not text:
         return None
     if not text.isascii() or not text.isdigit() or not int(text):
-        raise ValueError(f"{column} {text!r} is no count")
+        raise ValueError(f"{column} {text!r} is not a count")
     return int(text)
 
 
@@ -103,5 +103,5 @@ def _us(row: dict[str, str], column: str) -> float:
     except ValueError:
         value = math.nan
     if not 0 < value < math.inf:
-        raise ValueError(f"{column} {row[column]!r} is no time in milliseconds")
+        raise ValueError(f"{column} {row[column]!r} is not a time in milliseconds")
     return value

@@ -44,8 +44,8 @@ _CHARTS = {
     "forest": (
         "Speed-ups with their intervals",
         "Speed-up with its 95 % interval on a logarithmic axis, the same for all devices. Shaded: "
-        "the noise floor, what the baseline yields against itself. An effect inside it is no "
-        "effect.",
+        "the noise floor, what the baseline yields against itself. An effect inside it does "
+        "not count.",
     ),
     "bars": (
         "Time before and after",

@@ -112,7 +112,7 @@ def test_an_output_that_is_a_link_is_refused(
     assert untouched(outside)
 
 
-# --- what is no plain file, and what is too large ------------------------------------------------
+# --- what is not a plain file, and what is too large ----------------------------------------------
 
 
 @pytest.mark.parametrize("name", [MANIFEST, FILE_NAME])

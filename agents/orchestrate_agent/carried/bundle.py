@@ -173,7 +173,7 @@ def _opened(archive: str) -> Iterator[zipfile.ZipFile]:
 
 
 def _fetch(file: File, models: str) -> None:
-    """By the name it has in a folder of models, else by its hash."""
+    """Fetch the file by the name it has in a folder of models, else by its hash."""
     tried: List[str] = []
     for name in (file.name, file.sha256):
         is_address = models.startswith(("http://", "https://"))

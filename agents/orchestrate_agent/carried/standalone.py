@@ -156,7 +156,8 @@ class Bundle:
         self._worker = threading.Thread(target=worker.run, daemon=True)
 
     def run(self) -> int:
-        """Until the plan is done or somebody stops it; the results are written either way."""
+        """Run trials until the plan is done or somebody stops it; the results are written either
+        way."""
         self._take_up(quietly=True)
         self._write_results()
         done = self._course.finished
@@ -190,7 +191,7 @@ class Bundle:
                 self._show.say("stopping after the trial in hand; Ctrl-C once more stops it now")
 
     def _submit_next(self) -> bool:
-        """False where the plan is done."""
+        """Submit what the course says is next; False where the plan is done."""
         if time.monotonic() - self._written_at > RESULTS_AGE_S:
             try:
                 self._write_results()
@@ -268,7 +269,7 @@ class Bundle:
     # --- waiting ----------------------------------------------------------------------------
 
     def _sleep(self) -> None:
-        """Until a trial ends or a signal comes; nothing here wakes up meanwhile."""
+        """Wait until a trial ends or a signal comes; nothing here wakes up meanwhile."""
         poller = select.poll()
         poller.register(self._wake_r, select.POLLIN)
         poller.poll()

@@ -125,7 +125,8 @@ def head_and_size(path: str, count: int) -> Tuple[bytes, int]:
 
 
 class Phase:
-    """At least ``runs`` inferences and ``seconds``; none begins after ``max_seconds``."""
+    """A phase has at least ``runs`` inferences and ``seconds``; none begins after
+    ``max_seconds``."""
 
     def __init__(self, runs: int, seconds: float, max_seconds: float) -> None:
         self.runs = min(runs, MAX_INVOCATIONS)

@@ -47,7 +47,7 @@ print(json.dumps(found))
 
 
 def probe(python: str) -> Json:
-    """{runtimes} of ``python``, and what ``facts`` tells of the one that runs it. Raises
+    """Return {runtimes} of ``python``, and what ``facts`` tells of the one that runs it. Raises
     ProtocolError."""
     env = base_environment()
     try:

@@ -111,7 +111,7 @@ def _shape(text: str) -> List[int]:
 
 
 def measure(args: argparse.Namespace, begin: Begin) -> Dict[str, Any]:
-    """Everything the result line holds. Raises ChildError or MemoryError."""
+    """Measure everything that the result line holds. Raises ChildError or MemoryError."""
     begin("import")
     size_bytes = _model_size(args.model)
     enter_site(args.site)
@@ -167,7 +167,9 @@ def kind_of(message: str) -> str:
 def _model_size(path: str) -> int:
     head, size = head_and_size(path, 4)
     if head != b"PK\x03\x04" or not zipfile.is_zipfile(path):
-        raise ChildError("invalid_model", "%s is no TorchScript file: it is no zip archive" % path)
+        raise ChildError(
+            "invalid_model", "%s is not a TorchScript file, for it is not a zip" % path
+        )
     return size
 
 
@@ -184,7 +186,7 @@ def _import_torch() -> Any:
 
 
 def _set_up(torch: Any, args: argparse.Namespace) -> None:
-    """Threads, engine and processor, before the model is loaded: weights are packed for them."""
+    """Set threads, engine and processor before the model is loaded: weights are packed for them."""
     torch.set_num_threads(args.threads)
     torch.set_num_interop_threads(1)
     supported = [name for name in torch.backends.quantized.supported_engines if name != "none"]
@@ -308,7 +310,7 @@ def _inference(
 
 @contextlib.contextmanager
 def _translated(what: str) -> Any:
-    """torch's errors as ours."""
+    """Raise torch's errors as ours."""
     try:
         yield
     except (RuntimeError, ValueError, OSError) as error:

@@ -82,7 +82,7 @@ class Site:
 
 
 def _detached(site: Site, report: int) -> NoReturn:
-    """In the forked child: leave the session for good, become the daemon. Never returns."""
+    """Leave the session for good and become the daemon, in the forked child. Never returns."""
     code = EXIT_FAILED
     try:
         os.setsid()
@@ -156,7 +156,7 @@ def take_lock(agent_hash: str) -> int:
 
 
 class Daemon:
-    """Everything that lives as long as the process.
+    """Holds everything that lives as long as the process.
 
     Raises SpoolError, OSError, and AgentError where a device does not answer.
     """
@@ -242,7 +242,7 @@ class Daemon:
         return "told to"
 
     def _listen_again(self) -> None:
-        """Somebody knows from our lock that we live, and finds no socket."""
+        """Make a new socket: somebody knows from our lock that we live, and finds none."""
         self._listens_again = False
         try:
             listener = _listen()
@@ -302,7 +302,7 @@ class Daemon:
 
 
 def _node(site: Site, sites: SiteStore) -> Node:
-    """Where trials run. Raises AgentError."""
+    """Make the node that trials run on. Raises AgentError."""
     if site.adb is None:
         return ThisNode(sites.blobs, site.root)
     return AdbNode(site.adb, site.archive)

@@ -30,7 +30,7 @@ Entries = Tuple[Entry, ...]
 
 
 class Worker:
-    """What one thread does: take a trial, run it, write how it went."""
+    """One thread's work: take a trial, run it, write how it went."""
 
     def __init__(
         self,
@@ -49,9 +49,9 @@ class Worker:
         self._setting = Setting(node.tree)
 
     def run(self) -> None:
-        """Until the queue says stop. What cannot be recorded must not run, and what runs on a node
-        that is gone cannot be: then ``on_fatal``, as after anything else that ends this thread,
-        since a daemon without a worker would be waited for in vain."""
+        """Work until the queue says stop. What cannot be recorded must not run, and what runs on a
+        node that is gone cannot be recorded: then ``on_fatal`` is called, as after anything else
+        that ends this thread, since a daemon without a worker would be waited for in vain."""
         try:
             while True:
                 entries = self._queue.take()
@@ -103,7 +103,7 @@ class Worker:
             return self._run_processes(entries, each)
 
     def _run_processes(self, entries: Entries, folders: Sequence[str]) -> Optional[Sequence[Json]]:
-        """None where they were called off before they began."""
+        """Run the trials; None where they were called off before they began."""
         with self._queue.held_up_by(PREPARATION):
             prepared = self._setting.prepare(
                 [entry.request for entry in entries],
@@ -203,7 +203,7 @@ class _Attempt:
 
 
 def _run_at_once(attempts: Sequence[_Attempt]) -> None:
-    """All of them, each to its own end."""
+    """Run all of them at once, each to its own end."""
     if len(attempts) == 1:
         attempts[0].run()
         return
@@ -213,7 +213,7 @@ def _run_at_once(attempts: Sequence[_Attempt]) -> None:
 
 
 def _tell_of_each_other(attempts: Sequence[_Attempt]) -> None:
-    """What the other one computed is not the load of a stranger."""
+    """Note that what the other one computed is not the load of a stranger."""
     if len(attempts) < 2:
         return
     for own, other in (attempts, attempts[::-1]):

@@ -162,7 +162,8 @@ def launch(
 
 
 def _enclose(pid: int) -> Optional[Enclosure]:
-    """None where it cannot be: the trial runs all the same."""
+    """Put the process into a control group of its own; None where that cannot be: the trial runs
+    all the same."""
     own = make_enclosure()
     if own is None:
         return None

@@ -239,7 +239,7 @@ class _Output:
 
 
 def _rusage(usage: resource.struct_rusage, inherited_bytes: int) -> Dict[str, Any]:
-    """Of the process and the children it waited for; bytes and seconds.
+    """Return what the process and the children it waited for used; bytes and seconds.
 
     ``maxrss_bytes`` is None where the peak may be the one that it began with.
     """

@@ -1,9 +1,9 @@
 """Estimate, interval and test for the shift between two independent samples. Pure.
 
-For what two runs measured of the same thing: their blocks are no pairs. The Hodges-Lehmann estimate
-of the shift (the median of all differences) with the interval that inverts the exact rank-sum test
-of Wilcoxon, Mann and Whitney (Hollander, Wolfe & Chicken, section 4.2), and, as in ``statistics``
-and for the same reason, a p-value of twice the smaller of that test's and Welch's.
+For what two runs measured of the same thing: their blocks are not pairs. The Hodges-Lehmann
+estimate of the shift (the median of all differences) with the interval that inverts the exact
+rank-sum test of Wilcoxon, Mann and Whitney (Hollander, Wolfe & Chicken, section 4.2), and, as in
+``statistics`` and for the same reason, a p-value of twice the smaller of that test's and Welch's.
 """
 
 from __future__ import annotations

@@ -112,8 +112,8 @@ _VERDICT_ON = {
 
 
 def _provenance(weights: str) -> str:
-    """Nothing in two files of the user's tells whether they have the same weights: he says so by
-    making them variants of one model."""
+    """Nothing in two files of the user's tells whether they have the same weights: the user says
+    so by making them variants of one model."""
     return "user file" if weights.startswith("user file ") else weights
 
 

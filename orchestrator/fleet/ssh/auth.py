@@ -201,7 +201,7 @@ def _identity(path: Path) -> _Identity:
         return _Identity(path, None, public, trouble)
     except (SSHException, ValueError, UnknownKeyType, UnsupportedAlgorithm) as exc:
         in_agent = " and is not in the agent" if public else ""
-        return _Identity(path, None, public, f"is no private key we can use{in_agent}: {exc}")
+        return _Identity(path, None, public, f"is not a private key we can use{in_agent}: {exc}")
     return _Identity(path, key, key.asbytes(), None)
 
 

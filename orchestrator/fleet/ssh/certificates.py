@@ -25,7 +25,7 @@ _HOST = 2
 #: How many fields of a certificate are the key itself.
 _KEY_FIELDS = {"ssh-ed25519": 1, "ssh-rsa": 2, "ecdsa-sha2-nistp256": 2}
 _KEY_FIELDS |= {"ecdsa-sha2-nistp384": 2, "ecdsa-sha2-nistp521": 2}
-#: An RSA authority signs with SHA-2; SHA-1 is no signature any more.
+#: An RSA authority signs with SHA-2; SHA-1 is not a signature any more.
 _RSA_SIGNATURES = ("rsa-sha2-256", "rsa-sha2-512")
 
 
@@ -51,7 +51,7 @@ def parse(blob: bytes) -> Certificate:
     reader = _Reader(blob)
     base = reader.text().removesuffix(SUFFIX)
     if base not in _KEY_FIELDS or key_type(blob) == base:
-        raise ValueError(f"{base[:40]!r} is no kind of certificate")
+        raise ValueError(f"{base[:40]!r} is not a kind of certificate")
     reader.string()  # the nonce
     fields = [base.encode(), *(reader.string() for _ in range(_KEY_FIELDS[base]))]
     key = b"".join(len(field).to_bytes(4, "big") + field for field in fields)

@@ -40,7 +40,7 @@ _LINE = re.compile(r"\s*(\w+)(?:\s*=\s*|\s+)(.*\S)\s*\Z")
 _CRITERIA = frozenset(
     ("all", "canonical", "final", "host", "originalhost", "user", "localuser", "exec")
 )
-#: Their value is a command line, in which # is no comment.
+#: Their value is a command line, in which # is not a comment.
 _WHOLE_LINE = frozenset(("proxycommand", "localcommand", "remotecommand", "match"))
 
 
@@ -82,7 +82,7 @@ def _is_certificate(name: str) -> bool:
 
 
 def configured_hosts(file: Path | None) -> tuple[str, ...]:
-    """Every name that a ``Host`` line gives and that is no pattern, in order. Raises
+    """Every name that a ``Host`` line gives and that is not a pattern, in order. Raises
     SshConfigError."""
     names: dict[str, None] = {}
     for line in _all_lines(file, None, None):

@@ -76,7 +76,7 @@ def _explained(exc: Exception, hop: Hop, via: Hop | None) -> _Explanation:
 
 def _in_the_network(exc: Exception, hop: Hop) -> _Explanation:
     if isinstance(exc, UnicodeError):
-        return PermanentDeviceError, f"`{hop.host}` is no host name", "correct it"
+        return PermanentDeviceError, f"`{hop.host}` is not a host name", "correct it"
     if isinstance(exc, socket.gaierror):
         reason = f"the name does not resolve ({exc.strerror})"
         return TransientDeviceError, reason, "check the spelling, the DNS and the network"
@@ -97,7 +97,7 @@ def _in_the_protocol(exc: Exception, hop: Hop) -> _Explanation:
         reason = f"no SSH greeting came ({detail})"
         return TransientDeviceError, reason, f"is this an SSH server, is it overloaded? {try_it}"
     if text.startswith("Indecipherable protocol version"):
-        return PermanentDeviceError, "what answers is no SSH server", "check the port"
+        return PermanentDeviceError, "what answers is not an SSH server", "check the port"
     if isinstance(exc, OSError):
         return TransientDeviceError, exc.strerror or text or repr(exc), "check the network"
     if isinstance(exc, EOFError) or not text:
