@@ -452,7 +452,7 @@ class DeviceRun:
         self._agent_seq = event.seq
 
     def _plan_again(self, trial_id: str) -> None:
-        """Of a trial that the agent knows and the journal lost with all its lines."""
+        """Note as planned a trial that the agent knows and the journal lost with all its lines."""
         if not self._schedule.is_released(trial_id):
             self._journal.append_all(self._device, "planned", [self._trials[trial_id].to_json()])
             self._schedule.release(trial_id)

@@ -102,7 +102,7 @@ def login_environment() -> dict[str, str]:
 
 
 def _expanded(argument: str) -> str:
-    """As a login shell reads it: ``~`` and ``~/…`` only."""
+    """Expand the argument as a login shell reads it: ``~`` and ``~/…`` only."""
     if argument == "~" or argument.startswith("~/"):
         return str(Path.home()) + argument[1:]
     return argument

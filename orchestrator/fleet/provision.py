@@ -104,7 +104,7 @@ answer("stored")
 
 @dataclass(frozen=True)
 class AgentPlace:
-    """Where on a device the agent lives, and which interpreter runs it.
+    """The place on a device where the agent lives, and the interpreter that runs it.
 
     ``adb``: the serial of the Android device that it speaks for, where that is not the one it lives
     on. A daemon that does not answer within ``answer_s`` seconds is taken for one that hangs.

@@ -52,7 +52,7 @@ def transport_to(
 
 
 def endpoint_of(device: Device, inventory: Inventory) -> SshEndpoint:
-    """Where and as whom to log in, its jump hosts included. What is None is OpenSSH's to say."""
+    """Say where and as whom to log in, jump hosts included. What is None is OpenSSH's to say."""
     own = SshEndpoint(
         device=device.name,
         host=device.host or device.name,
@@ -79,7 +79,7 @@ def _endpoint_of_hop(hop: Hop, device: SshEndpoint) -> SshEndpoint:
 
 
 def place_on(device: Device) -> AgentPlace:
-    """Where the agent of ``device`` lives: there, but for an Android device's, which lives here."""
+    """Say where the agent of ``device`` lives: there, or for an Android device, here."""
     if device.serial is None:
         return AgentPlace(device.python_command, device.workdir, answer_s=device.answer_within_s)
     # a home has one daemon, and a daemon one device

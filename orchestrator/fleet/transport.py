@@ -78,7 +78,8 @@ class Channel(Protocol):
         ...
 
     def exit_code(self) -> int | None:
-        """Of a command that has ended; None where the connection went before that was told."""
+        """The exit code of a command that has ended; None where the connection went before it was
+        told."""
         ...
 
     def stderr_tail(self) -> str:
@@ -126,7 +127,7 @@ class Transport(Protocol):
         ...
 
     def describe(self) -> str:
-        """Where this leads, for messages: ``ssh cc@192.0.2.10:22 via bastion``."""
+        """Say where this leads, for messages: ``ssh cc@192.0.2.10:22 via bastion``."""
         ...
 
 

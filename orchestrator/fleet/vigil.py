@@ -34,7 +34,7 @@ class SilenceError(Exception):
 
 @dataclass
 class Vigil:
-    """Of one connection to one device. Times are those of a monotonic clock.
+    """The watch over one connection to one device. Times are those of a monotonic clock.
 
     ``timeout_s`` bounds a trial, ``answer_s`` an answer.
     """
@@ -118,7 +118,7 @@ def _waits_for(status: Mapping[str, Any]) -> str | None:
 
 
 def named_holder(holder: object) -> str:
-    """Who holds a machine's lock, as an agent tells it."""
+    """Name who holds a machine's lock, as an agent tells it."""
     if not isinstance(holder, dict) or not holder:
         return "somebody whom the kernel does not tell"
     if holder.get("name") is None:  # a lock belongs to all that inherited its descriptor

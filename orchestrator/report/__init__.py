@@ -120,7 +120,8 @@ def write_charts(
 
 
 def _write_files(files: Mapping[str, bytes], folder: Path, run_id: str) -> tuple[Path, ...]:
-    """Each of the files all or nothing. Raises OrchestrateError where one cannot be written."""
+    """Write each of the files all or nothing. Raises OrchestrateError where one cannot be
+    written."""
     written = []
     for name, data in files.items():
         path = folder / name

@@ -115,7 +115,7 @@ def sections(rows: Iterable[Speedup]) -> dict[SectionKey, list[Speedup]]:
 
 
 def measured_sections(table: SpeedupTable) -> dict[SectionKey, list[Speedup]]:
-    """Without devices to which nothing was sent."""
+    """Return the sections without those of devices to which nothing was sent."""
     return {key: rows for key, rows in sections(table.rows).items() if key.threads is not None}
 
 

@@ -167,7 +167,7 @@ class Section:
         return by_model(self.rows)
 
     def columns(self, names: Sequence[str]) -> tuple[Column, ...]:
-        """Of the columns of these names, those that some row has something in."""
+        """Return, of the columns of these names, those that some row has something in."""
         return tuple(COLUMNS[name] for name in names if COLUMNS[name].shown(self.rows))
 
 
@@ -292,5 +292,5 @@ def _figure_cells(row: FigureComparison) -> tuple[str, ...]:
 
 
 def place_of(row: Speedup) -> str:
-    """Where a row was measured, a capped instruction set said."""
+    """Say where a row was measured, and its instruction set where it is capped."""
     return place_in_full(row.device, row.isa)

@@ -173,7 +173,7 @@ class _Device:
 
 
 def flaws(file: str, events: Iterable[Numbered], glued: Mapping[int, bool]) -> tuple[Flaw, ...]:
-    """Everything that is out of order among ``events``, all of a journal's.
+    """Find everything that is out of order among ``events``, all of a journal's.
 
     ``glued``: the lines that held several, and whether bytes of another were left over.
     """

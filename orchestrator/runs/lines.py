@@ -110,7 +110,7 @@ def _object(shape: Mapping[str, Any], *, extra: core.ExtraBehavior) -> core.Core
 
 
 def _schema(shape: Shape, extra: core.ExtraBehavior) -> core.CoreSchema:
-    """The same as ``shape.problem`` looks for, as pydantic looks for it."""
+    """Return pydantic's schema for what ``shape.problem`` looks for."""
     if isinstance(shape, Needed):
         return _value(shape.shape, extra)
     return core.nullable_schema(_value(shape, extra))

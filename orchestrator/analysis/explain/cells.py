@@ -36,11 +36,11 @@ class Cell:
 
     @property
     def group(self) -> tuple[str, ...]:
-        """Cells of one group share blocks, and the baseline in them."""
+        """Names the group: cells of one group share blocks, and the baseline in them."""
         return (self.row.device, *(self.levels[name] for name in ("model", *SETTING)))
 
     def without(self, *names: str) -> tuple[tuple[str, str], ...]:
-        """Its levels of all other factors."""
+        """Return its levels of all other factors."""
         return tuple((name, level) for name, level in self.levels.items() if name not in names)
 
 
@@ -53,8 +53,8 @@ class Gap:
 
 
 def cells(run: RunRecord, table: SpeedupTable) -> tuple[tuple[Cell, ...], tuple[Gap, ...]]:
-    """The comparisons of ``table``, which is that of ``run``: those that say something, and those
-    that do not, because they are invalid or have too few blocks for an interval."""
+    """Split the comparisons of ``table``, which is that of ``run``, into those that say something,
+    and those of which nothing can be used, as gaps."""
     logs = _logs(run)
     usable, gaps = [], []
     for row in table.rows:
@@ -71,7 +71,7 @@ def cells(run: RunRecord, table: SpeedupTable) -> tuple[tuple[Cell, ...], tuple[
 
 
 def levels_of(row: Speedup) -> dict[str, str]:
-    """The row's level of each of ``FACTORS``; empty where nothing of it was sent."""
+    """Return the row's level of each of ``FACTORS``; empty where nothing of it was sent."""
     return {name: _text(getattr(row, name)) for name in FACTORS}
 
 
@@ -100,13 +100,13 @@ def _logs(run: RunRecord) -> dict[tuple[str, ...], dict[int, float]]:
 
 
 def setting_levels(factors: Factors) -> Iterable[str]:
-    """The levels of ``SETTING``, in its order, as a row under ``factors`` has them."""
+    """Return the levels of ``SETTING``, in its order, as a row under ``factors`` has them."""
     for name in SETTING:
         yield _text(own_level(factors, name) if name in OPTIONAL else getattr(factors, name))
 
 
 def ordered(factor: str, levels: Iterable[str]) -> list[str]:
-    """Each level once, the reference first: ``native`` and then ever older instruction sets,
+    """List each level once, the reference first: ``native`` and then ever older instruction sets,
     ``xnnpack``, the smallest number, the first model or scheme of the table, else by name."""
     distinct = list(dict.fromkeys(levels))
     if factor in ("model", "scheme"):
@@ -126,6 +126,6 @@ def _isa_place(level: str) -> tuple[int, str]:
 
 
 def varied(some: Sequence[Cell]) -> dict[str, list[str]]:
-    """The factors that differ between cells of one device, with their levels in order."""
+    """Find the factors that differ between cells of one device, with their levels in order."""
     levels = {name: ordered(name, (cell.levels[name] for cell in some)) for name in FACTORS}
     return {name: found for name, found in levels.items() if len(found) > 1}

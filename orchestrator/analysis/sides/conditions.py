@@ -43,7 +43,7 @@ class Difference:
 
 
 def conditions(records: Iterable[TrialRecord], artifact: ArtifactRecord | None) -> Conditions:
-    """What ``records``, the ok trials of one side, ran under."""
+    """Collect what ``records``, the ok trials of one side, ran under."""
     measured = [(r, r.measurement) for r in records if r.measurement is not None]
     return Conditions(
         runtime=frozenset(m.runtime_name or _NOT_TOLD for _, m in measured),
@@ -58,13 +58,14 @@ def conditions(records: Iterable[TrialRecord], artifact: ArtifactRecord | None) 
 
 
 def statistic_of(records: Iterable[TrialRecord]) -> str:
-    """What the times of ``records`` are: ``median``, ``mean``, or both where they are mixed."""
+    """Name what the times of ``records`` are: ``median``, ``mean``, or both where they are
+    mixed."""
     found = {_statistic(r.measurement) for r in records if r.measurement is not None}
     return _words(frozenset(found)) or "median"
 
 
 def differences(baseline: Conditions, treatment: Conditions) -> tuple[Difference, ...]:
-    """Every condition under which the two sides were not one and the same throughout.
+    """Find every condition under which the two sides were not one and the same throughout.
 
     A side that nothing is known of (no ok trial, no artifact) differs in nothing.
     """

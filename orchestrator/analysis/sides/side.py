@@ -87,7 +87,7 @@ class Side:
         return partners(self.timed)
 
     def times_for(self, treatment: Side, statistic: Statistic) -> Centres:
-        """Where this side is the baseline: the times that ``treatment``'s are compared with."""
+        """Return the times of this side, a baseline, that ``treatment``'s are compared with."""
         replicate = compared_replicate(treatment.partners, self.records)
         return self.times.get((statistic, replicate), {})
 

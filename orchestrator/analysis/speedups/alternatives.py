@@ -33,7 +33,8 @@ class Comparison:
 
 
 def compare(baseline: Side, treatment: Side, statistic: Statistic) -> Comparison | None:
-    """By ``statistic``, over the blocks in which both sides have it; None where there is none."""
+    """Compare by ``statistic``, over the blocks in which both sides have it; None where there is
+    none."""
     logs = pair(baseline.times_for(treatment, statistic), treatment.times[statistic, 0]).logs
     if not logs:
         return None

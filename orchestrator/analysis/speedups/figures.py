@@ -66,7 +66,8 @@ def compare_figures(
 def _rows(
     run: RunRecord, groups: Iterable[ComparisonGroup]
 ) -> Iterator[tuple[FigureComparison, float | None]]:
-    """Each comparison with its p-value, its verdict still open, gains not yet as they are shown."""
+    """Compare each figure; the verdict is still open, its p-value given, gains not yet as they are
+    shown."""
     for group in groups:
         factors = group.factors
         if factors is None:

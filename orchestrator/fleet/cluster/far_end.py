@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 
 def worker_version() -> str:
-    """Of the package that is installed at a worker."""
+    """Return the version of the package that is installed at a worker."""
     return __version__
 
 

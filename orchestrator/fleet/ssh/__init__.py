@@ -113,7 +113,8 @@ class SshTransport:
             self._connection = None
 
     def describe(self) -> str:
-        """Before the first ``connect`` as the inventory says it, then with all that is settled."""
+        """Name it as the inventory says it before the first ``connect``, then with all that is
+        settled."""
         if not self._hops:
             return f"ssh {self._endpoint.host}"
         return "ssh " + " via ".join(hop.address for hop in reversed(self._hops))

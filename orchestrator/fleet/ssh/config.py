@@ -104,7 +104,7 @@ def _all_lines(file: Path | None, user: str | None, port: int | None) -> Iterato
 
 
 def _files(file: Path | None) -> Iterator[tuple[Path, Path]]:
-    """Each file with the folder that its relative Includes start from."""
+    """Return each file with the folder that its relative Includes start from."""
     user_folder = Path("~/.ssh").expanduser()
     if file is not None:
         path = file.expanduser()

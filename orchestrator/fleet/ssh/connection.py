@@ -46,7 +46,7 @@ _AT_ONCE_S = 5.0
 
 
 class _Logins:
-    """Who is about to log in at one server."""
+    """Counts who is about to log in at one server."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()

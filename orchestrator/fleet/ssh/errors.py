@@ -106,7 +106,7 @@ def _in_the_protocol(exc: Exception, hop: Hop) -> _Explanation:
 
 
 def _nothing_in_common(exc: IncompatiblePeer) -> _Explanation:
-    """Of which kind of algorithm the two have none in common, and which of them is behind."""
+    """Say of which kind of algorithm the two have none in common, and which of them is behind."""
     kind = next((kind for kind in ALGORITHMS if kind.of in str(exc)), None)
     lists = exc.offered if isinstance(exc, NothingInCommon) else None
     offered = [] if kind is None or lists is None else lists[kind.place]
