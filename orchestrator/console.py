@@ -118,7 +118,8 @@ def _is_news(before: DeviceProgress | None, now: DeviceProgress) -> bool:
 
 
 def shown_of(devices: Sequence[DeviceProgress], lines: int) -> Sequence[DeviceProgress]:
-    """As many as there are lines for: all, or those first that are in trouble or do not run yet."""
+    """Return as many as there are lines for: all, or those first that are in trouble or do not run
+    yet."""
     if len(devices) <= lines:
         return devices
     urgent = {state: number for number, state in enumerate(_FIRST)}

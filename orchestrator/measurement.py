@@ -186,7 +186,7 @@ class Measurement:
         return None if found is None else found.centre
 
     def to_json(self) -> dict[str, Any]:
-        """As it stands in a ``finished`` line of the journal."""
+        """Return it as it stands in a ``finished`` line of the journal."""
         data = asdict(self)
         for name in ("operators", "figures"):  # as lines were before there were any
             if not data[name]:

@@ -87,7 +87,7 @@ def _no_pairs(
     if len(pairs):
         return
     # A treatment that never ended ok is named by how it ended (``killed``, ``timeout``): that is
-    # what has to be mended. Of a baseline every row of the group would say the same, hence one code.
+    # what has to be mended. Of a baseline every row of the group would say the same: one code.
     for side, code in ((treatment, None), (baseline, "no_baseline")):
         if not side.timed and side.failures:
             yield _never_ok(side, code)

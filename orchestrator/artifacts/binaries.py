@@ -53,7 +53,7 @@ _UNPUBLISHED = "android_x86-64"
 
 
 class BinarySpec(Protocol):
-    """Where a binary comes from: a file, an address, or, with neither, the official one."""
+    """Says where a binary comes from: a file, an address, or, with neither, the official one."""
 
     @property
     def path(self) -> Path | None: ...
@@ -232,7 +232,8 @@ def _from_url(
 
 
 def _stored(url: str, expected: str | None, platform: str, folder: Path) -> BinaryArtifact | None:
-    """Where the inventory was moved on to another build, that one decides."""
+    """Return the stored binary. Where the inventory was moved on to another build, that one
+    decides."""
     pin = expected or _pinned(_lock_of(folder), url)
     if pin is None:
         return None

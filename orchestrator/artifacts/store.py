@@ -61,7 +61,7 @@ class Entry:
         return (self.model, self.scheme, self.recipe_key)
 
     def to_json(self) -> dict[str, Any]:
-        """As it stands in the manifest."""
+        """Return it as it stands in the manifest."""
         return {**_own_fields(self), **self.details}
 
     @classmethod
@@ -114,7 +114,7 @@ class ArtifactStore:
         return self._parse(text)
 
     def path(self, entry: Entry) -> Path:
-        """Where the entry's file is, or would be."""
+        """Say where the entry's file is, or would be."""
         return self.folder / entry.file
 
     def damage(self, entry: Entry, *, verify: bool) -> str | None:

@@ -247,7 +247,8 @@ def _file(blob: Blob, models_dir: Path, *, inside: bool) -> carried.File:
 
 
 def _expected(device: Device) -> dict[str, Any]:
-    """With what the inventory leaves open of the Python that the runtimes inside are for."""
+    """Complete the expected facts by what the inventory leaves open of the Python that the runtimes
+    inside are for."""
     python = (stated_facts(device.expect) or {}).get("python", {})
     return {**device.expect, **{k: v for k, v in python.items() if k != "version"}}
 

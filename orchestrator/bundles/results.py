@@ -71,8 +71,8 @@ class Results:
     events_sha256: str
 
     def events(self) -> Iterator[Event]:
-        """Each event in turn. Raises UsageError at the first that is none, or at the end where
-        they are not those that the file says it has."""
+        """Read each event in turn. Raises UsageError at the first that is not one, or at the end
+        where they are not those that the file says it has."""
         digest, count = hashlib.sha256(), 0
         with _opened(self.path) as archive, archive.open(EVENTS) as member:
             while line := member.readline(protocol.MAX_LINE_BYTES + 1):

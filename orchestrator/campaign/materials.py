@@ -92,7 +92,7 @@ def new_manifest(
     prepared: Preparation,
     models: Mapping[Variant, ModelArtifact],
 ) -> Manifest:
-    """Of a run without a device."""
+    """Make the manifest of a run that has no device yet."""
     return Manifest(
         run_id=run_id,
         created=utc_now(),
@@ -134,7 +134,7 @@ def stored_materials(manifest: Manifest, plan: Plan, models_dir: Path) -> Materi
 
 
 def named_materials(manifest: Manifest, plan: Plan, models_dir: Path) -> Materials:
-    """The same without the bytes: enough to say what a trial's evidence means."""
+    """Return the materials without their bytes: enough to say what a trial's evidence means."""
     return materials_of(manifest, {}, cap_of(plan, models_dir))
 
 

@@ -49,7 +49,7 @@ class Fleet:
         return reach_device(device, self.inventory, self.archive, run_id=self.run_id, way=self.way)
 
     def reach_fit(self, device: Device) -> Node:
-        """The same, and see at once whether the device is the right one and has what it needs."""
+        """Reach the device, and see at once whether it is the right one and has what it needs."""
         node = self.reach(device)
         try:
             # the runtimes are looked for, and provided, once all devices are reached
@@ -80,7 +80,8 @@ def reach_all(fleet: Fleet, console: Console, *, all_may_be_late: bool = False) 
 def _at_once(
     reach: Callable[[Device], Node | DeviceError], devices: Sequence[Device]
 ) -> list[Node | DeviceError]:
-    """Each device in a thread of its own; Ctrl-C does not wait for those that do not answer."""
+    """Reach each device in a thread of its own; Ctrl-C does not wait for those that do not
+    answer."""
     results: list[Future[Node | DeviceError]] = [Future() for _ in devices]
 
     def keep(device: Device, result: Future[Node | DeviceError]) -> None:

@@ -51,7 +51,7 @@ class Conclusion:
 
 @dataclass(frozen=True)
 class Contacts(Generic[Answer]):
-    """Who answered, and why the others did not."""
+    """Says who answered, and why the others did not."""
 
     nodes: Mapping[str, Answer]
     errors: tuple[DeviceError, ...]

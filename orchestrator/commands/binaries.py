@@ -82,7 +82,7 @@ def _row(device: Device, models_dir: Path, console: Console | None) -> _Row:
 
 
 def _platform(device: Device) -> str | None:
-    """None where nobody says. Raises ArtifactError."""
+    """Name the device's platform; None where nobody says. Raises ArtifactError."""
     if device.transport == "adb":
         abi = device.expect.get("abi")
         return None if abi is None else android_platform_of(str(abi))

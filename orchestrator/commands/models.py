@@ -237,7 +237,7 @@ def _since(runtime: str | None, because: str | None) -> str:
 
 
 def _work(work: Work) -> str:
-    """For one item: an open batch counts as 1."""
+    """Say how much work one item is: an open batch counts as 1."""
     if work.multiply_accumulates is None:
         uncounted = printable(", ".join(work.uncounted))
         return f"unknown: the file alone does not tell the work of {uncounted}"
@@ -285,7 +285,7 @@ def _describe_torch(found: TorchInspection) -> str:
 
 
 def _torch_scheme(found: TorchInspection) -> str:
-    """As the content shows it; a note beside it is what its builder says, where that is more."""
+    """Name the scheme as the content shows it, and what its builder noted, where that is more."""
     shown = found.scheme if found.quantized else f"{found.scheme}, not quantized"
     if found.noted_scheme in (None, found.scheme):
         return shown

@@ -55,7 +55,7 @@ def device_name(told: str, taken: Collection[str]) -> str:
 
 
 def acceptable(of: str, keys: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Those of ``keys`` that an inventory may hold, and a sentence on each of the others."""
+    """Return those of ``keys`` that an inventory may hold, and a sentence on each of the others."""
     kept, notes = {}, []
     for key, value in keys.items():
         if value is None or value == "":

@@ -25,7 +25,8 @@ def is_table(text: str) -> bool:
 
 
 def read_table(name: str, text: str) -> tuple[ImportedFigure, ...]:
-    """Two figures a line: the baseline's and the treatment's. A source and device make a device.
+    """Read two figures a line: the baseline's and the treatment's. A source and device make a
+    device.
 
     Lines without times (a direction alone) hold no figure and are left out. Raises UsageError
     naming every line that is malformed.

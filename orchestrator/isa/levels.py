@@ -41,7 +41,7 @@ class Feature:
 
     @property
     def index(self) -> int:
-        """Of its register among the four that CPUID answers in."""
+        """The index of its register among the four that CPUID answers in."""
         return _REGISTERS.index(self.register)
 
 

@@ -1,4 +1,5 @@
-"""speedup.csv and speedup.json: for programs. Full precision, every field of the contract."""
+"""Writes speedup.csv and speedup.json, for programs: full precision, every field of the
+contract."""
 
 from __future__ import annotations
 

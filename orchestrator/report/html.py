@@ -1,4 +1,4 @@
-"""report.html: the whole report on one page."""
+"""Writes report.html: the whole report on one page."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ Shape = str | list[Any] | dict[str, Any] | Needed
 
 
 def problem(value: object, shape: Shape) -> tuple[str, str] | None:
-    """(the place, what belongs there), or None where all is well."""
+    """Return the place and what belongs there, or None where all is well."""
     if value is None:
         return ("", _in_words(shape.shape)) if isinstance(shape, Needed) else None
     if isinstance(shape, Needed):

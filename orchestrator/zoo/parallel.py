@@ -36,7 +36,8 @@ class Capacity:
 
 
 def capacity() -> Capacity:
-    """Of this machine now: the limit, or what memory is available where that is less."""
+    """Measure the capacity of this machine now: the limit, or what memory is available where that
+    is less."""
     return Capacity(min(MEMORY_LIMIT_MB, _available_mb()), len(os.sched_getaffinity(0)))
 
 
@@ -93,7 +94,7 @@ class _Crew:
         thread.start()
 
     def wait(self, before: tuple[Job, ...]) -> None:
-        """Until the jobs that run are not those ``before`` any more."""
+        """Wait until the jobs that run are not those ``before`` any more."""
         with self._changed:
             self._changed.wait_for(lambda: self.running != before)
 

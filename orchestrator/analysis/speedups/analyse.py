@@ -71,8 +71,8 @@ def analyse(run: RunRecord, published: Iterable[Publication] = ()) -> SpeedupTab
         for group, floor, effect in zip(groups, floors, effects, strict=True)
         for side in group.treatments.values()
     ]
-    # Verdicts come after all rows are there: Holm's correction needs every p-value of the table. The
-    # other statistics and the published figures are held against finished verdicts.
+    # Verdicts come after all rows are there: Holm's correction needs every p-value of the table.
+    # The other statistics and the published figures are held against finished verdicts.
     judged = beside(_beside_others(_judge(row for row, _, _ in compared), compared), published)
     return SpeedupTable(
         run_id=run.run_id,

@@ -1,4 +1,4 @@
-"""~/.ssh/config and /etc/ssh/ssh_config, as far as they say how to reach a host.
+"""Reads ~/.ssh/config and /etc/ssh/ssh_config, as far as they say how to reach a host.
 
 paramiko's ``SSHConfig`` does the matching. It lacks ``Include`` and comments behind a value, which
 are added here; it takes a ``Match`` criterion it does not know for fulfilled, which is refused; and

@@ -1,4 +1,5 @@
-"""known_hosts files: which host keys are known, and what that says about the key a host shows.
+"""Reads known_hosts files: which host keys are known, and what that says about the key a host
+shows.
 
 Format: sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT": plain, hashed and wildcard names, ``[host]:port``,
 ``@revoked`` and ``@cert-authority``. Parsed here because paramiko's reader knows neither markers
