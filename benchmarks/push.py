@@ -1,4 +1,4 @@
-"""What pushing costs, beside scp, OpenSSH's sftp and fabric's put, in one run over one sshd.
+"""What pushing costs, compared with scp, OpenSSH's sftp and fabric's put, in one run over one sshd.
 
 ``python -m benchmarks.push [MEGABYTES] [ROUNDS]`` starts an OpenSSH server on the loopback and
 sends it a file of MEGABYTES (default 500), ROUNDS times (default 7) by each way, in an order drawn

@@ -179,7 +179,8 @@ class Measurement:
         return self.steady
 
     def centre(self, figure: str) -> float | None:
-        """What stands for this process of a figure, in its unit; None where it was not found."""
+        """Return what stands for this process of a figure, in its unit; None where it was not
+        found."""
         if figure == INFERENCE_TIME.name:
             return None if self.steady is None else self.steady.centre_us
         found = self.figures.get(figure)
@@ -195,7 +196,7 @@ class Measurement:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Measurement:
-        """The inverse of :meth:`to_json`; keys that are not a measurement's are ignored."""
+        """Read what :meth:`to_json` wrote; keys that are not a measurement's are ignored."""
 
         return cls(
             init_us=data.get("init_us"),

@@ -1,4 +1,4 @@
-"""What devices are given beside the models: their ``benchmark_model``, their runtimes."""
+"""What devices are given in addition to the models: their ``benchmark_model``, their runtimes."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ LEAST_OVERLAP = 0.8
 #: comparison of a delegate's kernels with built-in ones as of two schemes; a few nodes that only
 #: one file has (to quantize its input, say) are none.
 LEAST_DELEGATED = 0.9
-#: Weights as they were trained: beside a quantized baseline they are larger, as they should be.
+#: Weights as they were trained: larger than those of a quantized baseline, as they should be.
 _UNREDUCED = "float32"
 #: Places in a damaged journal that a finding names.
 _SHOWN = 3
@@ -212,7 +212,7 @@ def _larger(baseline: Side, treatment: Side) -> Iterable[Finding]:
         yield Finding(
             "larger_than_baseline",
             f"the file of {treatment.scheme} is larger than that of {baseline.scheme} "
-            f"({after:,} bytes beside {before:,}): it saves no memory here, and may do more work",
+            f"({after:,} bytes, not {before:,}): it saves no memory here, and may do more work",
             "`orchestrate models inspect` on both files says which weights are stored how, and how "
             "much each multiplies; a recipe that rotates weights adds a product for each layer",
         )

@@ -1,4 +1,4 @@
-"""What the analysis says: rows of speed-ups and what stands beside them. Plain values."""
+"""What the analysis says: rows of speed-ups and what else it finds. Plain values."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ class NoiseFloor:
 
 
 class FigureVerdict(str, Enum):
-    """What a comparison of a figure beside the time says of the treatment."""
+    """What a comparison of a figure other than time says of the treatment."""
 
     BETTER = "better"
     WORSE = "worse"
@@ -177,7 +177,7 @@ class FigureVerdict(str, Enum):
 
 @dataclass(frozen=True)
 class FigureComparison:
-    """One figure of one scheme beside the baseline's, under the same factors.
+    """One figure of one scheme, compared with the baseline's, under the same factors.
 
     ``baseline`` and ``treatment`` are medians over the blocks compared, in the figure's unit.
     ``gain`` and its interval are as the figure is shown: the ratio, above 1 where the treatment is

@@ -43,7 +43,8 @@ class _Row:
 
 
 def answer(arguments: BinariesArguments) -> Answer:
-    """Touches no device; what a device is comes from its ``expect:``. Raises OrchestrateError."""
+    """Tell which binary each device has, by its ``expect:``; no device is touched. Raises
+    OrchestrateError."""
     devices = inventory_of(arguments).select(arguments.device)
     console = Console() if arguments.fetch else None
     rows = [_row(device, arguments.models, console) for device in devices]

@@ -121,7 +121,7 @@ def _lock_descriptor(path: Path) -> int | None:
 
 
 def make_folder(folder: Path) -> None:
-    """Raises ArtifactError where the folder can neither be found nor made."""
+    """Make the folder. Raises ArtifactError where it can neither be found nor made."""
     with translated(folder):
         folder.mkdir(parents=True, exist_ok=True)
 

@@ -66,7 +66,7 @@ class Entry:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Entry:
-        """The inverse of :meth:`to_json`. Raises ValueError naming what is wrong."""
+        """Read what :meth:`to_json` wrote. Raises ValueError naming what is wrong."""
         values: dict[str, Any] = {}
         for name, kind in _REQUIRED.items():
             value = data.get(name)

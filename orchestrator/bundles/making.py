@@ -137,7 +137,7 @@ def join(
 
 @dataclass(frozen=True)
 class SupplyRecords:
-    """What a bundle's device gets beside the models, as the manifest has it."""
+    """What a bundle's device gets in addition to the models, as the manifest has it."""
 
     binaries: tuple[BinaryRecord, ...]
     sites: tuple[SiteRecord, ...]

@@ -119,7 +119,7 @@ def begin_without_devices(
     seed: int,
     console: Console,
 ) -> RunDirectory:
-    """A run whose models are there and that has no device yet. Raises OrchestrateError.
+    """Begin a run whose models are there and that has no device yet. Raises OrchestrateError.
 
     ``devices`` are those that it is to have: the plan must be possible for them.
     """
@@ -205,7 +205,7 @@ def _device_runs(campaign: Campaign, fleet: Fleet, supplies: Supplies) -> dict[s
 
 
 def target_of(device: Device) -> Target:
-    """What the device's trials need to know of it."""
+    """Return what the device's trials need to know of it."""
     return Target(
         device=device.name,
         python=device.python_command,

@@ -43,14 +43,14 @@ _PACKAGES = ("fabric", "paramiko", "numpy", "scipy", "pandas", "pydantic")
 
 
 def build_options(suite: Suite, chosen: BuildOptions) -> BuildOptions:
-    """How the models of a suite are built: as chosen, and so that the oldest runtime it names can
-    load them. All runtimes of a suite measure the same files, so that they alone differ."""
+    """Say how the models of a suite are built: as chosen, and so that the oldest runtime it names
+    can load them. All runtimes of a suite measure the same files, so that they alone differ."""
     old = any(parse_runtime(each).name == "tflite-runtime" for each in suite.runtimes)
     return replace(chosen, compatibility="tflite-2.14") if old else chosen
 
 
 def prepare(devices: Sequence[Device], suite: Suite, places: Places, *, seed: int) -> Preparation:
-    """The plan, and the files that are there, read and compared. Raises OrchestrateError.
+    """Make the plan, and read and compare the files that are there. Raises OrchestrateError.
 
     Touches no device and changes nothing.
     """
@@ -69,7 +69,7 @@ def prepare(devices: Sequence[Device], suite: Suite, places: Places, *, seed: in
 def build(
     prepared: Preparation, models_dir: Path, console: Console
 ) -> dict[Variant, ModelArtifact]:
-    """Every file of the plan, those that are missing built."""
+    """Return every file of the plan, having built those that were missing."""
     suite, options = prepared.suite, prepared.options
     if options.compatibility != "current":
         console.say(
@@ -106,7 +106,7 @@ def new_manifest(
 
 
 def cap_of(plan: Plan, models_dir: Path) -> CapObject | None:
-    """The object that caps the instruction set, if some device's plan asks for that.
+    """Make the object that caps the instruction set, if some device's plan asks for that.
 
     Not of the manifest: it has no figure in it, and another build of it caps the same.
     """
@@ -114,7 +114,7 @@ def cap_of(plan: Plan, models_dir: Path) -> CapObject | None:
 
 
 def stored_materials(manifest: Manifest, plan: Plan, models_dir: Path) -> Materials:
-    """The bytes of an earlier run, exactly those: another build of a model is another model.
+    """Find exactly the bytes of an earlier run: another build of a model is another model.
 
     Raises ArtifactError where one is not there any more.
     """

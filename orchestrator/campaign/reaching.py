@@ -1,4 +1,4 @@
-"""Who of a run's devices answers, and gives each what it needs."""
+"""Finds out which of a run's devices answer, and gives each what it needs."""
 
 from __future__ import annotations
 

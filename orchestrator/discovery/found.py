@@ -31,7 +31,7 @@ _CHECKS: Mapping[str, Callable[[str], str]] = {
 
 @dataclass(frozen=True)
 class FoundDevice:
-    """A device as the inventory will have it: ``keys`` beside its name, in the order written."""
+    """A device as the inventory will have it: its name and its ``keys``, in the order written."""
 
     name: str
     keys: Mapping[str, Any]

@@ -162,7 +162,7 @@ class _Capture:
         self._thread.join(timeout_s)
 
     def tail(self) -> bytes:
-        """A copy of what is kept, taken in one step beside the draining thread."""
+        """A copy of what is kept, taken in one step while the draining thread goes on."""
         return bytes(self.data)
 
     def _drain(self) -> None:
@@ -312,7 +312,8 @@ class _LineBuffer:
             self._changed.notify_all()
 
     def take(self, timeout_s: float | None) -> bytes:
-        """Raises TimeoutError, EOFError (with what was torn), OverflowError (with the bound)."""
+        """Return the next line. Raises TimeoutError, EOFError (with what was torn), OverflowError
+        (with the bound)."""
         with self._changed:
             if not self._changed.wait_for(self._settled, timeout_s):
                 raise TimeoutError

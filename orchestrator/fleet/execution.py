@@ -53,7 +53,7 @@ _ENDS = frozenset(("finished", "interrupted", "cancelled"))
 
 @dataclass(frozen=True)
 class Campaign:
-    """What all devices of a run share."""
+    """What all devices of a run share while it is carried out."""
 
     plan: Plan
     materials: Materials
@@ -174,7 +174,7 @@ class DeviceRun:
         raise trouble
 
     def _pause(self, seconds: float) -> bool:
-        """Whether to try again after it."""
+        """Wait before another try; returns whether to try again."""
         ends = time.monotonic() + seconds
         while (left_s := ends - time.monotonic()) > 0:
             if self._campaign.stop.wait(min(left_s, GLANCE_S)):

@@ -38,7 +38,7 @@ class LocalTransport:
         self._channels: list[LineChannel] = []
 
     def connect(self) -> None:
-        """Nothing to do: we are here."""
+        """Do nothing: we are here."""
 
     def run(
         self,
@@ -91,9 +91,9 @@ class LocalTransport:
 
 
 def login_environment() -> dict[str, str]:
-    """What a command here gets of our environment: what a login over SSH would give it, and what
-    its Python and ``adb`` need. An agent keeps it for as long as it lives, so that nothing else of
-    ours, a token least of all, belongs in it."""
+    """Choose what a command here gets of our environment: what a login over SSH would give it, and
+    what its Python and ``adb`` need. An agent keeps it for as long as it lives, so that nothing
+    else of ours, a token least of all, belongs in it."""
     return {
         name: value
         for name, value in os.environ.items()

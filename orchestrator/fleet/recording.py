@@ -210,7 +210,7 @@ class Recorder:
             raise _unreadable(exc, self._target.device) from exc
 
 
-#: What the agent says of a finished trial beside the evidence.
+#: What the agent says of a finished trial in addition to the evidence.
 _AS_TOLD = ("attempt", "rusage", "machine_lock", "conditions", "health_before", "health")
 
 

@@ -33,7 +33,7 @@ from orchestrator.plan import DevicePlan
 CLOCK_SKEW_S = 2.0
 #: The share of all CPUs at work beyond which trials will wait at the gate, or be noisy.
 BUSY_SHARE = 0.05
-#: What a runner holds beside its model: interpreter and libraries. Weights are there twice, in the
+#: What a runner holds besides its model: interpreter and libraries. Weights are there twice, in the
 #: file and packed for the kernels; memory trials of the reference run agree to some 10 MB.
 RUNTIME_BYTES = 80_000_000
 WEIGHT_COPIES = 2
@@ -316,7 +316,7 @@ def _others(
                 "in_use",
                 f"{who} holds the lock of the machine: trials {'' if waiting else 'would '}wait "
                 f"for it",
-                "wait, or ask whoever that is; `exclusive: false` measures beside it",
+                "wait, or ask whoever that is; `exclusive: false` measures at the same time",
             )
         )
     share = use.get("busy_share")

@@ -31,7 +31,8 @@ SIGNAL_CODES = range(129, 193)
 
 
 def ended_by_signal(exit_code: int) -> bool:
-    """Whether a signal ended it, or what a shell ran for it: a node that goes down does so."""
+    """Whether a signal ended the command, or what a shell ran for it: a node that goes down does
+    so."""
     return exit_code == SIGNALLED or exit_code > 128
 
 
@@ -66,7 +67,7 @@ class Channel(Protocol):
         ...
 
     def readline(self, timeout_s: float | None) -> bytes:
-        """The next line without its newline; ``b""`` is an empty line, never the end.
+        """Return the next line without its newline; ``b""`` is an empty line, never the end.
 
         Raises ChannelTimeout when no full line came in time (call again: nothing is lost),
         TransientDeviceError when the far side closed, AgentError when a line is too long.
@@ -132,7 +133,7 @@ class Transport(Protocol):
 
 
 def shell_command(argv: Sequence[str]) -> str:
-    """``argv`` for a POSIX shell; only a leading ``~/`` is left for the shell to expand.
+    """Write ``argv`` for a POSIX shell; only a leading ``~/`` is left for the shell to expand.
 
     ``exec env`` keeps builtins, aliases and reserved words of that shell out of it, and the shell
     itself out of the way. Raises ValueError as :func:`checked` does.
@@ -141,7 +142,7 @@ def shell_command(argv: Sequence[str]) -> str:
 
 
 def checked(argv: Sequence[str]) -> Sequence[str]:
-    """``argv`` itself. Raises ValueError where it cannot be a command line."""
+    """Return ``argv`` itself. Raises ValueError where it cannot be a command line."""
     if not argv:
         raise ValueError("an empty command line")
     if any("\0" in argument for argument in argv):

@@ -138,7 +138,7 @@ def _object(name: str, counts: str) -> RewrittenObject:
     if ran:
         raise UnprovenError(
             f"{held} {'place' if held == 1 else 'places'} that may be CPUID could not be decided "
-            f"in {name}, and code beside ran"
+            f"in {name}, and other code ran"
         )
     return RewrittenObject(name, sites, answered, held)
 

@@ -1,4 +1,4 @@
-"""What a page shows beside the table: the manifest, the devices' facts, single times."""
+"""What a page shows in addition to the table: the manifest, the devices' facts, single times."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ class Capacity:
     jobs: int
 
     def has_room(self, running: Sequence[Job], job: Job) -> bool:
-        """Whether ``job`` may start beside those. One alone always may: there is no other way."""
+        """Whether ``job`` may start while those run. One alone always may, or it never would."""
         held = sum(other.memory_mb for other in running)
         fits = held + job.memory_mb <= self.memory_mb and len(running) < self.jobs
         return fits or not running

@@ -789,7 +789,7 @@ def test_a_port_that_says_nothing(server: Sshd, listener: Callable[[bytes], int]
 
 def test_a_port_that_is_no_ssh_server(server: Sshd, listener: Callable[[bytes], int]) -> None:
     port = listener(b"HTTP/1.1 400 Bad Request\r\n" * 101)
-    with pytest.raises(PermanentDeviceError, match="no SSH server"):
+    with pytest.raises(PermanentDeviceError, match="not an SSH server"):
         says_hello(endpoint(server, port=port))
 
 

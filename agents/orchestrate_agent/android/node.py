@@ -27,7 +27,7 @@ from orchestrate_agent.protocol import Json
 from orchestrate_agent.sysfs import to_int
 
 _LOCK = FOLDER + "/lock"
-#: What adb itself reads: where its server is, and keys beside those in HOME.
+#: What adb itself reads: where its server is, and keys other than those in HOME.
 _ADB_ENVIRONMENT = re.compile(r"\A(ADB_|ANDROID_)")
 _PROPERTIES = (
     "ro.product.manufacturer",

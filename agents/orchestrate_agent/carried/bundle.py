@@ -1,4 +1,4 @@
-"""What a bundle carries beside the agent: one device's plan, and the files that its trials need.
+"""What a bundle carries besides the agent: one device's plan, and the files that its trials need.
 
 ``orchestrate_agent/bundle.json`` is the document; ``blobs/<sha256>`` the files. Every file is
 hashed before it is used, wherever it came from.

@@ -76,7 +76,7 @@ def base_parser(name: str, description: str) -> argparse.ArgumentParser:
     parser.add_argument("--steady-seconds", type=float, required=True)
     parser.add_argument("--max-seconds", type=float, required=True)
     parser.add_argument("--batch", type=int, default=1)
-    parser.add_argument("--site", metavar="DIR", help="where the runtime is, and nothing beside it")
+    parser.add_argument("--site", metavar="DIR", help="where the runtime is, and nothing else")
     parser.add_argument("--memory", action="store_true", help="measure memory from a reset peak")
     return parser
 

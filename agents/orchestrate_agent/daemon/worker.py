@@ -241,7 +241,7 @@ def _folder(entry: Entry) -> Iterator[str]:
 
 
 def _end_all(processes: Sequence[Process]) -> None:
-    """What left a trial's group would go on beside the next trial, and spoil it."""
+    """End what left a trial's group: it would go on during the next trial, and spoil it."""
     for process in processes:
         process.close()
     count = sum(process.end_runaways() for process in processes)

@@ -1,7 +1,7 @@
 """A device's speed-ups are held against published ones, model by model and as geometric means.
 Pure.
 
-A capped instruction set stands beside the published figures of the microarchitecture it is named
+A capped instruction set is held against the published figures of the microarchitecture it is named
 for. Only figures of the same thing are put together (``PublishedFigure.comparable``), and a
 geometric mean has the same models on both sides.
 """

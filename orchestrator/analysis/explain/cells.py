@@ -50,8 +50,8 @@ class Gap:
 
 
 def cells(run: RunRecord, table: SpeedupTable) -> tuple[tuple[Cell, ...], tuple[Gap, ...]]:
-    """Split the comparisons of ``table``, which is that of ``run``, into those that say something,
-    and those of which nothing can be used, as gaps."""
+    """Split the comparisons of ``table``, which is that of ``run``: those that say something, and
+    as gaps those that do not, because they are invalid or have too few blocks for an interval."""
     logs = _logs(run)
     usable, gaps = [], []
     for row in table.rows:

@@ -83,7 +83,7 @@ class Side:
 
     @cached_property
     def partners(self) -> frozenset[str]:
-        """The ids of the trials that its own ran beside, in duets."""
+        """The ids of the partners of its own trials, in duets."""
         return partners(self.timed)
 
     def times_for(self, treatment: Side, statistic: Statistic) -> Centres:

@@ -1,4 +1,4 @@
-"""The columns beside the speed-up: sizes, memory, versions, microarchitecture. Pure."""
+"""The columns other than the speed-up: sizes, memory, versions, microarchitecture. Pure."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from orchestrator.analysis.statistics import Estimate, estimate, holm, p_value
 from orchestrator.analysis.table import Alternative, Speedup, Verdict
 from orchestrator.measurement import Finding
 
-#: Those beside the centre that the table's own columns are made of.
+#: Those other than the centre, which the table's own columns are made of.
 STATISTICS = (Statistic.MEAN, Statistic.MINIMUM)
 
 

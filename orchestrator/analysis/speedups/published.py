@@ -1,4 +1,4 @@
-"""Published speed-ups beside the measured ones: agrees, contradicts, or cannot tell. Pure.
+"""Published speed-ups, held against the measured ones: agrees, contradicts, or cannot tell. Pure.
 
 How far a published figure can be trusted
 -----------------------------------------
@@ -166,7 +166,7 @@ def _circumstances(row: Speedup, each: Publication) -> Iterator[str]:
         )
     yield from (said for factor, said in _differences(row, each) if not factor.other_thing)
     if row.duet:
-        yield "ours in duets: baseline and treatment beside each other"
+        yield "ours in duets: baseline and treatment at the same time"
 
 
 def _differences(row: Speedup, each: Publication) -> Iterator[tuple[Factor, str]]:

@@ -68,7 +68,7 @@ class Cluster:
             raise
 
     def transport(self, endpoint: SshEndpoint, site: str | None) -> ClusterTransport:
-        """The way to a device from a worker at ``site``; nothing is connected yet."""
+        """Make the way to a device from a worker at ``site``; nothing is connected yet."""
         return ClusterTransport(self, endpoint, site)
 
     def close(self) -> None:
@@ -95,7 +95,8 @@ class Cluster:
                 )
 
     def begin(self, endpoint: SshEndpoint, site: str | None) -> tuple[str, Any]:
-        """An actor at ``site``, on the worker that failed least and has fewest, and its address.
+        """Begin an actor at ``site``, on the worker that failed least and has fewest; return its
+        address, too.
 
         Raises TransientDeviceError: workers come and go.
         """
@@ -130,7 +131,8 @@ class Cluster:
             self._failures[worker] += 1
 
     def upload_lock(self, worker: str, sha256: str) -> threading.Lock:
-        """Held while a blob travels to a worker: the other devices there wait for that one."""
+        """Return the lock held while a blob travels to a worker: the other devices there wait for
+        that one."""
         with self._guard:
             return self._uploads[worker, sha256]
 
@@ -210,7 +212,8 @@ class ClusterTransport:
         return f"ssh {self._endpoint.host} from Dask worker {self._worker or 'not chosen yet'}"
 
     def call(self, method: str, *arguments: Any, within_s: float | None) -> Any:
-        """What the far end's ``method`` returns or raises; ``within_s`` is what it may take there.
+        """Return or raise what the far end's ``method`` does; ``within_s`` is what it may take
+        there.
 
         Raises TransientDeviceError where the worker does not answer.
         """

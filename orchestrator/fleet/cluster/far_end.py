@@ -84,7 +84,7 @@ class FarEnd:
         await self._in_thread(self._channel(number).send, data)
 
     async def readline(self, number: int, timeout_s: float | None) -> bytes | None:
-        """The next line; None where there was none in time."""
+        """Return the next line; None where there was none in time."""
         try:
             return await self._in_thread(self._channel(number).readline, timeout_s)
         except ChannelTimeout:
@@ -108,7 +108,8 @@ class FarEnd:
         return (self._cache / sha256).exists()
 
     async def receive(self, sha256: str, number: int, data: bytes) -> bool:
-        """Take piece ``number`` of a blob, an empty one being the end; whether more is wanted.
+        """Take piece ``number`` of a blob, an empty one being the end; returns whether more is
+        wanted.
 
         Raises TransientDeviceError where the bytes are not those that the hash names.
         """

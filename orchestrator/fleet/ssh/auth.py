@@ -128,7 +128,8 @@ class KeysOnly:
         yield label, key
 
     def _certificates(self, identities: Sequence[_Identity]) -> list[tuple[Path, bytes]]:
-        """Every usable certificate: those that are named, then those beside the identity files."""
+        """Collect every usable certificate: those that are named, then those next to the identity
+        files."""
         found = []
         for path in self._hop.certificates:
             try:
@@ -206,7 +207,7 @@ def _identity(path: Path) -> _Identity:
 
 
 def _signed_key(blob: bytes) -> bytes | None:
-    """The public key in a certificate; None where ``blob`` is none."""
+    """Read the public key in a certificate; None where ``blob`` is not a certificate."""
     try:
         return certificates.parse(blob).key
     except (ValueError, struct.error):
@@ -214,7 +215,8 @@ def _signed_key(blob: bytes) -> bytes | None:
 
 
 def _public(path: Path) -> bytes | None:
-    """The public key beside a private one, in it (OpenSSH's format), or that the file itself is."""
+    """Read the public key that lies next to a private one, or is in it (OpenSSH's format), or that
+    the file itself is."""
     for candidate in (path.with_name(path.name + ".pub"), path):
         try:
             text = candidate.read_text(errors="replace")

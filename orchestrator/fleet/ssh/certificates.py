@@ -47,7 +47,7 @@ class Certificate:
 
 
 def parse(blob: bytes) -> Certificate:
-    """The certificate in ``blob``. Raises ValueError where it is none."""
+    """Read the certificate in ``blob``. Raises ValueError where it is not one."""
     reader = _Reader(blob)
     base = reader.text().removesuffix(SUFFIX)
     if base not in _KEY_FIELDS or key_type(blob) == base:
@@ -85,7 +85,8 @@ def parse(blob: bytes) -> Certificate:
 
 
 def problem(blob: bytes, host: str, authorities: Sequence[KeyLine]) -> str | None:
-    """Why the certificate does not vouch for ``host`` (without its port); None where it does."""
+    """Say why the certificate does not vouch for ``host`` (without its port); None where it
+    does."""
     try:
         certificate = parse(blob)
     except (ValueError, struct.error) as exc:

@@ -51,7 +51,7 @@ class SshConfigError(Exception):
 def lookup(
     host: str, *, file: Path | None, user: str | None, port: int | None
 ) -> Mapping[str, str | list[str]]:
-    """What the configuration says about ``host``; ``user`` and ``port`` count as given first.
+    """Find what the configuration says about ``host``; ``user`` and ``port`` count as given first.
 
     ``file`` stands in for both the user's and the system's file, as ``ssh -F`` does. The keys are
     lower case; ``identityfile`` and ``certificatefile`` are lists. Raises SshConfigError.

@@ -15,8 +15,9 @@ from orchestrator.fleet.ssh.route import Hop
 
 @dataclass(frozen=True)
 class Algorithms:
-    """One kind of what two ends agree on: ``of`` is paramiko's word for it, ``place`` its place
-    among the lists that a server opens with (RFC 4253, 7.1), ``option`` sshd_config's word."""
+    """One kind of algorithm that two ends agree on: ``of`` is paramiko's word for it, ``place`` its
+    place among the lists that a server opens with (RFC 4253, 7.1), ``option`` sshd_config's
+    word."""
 
     name: str
     of: str
@@ -52,7 +53,7 @@ _BANNER = "Error reading SSH protocol banner"
 
 
 def translated(exc: Exception, hop: Hop, via: Hop | None, proxy_said: str) -> DeviceError:
-    """The error of ours for ``exc``, raised while reaching ``hop`` (through ``via``)."""
+    """Return the error of ours for ``exc``, raised while reaching ``hop`` (through ``via``)."""
     kind, reason, remedy = _explained(exc, hop, via)
     where = f"{hop.address}, via {via.address}" if via else hop.address
     if proxy_said:
