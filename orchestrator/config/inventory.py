@@ -59,7 +59,7 @@ class Inventory(Strict):
         return self.device(device.gateway)
 
     def to_json(self) -> dict[str, Any]:
-        """As plain JSON. No field can hold a secret, so none is in it."""
+        """Return it as plain JSON. No field can hold a secret, so none is in it."""
         data = self.model_dump(mode="json", by_alias=True, exclude_none=True)
         for device in data["devices"]:
             if device["transport"] in NOT_OVER_SSH:
@@ -67,8 +67,9 @@ class Inventory(Strict):
         return data
 
     def for_a_run(self) -> dict[str, Any]:
-        """As a run's folder keeps it, which may be passed on: of paths of this machine only those
-        that going on needs, and with ``~`` for the home folder, whose name is a person's."""
+        """Return it as a run's folder keeps it, which may be passed on: of paths of this machine
+        only those that going on needs, and with ``~`` for the home folder, whose name is a
+        person's."""
         data = self.to_json()
         data["path"] = self.path.name
         if is_path(self.suite or ""):
@@ -129,7 +130,7 @@ def load_inventory(path: Path) -> Inventory:
     devices = _devices(problems, root, defaults, folder)
     problems.raise_if_any()
     if file is None:  # only for the type checker: a file that is None left a problem behind
-        raise ConfigError("is no inventory", path=path)
+        raise ConfigError("is not an inventory", path=path)
     return Inventory(path=path, suite=file.suite, devices=tuple(devices))
 
 

@@ -105,7 +105,7 @@ class Problems:
 
 
 def _mark(node: Node, error: ErrorDetails) -> Mark:
-    """Where the value is that ``error`` is about; for an unknown key, where the key is."""
+    """Find where the value is that ``error`` is about; for an unknown key, where the key is."""
     at_key = error["type"] == "extra_forbidden"
     mark = node.mark
     for part in error["loc"]:

@@ -33,7 +33,7 @@ _TRUE = frozenset(
 _FALSE = frozenset(
     form for word in ("no", "false", "off") for form in (word, word.title(), word.upper())
 )
-# more than 18 digits are no count of anything, and int() refuses thousands of them
+# more than 18 digits are not a count of anything, and int() refuses thousands of them
 _INTEGER = re.compile(r"[-+]?[0-9]{1,18}", re.ASCII)
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", re.ASCII)
 _NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")

@@ -41,7 +41,7 @@ _SEPARATORS = "_-."
 
 def split_name(path: Path) -> tuple[str, str | None]:
     """``foo_quant.tflite`` → (``foo``, ``quant``); the ending is None where there is none."""
-    # the shortest stem whose whole rest is an ending: foo_full_int8 is no foo_full in int8
+    # the shortest stem whose whole rest is an ending: foo_full_int8 is not a foo_full in int8
     for cut in range(1, len(path.stem)):
         if path.stem[cut] in _SEPARATORS and is_scheme_ending(path.stem[cut + 1 :]):
             return path.stem[:cut], path.stem[cut + 1 :]
@@ -50,7 +50,7 @@ def split_name(path: Path) -> tuple[str, str | None]:
 
 def _check_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
     if not shape or len(shape) > 8 or not all(1 <= side <= 65536 for side in shape):
-        raise ValueError("is no input's shape; write for example `input: [1, 3, 224, 224]`")
+        raise ValueError("is not an input's shape; write for example `input: [1, 3, 224, 224]`")
     return shape
 
 
@@ -104,7 +104,7 @@ def read_models(
 ) -> tuple[Sequence, tuple[UserModel, ...]]:
     """The list ``models`` with a name in the place of each model of files, and those models.
 
-    A file that belongs to a model listed before is no model of its own.
+    A file that belongs to a model listed before is not a model of its own.
     """
     kept: list[Node] = []
     models: dict[str, UserModel] = {}
@@ -207,10 +207,10 @@ def _check_file(problems: Problems, mark: Mark, path: Path) -> bool:
     problem = None
     suffix = path.suffix.lower()
     if suffix in _FOREIGN:
-        problem = f"{shown(path.name)} is no model file that a runner takes: {_FOREIGN[suffix]}"
+        problem = f"{shown(path.name)} is not a model file that a runner takes: {_FOREIGN[suffix]}"
     elif suffix not in registry.endings():
         endings = " or ".join(registry.endings())
-        problem = f"{shown(path.name)} is no model file; its name ends in {endings}"
+        problem = f"{shown(path.name)} is not a model file; its name ends in {endings}"
     elif not path.is_file():
         problem = f"there is no file {shown(str(path))}; a path is relative to the suite's folder"
     if problem is not None:

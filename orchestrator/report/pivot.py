@@ -1,4 +1,4 @@
-"""The same speed-ups side by side over devices: a row a model and scheme, a column a device."""
+"""Shows the speed-ups side by side over devices: a row a model and scheme, a column a device."""
 
 from __future__ import annotations
 

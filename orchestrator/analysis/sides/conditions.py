@@ -1,4 +1,4 @@
-"""Under what one side of a comparison ran, and where two sides differ. Pure.
+"""Says what one side of a comparison ran under, and where two sides differ. Pure.
 
 Device, model and factors are equal by construction: pairs form within a group. What can still
 differ is what the device turned out to have: these are the conditions compared here.

@@ -1,4 +1,4 @@
-"""The same comparisons by other statistics of each process: its mean and its minimum. Pure.
+"""Holds the comparisons by other statistics of each process: its mean and its minimum. Pure.
 
 A verdict that depends on which statistic of a process one takes is a verdict about the statistic.
 So each is held against a noise floor of its own kind, with Holm's correction over its own p-values,

@@ -113,7 +113,7 @@ def _nonzero(log: BenchmarkLog, evidence: Evidence) -> Reading:
 
 
 def _missing(log: BenchmarkLog, trial: Trial) -> str | None:
-    """Why an output with exit code 0 is no measurement; None if it is one."""
+    """Why an output with exit code 0 is not a measurement; None if it is one."""
     if log.problems:
         return f"the output cannot be read: {judgement.joined(log.problems)}"
     if log.timings is None:

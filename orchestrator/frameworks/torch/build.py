@@ -62,7 +62,7 @@ def build(request: BuildRequest, site: BuildSite) -> None:
 def _details(
     variant: Variant, options: BuildOptions, loaded: Weighted, made: Converted
 ) -> dict[str, Any]:
-    """What the manifest says of a file beside its name and its hash.
+    """What the manifest says of a file besides its name and its hash.
 
     ``weights_sha256`` is that of the float weights which all schemes start from; ``training`` says
     how a scheme's were trained further.

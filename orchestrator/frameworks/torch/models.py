@@ -41,7 +41,7 @@ class Weighted:
 
 
 def import_torchvision() -> Any:
-    """torchvision, also one that was built for another torch.
+    """Import torchvision, also one that was built for another torch.
 
     Its Python part registers a kernel for two operators of its native part. Where that part does
     not fit this torch, it is not loaded and the operators are not defined: defining them is enough

@@ -1,4 +1,5 @@
-"""torchvision model → TorchScript bytes in one scheme. Imports torch: build children only.
+"""Turns a torchvision model into TorchScript bytes in one scheme. Imports torch: build children
+only.
 
 Torch's graph mode fuses convolution, batch normalisation and ReLU, observes or fake-quantizes the
 fused graph, and converts it to integer kernels. All files are traced and frozen, the baseline too,
