@@ -12,10 +12,10 @@ from functools import partial
 from orchestrate_agent.course import (
     BlockOutline,
     Course,
-    Ended,
     GroupOutline,
     Outline,
     Slot,
+    TrialEnd,
     never_enough,
 )
 from orchestrator.measurement import Outcome
@@ -107,7 +107,7 @@ class Schedule:
     def finish(self, record: TrialRecord) -> None:
         """Note a finished trial."""
         trial = record.trial
-        ended = Ended(
+        ended = TrialEnd(
             ok=record.outcome is Outcome.OK,
             hopeless=record.outcome is Outcome.INCOMPATIBLE,
             wall_s=record.wall_s or 0.0,

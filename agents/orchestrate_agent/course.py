@@ -88,7 +88,7 @@ class Outline:
 
 
 @dataclass(frozen=True)
-class Ended:
+class TrialEnd:
     """How a trial ended. ``hopeless``: the next one of its scheme would end the same.
 
     ``wall_s``: how long its process took, in seconds.
@@ -171,7 +171,7 @@ class Course:
         """Note that a group was stopped earlier, which is not decided anew on resuming."""
         self._stopped[group] = reason
 
-    def end(self, trial_id: str, ended: Ended) -> bool:
+    def end(self, trial_id: str, ended: TrialEnd) -> bool:
         """Note how a trial ended; False for one that is none of ours, or ended before."""
         slot = self._slots.get(trial_id)
         if slot is None or trial_id in self._ended:

@@ -24,7 +24,7 @@ from orchestrate_agent.carried import bundle, results
 from orchestrate_agent.carried.bundle import Document
 from orchestrate_agent.carried.progress import Progress
 from orchestrate_agent.children.probe import lack, probe
-from orchestrate_agent.course import Course, Ended
+from orchestrate_agent.course import Course, TrialEnd
 from orchestrate_agent.daemon import spool
 from orchestrate_agent.daemon.daemon import STOP_S, take_lock
 from orchestrate_agent.daemon.spool import SpoolError
@@ -380,10 +380,10 @@ def _note_start(folder: str, start: Mapping[str, Any]) -> List[Mapping[str, Any]
     return [*earlier, start]
 
 
-def _ended(event: Event) -> Ended:
+def _ended(event: Event) -> TrialEnd:
     fields = event.fields
     ok = fields.get("exit_code") == 0 and not fields.get("timed_out")
-    return Ended(ok=ok, hopeless=False, wall_s=float(fields.get("wall_s") or 0.0))
+    return TrialEnd(ok=ok, hopeless=False, wall_s=float(fields.get("wall_s") or 0.0))
 
 
 def _trouble(event: Event) -> str:

@@ -18,7 +18,7 @@ from orchestrate_agent.daemon.trial_queue import Entry, TrialQueue, not_started
 from orchestrate_agent.errors import AgentError
 from orchestrate_agent.files.blobs import DamagedBlobError
 from orchestrate_agent.files.sites import SiteStore
-from orchestrate_agent.machine.setting import Prepared, Setting
+from orchestrate_agent.machine.setting import MachineControl, Readiness
 from orchestrate_agent.node import Command, Node
 from orchestrate_agent.process.launch import StartError
 from orchestrate_agent.process.procs import kill_adopted
@@ -46,7 +46,7 @@ class Worker:
         self._on_fatal = on_fatal
         self._node = node
         self._machine = node.lock(queue.changed)
-        self._setting = Setting(node.tree)
+        self._setting = MachineControl(node.tree)
 
     def run(self) -> None:
         """Until the queue says stop. What cannot be recorded must not run, and what runs on a node
@@ -138,7 +138,7 @@ class Worker:
         told = {"health_before": before, "health": self._node.health()}
         return [attempt.finished(told, power) for attempt in attempts]
 
-    def _attempt(self, entry: Entry, folder: str, prepared: Prepared) -> _Attempt:
+    def _attempt(self, entry: Entry, folder: str, prepared: Readiness) -> _Attempt:
         if prepared.refused:
             return _Attempt(prepared.conditions, None, prepared.refused)
         try:

@@ -168,7 +168,7 @@ def _ok(
         settings,
         evidence,
         measurement,
-        judgement.Applied(
+        judgement.RunTraits(
             size_matches=log.size_agrees(files.model_size_bytes),
             xnnpack_seen=log.xnnpack_seen,
             threads=log.threads,
