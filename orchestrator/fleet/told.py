@@ -79,7 +79,7 @@ HEALTH: Shape = {
 FINISHED: Shape = {
     "attempt": WHOLE,
     "reason": TEXT,
-    **dict.fromkeys(("launch", "machine_lock", "oom_memory"), TEXT),
+    **dict.fromkeys(("launch", "machine_lock", "oom_memory", "cause"), TEXT),
     **dict.fromkeys(("exit_code", "signal", "stdout_bytes", "stderr_bytes"), WHOLE),
     **dict.fromkeys(("timed_out", "oom_killed", "lost"), FLAG),
     "wall_s": NUMBER,

@@ -14,6 +14,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+from agents.protocol import ENVIRONMENT
 from orchestrator.errors import JournalError, RunNotFoundError
 from orchestrator.measurement import Energy, Finding, Measurement, Outcome
 from orchestrator.plan import Duet, Factors, Trial, TrialKind, Variant
@@ -302,5 +303,6 @@ def trial_record(event: Mapping[str, Any]) -> TrialRecord:
         wall_s=event.get("wall_s"),
         conditions=event.get("conditions"),
         energy=Energy(**event["energy"]) if event.get("energy") else None,
+        blameless=event.get("cause") == ENVIRONMENT,
         isa_way=(event.get("isa_proof") or {}).get("way", ""),  # early proofs do not tell
     )
