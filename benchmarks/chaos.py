@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from orchestrator.plan import Variant
+from orchestrator.trial import Variant
 from orchestrator.zoo import ensure_artifacts
 from tests import chaos
 

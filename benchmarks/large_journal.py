@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.plan import Factors, Group, Trial, TrialKind, Variant
 from orchestrator.runs.journal import FILE_NAME
 from orchestrator.runs.manifest import Manifest, write_manifest
 from orchestrator.runs.records import ArtifactRecord
+from orchestrator.trial import Factors, Group, Trial, TrialKind, Variant
 
 MOST_SECONDS = 10.0
 MOST_BYTES = 1_000_000_000

@@ -7,7 +7,7 @@ import statistics
 import sys
 from pathlib import Path
 
-from orchestrator.runners.child_output import RESULT
+from orchestrator.frameworks.reading.child_output import RESULT
 
 _STEADY = "--threads 1 --warmup-runs 20 --warmup-seconds 0 --steady-runs 200 --steady-seconds 0 "
 _STEADY += "--max-seconds 60 --delegate xnnpack"

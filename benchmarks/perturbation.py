@@ -19,9 +19,9 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from agents.protocol import TrialRequest
 from benchmarks.litert_child import command, steady_median
 from benchmarks.ratios import ratio
+from orchestrate_agent.protocol import TrialRequest
 from orchestrator.fleet.agent_archive import build_agent_archive
 from orchestrator.fleet.local import LocalTransport
 from orchestrator.fleet.provision import AgentPlace, Node, reach

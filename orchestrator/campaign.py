@@ -38,7 +38,7 @@ from orchestrator.fleet.reach import Way, reach_device, transport_to
 from orchestrator.fleet.recording import Materials, Target
 from orchestrator.isa.build import CapObject, build_cap_object
 from orchestrator.measurement import Outcome
-from orchestrator.plan import Plan, Variant, make_plan
+from orchestrator.plan import Plan, make_plan
 from orchestrator.runs.directory import RunDirectory, new_run_id
 from orchestrator.runs.journal import Journal, utc_now
 from orchestrator.runs.manifest import (
@@ -49,6 +49,7 @@ from orchestrator.runs.manifest import (
 from orchestrator.runs.records import ArtifactRecord
 from orchestrator.runtimes import parse_runtime
 from orchestrator.supply import Supplies, with_given
+from orchestrator.trial import Variant
 from orchestrator.zoo import (
     DEFAULT_OPTIONS,
     BuildOptions,

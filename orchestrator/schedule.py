@@ -1,7 +1,7 @@
 """Pure: (plan of a device, what has finished) → what to run next, and when to stop.
 
-``agents.course`` decides, which a bundle carries as well; what a controller adds is the precision
-that has been reached.
+``orchestrate_agent.course`` decides, which a bundle carries as well; what a controller adds is the
+precision that has been reached.
 """
 
 from __future__ import annotations
@@ -9,10 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from agents.course import BlockOutline, Course, Ended, GroupOutline, Outline, Slot, never_enough
+from orchestrate_agent.course import (
+    BlockOutline,
+    Course,
+    Ended,
+    GroupOutline,
+    Outline,
+    Slot,
+    never_enough,
+)
 from orchestrator.measurement import Outcome
-from orchestrator.plan import DevicePlan, Group, Plan, Trial, TrialKind, Variant
+from orchestrator.plan import DevicePlan, Plan
 from orchestrator.runs.records import TrialRecord
+from orchestrator.trial import Group, Trial, TrialKind, Variant
 
 #: Half-width of each scheme's interval of the log ratio; None where it cannot be told yet.
 PrecisionOf = Callable[[Sequence[TrialRecord]], Mapping[str, float | None]]
@@ -128,7 +137,7 @@ class Schedule:
 
 
 def outline_of(plan: Plan, device: DevicePlan) -> Outline:
-    """A device's part of the plan, as ``agents.course`` knows it."""
+    """A device's part of the plan, as ``orchestrate_agent.course`` knows it."""
     by_condition = {(group.model, group.factors): group for group in device.groups}
     return Outline(
         min_blocks=plan.min_blocks,

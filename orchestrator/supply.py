@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from agents.probe import has_runtime
+from orchestrate_agent.children.probe import has_runtime
 from orchestrator.artifacts.binaries import (
     BinaryArtifact,
     android_platform_of,

@@ -19,8 +19,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from agents import protocol
-from agents.protocol import Event, ProtocolError, Reply
+from orchestrate_agent import protocol
+from orchestrate_agent.protocol import Event, ProtocolError, Reply
 
 DEADLINE_S = 15.0
 

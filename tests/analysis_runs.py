@@ -10,8 +10,8 @@ from dataclasses import replace
 from typing import Any
 
 from orchestrator.measurement import Finding, Invocations, Measurement, Memory, Outcome
-from orchestrator.plan import Duet, Factors, Trial, TrialKind, Variant
 from orchestrator.runs.records import ArtifactRecord, RunRecord, TrialRecord
+from orchestrator.trial import Duet, Factors, Trial, TrialKind, Variant
 
 FACTORS = Factors("litert", "any", "xnnpack", 1, 1, "native")
 BASELINE = "float32"

@@ -25,7 +25,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from agents.procs import MARK
+from orchestrate_agent.process.procs import MARK
 from tests import netns, stand_in
 from tests.lab import Lab
 from tests.netns import Network, NetworkHost

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from agents.launch import PR_SET_CHILD_SUBREAPER
+from orchestrate_agent.process.launch import PR_SET_CHILD_SUBREAPER
 
 
 @pytest.fixture(autouse=True)

@@ -10,8 +10,8 @@ from dataclasses import replace
 from typing import Any
 
 from orchestrator.measurement import Outcome
-from orchestrator.plan import Factors, Trial
 from orchestrator.runs.records import RunRecord, TrialRecord
+from orchestrator.trial import Factors, Trial
 from tests.analysis_runs import BASELINE, FACTORS, artifacts, measurement, ok, run_of, sha, trial
 
 OLD, NEW = "tflite-runtime==2.14.0", "ai-edge-litert==2.3.0"

@@ -11,11 +11,11 @@ from typing import Any
 from orchestrator.analysis import SpeedupTable, analyse
 from orchestrator.analysis.table import Alternative, PublishedFigure, Verdict
 from orchestrator.measurement import Finding, Memory, Outcome
-from orchestrator.plan import TrialKind
 from orchestrator.report.background import Background
 from orchestrator.runs.curves import Curve
 from orchestrator.runs.manifest import BinaryRecord, Manifest
 from orchestrator.runs.records import RunRecord, TrialRecord
+from orchestrator.trial import TrialKind
 from tests.analysis_runs import (
     BASELINE,
     artifacts,

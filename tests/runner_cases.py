@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from orchestrator.plan import Factors, PhaseSettings, RunSettings, Trial, TrialKind, Variant
-from orchestrator.runners.base import Command, Evidence, Files
+from orchestrator.frameworks.runner import Command, Evidence, Files
+from orchestrator.trial import Factors, PhaseSettings, RunSettings, Trial, TrialKind, Variant
 
 ROOT = Path(__file__).parent.parent
 LOGS = Path(__file__).parent / "data" / "benchmark_model"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.plan import Variant
+from orchestrator.trial import Variant
 from orchestrator.zoo import ModelArtifact, ensure_artifacts, known_schemes
 
 MOBILENET = tuple(Variant("mobilenet_v1", scheme) for scheme in known_schemes())

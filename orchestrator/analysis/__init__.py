@@ -4,8 +4,8 @@
 ``conditions`` and ``audit`` whether it may be compared at all, ``analyse`` makes the table.
 """
 
-from orchestrator.analysis.analyse import analyse
-from orchestrator.analysis.pairing import comparison_precision
+from orchestrator.analysis.sides.pairing import comparison_precision
+from orchestrator.analysis.speedups.analyse import analyse
 from orchestrator.analysis.statistics import MIN_PAIRS
 from orchestrator.analysis.table import NoiseFloor, Problem, Speedup, SpeedupTable, Verdict
 

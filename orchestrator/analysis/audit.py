@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from orchestrator.analysis import control
-from orchestrator.analysis.conditions import Conditions, conditions, differences, to_finding
-from orchestrator.analysis.pairing import (
+from orchestrator.analysis.sides import control
+from orchestrator.analysis.sides.conditions import Conditions, conditions, differences, to_finding
+from orchestrator.analysis.sides.pairing import (
     Centres,
     Pairs,
     Statistic,
@@ -20,12 +20,12 @@ from orchestrator.analysis.pairing import (
     pair,
     partners,
 )
+from orchestrator.analysis.speedups.verdicts import floor_of
 from orchestrator.analysis.statistics import MIN_PAIRS
 from orchestrator.analysis.table import NoiseFloor
-from orchestrator.analysis.verdicts import floor_of
 from orchestrator.measurement import Finding, Memory, Outcome
-from orchestrator.plan import TrialKind
 from orchestrator.runs.records import ArtifactRecord, RunRecord, TrialRecord
+from orchestrator.trial import TrialKind
 
 #: Of the longer steady phase of a duet. What is measured beyond has no neighbour any more.
 LEAST_OVERLAP = 0.8

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from orchestrator.measurement import Finding, Outcome
-from orchestrator.plan import Factors, TrialKind
+from orchestrator.trial import Factors, TrialKind
 
 
 class Verdict(str, Enum):

@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from agents.protocol import Event
+from orchestrate_agent.protocol import Event
 from orchestrator import campaign
 from orchestrator.bundles.making import plan_of
 from orchestrator.bundles.results import Results, open_results

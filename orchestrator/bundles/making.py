@@ -11,7 +11,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from agents import bundle as carried
+from orchestrate_agent.carried import bundle as carried
 from orchestrator import campaign
 from orchestrator.artifacts.binaries import BinaryArtifact, platform_of, resolve_binary
 from orchestrator.artifacts.files import locked, partial_name, put_in_place, translated
@@ -267,7 +267,7 @@ def _write(path: Path, document: bytes, blobs: list[Blob]) -> None:
     with path.open("wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         for name, data in _agent():
             archive.writestr(_info(name), data)
-        archive.writestr(_info(f"agents/{carried.DOCUMENT}"), document)
+        archive.writestr(_info(f"orchestrate_agent/{carried.DOCUMENT}"), document)
         for blob in blobs:
             info = _info(f"blobs/{blob.sha256}")
             info.file_size = blob.size_bytes

@@ -1,7 +1,7 @@
 """Reads what a bundle brings back. Whoever ran it may have written anything into the file.
 
 Nothing is unpacked: of two members with fixed names one is read whole, within bounds, the other
-line by line. See ``agents.results`` for the format.
+line by line. See ``orchestrate_agent.carried.results`` for the format.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agents import protocol
-from agents.protocol import Event, ProtocolError
-from agents.results import ABOUT, EVENTS, FORMAT
+from orchestrate_agent import protocol
+from orchestrate_agent.carried.results import ABOUT, EVENTS, FORMAT
+from orchestrate_agent.protocol import Event, ProtocolError
 from orchestrator.errors import AgentError, UsageError
 from orchestrator.fleet import told
 from orchestrator.runs.shape import SHA256, TEXT, WHOLE, Shape, problem

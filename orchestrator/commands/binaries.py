@@ -8,8 +8,8 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 
-from agents.facts import userland_bits
-from agents.sysfs import Tree
+from orchestrate_agent.machine.facts import userland_bits
+from orchestrate_agent.sysfs import Tree
 from orchestrator.answer import Answer, ExitCode
 from orchestrator.artifacts.binaries import (
     BinaryArtifact,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from orchestrator.analysis.drift import ReadRun, compare_runs
+from orchestrator.analysis.drift.comparison import ReadRun, compare_runs
 from orchestrator.answer import Answer
 from orchestrator.commands.terminal import answer_width, colour_wanted
 from orchestrator.errors import UsageError

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from orchestrator.analysis import analyse
-from orchestrator.analysis.explain import explain as explained
+from orchestrator.analysis.explain.explanation import explain as explained
 from orchestrator.answer import Answer
 from orchestrator.commands.terminal import answer_width, answered, colour_wanted
 from orchestrator.published import publications

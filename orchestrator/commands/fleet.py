@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from agents import protocol
+from orchestrate_agent import protocol
 from orchestrator import campaign
 from orchestrator.answer import Answer, ExitCode
 from orchestrator.commands.selection import inventory_of, reachable, suite_of

@@ -16,8 +16,8 @@ from orchestrator.commands.terminal import answer_width, colour_wanted
 from orchestrator.config import Suite, load_suite
 from orchestrator.console import Console
 from orchestrator.errors import UsageError
-from orchestrator.plan import Variant
 from orchestrator.report.grid import render_grid
+from orchestrator.trial import Variant
 from orchestrator.zoo import (
     FRAMEWORKS,
     BuildOptions,

@@ -137,7 +137,8 @@ class Device(Strict):
     port: int | None = Field(default=None, ge=1, le=65535, examples=["port: 22"])
     user: User | None = Field(default=None, examples=["user: cc"])
     key_file: LocalPath | None = Field(default=None, examples=["key_file: ~/.ssh/id_ed25519"])
-    #: Another device's name, or ``user@host[:port]``; see ``Inventory.gateway_of``.
+    #: Another device's name, or jump hosts: ``user@host[:port]``, several with a comma between, the
+    #: nearest first; see ``Inventory.gateway_of``.
     gateway: Gateway | None = Field(default=None, examples=["gateway: cc@198.51.100.7"])
     #: Read in the place of ``~/.ssh/config``.
     ssh_config: LocalPath | None = Field(default=None, examples=["ssh_config: ~/.ssh/config"])
@@ -251,8 +252,8 @@ class Device(Strict):
     def python_command(self) -> str:
         """The Python to call there: as written, else our own on this machine, else ``python3``.
 
-        Of a bundle it is the one that the user starts it with (see ``agents.protocol``); an
-        Android device's agent runs on this machine.
+        Of a bundle it is the one that the user starts it with (see ``orchestrate_agent.protocol``);
+        an Android device's agent runs on this machine.
         """
         if self.python is not None:
             return self.python

@@ -13,7 +13,7 @@ from orchestrator.config.problems import Problems, Strict, revived
 from orchestrator.config.routes import Route, misrouted, repeated_names
 from orchestrator.config.text import hint, shown
 from orchestrator.config.tree import Entry, MappingNode, Node, Sequence, mapping_node, read_mapping
-from orchestrator.config.values import Hop, Text, is_path, local_path, parse_hop
+from orchestrator.config.values import Hop, Text, is_jump, is_path, local_path, parse_hop
 from orchestrator.errors import ConfigError, UsageError
 
 
@@ -53,7 +53,9 @@ class Inventory(Strict):
         """What ``device`` is reached through: another device, a jump host, or nothing."""
         if device.gateway is None:
             return None
-        return parse_hop(device.gateway) if "@" in device.gateway else self.device(device.gateway)
+        if is_jump(device.gateway):
+            return parse_hop(device.gateway)
+        return self.device(device.gateway)
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON. No field can hold a secret, so none is in it."""

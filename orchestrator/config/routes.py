@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from orchestrator.config.text import hint, shown
+from orchestrator.config.values import is_jump
 
 
 class Route(NamedTuple):
@@ -33,7 +34,7 @@ def misrouted(routes: Sequence[Route]) -> Iterator[tuple[int, str]]:
     by_name = {name: routes[index] for name, index in index_of.items()}
     all_named = all(route.name is not None for route in routes)
     for index, route in enumerate(routes):
-        if route.gateway is None or "@" in route.gateway:
+        if route.gateway is None or is_jump(route.gateway):
             continue
         # while a device's name cannot be read, it may be the one that is meant
         if route.gateway in by_name or all_named:

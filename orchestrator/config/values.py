@@ -162,37 +162,63 @@ def check_user(text: str) -> str:
 
 @dataclass(frozen=True)
 class Hop:
-    """A jump host that is not itself a device."""
+    """A jump host that is not itself a device, and the one before it on the way there.
 
-    user: str
+    A user that is None is left to the SSH configuration.
+    """
+
+    user: str | None
     host: str
     port: int | None = None
+    before: Hop | None = None
 
 
-_HOP = re.compile(r"(?P<user>.+)@(?P<host>\[[^\]]+\]|[^:\[\]]+)(:(?P<port>[0-9]{1,5}))?", re.ASCII)
+_HOP = re.compile(
+    r"(?:ssh://)?((?P<user>.+)@)?(?P<host>\[[^\]]+\]|[^:\[\]]+)(:(?P<port>[0-9]{1,5}))?", re.ASCII
+)
+#: What a jump host holds and a device's name does not.
+_OF_HOPS = frozenset("@:,")
+
+
+def is_jump(gateway: str) -> bool:
+    """Whether a ``gateway`` is written as jump hosts, and not as a device's name."""
+    return not _OF_HOPS.isdisjoint(gateway)
 
 
 def parse_hop(text: str) -> Hop:
-    """``user@host`` or ``user@host:port``; an IPv6 address stands in brackets."""
+    """Jump hosts as ssh's ``-J`` takes them, the nearest first; the last is returned.
+
+    Each is ``user@host``, ``user@host:port`` or ``host:port``, or the same behind ``ssh://``, where
+    the host may stand alone; an IPv6 address stands in brackets.
+    """
+    hop: Hop | None = None
+    for part in text.split(","):
+        hop = _one_hop(part, hop)
+    if hop is None:  # cannot be: a split text has a part
+        raise ValueError("names no jump host")
+    return hop
+
+
+def _one_hop(text: str, before: Hop | None) -> Hop:
     match = _HOP.fullmatch(text)
     if match is None or not _is_login(match["user"], match["host"].strip("[]")):
         raise ValueError(f"{shown(text)} is no jump host; write user@host or user@host:port")
     port = None if match["port"] is None else int(match["port"])
     if port is not None and not 1 <= port <= 65535:
         raise ValueError(f"{shown(text)}: a port lies between 1 and 65535")
-    return Hop(match["user"], match["host"].strip("[]"), port)
+    return Hop(match["user"], match["host"].strip("[]"), port, before)
 
 
-def _is_login(user: str, host: str) -> bool:
+def _is_login(user: str | None, host: str) -> bool:
     return all(
-        not part.startswith("-") and pattern.fullmatch(part) is not None
+        part is None or (not part.startswith("-") and pattern.fullmatch(part) is not None)
         for part, pattern in ((user, _USER), (host, _HOST))
     )
 
 
 def check_gateway(text: str) -> str:
-    """``text`` if it is ``user@host[:port]`` or could be a device's name."""
-    if "@" in text:
+    """``text`` if it is jump hosts as :func:`parse_hop` reads them or could be a device's name."""
+    if is_jump(text):
         parse_hop(text)
         return text
     return check_name(text)

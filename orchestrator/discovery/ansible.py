@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.discovery.found import Discovered, FoundDevice, acceptable, device_name
+from orchestrator.discovery.ssh_options import SshOptions, options_for_ssh
 from orchestrator.errors import UsageError
 
 _TIMEOUT_S = 120.0
@@ -120,28 +121,53 @@ def _keys(host: str, of: Mapping[str, Any]) -> tuple[dict[str, Any] | None, list
         return {"transport": "exec", "exec": shlex.join(carrier), **keys}, notes + said
     if connection not in _SSH:
         return None, [*notes, f"{host}: nothing here speaks ansible_connection={connection}"]
-    gateway, more = _gateway(host, of)
-    keys, said = acceptable(
-        host,
-        {
-            "host": of.get("ansible_host", of.get("ansible_ssh_host", host)),
-            "port": of.get("ansible_port", of.get("ansible_ssh_port")),
-            "user": of.get("ansible_user", of.get("ansible_ssh_user")),
-            "key_file": of.get("ansible_ssh_private_key_file"),
-            "gateway": gateway,
-            "python": python,
-        },
-    )
-    return {"transport": "ssh", **keys} if "host" in keys else None, notes + more + said
+    over_ssh, said = _over_ssh(host, of, python)
+    return over_ssh, notes + said
 
 
-def _gateway(host: str, of: Mapping[str, Any]) -> tuple[str | None, list[str]]:
-    """The jump host among the options for ssh, and a sentence where there are others."""
-    given = (of.get(f"ansible_ssh_{kind}_args") for kind in ("common", "extra"))
-    text = " ".join(str(each) for each in given if each)
-    if not text:
-        return None, []
-    found = re.search(r"(?:-J\s*|ProxyJump[= ])['\"]?([^\s'\",]+)", text)
-    rest = text.replace(found.group(0), "").replace("-o", "").strip(" '\"") if found else text
-    notes = [f"{host}: options for ssh ({text}); write them into ~/.ssh/config"] if rest else []
-    return (found.group(1) if found else None), notes
+def _over_ssh(
+    host: str, of: Mapping[str, Any], python: str | None
+) -> tuple[dict[str, Any] | None, list[str]]:
+    way = options_for_ssh(_ssh_arguments(of))
+    notes = _not_taken_over(host, way)
+    if way.proxy_command is not None:
+        return None, notes
+    where = {
+        "host": of.get("ansible_host", of.get("ansible_ssh_host", host)),
+        "port": of.get("ansible_port", of.get("ansible_ssh_port")),
+        "gateway": way.gateway,
+    }
+    others = {
+        "user": of.get("ansible_user", of.get("ansible_ssh_user")),
+        "key_file": of.get("ansible_ssh_private_key_file"),
+    }
+    ordered = ("host", "port", "user", "key_file", "gateway")
+    given = {key: {**where, **others}[key] for key in ordered}
+    keys, said = acceptable(host, {**given, "python": python})
+    if any(value is not None and key not in keys for key, value in where.items()):
+        return None, notes + said  # without it somebody else's machine would be measured
+    return {"transport": "ssh", **keys}, notes + said
+
+
+def _ssh_arguments(of: Mapping[str, Any]) -> str:
+    """What Ansible would put on ssh's command line, in its order."""
+    given = (of.get(f"ansible_ssh_{kind}") for kind in ("args", "common_args", "extra_args"))
+    return " ".join(str(each) for each in given if each)
+
+
+def _not_taken_over(host: str, way: SshOptions) -> list[str]:
+    notes = []
+    if way.rest:
+        notes.append(f"{host}: options for ssh ({way.rest}); write them into ~/.ssh/config")
+    if way.rest_of_jump:
+        notes.append(
+            f"{host}: options for its jump host ({way.rest_of_jump}); write them into "
+            f"~/.ssh/config, below `Host` and the jump host's name"
+        )
+    if way.proxy_command is not None:
+        notes.append(
+            f"{host}: was left out, since it is reached through a command "
+            f"({way.proxy_command}), which an inventory does not hold; write it as ProxyCommand "
+            f"below `Host {host}` into ~/.ssh/config, and the device as `host: {host}`"
+        )
+    return notes

@@ -1,4 +1,4 @@
-"""The agent as one file: a zipapp of the ``agents`` package, named by its sources."""
+"""The agent as one file: a zipapp of the package ``orchestrate_agent``, named by its sources."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from agents import protocol
+from orchestrate_agent import protocol
 
 # The first thing a node's Python reads; written so that Python 2 gets far enough to say so.
 # sys.path is made absolute because the daemon changes its working directory and imports after it.
@@ -24,7 +24,7 @@ if sys.version_info < (3, 8):
     sys.exit(2)
 sys.path[0] = os.path.abspath(sys.path[0])
 
-from agents.__main__ import main
+from orchestrate_agent.__main__ import main
 
 sys.exit(main())
 """
@@ -48,7 +48,7 @@ def build_agent_archive() -> AgentArchive:
     sources = dict(sorted(_sources().items()))
     sources["__main__.py"] = _MAIN
     sha256 = _hash(sources)
-    sources["agents/SOURCE_SHA256"] = sha256.encode("ascii") + b"\n"
+    sources["orchestrate_agent/SOURCE_SHA256"] = sha256.encode("ascii") + b"\n"
     return AgentArchive(sha256, _zip(sources))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import shlex
 from collections.abc import Sequence
@@ -9,18 +10,17 @@ from collections.abc import Sequence
 from orchestrator.config.values import COMMAND_PLACE
 from orchestrator.errors import PermanentDeviceError, TransientDeviceError
 from orchestrator.fleet.local import LocalProcess, LocalTransport
-from orchestrator.fleet.transport import SIGNALLED, shell_command
+from orchestrator.fleet.marked import Mark, MarkedProcess, marked_line
+from orchestrator.fleet.transport import SIGNAL_CODES, SIGNALLED, shell_command
 
 #: How long a carrier may take to start a shell there, in seconds.
 _START_TIMEOUT_S = 60.0
-#: A carrier tells a signal's end as shells do: 128 and the signal's number.
-_SIGNAL_CODES = range(129, 193)
 
 
 class CarriedTransport(LocalTransport):
     """Starts the carrier once for every command and channel; nothing is kept open in between.
 
-    ``carrier`` is its command line. Where a word of it is ``{command}``, a command line for a POSIX
+    ``carrier`` is its command line. Where a word of it is ``{command}``, a command line for a login
     shell takes its place; else ``sh -c`` and such a line are added.
     """
 
@@ -47,13 +47,16 @@ class CarriedTransport(LocalTransport):
     def describe(self) -> str:
         return f"exec {shlex.join(self._carrier)}"
 
-    def _started(self, command: Sequence[str]) -> LocalProcess:
-        return _Carrier(command)
-
-    def _command(self, argv: Sequence[str]) -> list[str]:
+    def _start(self, argv: Sequence[str]) -> MarkedProcess:
+        mark = Mark.drawn()
         # Not every carrier begins in the home folder, as a login does; `cd` alone goes there.
-        line = f"cd 2>/dev/null; {shell_command(argv)}"
-        return [line if word == COMMAND_PLACE else word for word in self._carrier]
+        command = os.fsencode(f"cd 2>/dev/null; {shell_command(argv)}")
+        line = os.fsdecode(marked_line(command, mark))
+        words = [line if word == COMMAND_PLACE else word for word in self._carrier]
+        return MarkedProcess(self._started(words), mark)
+
+    def _process(self, command: Sequence[str]) -> LocalProcess:
+        return _Carrier(command)
 
 
 class _Carrier(LocalProcess):
@@ -61,4 +64,4 @@ class _Carrier(LocalProcess):
 
     def wait(self, timeout_s: float | None) -> int | None:
         code = super().wait(timeout_s)
-        return SIGNALLED if code in _SIGNAL_CODES else code
+        return SIGNALLED if code in SIGNAL_CODES else code

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Protocol
 
-from agents import protocol
+from orchestrate_agent import protocol
 from orchestrator.errors import AgentError, DeviceError, TransientDeviceError
 from orchestrator.fleet.transport import CAPTURE_BYTES, ChannelTimeout, Completed, Readable
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from agents.identity import Value, differences, identity
-from agents.protocol import Event
+from orchestrate_agent.identity import Value, differences, identity
+from orchestrate_agent.protocol import Event
 from orchestrator.errors import (
     AgentError,
     JournalError,
@@ -37,11 +37,12 @@ from orchestrator.fleet.provision import (
     unpack_sites,
 )
 from orchestrator.fleet.recording import Materials, Recorder, Target
-from orchestrator.plan import Plan, Trial
+from orchestrator.plan import Plan
 from orchestrator.runs.directory import RunDirectory, trial_record
 from orchestrator.runs.journal import Journal
 from orchestrator.runs.records import TrialRecord
 from orchestrator.schedule import PrecisionOf, Schedule
+from orchestrator.trial import Trial
 
 #: How long a wait for the next event lasts before we look whether the user wants to stop.
 GLANCE_S = 1.0

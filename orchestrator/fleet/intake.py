@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from agents.protocol import Event
+from orchestrate_agent.protocol import Event
 from orchestrator.errors import AgentError
 
 #: Events that an honest agent may have of one trial: queued, and begun, interrupted or cancelled

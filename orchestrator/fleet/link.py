@@ -11,16 +11,18 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from agents import protocol
-from agents.errors import EXIT_PASSING
-from agents.protocol import Event, ProtocolError, Reply
+from orchestrate_agent import protocol
+from orchestrate_agent.errors import EXIT_PASSING
+from orchestrate_agent.protocol import Event, ProtocolError, Reply
 from orchestrator.errors import AgentError, DeviceError, TransientDeviceError
 from orchestrator.fleet.transport import Channel, ChannelTimeout, Transport, ended_by_signal
 
 #: A daemon answers from memory; what takes longer than this is a dead link.
 REPLY_TIMEOUT_S = 60.0
-#: What a login shell prints before our relay starts: more than this is not a banner.
+#: What an interpreter of the user's own making prints before our relay starts (a login shell's
+#: words are gone by then): more than this is not a banner.
 MAX_NOISE_LINES = 1000
+_READY = protocol.READY.encode()
 #: Refusals that another try may not meet: the daemon is on its way out, its disk is full, the
 #: device that it speaks for is unplugged, or files that were there are gone, which reaching it
 #: again brings back.
@@ -46,7 +48,8 @@ def attach(transport: Transport, argv: Sequence[str]) -> Channel:
     deadline = time.monotonic() + REPLY_TIMEOUT_S  # for all of it: noise may come line by line
     try:
         for _ in range(MAX_NOISE_LINES):
-            if channel.readline(max(0.0, deadline - time.monotonic())) == protocol.READY.encode():
+            line = channel.readline(max(0.0, deadline - time.monotonic()))
+            if line.endswith(_READY):  # what came before it may have had no newline
                 return channel
         kind, reason = AgentError, f"printed {MAX_NOISE_LINES} lines and never became ready"
     except ChannelTimeout:

@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO
 
-from agents import protocol
+from orchestrate_agent import protocol
 from orchestrator.errors import PermanentDeviceError
-from orchestrator.fleet.exchange import LineChannel, complete
+from orchestrator.fleet.exchange import FarProcess, LineChannel, complete
 from orchestrator.fleet.transport import SIGNALLED, Completed, Readable, checked
 
 _READ_BYTES = 64 * 1024
@@ -66,21 +66,21 @@ class LocalTransport:
     def describe(self) -> str:
         return "this machine"
 
-    def _start(self, argv: Sequence[str]) -> LocalProcess:
-        command = self._command(argv)
+    def _start(self, argv: Sequence[str]) -> FarProcess:
+        """Start ``argv``. Raises ValueError, PermanentDeviceError."""
+        return self._started([_expanded(argument) for argument in checked(argv)])
+
+    def _started(self, command: Sequence[str]) -> LocalProcess:
+        """What is started here, so that a command runs there. Raises PermanentDeviceError."""
         try:
-            return self._started(command)
+            return self._process(command)
         except OSError as exc:
             raise PermanentDeviceError(
                 f"cannot start `{command[0]}`: {exc.strerror or exc}", device=self.device
             ) from exc
 
-    def _started(self, command: Sequence[str]) -> LocalProcess:
+    def _process(self, command: Sequence[str]) -> LocalProcess:
         return LocalProcess(command)
-
-    def _command(self, argv: Sequence[str]) -> list[str]:
-        """What is started here, so that ``argv`` runs there. Raises ValueError."""
-        return [_expanded(argument) for argument in checked(argv)]
 
 
 def _expanded(argument: str) -> str:

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from agents import protocol
-from agents.cpuinfo import FEATURES
-from agents.expectations import compare
-from agents.expectations import fact as _fact
-from agents.probe import lack
+from orchestrate_agent import protocol
+from orchestrate_agent.children.probe import lack
+from orchestrate_agent.expectations import compare
+from orchestrate_agent.expectations import fact as _fact
+from orchestrate_agent.machine.cpuinfo import FEATURES
 from orchestrator.errors import AgentError, PermanentDeviceError, TransientDeviceError
 from orchestrator.fleet import told
 from orchestrator.fleet.agent_archive import AgentArchive

@@ -67,10 +67,15 @@ def endpoint_of(device: Device, inventory: Inventory) -> SshEndpoint:
     if gateway is None:
         return own
     if isinstance(gateway, Hop):
-        through = replace(own, host=gateway.host, port=gateway.port, user=gateway.user)
+        through = _endpoint_of_hop(gateway, own)
     else:
         through = endpoint_of(gateway, inventory)
     return replace(own, gateway=through)
+
+
+def _endpoint_of_hop(hop: Hop, device: SshEndpoint) -> SshEndpoint:
+    before = None if hop.before is None else _endpoint_of_hop(hop.before, device)
+    return replace(device, host=hop.host, port=hop.port, user=hop.user, gateway=before)
 
 
 def place_on(device: Device) -> AgentPlace:

@@ -6,22 +6,23 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
-from agents import health
-from agents.protocol import Conditions, Duet, Event, Gate, TrialRequest
+from orchestrate_agent.machine import health
+from orchestrate_agent.protocol import Conditions, Duet, Event, Gate, TrialRequest
 from orchestrator.errors import AgentError
 from orchestrator.fleet import told
 from orchestrator.fleet.provision import Blob
+from orchestrator.frameworks.reading import circumstances
+from orchestrator.frameworks.reading.circumstances import Circumstances
+from orchestrator.frameworks.registry import runner_for
+from orchestrator.frameworks.runner import Command, Evidence, Files, Reading
 from orchestrator.isa.levels import NATIVE
 from orchestrator.measurement import Energy, Finding, Measurement, Outcome
-from orchestrator.plan import DevicePlan, GateSettings, RunSettings, Trial, TrialKind, Variant
-from orchestrator.runners import circumstances
-from orchestrator.runners.base import Command, Evidence, Files, Reading
-from orchestrator.runners.circumstances import Circumstances
-from orchestrator.runners.registry import runner_for
+from orchestrator.plan import DevicePlan
 from orchestrator.runs import rawlog
 from orchestrator.runs.directory import RunDirectory
 from orchestrator.runs.journal import Journal, Row
 from orchestrator.runs.records import ArtifactRecord
+from orchestrator.trial import GateSettings, RunSettings, Trial, TrialKind, Variant
 
 
 @dataclass(frozen=True)

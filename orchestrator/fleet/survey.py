@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from agents import health, protocol
-from agents.blobs import SPARE_BYTES
+from orchestrate_agent import protocol
+from orchestrate_agent.files.blobs import SPARE_BYTES
+from orchestrate_agent.machine import health
 from orchestrator.config import Device
 from orchestrator.errors import AgentError, DeviceError
 from orchestrator.fleet import told

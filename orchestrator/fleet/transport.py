@@ -26,6 +26,8 @@ from orchestrator.errors import TransientDeviceError
 CAPTURE_BYTES = 4 * 1024 * 1024
 #: ``Completed.exit_code`` of a command that a signal ended.
 SIGNALLED = -1
+#: How shells tell of a signal: 128 and its number.
+SIGNAL_CODES = range(129, 193)
 
 
 def ended_by_signal(exit_code: int) -> bool:
@@ -129,7 +131,7 @@ class Transport(Protocol):
 
 
 def shell_command(argv: Sequence[str]) -> str:
-    """``argv`` for a login shell; only a leading ``~/`` is left for the shell to expand.
+    """``argv`` for a POSIX shell; only a leading ``~/`` is left for the shell to expand.
 
     ``exec env`` keeps builtins, aliases and reserved words of that shell out of it, and the shell
     itself out of the way. Raises ValueError as :func:`checked` does.

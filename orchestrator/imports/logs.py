@@ -11,13 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from orchestrator.errors import UsageError
+from orchestrator.frameworks.runner import Evidence, Files, Reading
+from orchestrator.frameworks.tflite.benchmark_log import BenchmarkLog, parse_benchmark_log
+from orchestrator.frameworks.tflite.benchmark_model import BenchmarkModelRunner
 from orchestrator.imports.naming import variant_of
 from orchestrator.imports.split import Process, processes
 from orchestrator.imports.trials import NOT_TOLD, Imported, Source, imported_finding
-from orchestrator.plan import Factors, PhaseSettings, RunSettings, Trial, TrialKind, Variant
-from orchestrator.runners.base import Evidence, Files, Reading
-from orchestrator.runners.benchmark_log import BenchmarkLog, parse_benchmark_log
-from orchestrator.runners.benchmark_model import BenchmarkModelRunner
+from orchestrator.trial import Factors, PhaseSettings, RunSettings, Trial, TrialKind, Variant
 
 
 @dataclass(frozen=True)

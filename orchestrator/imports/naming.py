@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 
 from orchestrator.errors import UsageError
-from orchestrator.plan import Variant
+from orchestrator.trial import Variant
 
 #: How files of a scheme are called, the longer names first: ``int8`` ends ``drq_int8`` as well.
 _ENDINGS = (

@@ -11,10 +11,10 @@ from typing import Any
 
 from orchestrator import __version__
 from orchestrator.imports.trials import Placed, slug, to_event
-from orchestrator.plan import Group
 from orchestrator.runs.directory import RunDirectory, new_run_id
 from orchestrator.runs.journal import Journal
 from orchestrator.runs.manifest import Manifest, write_manifest
+from orchestrator.trial import Group
 
 #: The name of the suite that an imported run has.
 SUITE = "imported"

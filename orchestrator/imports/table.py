@@ -6,11 +6,11 @@ import csv
 import math
 
 from orchestrator.errors import UsageError
+from orchestrator.frameworks.runner import Reading
 from orchestrator.imports.naming import variant_named
 from orchestrator.imports.trials import NOT_TOLD, Imported, Source, published_finding, slug
 from orchestrator.measurement import Invocations, Measurement, Outcome
-from orchestrator.plan import Factors
-from orchestrator.runners.base import Reading
+from orchestrator.trial import Factors
 
 _NEEDED = (
     "source", "device", "microarchitecture", "model", "baseline_scheme", "scheme", "threads",

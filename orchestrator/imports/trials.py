@@ -9,9 +9,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from orchestrator.frameworks.runner import Reading
 from orchestrator.measurement import Finding
-from orchestrator.plan import Factors, Trial, TrialKind, Variant
-from orchestrator.runners.base import Reading
+from orchestrator.trial import Factors, Trial, TrialKind, Variant
 
 #: A factor that a source does not tell. 0 threads is "not told" as well.
 NOT_TOLD = "not-told"

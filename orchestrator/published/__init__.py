@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from functools import cache
 from importlib import resources
 
-from orchestrator.analysis.published import Publication
+from orchestrator.analysis.speedups.published import Publication
 
 
 @cache

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.analysis.explain import Explanation, explain, settings_vary
+from orchestrator.analysis.explain.explanation import Explanation, explain, settings_vary
 from orchestrator.analysis.table import SpeedupTable
 from orchestrator.runs.curves import Curve, read_curves
 from orchestrator.runs.directory import RunDirectory

@@ -14,7 +14,7 @@ from orchestrator.analysis.table import SpeedupTable, Sweep
 from orchestrator.errors import OrchestrateError
 
 if TYPE_CHECKING:
-    from orchestrator.analysis.explain import Explanation
+    from orchestrator.analysis.explain.explanation import Explanation
     from orchestrator.report.background import Background
     from orchestrator.report.drawings import Drawing
 

@@ -7,8 +7,8 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 
-from orchestrator.analysis.drift import SPEEDUP, ComparedRow, Drift, RunComparison
-from orchestrator.analysis.recorded import Change
+from orchestrator.analysis.drift.comparison import SPEEDUP, ComparedRow, Drift, RunComparison
+from orchestrator.analysis.sides.recorded import Change
 from orchestrator.report import figures
 from orchestrator.report.clean import clean
 from orchestrator.report.grid import render_grid

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from orchestrator.analysis.table import Problem, Speedup, SpeedupTable, Verdict
 from orchestrator.isa.levels import capped
 from orchestrator.measurement import Finding, Outcome
-from orchestrator.plan import Factors
 from orchestrator.report.clean import clean
 from orchestrator.report.figures import counted, noise_floor
+from orchestrator.trial import Factors
 
 METHOD = (
     "n: blocks in which both sides ended ok. Speed-up: baseline time ÷ treatment time, one process "

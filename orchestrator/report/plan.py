@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from orchestrator.plan import DevicePlan, Plan, TrialKind, Variant
+from orchestrator.plan import DevicePlan, Plan
 from orchestrator.report.grid import render_grid
 from orchestrator.runtimes import parse_runtime
+from orchestrator.trial import TrialKind, Variant
 
 _HEADER = ("device", "runner", "comparisons", "trials", "at least", "to push at most")
 

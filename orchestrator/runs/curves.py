@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from orchestrator.frameworks.reading import child_output
 from orchestrator.measurement import Outcome
-from orchestrator.plan import Factors, TrialKind
-from orchestrator.runners import child_output
 from orchestrator.runs.directory import RunDirectory
 from orchestrator.runs.rawlog import stdout_of
 from orchestrator.runs.records import RunRecord, TrialRecord
+from orchestrator.trial import Factors, TrialKind
 
 #: A child's log has some kilobytes; what is much longer is not read.
 _LONGEST_BYTES = 4_000_000

@@ -14,16 +14,16 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from agents.protocol import ENVIRONMENT
+from orchestrate_agent.protocol import ENVIRONMENT
 from orchestrator.errors import JournalError, RunNotFoundError
 from orchestrator.measurement import Energy, Finding, Measurement, Outcome
-from orchestrator.plan import Duet, Factors, Trial, TrialKind, Variant
 from orchestrator.runs import journal as journals
 from orchestrator.runs.collection import no_collection
 from orchestrator.runs.machines import Machines
 from orchestrator.runs.manifest import FILE_NAME as MANIFEST_NAME
 from orchestrator.runs.manifest import Manifest, read_manifest
 from orchestrator.runs.records import RunRecord, SplitDevice, TrialRecord
+from orchestrator.trial import Duet, Factors, Trial, TrialKind, Variant
 
 _RUN_ID = re.compile(r"\A\d{8}T\d{6}Z-[0-9a-f]{6}\Z")
 

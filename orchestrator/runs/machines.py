@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from agents.identity import Value, differences, identity
+from orchestrate_agent.identity import Value, differences, identity
 
 
 @dataclass

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import JournalError
-from orchestrator.plan import Variant
 from orchestrator.runs.records import ArtifactRecord
 from orchestrator.runs.shape import FLAG, NUMBER, SHA256, TEXT, WHOLE, Shape, problem
+from orchestrator.trial import Variant
 
 FORMAT = 1
 FILE_NAME = "run.json"

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from orchestrator.runners.base import Evidence
+from orchestrator.frameworks.runner import Evidence
 
 #: The first such line is ours: above it stand values in JSON, which have no line breaks.
 _STDOUT = re.compile(r"^# stdout, ([0-9]{1,12}) characters:\n", re.MULTILINE)
@@ -19,7 +19,7 @@ _STDOUT = re.compile(r"^# stdout, ([0-9]{1,12}) characters:\n", re.MULTILINE)
 
 def render(argv: Sequence[str], evidence: Evidence, power: Mapping[str, Any] | None = None) -> str:
     """The log's text. ``argv`` is the command as submitted, blobs by hash; ``power`` the readings
-    of the device's meter, where it has one (see ``agents.protocol``)."""
+    of the device's meter, where it has one (see ``orchestrate_agent.protocol``)."""
     head: dict[str, Any] = {
         "argv": list(argv),
         "exit_code": evidence.exit_code,

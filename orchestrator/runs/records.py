@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.measurement import Energy, Finding, Measurement, Outcome
-from orchestrator.plan import Factors, Trial, TrialKind, Variant
 from orchestrator.runs.integrity import Flaw
+from orchestrator.trial import Factors, Trial, TrialKind, Variant
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,9 +17,9 @@ class TrialRecord:
 
     ``artifact_sha256`` names the bytes that ran; ``binary_sha256`` the benchmark_model binary,
     where one ran. ``wall_s`` is how long the whole process took, in seconds. ``conditions`` is what
-    the agent says of pinning, clocks and the gate (see ``agents.protocol``). ``isa_way`` is how its
-    CPUID was made to trap (see ``isa.proof``), empty where it was not. ``blameless``: it could not
-    be started, for no reason of its own.
+    the agent says of pinning, clocks and the gate (see ``orchestrate_agent.protocol``). ``isa_way``
+    is how its CPUID was made to trap (see ``isa.proof``), empty where it was not. ``blameless``: it
+    could not be started, for no reason of its own.
     """
 
     trial: Trial
@@ -65,10 +65,10 @@ class SplitDevice:
 class RunRecord:
     """A run as read from disk: what the analysis works on.
 
-    ``facts`` maps a device's name to what its agent reported (see ``agents.facts``); a device
-    that was never reached has no entry, and ``lost`` maps it to the reason. ``stopped`` maps a
-    comparison group's key (see ``plan.Group.key``) to the reason why it got no more blocks,
-    ``paused`` to why it has to wait for ``--resume``.
+    ``facts`` maps a device's name to what its agent reported (see
+    ``orchestrate_agent.machine.facts``); a device that was never reached has no entry, and ``lost``
+    maps it to the reason. ``stopped`` maps a group's key (see ``trial.Group.key``) to the
+    reason why it got no more blocks, ``paused`` to why it has to wait for ``--resume``.
     ``grid_gco2_per_kwh`` maps a device to the grid intensity that the user gave, if he did.
     ``planned`` holds every trial that was released to a device, finished or not. ``agents`` maps a
     device to the SHA-256 of its agent's sources. ``duet``: baseline and treatment ran at the same

@@ -6,9 +6,10 @@ of its own, where ``keras`` makes the model and ``quantize`` converts it, or the
 do both; ``inspect`` and ``torch_file`` read files; ``user_files`` makes variants of the user's own.
 """
 
-from orchestrator.zoo.catalog import COMPATIBILITIES, DEFAULT_OPTIONS, BuildOptions
+from orchestrator.frameworks.tflite.catalog import COMPATIBILITIES, DEFAULT_OPTIONS, BuildOptions
+from orchestrator.frameworks.tflite.inspect import Inspection, Work, inspect_file, scheme_of
+from orchestrator.frameworks.torch.file import TorchInspection, inspect_any
 from orchestrator.zoo.frameworks import FRAMEWORKS, known_models, known_schemes
-from orchestrator.zoo.inspect import Inspection, Work, inspect_file, scheme_of
 from orchestrator.zoo.models import (
     BuildProgress,
     ModelArtifact,
@@ -17,7 +18,6 @@ from orchestrator.zoo.models import (
     find_artifacts,
     stored_artifacts,
 )
-from orchestrator.zoo.torch_file import TorchInspection, inspect_any
 from orchestrator.zoo.user_files import (
     OwnFiles,
     check_variants,

@@ -20,8 +20,7 @@ from typing import Any
 
 from orchestrator.artifacts.store import ArtifactStore
 from orchestrator.errors import OrchestrateError
-from orchestrator.plan import Variant
-from orchestrator.zoo.catalog import (
+from orchestrator.frameworks.tflite.catalog import (
     MODELS,
     SCHEMES,
     BuildOptions,
@@ -30,9 +29,10 @@ from orchestrator.zoo.catalog import (
     representative_data,
     representative_images,
 )
+from orchestrator.frameworks.tflite.verify import verify_build
+from orchestrator.trial import Variant
 from orchestrator.zoo.child import BuildRequest
 from orchestrator.zoo.peak import peak_mb
-from orchestrator.zoo.verify import verify_build
 
 #: Writes one line for the parent.
 Tell = Callable[[dict[str, str]], None]
@@ -48,7 +48,7 @@ def main() -> int:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         if request.framework == "torch":
-            from orchestrator.zoo.torch_build import build  # noqa: PLC0415  # seconds
+            from orchestrator.frameworks.torch.build import build  # noqa: PLC0415  # seconds
 
             build(request, tell)
         else:
@@ -125,8 +125,8 @@ def _build(
     folder = request.models_dir / f".building-{name}"
     facts_file = folder / "facts.json"
     say("loading TensorFlow")
-    from orchestrator.zoo.keras import load_model, preprocess  # noqa: PLC0415  # seconds
-    from orchestrator.zoo.quantize import Converter  # noqa: PLC0415
+    from orchestrator.frameworks.tflite.keras import load_model, preprocess  # noqa: PLC0415  # seconds
+    from orchestrator.frameworks.tflite.quantize import Converter  # noqa: PLC0415
 
     if traced:
         facts = json.loads(facts_file.read_text("utf-8"))
@@ -170,7 +170,7 @@ def _calibration(
 ) -> Callable[[], Iterator[list[Any]]] | None:
     if not SCHEMES[variant.scheme].calibrated:
         return None
-    from orchestrator.zoo.images import (  # noqa: PLC0415  # NumPy: only where it is needed
+    from orchestrator.frameworks.tflite.images import (  # noqa: PLC0415  # NumPy: only where needed
         calibration_set,
         folder_images,
         random_images,

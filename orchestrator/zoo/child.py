@@ -19,7 +19,7 @@ from typing import Any
 import orchestrator
 from orchestrator.artifacts.files import make_folder, translated
 from orchestrator.errors import ModelBuildError
-from orchestrator.zoo.catalog import BuildOptions
+from orchestrator.frameworks.tflite.catalog import BuildOptions
 
 _COMMAND = (sys.executable, "-m", "orchestrator.zoo.build")
 _TAIL_LINES = 12

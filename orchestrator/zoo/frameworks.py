@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.errors import ModelBuildError
-from orchestrator.plan import Variant
-from orchestrator.zoo import catalog, torch_catalog
-from orchestrator.zoo.catalog import BuildOptions
+from orchestrator.frameworks.tflite import catalog
+from orchestrator.frameworks.tflite.catalog import BuildOptions
+from orchestrator.frameworks.torch import catalog as torch_catalog
+from orchestrator.trial import Variant
 
 
 @dataclass(frozen=True)

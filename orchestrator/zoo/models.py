@@ -12,8 +12,8 @@ from typing import Any
 from orchestrator.artifacts.files import locked, make_folder
 from orchestrator.artifacts.store import ArtifactStore, Entry
 from orchestrator.errors import ArtifactError, ModelBuildError
-from orchestrator.plan import Variant
-from orchestrator.zoo.catalog import DEFAULT_OPTIONS, BuildOptions
+from orchestrator.frameworks.tflite.catalog import DEFAULT_OPTIONS, BuildOptions
+from orchestrator.trial import Variant
 from orchestrator.zoo.child import BuildRequest, run_build
 from orchestrator.zoo.frameworks import FRAMEWORKS, Framework
 from orchestrator.zoo.parallel import Job, capacity, run_jobs

@@ -22,10 +22,10 @@ from orchestrator.artifacts.files import (
 from orchestrator.config import Suite, UserFile, UserModel
 from orchestrator.config.user_models import ENDINGS, split_name
 from orchestrator.errors import ArtifactError, ModelBuildError, UsageError
-from orchestrator.plan import Variant
-from orchestrator.zoo.inspect import Inspection, scheme_of
+from orchestrator.frameworks.tflite.inspect import Inspection, scheme_of
+from orchestrator.frameworks.torch.file import TorchInspection, inspect_any, inspect_torch
+from orchestrator.trial import Variant
 from orchestrator.zoo.models import ModelArtifact
-from orchestrator.zoo.torch_file import TorchInspection, inspect_any, inspect_torch
 
 FOLDER = "files"
 

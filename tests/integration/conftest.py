@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from agents import facts
+from orchestrate_agent.machine import facts
 from orchestrator.artifacts.sites import provide_site, target_of
 from orchestrator.runtimes import parse_runtime
 from tests import stand_in as stand_ins

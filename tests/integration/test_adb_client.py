@@ -19,12 +19,12 @@ from pathlib import Path
 
 import pytest
 
-from agents import home
-from agents.adb import Adb, DeviceLostError
-from agents.adb_blobs import put
-from agents.adb_node import AdbNode
-from agents.node import Command
-from agents.process import Ending
+from orchestrate_agent import home
+from orchestrate_agent.android.adb import Adb, DeviceLostError
+from orchestrate_agent.android.blobs import put
+from orchestrate_agent.android.node import AdbNode
+from orchestrate_agent.node import Command
+from orchestrate_agent.process.trial import Ending
 from orchestrator.fleet.agent_archive import build_agent_archive
 from tests import fake_adb
 from tests.adbd import Adbd

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from agents import home
-from agents.adb import Adb, DeviceLostError
-from agents.adb_blobs import AdbBlobs, put
-from agents.adb_node import AdbNode
-from agents.blobs import DamagedBlobError
-from agents.errors import EXIT_PASSING, EXIT_WRONG_BYTES, AgentError
-from agents.node import Command
-from agents.process import Ending
+from orchestrate_agent import home
+from orchestrate_agent.android.adb import Adb, DeviceLostError
+from orchestrate_agent.android.blobs import AdbBlobs, put
+from orchestrate_agent.android.node import AdbNode
+from orchestrate_agent.errors import EXIT_PASSING, EXIT_WRONG_BYTES, AgentError
+from orchestrate_agent.files.blobs import DamagedBlobError
+from orchestrate_agent.node import Command
+from orchestrate_agent.process.trial import Ending
 from orchestrator.fleet.agent_archive import build_agent_archive
 from tests import fake_adb
 from tests.fake_adb import FakeAdb
@@ -41,7 +41,8 @@ def adb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeAdb]:
 
 
 def childless() -> bool:
-    """Having started a trial, this process adopts what the fake leaves; see ``agents.launch``."""
+    """Having started a trial, this process adopts what the fake leaves; see
+    ``orchestrate_agent.process.launch``."""
     try:
         while os.waitpid(-1, os.WNOHANG)[0]:
             continue

@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from agents import protocol
-from agents.protocol import ProtocolError, Reply
+from orchestrate_agent import protocol
+from orchestrate_agent.protocol import ProtocolError, Reply
 from orchestrator.fleet import agent_archive
 from orchestrator.fleet.agent_archive import AgentArchive, build_agent_archive
 from tests import small_disk
@@ -501,7 +501,9 @@ def test_hello_tells_that_the_daemon_is_of_another_version(
 ) -> None:
     site.run("serve")
     sources = agent_archive._sources()
-    monkeypatch.setattr(agent_archive, "_sources", lambda: {**sources, "agents/new.py": b"# new"})
+    monkeypatch.setattr(
+        agent_archive, "_sources", lambda: {**sources, "orchestrate_agent/new.py": b"# new"}
+    )
     newer = build_agent_archive()
     assert newer.sha256 != archive.sha256
     site.pyz = tmp_path / "newer.pyz"
@@ -515,7 +517,7 @@ def test_hello_tells_that_the_daemon_is_of_another_version(
 
 def test_what_is_printed_by_mistake_does_not_reach_the_wire() -> None:
     script = (
-        "import os; from agents import relay; wire = relay._keep_stdout();"
+        "import os; from orchestrate_agent.daemon import relay; wire = relay._keep_stdout();"
         "print('oops', flush=True); os.write(1, b'raw oops'); os.system('echo child oops');"
         "os.write(wire, b'wire')"
     )

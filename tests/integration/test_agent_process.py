@@ -17,10 +17,22 @@ from typing import Any
 
 import pytest
 
-from agents import launch
-from agents.launch import PR_SET_CHILD_SUBREAPER, StartError, base_environment, find_executable
-from agents.process import Ending, Process
-from agents.procs import MARK, ProcessId, identify, kill_marked, kill_survivors, new_mark
+from orchestrate_agent.process import launch
+from orchestrate_agent.process.launch import (
+    PR_SET_CHILD_SUBREAPER,
+    StartError,
+    base_environment,
+    find_executable,
+)
+from orchestrate_agent.process.procs import (
+    MARK,
+    ProcessId,
+    identify,
+    kill_marked,
+    kill_survivors,
+    new_mark,
+)
+from orchestrate_agent.process.trial import Ending, Process
 from tests.agent_client import is_alive
 from tests.sshd import descendants
 
@@ -224,8 +236,8 @@ FAT_BYTES = 300_000_000
 
 _FAT_PARENT = """
 import subprocess, sys
-from agents.launch import base_environment
-from agents.process import Process
+from orchestrate_agent.process.launch import base_environment
+from orchestrate_agent.process.trial import Process
 fat = bytearray({fat})
 argv = tuple(sys.argv[1:])
 print(subprocess.run(argv, stdout=subprocess.PIPE).stdout.decode().strip())
@@ -280,8 +292,8 @@ def test_a_tool_does_not_inherit_the_peak_of_a_fat_parent(
 
 _REFUSING_KERNEL = """
 import ctypes, os, struct, sys
-from agents.launch import base_environment
-from agents.process import Process
+from orchestrate_agent.process.launch import base_environment
+from orchestrate_agent.process.trial import Process
 
 def rule(code, yes, no, value):
     return struct.pack("HBBI", code, yes, no, value)
@@ -335,8 +347,8 @@ _IN_CGROUP = """
 import os, sys
 from pathlib import Path
 Path(sys.argv[1], "cgroup.procs").write_text(str(os.getpid()))
-from agents.launch import base_environment
-from agents.process import Process
+from orchestrate_agent.process.launch import base_environment
+from orchestrate_agent.process.trial import Process
 for argv in ([sys.executable, "-c", sys.argv[2]], ["/bin/sh", "-c", "kill -9 $$"]):
     ending = Process(tuple(argv), env=base_environment(), cwd="/", timeout_s=60).run()
     print(ending.signal, ending.oom_killed, ending.oom_memory)

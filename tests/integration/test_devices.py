@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from agents.protocol import TrialRequest
+from orchestrate_agent.protocol import TrialRequest
 from orchestrator.config import Device
 from orchestrator.errors import AgentError
 from orchestrator.fleet import agent_archive
@@ -140,7 +140,9 @@ def test_a_busy_agent_of_another_version_is_asked_and_left_alone(
     ours = agent_archive.build_agent_archive()
     sources = agent_archive._sources()
     with monkeypatch.context() as patch:
-        patch.setattr(agent_archive, "_sources", lambda: {**sources, "agents/more.py": b"#\n"})
+        patch.setattr(
+            agent_archive, "_sources", lambda: {**sources, "orchestrate_agent/more.py": b"#\n"}
+        )
         other = agent_archive.build_agent_archive()
     owner = reach(LocalTransport("here"), place, other)
     trial = TrialRequest("t", ("sleep", "600"), timeout_s=600.0, exclusive=False)

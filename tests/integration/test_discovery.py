@@ -16,6 +16,8 @@ import pytest
 
 from orchestrator.config import Inventory, load_inventory
 from orchestrator.discovery.found import device_name
+from orchestrator.fleet.reach import endpoint_of
+from orchestrator.fleet.ssh import SshEndpoint
 from tests.lab import ROOT
 
 
@@ -81,6 +83,51 @@ def test_an_ansible_inventory(tmp_path: Path) -> None:
     ):
         assert told in done.stdout
     assert not (tmp_path / "EVIL").exists()
+
+
+def test_the_ways_that_an_ansible_inventory_describes(tmp_path: Path) -> None:
+    done = ask(tmp_path, "--from", "ansible", ROOT / "tests/data/ansible.ini")
+    inventory = loaded(tmp_path, done)
+
+    def way(name: str) -> list[tuple[str | None, str, int | None]]:
+        at: SshEndpoint | None = endpoint_of(inventory.device(name), inventory)
+        found = []
+        while at is not None:
+            found.append((at.user, at.host, at.port))
+            at = at.gateway
+        return found[::-1]
+
+    assert way("master") == [("ec2-user", "bast.example.org", None), (None, "10.0.0.1", None)]
+    assert way("w3") == [("ec2-user", "bast.example.org", None), ("pi", "w3", None)]
+    assert way("d1") == [
+        ("ops", "edge.example.org", None),
+        ("ops", "inner.example.org", 2222),
+        (None, "10.1.0.2", None),
+    ]
+    assert way("d2") == [("admin", "edge.example.org", None), (None, "10.1.0.3", None)]
+    assert way("d3") == [(None, "bastion", None), (None, "10.1.0.4", None)]
+    assert way("d4") == [(None, "fd00::12", 2222)]
+    assert way("d9") == [(None, "relay.example.org", 2222), (None, "localhost", 2201)]
+    assert way("d10") == [(None, "jump.example.org", None), (None, "10.1.0.10", None)]
+    assert inventory.device("d2").key_file is None, "that key is its jump host's"
+    assert "d2: options for its jump host (-i '~/.ssh/k')" in done.stdout
+    assert inventory.device("d7").user is None and "d7: `user` was left out" in done.stdout
+    names = [device.name for device in inventory.devices]
+    assert len(names) == 14 and "d8" not in names
+    assert "EXAMPLE" not in done.stdout + done.stderr
+
+
+def test_a_host_whose_way_is_lost_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "hosts.ini").write_text(
+        "a ansible_host=localhost ansible_ssh_common_args='-o ProxyCommand=\"nc -x p:1 %h %p\"'\n"
+        "b ansible_host=localhost ansible_port='{{ base + 1 }}'\n"
+        "c ansible_host=localhost ansible_ssh_common_args='-J {{ jump }}'\n"
+        "d ansible_host=localhost\n"
+    )
+    done = ask(tmp_path, "--from", "ansible", "hosts.ini")
+    assert [device.name for device in loaded(tmp_path, done).devices] == ["d"]
+    assert "a: was left out, since it is reached through a command (nc -x p:1 %h %p)" in done.stdout
+    assert "b: `port` was left out" in done.stdout and "c: `gateway` was left out" in done.stdout
 
 
 def test_an_ansible_inventory_as_yaml_and_one_that_is_a_script(tmp_path: Path) -> None:

@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-from agents import facts
+from orchestrate_agent.machine import facts
 from orchestrator.fleet.provision import isa_unavailable
+from orchestrator.frameworks.reading.capped import libraries_of, variables
 from orchestrator.isa import levels
 from orchestrator.isa.build import SOURCE, CapObject, build_cap_object
 from orchestrator.isa.proof import IsaProof, UnprovenError, prove, without_proof
-from orchestrator.runners.capped import libraries_of, variables
 from tests.lab import Lab, every_planned_trial_finished_once
 
 DATA = Path(__file__).resolve().parents[1] / "data"

@@ -17,10 +17,10 @@ from typing import Any
 
 import pytest
 
+from orchestrator.frameworks.registry import runner_named
+from orchestrator.frameworks.runner import Evidence, Reading
 from orchestrator.measurement import Measurement, Outcome
-from orchestrator.plan import Trial, TrialKind
-from orchestrator.runners.base import Evidence, Reading
-from orchestrator.runners.registry import runner_named
+from orchestrator.trial import Trial, TrialKind
 from tests import runner_cases as cases
 
 RUNNER = runner_named("litert")
@@ -149,7 +149,9 @@ def run(trial: Trial, model: Path, *, python: str = sys.executable) -> tuple[Rea
     files = cases.files(size=model.stat().st_size, python=python, binary=None)
     command = RUNNER.command(trial, cases.SHORT, files)
     assert command.argv[1:3] == ("{agent}", "litert")
-    command = replace(command, argv=(python, "-m", "agents.litert", *command.argv[3:]))
+    command = replace(
+        command, argv=(python, "-m", "orchestrate_agent.children.litert", *command.argv[3:])
+    )
     evidence = cases.run_command(command, {f"{{blob:{cases.MODEL_SHA}}}": str(model)})
     return RUNNER.read(trial, cases.SHORT, files, evidence), evidence
 
@@ -247,7 +249,12 @@ def test_what_is_no_model_is_refused_before_a_runtime_sees_it(
 
 
 def test_a_missing_file_is_named(models: Path) -> None:
-    argv = [sys.executable, "-m", "agents.litert", *_arguments(models / "nowhere.tflite")]
+    argv = [
+        sys.executable,
+        "-m",
+        "orchestrate_agent.children.litert",
+        *_arguments(models / "nowhere.tflite"),
+    ]
     evidence = cases.run_argv(argv)
     assert evidence.exit_code == 3 and "nowhere.tflite" in evidence.stdout
 
@@ -302,8 +309,8 @@ def test_stray_prints_of_libraries_do_not_reach_stdout(models: Path, tmp_path: P
         "import os\nprint('a stray print', flush=True)\nos.write(1, b'a stray write\\n')\n"
     )
     code = (
-        "import sys; sys.path.insert(0, sys.argv.pop(1)); from agents import litert; "
-        "sys.exit(litert.main(sys.argv[1:]))"
+        "import sys; sys.path.insert(0, sys.argv.pop(1)); "
+        "from orchestrate_agent.children import litert; sys.exit(litert.main(sys.argv[1:]))"
     )
     arguments = _arguments(models / "float32.tflite", **{"--runtime": "tflite-runtime"})
     evidence = cases.run_argv([sys.executable, "-c", code, str(tmp_path), *arguments])
@@ -314,7 +321,7 @@ def test_stray_prints_of_libraries_do_not_reach_stdout(models: Path, tmp_path: P
 
 def test_the_child_installs_no_handler_for_sigsegv(models: Path) -> None:
     code = (
-        "import faulthandler, signal, sys; from agents import litert; "
+        "import faulthandler, signal, sys; from orchestrate_agent.children import litert; "
         "status = litert.main(sys.argv[1:]); "
         "assert not faulthandler.is_enabled(); "
         "caught = [l for l in open('/proc/self/status') if l.startswith('SigCgt')][0].split()[1]; "
@@ -325,7 +332,7 @@ def test_the_child_installs_no_handler_for_sigsegv(models: Path) -> None:
 
 
 def _child() -> list[str]:
-    return [sys.executable, "-m", "agents.litert"]
+    return [sys.executable, "-m", "orchestrate_agent.children.litert"]
 
 
 def _arguments(model: Path, **changes: str) -> list[str]:

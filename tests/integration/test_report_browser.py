@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from orchestrator.analysis import analyse
-from orchestrator.analysis.explain import explain
+from orchestrator.analysis.explain.explanation import explain
 from orchestrator.published import publications
 from orchestrator.report import charts, render
 from orchestrator.report.explain import render as render_explanation

@@ -1,7 +1,7 @@
 """The official binary's way through a run, taken by a stand-in that speaks like it.
 
 The official one cannot be had here; what it really prints is tested in
-``tests/unit/test_benchmark_log.py`` with recorded logs.
+``tests/unit/frameworks/test_benchmark_log.py`` with recorded logs.
 """
 
 from __future__ import annotations

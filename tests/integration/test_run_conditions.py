@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 
-from agents import power, tools
-from agents.sysfs import Tree
-from orchestrator.plan import PhaseSettings, RunSettings
-from orchestrator.runners.judgement import XNNPACK_CREATED
-from orchestrator.runners.registry import runner_named
+from orchestrate_agent.machine import power, tools
+from orchestrate_agent.sysfs import Tree
+from orchestrator.frameworks.reading.judgement import XNNPACK_CREATED
+from orchestrator.frameworks.registry import runner_named
+from orchestrator.trial import PhaseSettings, RunSettings
 from tests import runner_cases
 from tests.lab import Lab
 
@@ -94,7 +94,7 @@ def test_work_that_begins_in_the_steady_phase_is_drift(built: Path) -> None:
     argv = [word.replace(f"{{blob:{files.model_sha256}}}", str(model)) for word in command.argv[3:]]
     cpu = str(max(os.sched_getaffinity(0)))
     child = subprocess.Popen(
-        ["taskset", "-c", cpu, sys.executable, "-m", "agents.litert", *argv],
+        ["taskset", "-c", cpu, sys.executable, "-m", "orchestrate_agent.children.litert", *argv],
         cwd=runner_cases.ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 
-from agents import facts
+from orchestrate_agent.machine import facts
 from orchestrator.artifacts.sites import target_of
 from orchestrator.fleet.provision import isa_unavailable
 from tests.lab import Lab, every_planned_trial_finished_once, wait_until

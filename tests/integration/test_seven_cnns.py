@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.plan import Variant
+from orchestrator.trial import Variant
 from orchestrator.zoo import ensure_artifacts, inspect_file
 
 #: Bytes of float32 and of dynamic_range, out of the study's logs.

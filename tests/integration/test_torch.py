@@ -13,10 +13,11 @@ import pytest
 
 from orchestrator.config import Suite
 from orchestrator.errors import UsageError
+from orchestrator.frameworks.registry import runner_named
+from orchestrator.frameworks.runner import Evidence, Reading
+from orchestrator.frameworks.torch.file import TorchInspection, inspect_any
 from orchestrator.measurement import Outcome
-from orchestrator.plan import Trial, TrialKind, Variant
-from orchestrator.runners.base import Evidence, Reading
-from orchestrator.runners.registry import runner_named
+from orchestrator.trial import Trial, TrialKind, Variant
 from orchestrator.zoo import (
     ModelArtifact,
     OwnFiles,
@@ -25,7 +26,6 @@ from orchestrator.zoo import (
     find_artifacts,
     known_schemes,
 )
-from orchestrator.zoo.torch_file import TorchInspection, inspect_any
 from tests import runner_cases as cases
 from tests.zoo_fixtures import models_dir
 
@@ -130,7 +130,7 @@ def a_trial(**changes: Any) -> Trial:
 def run(trial: Trial, model: Path) -> tuple[Reading, Evidence]:
     files = cases.files(size=model.stat().st_size, python=sys.executable, binary=None)
     command = RUNNER.command(trial, cases.SHORT, files)
-    argv = (sys.executable, "-m", "agents.torch_child", *command.argv[3:])
+    argv = (sys.executable, "-m", "orchestrate_agent.children.torch", *command.argv[3:])
     evidence = cases.run_command(
         replace(command, argv=argv), {f"{{blob:{cases.MODEL_SHA}}}": str(model)}
     )
@@ -188,11 +188,11 @@ import json, sys
 from pathlib import Path
 import numpy as np
 from PIL import Image
-from orchestrator.zoo.catalog import BuildOptions
-from orchestrator.zoo.torch_catalog import MODELS, dataset_data
-from orchestrator.zoo.torch_data import calibration_images, training_set
-from orchestrator.zoo.torch_models import load_model
-from orchestrator.zoo.torch_quantize import Converter
+from orchestrator.frameworks.tflite.catalog import BuildOptions
+from orchestrator.frameworks.torch.catalog import MODELS, dataset_data
+from orchestrator.frameworks.torch.data import calibration_images, training_set
+from orchestrator.frameworks.torch.models import load_model
+from orchestrator.frameworks.torch.quantize import Converter
 folder = Path(sys.argv[1])
 rng = np.random.default_rng(0)
 for name in ("n01440764", "n03888257"):
@@ -243,7 +243,7 @@ def test_a_profile_trial_names_the_operators(tmp_path: Path) -> None:
         input_shape=(1, 3, 32, 32),
     )
     command = RUNNER.command(trial, cases.SHORT, files)
-    argv = (sys.executable, "-m", "agents.torch_child", *command.argv[3:])
+    argv = (sys.executable, "-m", "orchestrate_agent.children.torch", *command.argv[3:])
     evidence = cases.run_command(
         replace(command, argv=argv), {f"{{blob:{cases.MODEL_SHA}}}": str(path)}
     )

@@ -565,6 +565,23 @@ def test_two_jump_hosts_of_the_configuration(
     assert jumps[1].log.count("Accepted publickey") >= 1
 
 
+def test_jump_hosts_at_other_ports_of_the_targets_address(
+    server: Sshd, jumps: tuple[Sshd, Sshd], ssh_folder: Path
+) -> None:
+    one, two = jumps
+    assert one.address == two.address == server.address
+    (ssh_folder / "config").write_text(
+        f"Host lab\n  HostName {server.address}\n  Port {server.port}\n"
+        f"  ProxyJump {one.address}:{one.port},{two.address}:{two.port}\n"
+        f"Host *\n  IdentityFile {server.client_key}\n  IdentityFile {two.client_key}\n"
+    )
+    lines = [host.known_hosts_line() for host in (server, one, two)]
+    (ssh_folder / "known_hosts").write_text("".join(lines))
+    described = says_hello(SshEndpoint("far", "lab", connect_timeout_s=10))
+    ports = [part.rpartition(":")[2] for part in described.split(" via ")]
+    assert ports == [str(host.port) for host in (server, two, one)]
+
+
 def test_gateways_of_the_inventory(
     server: Sshd, jumps: tuple[Sshd, Sshd], ssh_folder: Path
 ) -> None:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pytest
 
 from orchestrator.artifacts.store import ArtifactStore
-from orchestrator.plan import Variant
+from orchestrator.trial import Variant
 from orchestrator.zoo import (
     BuildOptions,
     ModelArtifact,

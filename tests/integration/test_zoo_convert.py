@@ -24,8 +24,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from orchestrator.zoo.catalog import SCHEMES, ModelSpec
-from orchestrator.zoo.quantize import Converter
+from orchestrator.frameworks.tflite.catalog import SCHEMES, ModelSpec
+from orchestrator.frameworks.tflite.quantize import Converter
 
 folder = Path(sys.argv[1])
 layers = keras.layers

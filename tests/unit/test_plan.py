@@ -9,17 +9,9 @@ import pytest
 
 from orchestrator.config import Device, Suite
 from orchestrator.errors import UsageError
-from orchestrator.plan import (
-    Factors,
-    GateSettings,
-    Group,
-    PhaseSettings,
-    Plan,
-    RunSettings,
-    TrialKind,
-    make_plan,
-)
+from orchestrator.plan import Plan, make_plan
 from orchestrator.runs.directory import trial_from_event
+from orchestrator.trial import Factors, GateSettings, Group, PhaseSettings, RunSettings, TrialKind
 
 SCHEMES = ["float32", "float16", "dynamic_range", "full_int8"]
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
-from agents.course import Course, Ended, Outline
+from orchestrate_agent.course import Course, Ended, Outline
 from orchestrator.measurement import Invocations, Measurement, Outcome
-from orchestrator.plan import DevicePlan, Plan, Trial, TrialKind, make_plan
+from orchestrator.plan import DevicePlan, Plan, make_plan
 from orchestrator.runs.records import TrialRecord
 from orchestrator.schedule import Schedule, outline_of
+from orchestrator.trial import Trial, TrialKind
 from tests.unit.test_plan import device, suite
 
 

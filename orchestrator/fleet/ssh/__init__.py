@@ -12,19 +12,30 @@ from collections.abc import Callable, Sequence
 
 from paramiko.ssh_exception import ChannelException, SSHException
 
-from agents import protocol
+from orchestrate_agent import protocol
 from orchestrator.errors import DeviceError, PermanentDeviceError, TransientDeviceError
 from orchestrator.fleet.exchange import Deadline, LineChannel, complete
+from orchestrator.fleet.marked import Mark, MarkedProcess, marked_line
 from orchestrator.fleet.ssh.config import SshConfigError, configured_hosts
 from orchestrator.fleet.ssh.connection import Liveness, SshConnection
 from orchestrator.fleet.ssh.process import SshProcess
 from orchestrator.fleet.ssh.route import Hop, SshEndpoint, route
-from orchestrator.fleet.transport import Completed, Readable, shell_command
+from orchestrator.fleet.transport import (
+    SIGNAL_CODES,
+    SIGNALLED,
+    ChannelTimeout,
+    Completed,
+    Readable,
+    shell_command,
+)
+from orchestrator.printable import printable
 
 __all__ = ["Liveness", "SshConfigError", "SshEndpoint", "SshTransport", "configured_hosts"]
 
 #: How long the server may take to open a session and to start a command, in seconds.
 _START_TIMEOUT_S = 30.0
+#: Of what a login shell printed, in a message.
+_LONGEST_SAID = 400
 
 
 class SshTransport:
@@ -37,6 +48,9 @@ class SshTransport:
         self._connection: SshConnection | None = None
         self._hops: tuple[Hop, ...] = ()
         self._channels: list[LineChannel] = []
+        #: Whether a command of ours has ever begun there, and the form of the line that it takes.
+        self._begun = False
+        self._replaces_shell = True
 
     def connect(self) -> None:
         if self._connection is not None and self._connection.why_lost() is None:
@@ -53,18 +67,38 @@ class SshTransport:
         timeout_s: float,
         on_sent: Callable[[int], None] | None = None,
     ) -> Completed:
-        return complete(
-            self._start(argv),
-            self._name(argv),
-            device=self.device,
-            stdin=stdin,
-            timeout_s=timeout_s,
-            on_sent=on_sent,
-        )
+        if stdin is not None and not isinstance(stdin, bytes):
+            self._settle()  # a stream cannot be read twice
+        process = self._start(argv)
+        try:
+            done = complete(
+                process,
+                self._name(argv),
+                device=self.device,
+                stdin=stdin,
+                timeout_s=timeout_s,
+                on_sent=on_sent,
+            )
+        except ChannelTimeout as exc:
+            if process.began:
+                raise
+            raise self._not_begun(f"within {timeout_s:g} s", process, ChannelTimeout) from exc
+        if process.began or done.exit_code == SIGNALLED or done.exit_code in SIGNAL_CODES:
+            self._begun = self._begun or process.began
+            return done
+        if self._replaces_shell and not self._begun:  # a restricted shell has no `exec`
+            self._replaces_shell = False
+            try:
+                return self.run(argv, stdin=stdin, timeout_s=timeout_s, on_sent=on_sent)
+            finally:
+                self._replaces_shell = not self._begun
+        kind = TransientDeviceError if self._begun else PermanentDeviceError
+        raise self._not_begun(f"and ended with exit code {done.exit_code}", process, kind)
 
     def open(
         self, argv: Sequence[str], *, max_line_bytes: int = protocol.MAX_LINE_BYTES
     ) -> LineChannel:
+        self._settle()
         channel = LineChannel(
             self._start(argv), self._name(argv), device=self.device, max_line_bytes=max_line_bytes
         )
@@ -87,8 +121,25 @@ class SshTransport:
     def _name(self, argv: Sequence[str]) -> str:
         return f"`{argv[0]}` on {self._hops[-1].address}"
 
-    def _start(self, argv: Sequence[str]) -> SshProcess:
-        command = os.fsencode(shell_command(argv))
+    def _settle(self) -> None:
+        """Have one command begin there, so that the form of the line is known."""
+        if not self._begun:
+            self.run(("true",), timeout_s=_START_TIMEOUT_S)
+
+    def _not_begun(self, how: str, process: MarkedProcess, kind: type[DeviceError]) -> DeviceError:
+        said = printable(process.said_before)[-_LONGEST_SAID:] or "nothing"
+        return kind(
+            f"the login shell on {self._hops[-1].address} did not start our command {how}; it "
+            f"said: {said}; give that user a shell such as /bin/sh (`chsh`), and let its start "
+            f"files end nothing and ask nothing where there is no terminal",
+            device=self.device,
+        )
+
+    def _start(self, argv: Sequence[str]) -> MarkedProcess:
+        mark = Mark.drawn()
+        command = marked_line(
+            os.fsencode(shell_command(argv)), mark, replaces_shell=self._replaces_shell
+        )
         connection = self._connection
         if connection is None:
             raise TransientDeviceError("not connected; connect first", device=self.device)
@@ -99,7 +150,7 @@ class SshTransport:
                 session.exec_command(command)
         except (SSHException, OSError, EOFError) as exc:
             raise self._not_started(exc, connection) from exc
-        return SshProcess(session, connection.why_lost)
+        return MarkedProcess(SshProcess(session, connection.why_lost), mark)
 
     def _not_started(self, exc: Exception, connection: SshConnection) -> DeviceError:
         where = self._hops[-1].address

@@ -22,6 +22,10 @@ _DEFAULT_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")
 _DEFAULT_KNOWN_HOSTS = "~/.ssh/known_hosts ~/.ssh/known_hosts2"
 _GLOBAL_KNOWN_HOSTS = "/etc/ssh/ssh_known_hosts /etc/ssh/ssh_known_hosts2"
 
+_DEFAULT_PORT = 22
+
+#: A host settled: name or address, port, user.
+_Place = tuple[str, int, str]
 _Options = Mapping[str, str | list[str]]
 
 
@@ -123,10 +127,10 @@ def _hop(endpoint: SshEndpoint) -> tuple[Hop, SshEndpoint | None]:
 def _settled(endpoint: SshEndpoint, options: _Options) -> tuple[Hop, SshEndpoint | None]:
     _refuse_unsupported(options)
     host = _text(options, "hostname", endpoint.host)
-    port = _number(options, "port", 22)
+    port = _number(options, "port", _DEFAULT_PORT)
     user = _text(options, "user", "") or getpass.getuser()
     tokens = _tokens(endpoint, host, port, user)
-    gateway, proxy_command = _proxy(endpoint, options, host)
+    gateway, proxy_command = _proxy(endpoint, options, (host, port, user))
     given = _identity_files(endpoint, options)
     user_files = _file_list(_text(options, "userknownhostsfile", _DEFAULT_KNOWN_HOSTS), tokens)
     if endpoint.known_hosts is not None:
@@ -159,7 +163,7 @@ def _settled(endpoint: SshEndpoint, options: _Options) -> tuple[Hop, SshEndpoint
 
 
 def _proxy(
-    endpoint: SshEndpoint, options: _Options, host: str
+    endpoint: SshEndpoint, options: _Options, settled: _Place
 ) -> tuple[SshEndpoint | None, str | None]:
     """The jump host, or the ProxyCommand; whichever the configuration names first."""
     if endpoint.gateway is not None:
@@ -167,17 +171,18 @@ def _proxy(
     first = next((key for key in options if key in ("proxyjump", "proxycommand")), None)
     jumps = _text(options, "proxyjump", "none")
     if first == "proxyjump" and jumps.lower() != "none":
-        return _jump(endpoint, jumps, host), None
+        return _jump(endpoint, jumps, settled), None
     return None, _text(options, "proxycommand", "") or None
 
 
-def _jump(endpoint: SshEndpoint, jumps: str, host: str) -> SshEndpoint | None:
+def _jump(endpoint: SshEndpoint, jumps: str, settled: _Place) -> SshEndpoint | None:
     """``user@a:port,b`` as endpoints: b reached through a, a as its own configuration says."""
     gateway: SshEndpoint | None = None
-    for jump in jumps.split(","):
+    listed = jumps.split(",")
+    for index, jump in enumerate(listed, 1):
         user, _, place = jump.strip().removeprefix("ssh://").rpartition("@")
         name, port = _host_and_port(place)
-        if name in (host, endpoint.host):
+        if _is_itself((name, port, user), endpoint, settled, last=index == len(listed)):
             return gateway  # `Host *` with a ProxyJump also matches the jump host itself
         gateway = SshEndpoint(
             device=endpoint.device,
@@ -189,6 +194,25 @@ def _jump(endpoint: SshEndpoint, jumps: str, host: str) -> SshEndpoint | None:
             connect_timeout_s=endpoint.connect_timeout_s,
         )
     return gateway
+
+
+def _is_itself(
+    jump: tuple[str, int | None, str], endpoint: SshEndpoint, settled: _Place, *, last: bool
+) -> bool:
+    """Whether a jump host is the very host that is to be reached through it.
+
+    A name alone does not tell: another port of one address may lead to another machine. OpenSSH,
+    which calls it a loop, compares the last jump host's name, port and user with what is settled
+    for the target. The same alias with nothing else said beside it is the same host as well,
+    whatever the configuration makes of it.
+    """
+    name, port, user = jump
+    host, host_port, host_user = settled
+    if user not in ("", host_user):
+        return False
+    if name == endpoint.host:
+        return port is None or port == host_port
+    return last and name == host and (port or _DEFAULT_PORT) == host_port
 
 
 def _host_and_port(place: str) -> tuple[str, int | None]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from orchestrator.errors import UsageError
 
 if TYPE_CHECKING:
-    from orchestrator.analysis.explain import Explanation
+    from orchestrator.analysis.explain.explanation import Explanation
 
 FORMATS = ("text", "json", "markdown", "html")
 

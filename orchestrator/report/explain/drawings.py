@@ -9,9 +9,9 @@ from typing import Any
 import altair as alt
 from altair.utils.schemapi import debug_mode
 
-from orchestrator.analysis.attribution import Effect
-from orchestrator.analysis.cells import SETTING, levels_of
-from orchestrator.analysis.explain import Explanation
+from orchestrator.analysis.explain.attribution import Effect
+from orchestrator.analysis.explain.cells import SETTING, levels_of
+from orchestrator.analysis.explain.explanation import Explanation
 from orchestrator.analysis.table import Speedup
 from orchestrator.isa.levels import capped
 from orchestrator.report import drawings, figures, palette

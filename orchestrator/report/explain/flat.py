@@ -6,10 +6,10 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from orchestrator.analysis.agreement import Agreement
-from orchestrator.analysis.attribution import Effect
-from orchestrator.analysis.cells import levels_of
-from orchestrator.analysis.explain import Explanation
+from orchestrator.analysis.explain.agreement import Agreement
+from orchestrator.analysis.explain.attribution import Effect
+from orchestrator.analysis.explain.cells import levels_of
+from orchestrator.analysis.explain.explanation import Explanation
 from orchestrator.analysis.table import Speedup
 from orchestrator.report.explain.parts import METHOD, parts
 from orchestrator.report.jsonable import jsonable

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from orchestrator.analysis.explain import Explanation
+from orchestrator.analysis.explain.explanation import Explanation
 from orchestrator.report.clean import markdown as safe
 from orchestrator.report.explain.parts import TITLE, Table, parts
 

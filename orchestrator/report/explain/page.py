@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from orchestrator.analysis.explain import Explanation
+from orchestrator.analysis.explain.explanation import Explanation
 from orchestrator.report import charts
 from orchestrator.report.clean import clean
 from orchestrator.report.explain import parts as content

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from orchestrator.analysis.attribution import Effect
-from orchestrator.analysis.explain import Explanation
-from orchestrator.analysis.flips import Switch
+from orchestrator.analysis.explain.attribution import Effect
+from orchestrator.analysis.explain.explanation import Explanation
+from orchestrator.analysis.explain.flips import Switch
+from orchestrator.analysis.explain.variation import Variation
 from orchestrator.analysis.table import Speedup
-from orchestrator.analysis.variation import Variation
 from orchestrator.printable import printable
 from orchestrator.report import figures
 from orchestrator.report.clean import clean

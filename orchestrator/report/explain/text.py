@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 
-from orchestrator.analysis.explain import Explanation
+from orchestrator.analysis.explain.explanation import Explanation
 from orchestrator.report.clean import clean
 from orchestrator.report.explain.parts import TITLE, parts
 from orchestrator.report.grid import render_grid

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from orchestrator.analysis.agreement import Agreement, agree
-from orchestrator.analysis.attribution import Effect
-from orchestrator.analysis.cells import SETTING, levels_of
-from orchestrator.analysis.contrasts import Ratio
-from orchestrator.analysis.explain import Explanation
-from orchestrator.analysis.flips import DEVICE, Flip, Switch
-from orchestrator.analysis.profiles import OperatorChange
+from orchestrator.analysis.explain.agreement import Agreement, agree
+from orchestrator.analysis.explain.attribution import Effect
+from orchestrator.analysis.explain.cells import SETTING, levels_of
+from orchestrator.analysis.explain.contrasts import Ratio
+from orchestrator.analysis.explain.explanation import Explanation
+from orchestrator.analysis.explain.flips import DEVICE, Flip, Switch
+from orchestrator.analysis.explain.profiles import OperatorChange
+from orchestrator.analysis.explain.variation import Share, Variation
 from orchestrator.analysis.table import Speedup
-from orchestrator.analysis.variation import Share, Variation
 from orchestrator.isa.levels import NATIVE, capped
 from orchestrator.isa.proof import FAULTING, REWRITING
 from orchestrator.report import figures

@@ -1,0 +1,1 @@
+"""Trials on an Android device, through the ``adb`` of this machine."""

@@ -1,0 +1,400 @@
+"""The child that measures one ``.tflite`` file in the device's own Python.
+
+``python <agent>.pyz litert --model PATH --threads N ...`` runs the model in ai-edge-litert,
+tflite-runtime or TensorFlow and measures what ``benchmark_model`` measures, by its definitions
+(``measuring`` has those that all children share):
+
+* initialisation: building the interpreter, applying the delegate, allocating the tensors;
+* an inference: ``invoke()`` alone.
+
+Standard library only, but for numpy and the runtime.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import platform
+import sys
+import time
+from importlib import metadata
+from typing import Any, Callable, NamedTuple, Sequence
+
+from orchestrate_agent.children.measuring import (
+    INPUT_SEED,
+    RESULT_SCHEMA,
+    ChildError,
+    base_parser,
+    check_origin,
+    enter_site,
+    head_and_size,
+    memory_now,
+    microseconds,
+    phases_of,
+    reset_peak,
+    run_child,
+    run_phases,
+)
+
+#: Images have no more channels than this, and are larger than this many pixels.
+_MAX_CHANNELS = 4
+
+#: Where each runtime keeps its interpreter, in the order of preference.
+RUNTIMES = {
+    "ai-edge-litert": "ai_edge_litert.interpreter",
+    "tflite-runtime": "tflite_runtime.interpreter",
+    "tensorflow": "tensorflow.lite.python.interpreter",
+}
+#: One import package, several distributions: other builds have names of their own.
+_OTHER_DISTRIBUTIONS = {
+    "ai-edge-litert": ("ai-edge-litert-nightly",),
+    "tflite-runtime": ("tflite-runtime-nightly",),
+    "tensorflow": ("tensorflow-cpu", "tensorflow-aarch64", "tf-nightly"),
+}
+
+# The runtimes have no exception type for it, only these words.
+_INCOMPATIBLE = (
+    "unresolved custom op",
+    "Didn't find op for builtin opcode",
+    "builtin_code out of range",
+    "Registration failed",
+    "ops are not supported by this interpreter",
+    "Model provided is schema version",
+)
+_NO_MEMORY = ("std::bad_alloc", "Cannot allocate memory", "out of memory", "failed to allocate")
+_CANNOT_RESHAPE = "XNNPack delegate failed to reshape"
+_NO_MODEL = ("not a valid Flatbuffer", "Could not open", "Mmap of", "model identifier")
+
+
+class Runtime(NamedTuple):
+    """``version`` is None where neither a distribution nor the package says it."""
+
+    name: str
+    version: str | None
+    module: Any
+    numpy: Any
+
+
+class Loaded(NamedTuple):
+    """``rows``: the first dimension of every output, as the file has it."""
+
+    interpreter: Any
+    init_us: float
+    rows: Sequence[int | None]
+
+
+def main(argv: Sequence[str]) -> int:
+    """Measure, print the result line, return the exit code."""
+    args = _parser().parse_args(argv)
+    return run_child(lambda begin: measure(args, begin))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = base_parser("litert", "Measure one .tflite file.")
+    parser.add_argument("--delegate", choices=("xnnpack", "none"), required=True)
+    parser.add_argument("--runtime", choices=("any", *RUNTIMES), default="any")
+    parser.add_argument("--input-size", type=int, default=0, help="height and width; 0: its own")
+    return parser
+
+
+def measure(args: argparse.Namespace, begin: Callable[[str], None]) -> dict[str, Any]:
+    """Everything the result line holds. Raises ChildError or MemoryError."""
+    begin("import")
+    size_bytes = _model_size(args.model)
+    enter_site(args.site)
+    runtime = find_runtime(args.runtime)
+    check_origin(args.site, runtime.module, runtime.numpy)
+    warmup, steady = phases_of(args)
+    if args.memory:
+        reset_peak()
+    memory = {"start": memory_now()}
+    begin("load")
+    loaded = load(runtime, args)
+    memory["init"] = memory_now(memory["start"])
+    details = loaded.interpreter.get_input_details()
+    fill = _input_filler(runtime.numpy, loaded.interpreter, details)
+    run_phases(
+        loaded.interpreter.invoke,
+        fill,
+        (warmup, steady),
+        begin,
+        lambda error: _failed_inference(runtime, args, error),
+    )
+    memory["end"] = memory_now(memory["init"])
+    begin("report")
+    if args.batch != 1 or args.input_size:
+        _check_rows(loaded.rows, loaded.interpreter, args.batch)
+    delegated, total = delegated_nodes(loaded.interpreter)
+    return {
+        "schema": RESULT_SCHEMA,
+        "runtime": runtime.name,
+        "runtime_version": runtime.version,
+        "bundled": args.site is not None,
+        "python": platform.python_version(),
+        "threads": args.threads,
+        "batch": args.batch,
+        "input_size": args.input_size,
+        "delegate": args.delegate,
+        "delegated_nodes": delegated,
+        "total_nodes": total,
+        "model_size_bytes": size_bytes,
+        "inputs": [_described(runtime.numpy, detail) for detail in details],
+        "init_us": loaded.init_us,
+        "warmup_us": warmup.times_us(),
+        "steady_us": steady.times_us(),
+        "steady_window_s": steady.window_s(),
+        "memory": memory,
+    }
+
+
+def _described(numpy: Any, detail: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "name": str(detail["name"]),
+        "shape": [int(size) for size in detail["shape"]],
+        "dtype": str(numpy.dtype(detail["dtype"]).name),
+    }
+
+
+# --- the runtime -------------------------------------------------------------------------------
+
+
+def find_runtime(wanted: str) -> Runtime:
+    """The runtime named, or the first that this Python can import."""
+    names = list(RUNTIMES) if wanted == "any" else [wanted]
+    excuses = []
+    for name in names:
+        try:
+            return _import_runtime(name)
+        except (ImportError, AttributeError) as error:
+            # AttributeError: a runtime built for numpy 1 under numpy 2 dies so while importing
+            excuses.append("%s: %s" % (name, error))
+    raise ChildError(
+        "no_runtime",
+        "%s has no runtime (%s); install one there: pip install ai-edge-litert"
+        % (sys.executable, "; ".join(excuses)),
+    )
+
+
+def _import_runtime(name: str) -> Runtime:
+    module = importlib.import_module(RUNTIMES[name])
+    numpy = importlib.import_module("numpy")
+    importlib.import_module("numpy.random")  # newer ones import it late, at first use
+    if not hasattr(module, "Interpreter"):
+        raise ImportError("%s has no Interpreter" % RUNTIMES[name])
+    return Runtime(name, _version(name), module, numpy)
+
+
+def _version(name: str) -> str | None:
+    for distribution in (name, *_OTHER_DISTRIBUTIONS[name]):
+        try:
+            return metadata.version(distribution)
+        except metadata.PackageNotFoundError:
+            continue
+    package = importlib.import_module(RUNTIMES[name].split(".")[0])
+    return getattr(package, "__version__", None)
+
+
+def load(runtime: Runtime, args: argparse.Namespace) -> Loaded:
+    """Build the interpreter from the file, memory-mapped, and allocate; timed as one."""
+    resolver = _resolver(runtime, args.delegate)
+    try:
+        start = time.perf_counter_ns()
+        interpreter = runtime.module.Interpreter(
+            model_path=args.model, num_threads=args.threads, **resolver
+        )
+        rows = [_rows(detail) for detail in interpreter.get_output_details()]
+        if args.batch != 1 or args.input_size:
+            _allocate_resized(runtime, interpreter, args)
+        else:
+            interpreter.allocate_tensors()
+        end = time.perf_counter_ns()
+    except (ValueError, RuntimeError) as error:
+        raise ChildError(_kind(str(error)), "cannot load the model: %s" % error) from error
+    return Loaded(interpreter, microseconds(end - start), rows)
+
+
+def _resolver(runtime: Runtime, delegate: str) -> dict[str, Any]:
+    """The keyword that switches XNNPACK, which every runtime applies unless told not to."""
+    if delegate == "xnnpack":
+        return {}
+    types = getattr(runtime.module, "OpResolverType", None)
+    plain = getattr(types, "BUILTIN_WITHOUT_DEFAULT_DELEGATES", None)
+    if plain is None:
+        raise ChildError(
+            "failed",
+            "%s %s cannot run without its default delegates; use delegate: [xnnpack]"
+            % (runtime.name, runtime.version),
+        )
+    return {"experimental_op_resolver_type": plain}
+
+
+def _allocate_resized(runtime: Runtime, interpreter: Any, args: argparse.Namespace) -> None:
+    """Resize every input and allocate. Raises ChildError or MemoryError."""
+    try:
+        _resize(interpreter, args.batch, args.input_size)
+    except (ValueError, RuntimeError) as error:
+        raise _refused_shape(runtime, args, error) from error
+
+
+def _refused_shape(runtime: Runtime, args: argparse.Namespace, error: Exception) -> Exception:
+    """What it means that resized inputs do not go through the graph."""
+    asked = "batch %d" % args.batch
+    if args.input_size:
+        asked += ", inputs of %d x %d" % (args.input_size, args.input_size)
+    if _is_out_of_memory(runtime, args, str(error)):
+        return MemoryError("%s: %s" % (asked, error))
+    doubt = "; or memory is short" if _CANNOT_RESHAPE in str(error) else ""
+    return ChildError("incompatible", "the graph cannot take %s: %s%s" % (asked, error, doubt))
+
+
+def _failed_inference(runtime: Runtime, args: argparse.Namespace, error: Exception) -> Exception:
+    """Shapes inside a graph may be open until it runs, so a refusal may come as late as this."""
+    if args.batch != 1 or args.input_size:
+        return _refused_shape(runtime, args, error)
+    return ChildError("failed", "an inference failed: %s" % error)
+
+
+def _resize(interpreter: Any, batch: int, size: int) -> None:
+    for detail in interpreter.get_input_details():
+        shape = _resized([int(side) for side in detail["shape"]], batch, size)
+        interpreter.resize_tensor_input(detail["index"], shape)
+    interpreter.allocate_tensors()
+
+
+def _is_out_of_memory(runtime: Runtime, args: argparse.Namespace, message: str) -> bool:
+    """XNNPACK has one message for a shape it cannot take and for memory it cannot get.
+
+    A graph that takes two items takes any number of them, memory permitting.
+    """
+    if any(words in message for words in _NO_MEMORY):
+        return True
+    if _CANNOT_RESHAPE not in message or args.batch <= 2:
+        return False
+    try:
+        another = runtime.module.Interpreter(model_path=args.model, num_threads=1)
+        _resize(another, 2, args.input_size)
+    except (ValueError, RuntimeError):
+        return False
+    return True
+
+
+def _check_rows(rows: Sequence[int | None], interpreter: Any, batch: int) -> None:
+    """Whether every item came out: a reshape to a fixed width can make 16 large ones of 49.
+
+    After an inference, because until then the shape of an output may be open.
+    """
+    for before, detail in zip(rows, interpreter.get_output_details()):
+        if before == 1 and _rows(detail) != batch:
+            raise ChildError(
+                "incompatible",
+                "the graph makes %s of %d items in output %s"
+                % (_rows(detail), batch, detail["name"]),
+            )
+
+
+def _rows(detail: dict[str, Any]) -> int | None:
+    return int(detail["shape"][0]) if len(detail["shape"]) else None
+
+
+def _resized(shape: list[int], batch: int, size: int) -> list[int]:
+    if not shape:
+        raise ValueError("an input is a scalar and has no batch")
+    if not size:
+        return [batch, *shape[1:]]
+    if len(shape) != 4:
+        raise ValueError("an input has shape %s, not that of images" % shape)
+    if shape[1] <= _MAX_CHANNELS < shape[3]:  # channels first
+        return [batch, shape[1], size, size]
+    return [batch, size, size, shape[3]]
+
+
+def _kind(message: str) -> str:
+    if any(words in message for words in _INCOMPATIBLE):
+        return "incompatible"
+    return "invalid_model" if any(words in message for words in _NO_MODEL) else "failed"
+
+
+def _model_size(path: str) -> int:
+    """The file's size in bytes. Some runtimes die by SIGSEGV on what is no model at all."""
+    head, size = head_and_size(path, 8)
+    if head[4:8] != b"TFL3":
+        raise ChildError("invalid_model", "%s is no .tflite file: it has no TFL3 mark" % path)
+    return size
+
+
+def delegated_nodes(interpreter: Any) -> tuple[int | None, int | None]:
+    """(nodes a delegate took, nodes of the model), or (None, None) if this runtime cannot tell."""
+    describe = getattr(interpreter, "_get_ops_details", None)
+    if describe is None:
+        return None, None
+    operators = describe()
+    model = [op for op in operators if op["op_name"] != "DELEGATE"]
+    taken = set()
+    for delegate in operators:
+        if delegate["op_name"] == "DELEGATE":
+            taken |= _partition(delegate, model)
+    return len(taken), len(model)
+
+
+def _partition(delegate: dict[str, Any], model: Sequence[dict[str, Any]]) -> set[int]:
+    """The nodes a delegate's node stands for: all those between its inputs and its outputs."""
+    producers = {int(tensor): op for op in model for tensor in op["outputs"]}
+    inputs = {int(tensor) for tensor in delegate["inputs"]}
+    waiting = [int(tensor) for tensor in delegate["outputs"]]
+    nodes = set()
+    while waiting:
+        tensor = waiting.pop()
+        op = producers.get(tensor)
+        if op is None or tensor in inputs or op["index"] in nodes:
+            continue
+        nodes.add(op["index"])
+        waiting.extend(int(tensor) for tensor in op["inputs"])
+    return nodes
+
+
+# --- the inputs --------------------------------------------------------------------------------
+
+
+def _input_filler(
+    numpy: Any, interpreter: Any, details: Sequence[dict[str, Any]]
+) -> Callable[[], None]:
+    """Copies the same random values into every input; the runtime may overwrite its inputs."""
+    random = numpy.random.RandomState(INPUT_SEED)
+    values = [(detail["index"], _random_input(numpy, random, detail)) for detail in details]
+
+    def fill() -> None:
+        for index, value in values:
+            interpreter.set_tensor(index, value)
+
+    return fill
+
+
+def _random_input(numpy: Any, random: Any, detail: dict[str, Any]) -> Any:
+    """Uniform values in the range that ``benchmark_model`` draws from for this type."""
+    dtype = numpy.dtype(detail["dtype"])
+    shape = [int(size) for size in detail["shape"]]
+    if dtype.kind in "fc":
+        return random.uniform(-0.5, 0.5, shape).astype(dtype)
+    bounds = _INTEGER_BOUNDS.get(dtype.name)
+    if bounds is None:
+        raise ChildError(
+            "failed", "input %s has type %s, which is not fed here" % (detail["name"], dtype)
+        )
+    return random.randint(bounds[0], bounds[1] + 1, shape).astype(dtype)
+
+
+#: Smallest and largest value. ``benchmark_model`` draws nothing for int16: zeros.
+_INTEGER_BOUNDS = {
+    "uint8": (0, 254),
+    "int8": (-127, 127),
+    "int16": (0, 0),
+    "int32": (0, 99),
+    "uint32": (0, 99),
+    "int64": (0, 99),
+    "uint64": (0, 99),
+    "bool": (0, 1),
+}
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

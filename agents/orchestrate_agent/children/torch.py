@@ -1,0 +1,323 @@
+"""The child that measures one TorchScript file in the device's own Python.
+
+``python <agent>.pyz torch --model PATH --threads N ...`` runs the model in the torch of that
+Python, which needs nothing else of PyTorch's family. Quantities and phases are those of
+``measuring``; what is particular here:
+
+* initialisation: ``torch.jit.load`` onto the processor, which packs integer weights for the
+  engine. TorchScript plans a graph while running it: that is paid for by the first
+  two inferences, which are the first inference and the warm-up of the result;
+* an inference: the call of the model under ``inference_mode``; on a GPU, until it has finished;
+* on a GPU, ``gpu_peak_bytes`` of ``memory``: the most that torch had allocated there at one time
+  since just before the model was loaded, its context and libraries not among it.
+
+The shape of an input stands in the artifact (see ``EXTRA_FILE``) or is given by ``--input``.
+Standard library only, but for torch. The module is not called ``torch``: run as a script, it would
+import itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import platform
+import sys
+import time
+import zipfile
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
+
+from orchestrate_agent.children.measuring import (
+    INPUT_SEED,
+    RESULT_SCHEMA,
+    Begin,
+    ChildError,
+    base_parser,
+    check_origin,
+    enter_site,
+    head_and_size,
+    memory_now,
+    microseconds,
+    phases_of,
+    reset_peak,
+    run_child,
+    run_phases,
+)
+
+#: In the artifact, as JSON: ``{"input_shape": [3, 224, 224], …}``, the batch left out.
+EXTRA_FILE = "orchestrate.json"
+
+ENGINES = ("default", "x86", "fbgemm", "qnnpack", "onednn")
+PROCESSORS = ("cpu", "cuda")
+
+# torch has one exception type for most of what goes wrong, and these words. cuDNN and cuBLAS say it
+# in their own; the last two are a Jetson's, whose driver knows no NVML to ask what is left.
+_OUT_OF_MEMORY = (
+    "not enough memory",
+    "can't allocate memory",
+    "Cannot allocate memory",
+    "CUDA out of memory",
+    "CUDA error: out of memory",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "NvMapMemAlloc",
+    "NVML_SUCCESS == r INTERNAL ASSERT FAILED",
+    "std::bad_alloc",
+)
+_INCOMPATIBLE = (
+    "Unknown builtin op",
+    "Unknown type name",
+    "produced file format version",
+    "Could not run 'quantized::",
+    "maximum supported version for reading",
+    "no kernel image is available for execution",
+)
+_NO_MODEL = ("constants.pkl", "PytorchStreamReader", "not found in the archive")
+
+
+class Loaded(NamedTuple):
+    model: Any
+    input_shape: List[int]
+    init_us: float
+
+
+def main(argv: Sequence[str]) -> int:
+    """Measure, print the result line, return the exit code."""
+    args = _parser().parse_args(argv)
+    return run_child(lambda begin: measure(args, begin))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = base_parser("torch", "Measure one TorchScript file.")
+    parser.add_argument("--engine", choices=ENGINES, default="default")
+    parser.add_argument("--processor", choices=PROCESSORS, default="cpu")
+    parser.add_argument(
+        "--input",
+        type=_shape,
+        metavar="3x224x224",
+        help="an input without its batch; default: what the file says",
+    )
+    parser.add_argument(
+        "--profile", action="store_true", help="then the operators of as many inferences again"
+    )
+    return parser
+
+
+def _shape(text: str) -> List[int]:
+    sizes = [int(word) for word in text.split("x")]
+    if not all(size > 0 for size in sizes):
+        raise argparse.ArgumentTypeError("sizes must be above 0")
+    return sizes
+
+
+def measure(args: argparse.Namespace, begin: Begin) -> Dict[str, Any]:
+    """Everything the result line holds. Raises ChildError or MemoryError."""
+    begin("import")
+    size_bytes = _model_size(args.model)
+    enter_site(args.site)
+    torch = _import_torch()
+    check_origin(args.site, torch)
+    _set_up(torch, args)
+    warmup, steady = phases_of(args)
+    if args.memory:
+        reset_peak()
+    memory: Dict[str, Any] = {"start": memory_now()}
+    begin("load")
+    with torch.inference_mode():
+        loaded = load(torch, args)
+        memory["init"] = memory_now(memory["start"])
+        invoke, fill = _inference(torch, loaded, args)
+        run_phases(invoke, fill, (warmup, steady), begin, _failed_inference)
+        memory["end"] = memory_now(memory["init"])
+        memory["gpu_peak_bytes"] = _gpu_peak(torch, args)
+        begin("report")
+        operators = _operators(torch, invoke, steady.runs, args) if args.profile else None
+    return {
+        "schema": RESULT_SCHEMA,
+        "runtime": "torch",
+        "runtime_version": str(torch.__version__),
+        "bundled": args.site is not None,
+        "python": platform.python_version(),
+        "threads": int(torch.get_num_threads()),
+        "batch": args.batch,
+        "engine": str(torch.backends.quantized.engine),
+        "processor": args.processor,
+        "model_size_bytes": size_bytes,
+        "inputs": [{"shape": [args.batch, *loaded.input_shape], "dtype": "float32"}],
+        "init_us": loaded.init_us,
+        "warmup_us": warmup.times_us(),
+        "steady_us": steady.times_us(),
+        "steady_window_s": steady.window_s(),
+        "memory": memory,
+        "operators": operators,
+    }
+
+
+def _failed_inference(error: Exception) -> ChildError:
+    return ChildError(kind_of(str(error)), "an inference failed: %s" % error)
+
+
+def kind_of(message: str) -> str:
+    """The kind of error that torch's message stands for."""
+    if any(words in message for words in _OUT_OF_MEMORY):
+        return "out_of_memory"
+    return "incompatible" if any(words in message for words in _INCOMPATIBLE) else "failed"
+
+
+def _model_size(path: str) -> int:
+    head, size = head_and_size(path, 4)
+    if head != b"PK\x03\x04" or not zipfile.is_zipfile(path):
+        raise ChildError("invalid_model", "%s is no TorchScript file: it is no zip archive" % path)
+    return size
+
+
+def _import_torch() -> Any:
+    try:
+        import torch  # noqa: PLC0415  # what is missing is told on the wire
+    except (ImportError, OSError) as error:  # OSError: a shared library of torch's is missing
+        raise ChildError(
+            "no_runtime",
+            "%s cannot import torch (%s); install it there: %s -m pip install torch"
+            % (sys.executable, error, sys.executable),
+        ) from error
+    return torch
+
+
+def _set_up(torch: Any, args: argparse.Namespace) -> None:
+    """Threads, engine and processor, before the model is loaded: weights are packed for them."""
+    torch.set_num_threads(args.threads)
+    torch.set_num_interop_threads(1)
+    supported = [name for name in torch.backends.quantized.supported_engines if name != "none"]
+    if args.engine != "default":
+        if args.engine not in supported:
+            raise ChildError(
+                "incompatible",
+                "this build of torch %s has no quantized engine %s; it has %s"
+                % (torch.__version__, args.engine, ", ".join(supported) or "none"),
+            )
+        torch.backends.quantized.engine = args.engine
+    if args.processor == "cuda" and not torch.cuda.is_available():
+        raise ChildError(
+            "incompatible",
+            "torch %s finds no CUDA device here; use processor: [cpu], or install a torch built "
+            "for this machine's driver" % torch.__version__,
+        )
+
+
+def load(torch: Any, args: argparse.Namespace) -> Loaded:
+    """The model on its processor, and what it takes; timed as one. Raises ChildError."""
+    extra: Dict[str, Any] = {EXTRA_FILE: ""}
+    with _translated("cannot load the model"):
+        if args.processor == "cuda":
+            _refuse_quantized(torch.jit.load(args.model, map_location="cpu"))
+            torch.cuda.synchronize()  # which makes the context, as importing does on a CPU
+            torch.cuda.reset_peak_memory_stats()
+        start = time.perf_counter_ns()
+        # straight to the processor: a frozen model's weights are constants, which no move reaches
+        model = torch.jit.load(args.model, map_location=args.processor, _extra_files=extra)
+        model.eval()
+        if args.processor == "cuda":
+            torch.cuda.synchronize()
+        end = time.perf_counter_ns()
+    shape = args.input or _shape_in(extra[EXTRA_FILE])
+    if shape is None:
+        raise ChildError(
+            "invalid_model", "%s does not say what it takes; give its input's shape" % args.model
+        )
+    return Loaded(model, shape, microseconds(end - start))
+
+
+def _gpu_peak(torch: Any, args: argparse.Namespace) -> Optional[int]:
+    return int(torch.cuda.max_memory_allocated()) if args.processor == "cuda" else None
+
+
+def _operators(
+    torch: Any, invoke: Callable[[], object], runs: int, args: argparse.Namespace
+) -> List[Sequence[Any]]:
+    """(kind, how many, microseconds) of an inference, each operator without those it calls."""
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    if args.processor == "cuda":
+        activities.append(torch.profiler.ProfilerActivity.CUDA)
+    runs = max(1, runs)
+    with _translated("cannot profile"), torch.profiler.profile(activities=activities) as profiler:
+        for _ in range(runs):
+            invoke()
+    averages = profiler.key_averages()
+    if args.processor == "cuda":
+        times = [(each, float(each.self_device_time_total)) for each in averages]
+    else:
+        times = [(each, float(each.self_cpu_time_total)) for each in averages]
+    return [[each.key, each.count / runs, us / runs] for each, us in times if us > 0]
+
+
+def _refuse_quantized(model: Any) -> None:
+    kinds = sorted(quantized_operators(model))
+    if kinds:
+        raise ChildError(
+            "incompatible",
+            "a quantized TorchScript model runs on cpu only: torch has no CUDA kernels for %s"
+            % ", ".join(kinds[:4]),
+        )
+
+
+def quantized_operators(model: Any) -> Dict[str, int]:
+    """How often each operator on quantized data occurs in the model, by its name."""
+    found: Dict[str, int] = {}
+    for node in model.inlined_graph.nodes():
+        kind = str(node.kind())
+        if kind.startswith("quantized::"):
+            found[kind] = found.get(kind, 0) + 1
+    return found
+
+
+def _shape_in(extra: Any) -> Optional[List[int]]:
+    """The input's shape that our builder wrote into the file; None in anybody else's."""
+    try:
+        shape = json.loads(extra)["input_shape"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    right = isinstance(shape, list) and all(type(size) is int and size > 0 for size in shape)
+    return shape if right and shape else None
+
+
+def _inference(
+    torch: Any, loaded: Loaded, args: argparse.Namespace
+) -> "tuple[Callable[[], object], Callable[[], None]]":
+    """(the inference, what fills its input): uniform values, as ``benchmark_model`` draws them."""
+    with _translated("cannot make an input"):
+        generator = torch.Generator().manual_seed(INPUT_SEED)
+        shape = [args.batch, *loaded.input_shape]
+        values = torch.rand(shape, generator=generator, dtype=torch.float32) - 0.5
+        values = values.to(args.processor)
+        image = torch.empty_like(values)
+    model = loaded.model
+    if args.processor == "cpu":
+        return lambda: model(image), lambda: image.copy_(values)
+    synchronize = torch.cuda.synchronize
+
+    def invoke() -> None:
+        model(image)
+        synchronize()
+
+    def fill() -> None:
+        image.copy_(values)
+        synchronize()
+
+    return invoke, fill
+
+
+@contextlib.contextmanager
+def _translated(what: str) -> Any:
+    """torch's errors as ours."""
+    try:
+        yield
+    except (RuntimeError, ValueError, OSError) as error:
+        message = " ".join(str(error).split())
+        kind = kind_of(message)
+        if kind == "failed" and any(words in message for words in _NO_MODEL):
+            kind = "invalid_model"
+        raise ChildError(kind, "%s: %s" % (what, message[:1000])) from error
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

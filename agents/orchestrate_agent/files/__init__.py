@@ -1,0 +1,1 @@
+"""What is pushed to the node: blobs by their hash, site bundles unpacked from them."""

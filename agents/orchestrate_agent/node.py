@@ -1,0 +1,99 @@
+"""The node that trials run on, as the daemon sees it: this machine, or one that it speaks for."""
+
+from __future__ import annotations
+
+import threading
+from typing import Callable, Dict, FrozenSet, Iterable, NamedTuple, Optional, Protocol, Tuple
+
+from orchestrate_agent.children.probe import probe
+from orchestrate_agent.machine import facts, health
+from orchestrate_agent.machine.lock import MachineLock
+from orchestrate_agent.process.launch import base_environment, find_executable
+from orchestrate_agent.process.trial import Ending, Process
+from orchestrate_agent.protocol import Json
+from orchestrate_agent.sysfs import Tree
+
+
+class Blobs(Protocol):
+    """What was pushed there. The methods but ``present`` raise DamagedBlobError."""
+
+    def present(self, blobs: Iterable[str]) -> FrozenSet[str]: ...
+    def path(self, sha256: str) -> str: ...
+    def executable(self, sha256: str) -> str: ...
+
+
+class Lock(Protocol):
+    """See :class:`orchestrate_agent.machine.lock.MachineLock`."""
+
+    def acquire(self, given_up: Callable[[], bool]) -> Optional[str]: ...
+    def release(self) -> None: ...
+
+
+class Command(NamedTuple):
+    """What a trial runs, its placeholders replaced; ``env`` is its own part of the environment."""
+
+    argv: Tuple[str, ...]
+    env: Dict[str, str]
+    timeout_s: float
+    cpus: Optional[Tuple[int, ...]]
+    exclusive: bool
+    name: str
+
+
+class Node(Protocol):
+    """Everything but :meth:`process` raises DeviceLostError where the node is another machine."""
+
+    @property
+    def blobs(self) -> Blobs: ...
+    @property
+    def tree(self) -> Tree:
+        """The files that describe it."""
+        ...
+
+    def facts(self) -> Json: ...
+    def probe(self, python: str) -> Json: ...
+    def health(self) -> Json: ...
+    def lock(self, changed: threading.Condition) -> Lock: ...
+
+    def process(self, command: Command, folder: str) -> Process:
+        """It at its gate, in ``folder``, which is its own. Raises StartError."""
+        ...
+
+    def ended(self, ending: Ending, process: Process, folder: str) -> Ending:
+        """How the command ended there, of how the process here did."""
+        ...
+
+
+class ThisNode:
+    """The machine that the agent runs on."""
+
+    def __init__(self, blobs: Blobs, root: str = "/") -> None:
+        """``root``: where the files are that describe the machine; a test has its own."""
+        self.blobs = blobs
+        self.tree = Tree(root)
+
+    def facts(self) -> Json:
+        return facts.collect()
+
+    def probe(self, python: str) -> Json:
+        return probe(python)
+
+    def health(self) -> Json:
+        return health.of_machine(self.tree)
+
+    def lock(self, changed: threading.Condition) -> Lock:
+        return MachineLock(changed)
+
+    def process(self, command: Command, folder: str) -> Process:
+        env = {**base_environment(), "TMPDIR": folder, **command.env}
+        return Process(
+            (find_executable(command.argv[0], env["PATH"]), *command.argv[1:]),
+            env=env,
+            cwd=folder,
+            timeout_s=command.timeout_s,
+            cpus=command.cpus,
+            name=command.name,
+        )
+
+    def ended(self, ending: Ending, process: Process, folder: str) -> Ending:
+        return ending

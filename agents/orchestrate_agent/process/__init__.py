@@ -1,0 +1,1 @@
+"""How one trial's process is started, watched, captured and ended."""

@@ -1,0 +1,294 @@
+"""A run's trials become its table of speed-ups. Pure: the same run always gives the same table."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import TypedDict
+
+from orchestrator.analysis.audit import Side, aa_effect, audit, most_common, no_noise_floor
+from orchestrator.analysis.sides.control import control
+from orchestrator.analysis.sides.energy import energy
+from orchestrator.analysis.sides.groups import ComparisonGroup, comparison_groups
+from orchestrator.analysis.sides.pairing import Pairs, Statistic, median_ms, pair
+from orchestrator.analysis.sides.summaries import (
+    delegated,
+    isa_way,
+    memory_mb,
+    microarchitecture,
+    runtime_from,
+    runtime_versions,
+    size_mb,
+)
+from orchestrator.analysis.speedups import alternatives
+from orchestrator.analysis.speedups.distributions import distributions
+from orchestrator.analysis.speedups.published import Publication, beside
+from orchestrator.analysis.speedups.sweeps import sweeps
+from orchestrator.analysis.speedups.verdicts import ALPHA, CERTAIN, doubt, floor_of
+from orchestrator.analysis.statistics import (
+    MIN_PAIRS,
+    Estimate,
+    Interval,
+    estimate,
+    holm,
+    p_value,
+)
+from orchestrator.analysis.table import (
+    Alternative,
+    NoiseFloor,
+    Problem,
+    Speedup,
+    SpeedupTable,
+    Verdict,
+)
+from orchestrator.measurement import Finding, Outcome
+from orchestrator.runs.records import RunRecord
+from orchestrator.trial import Factors, Group, TrialKind
+
+
+def analyse(run: RunRecord, published: Iterable[Publication] = ()) -> SpeedupTable:
+    """Every comparison that was planned, with what is certain about it and what is not; beside it
+    what is ``published`` of the same.
+
+    Raises JournalError where the run tells of one trial twice.
+    """
+    groups = comparison_groups(run)
+    floors = [_noise_floor(group) for group in groups]
+    effects = _aa_effects(groups, floors)
+    compared = [
+        (_compare(run, group, side, floor, effect), group.baseline, side)
+        for group, floor, effect in zip(groups, floors, effects, strict=True)
+        for side in group.treatments.values()
+    ]
+    judged = beside(_beside_others(_judge(row for row, _, _ in compared), compared), published)
+    return SpeedupTable(
+        run_id=run.run_id,
+        baseline=run.baseline,
+        devices=run.devices,
+        rows=judged,
+        noise_floors=tuple(
+            floor for group, floor in zip(groups, floors, strict=True) if group.factors is not None
+        ),
+        problems=_problems(run),
+        lost=dict(run.lost),
+        stopped=dict(run.stopped),
+        outcomes=dict(Counter(r.outcome for r in run.trials)),
+        unfinished=len({t.trial_id for t in run.planned} - {r.trial.trial_id for r in run.trials}),
+        precision=run.precision,
+        min_blocks=run.min_blocks,
+        max_blocks=run.max_blocks,
+        sweeps=sweeps(run, groups, judged),
+        distributions=distributions(groups),
+        duet=run.duet,
+    )
+
+
+def _noise_floor(group: ComparisonGroup) -> NoiseFloor:
+    pairs = _aa(group.baseline)
+    found = estimate(pairs.logs) if len(pairs) else None
+    interval = found.interval if found else None
+    return NoiseFloor(
+        device=group.device,
+        model=group.model,
+        factors=group.factors or Factors("", "", "", 0, 0, ""),
+        blocks=len(pairs),
+        ratio=math.exp(found.centre) if found else None,
+        low=math.exp(interval.low) if interval else None,
+        high=math.exp(interval.high) if interval else None,
+        floor=floor_of(pairs.logs),
+    )
+
+
+def _aa(baseline: Side) -> Pairs:
+    return pair(baseline.times[Statistic.CENTRE, 0], baseline.times[Statistic.CENTRE, 1])
+
+
+def _aa_effects(
+    groups: Sequence[ComparisonGroup], floors: Sequence[NoiseFloor]
+) -> list[tuple[Finding, ...]]:
+    """Where the baseline differs from itself, after Holm's correction over all A/A comparisons."""
+    tested = [p_value(_aa(group.baseline).logs) for group in groups]
+    known = [index for index, p in enumerate(tested) if p is not None]
+    adjusted = dict(zip(known, holm([p for p in tested if p is not None]), strict=True))
+    return [
+        (aa_effect(floor),) if floor.excludes_one and adjusted.get(index, 1.0) <= ALPHA else ()
+        for index, floor in enumerate(floors)
+    ]
+
+
+def _compare(
+    run: RunRecord,
+    group: ComparisonGroup,
+    treatment: Side,
+    floor: NoiseFloor,
+    of_group: Iterable[Finding],
+) -> Speedup:
+    """One row, its verdict still open: that needs the other rows' p-values."""
+    baseline = group.baseline
+    beside = baseline.times_for(treatment, Statistic.CENTRE)
+    pairs = pair(beside, treatment.times[Statistic.CENTRE, 0])
+    findings = [*audit(run, baseline, treatment, pairs, device=group.device), *of_group]
+    if floor.floor is None and len(pairs) >= MIN_PAIRS:
+        findings.append(no_noise_floor(floor.blocks))
+    forbidden = any(finding.forbids for finding in findings)
+    found = None if forbidden or not len(pairs) else estimate(pairs.logs)
+    base_memory, treatment_memory, memory_kind = memory_mb(baseline, treatment)
+    used = energy(baseline, treatment, run.grid_gco2_per_kwh.get(group.device))
+    factors = group.factors
+    failures = baseline.failures + treatment.failures
+    return Speedup(
+        run_id=run.run_id,
+        device=group.device,
+        microarchitecture=microarchitecture(run, group.device),
+        isa=factors.isa if factors else "",
+        isa_way=isa_way(baseline, treatment),
+        runner=factors.runner if factors else "",
+        runtime=factors.runtime if factors else "",
+        runtime_version=runtime_versions(baseline, treatment),
+        runtime_from=runtime_from(baseline, treatment),
+        baseline_delegated=delegated(baseline),
+        treatment_delegated=delegated(treatment),
+        delegate=factors.delegate if factors else "",
+        threads=factors.threads if factors else None,
+        batch=factors.batch if factors else None,
+        input_size=factors.input_size if factors else None,
+        engine=factors.engine if factors and factors.framework == "torch" else "",
+        processor=factors.processor if factors and factors.framework == "torch" else "",
+        model=group.model,
+        scheme=treatment.scheme,
+        baseline_scheme=run.baseline,
+        blocks=len(pairs),
+        baseline_ms=_ms(pairs, pairs.baseline_us, baseline),
+        treatment_ms=_ms(pairs, pairs.treatment_us, treatment),
+        **_ratios(found),
+        p_value=None if found is None else p_value(pairs.logs),
+        noise_floor=floor.floor,
+        aa_ratio=floor.ratio,
+        aa_low=floor.low,
+        aa_high=floor.high,
+        aa_blocks=floor.blocks,
+        verdict=Verdict.INVALID if found is None else Verdict.INDISTINGUISHABLE,
+        reason="",
+        baseline_size_mb=size_mb(baseline),
+        treatment_size_mb=size_mb(treatment),
+        baseline_memory_mb=base_memory,
+        treatment_memory_mb=treatment_memory,
+        memory_kind=memory_kind,
+        findings=tuple(findings),
+        baseline_weights=baseline.artifact.weights if baseline.artifact else "",
+        treatment_weights=treatment.artifact.weights if treatment.artifact else "",
+        stopped=_stopped(run, group),
+        failures=dict(sorted(failures.items())),
+        control=control(run.facts.get(group.device, {}), baseline.states + treatment.states),
+        baseline_energy_mj=used.baseline_mj,
+        treatment_energy_mj=used.treatment_mj,
+        baseline_co2_ug=used.baseline_co2_ug,
+        treatment_co2_ug=used.treatment_co2_ug,
+        energy_source=used.source,
+        duet=run.duet,
+    )
+
+
+def _ms(pairs: Pairs, paired_us: Sequence[float], side: Side) -> float | None:
+    """Over the blocks compared; where there are none, over all that was measured."""
+    return median_ms(paired_us if len(pairs) else side.times[Statistic.CENTRE, 0].values())
+
+
+class _Ratios(TypedDict):
+    speedup: float | None
+    ci_low: float | None
+    ci_high: float | None
+    achieved_precision: float | None
+
+
+def _ratios(found: Estimate | None) -> _Ratios:
+    interval = found.interval if found else None
+    return {
+        "speedup": math.exp(found.centre) if found else None,
+        "ci_low": math.exp(interval.low) if interval else None,
+        "ci_high": math.exp(interval.high) if interval else None,
+        "achieved_precision": interval.half_width if interval else None,
+    }
+
+
+def _stopped(run: RunRecord, group: ComparisonGroup) -> str:
+    if group.factors is None:
+        return ""
+    key = Group(group.device, group.model, group.factors, (), run.baseline).key
+    return run.stopped.get(key) or run.paused.get(key, "")
+
+
+def _judge(rows: Iterable[Speedup]) -> tuple[Speedup, ...]:
+    """Every row with its verdict, after Holm's correction over all of them."""
+    rows = list(rows)
+    tested = [(i, row.p_value) for i, row in enumerate(rows) if row.p_value is not None]
+    adjusted = dict(zip((i for i, _ in tested), holm([p for _, p in tested]), strict=True))
+    return tuple(_with_verdict(row, adjusted.get(i)) for i, row in enumerate(rows))
+
+
+def _with_verdict(row: Speedup, p_adjusted: float | None) -> Speedup:
+    if row.speedup is None:
+        because = next((f for f in row.findings if f.forbids), None)
+        return replace(row, reason=because.message if because else "nothing was measured")
+    interval = None
+    if row.ci_low is not None and row.ci_high is not None:
+        interval = Interval(math.log(row.ci_low), math.log(row.ci_high))
+    found = Estimate(math.log(row.speedup), interval)
+    why = doubt(found, row.noise_floor, p_adjusted)
+    verdict = Verdict.FASTER if row.speedup > 1 else Verdict.SLOWER
+    return replace(
+        row,
+        p_adjusted=p_adjusted,
+        verdict=Verdict.INDISTINGUISHABLE if why else verdict,
+        reason=why or CERTAIN,
+    )
+
+
+def _beside_others(
+    rows: Sequence[Speedup], compared: Sequence[tuple[Speedup, Side, Side]]
+) -> tuple[Speedup, ...]:
+    """Every row with the verdicts by mean and minimum beside its own, and whether they agree."""
+    by_mean, by_minimum = (
+        alternatives.judge(
+            [
+                None if row.speedup is None else alternatives.compare(baseline, side, statistic)
+                for row, baseline, side in compared
+            ]
+        )
+        for statistic in alternatives.STATISTICS
+    )
+    return tuple(
+        _beside_other(row, mean, minimum, baseline)
+        for row, mean, minimum, (_, baseline, _) in zip(
+            rows, by_mean, by_minimum, compared, strict=True
+        )
+    )
+
+
+def _beside_other(
+    row: Speedup, mean: Alternative | None, minimum: Alternative | None, baseline: Side
+) -> Speedup:
+    finding = alternatives.disagreement(row, mean, minimum, baseline)
+    findings = (*row.findings, finding) if finding else row.findings
+    return replace(row, by_mean=mean, by_minimum=minimum, findings=findings)
+
+
+def _problems(run: RunRecord) -> tuple[Problem, ...]:
+    reasons: dict[tuple[str, str, str, TrialKind, Outcome], list[str]] = {}
+    for record in run.trials:
+        trial = record.trial
+        if record.outcome is not Outcome.OK:
+            key = (
+                trial.device,
+                trial.variant.model,
+                trial.variant.scheme,
+                trial.kind,
+                record.outcome,
+            )
+            reasons.setdefault(key, []).append(record.reason or "no reason recorded")
+    return tuple(
+        Problem(*key, reason=most_common(texts), count=len(texts))
+        for key, texts in sorted(reasons.items())
+    )

@@ -1,0 +1,1 @@
+"""What every runner's output is read with."""

@@ -1,0 +1,344 @@
+"""What every runner judges alike: bad endings, refused trials, and the findings of a good one.
+
+Pure. A runner reads its own output and hands the figures here, so that the same trap gets the
+same code whichever runner fell into it.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from orchestrator.errors import UsageError
+from orchestrator.frameworks.runner import Evidence, Reading
+from orchestrator.isa.levels import LEVELS, unknown_isa
+from orchestrator.measurement import Finding, Invocations, Measurement, Memory, Outcome
+from orchestrator.trial import PhaseSettings, RunSettings, Trial, TrialKind
+
+DELEGATES = ("xnnpack", "none")
+
+#: Fewer warm-up inferences than this leave caches, clocks and lazy allocations unsettled.
+MIN_WARMUP_COUNT = 5
+
+#: The median lies about halfway: with this drift, off either end by the precision that is asked
+#: for by default.
+DRIFT_SHARE = 0.05
+
+#: The stage of a process that has not run an inference yet.
+LOADING = "while loading the model"
+
+#: The runtime says this on stderr whenever the delegate comes to life, in every version known.
+XNNPACK_CREATED = "Created TensorFlow Lite XNNPACK delegate"
+
+_MEMORY_WARMUP = PhaseSettings(runs=1, seconds=0.0)
+_MEMORY_STEADY = PhaseSettings(runs=5, seconds=0.0)
+
+#: The last is a Jetson's driver: the GPU's memory is the machine's, and 12 is ENOMEM.
+_OUT_OF_MEMORY = re.compile(
+    r"std::bad_alloc|Cannot allocate memory|ENOMEM|MemoryError|NvMapMem\w*: (?:\d+ )?error 12"
+)
+_WHOSE_MEMORY = {
+    "cgroup": "; its control group's memory limit was reached: raise the container's, or measure "
+    "a smaller model or batch",
+    "machine": "; the machine's own memory was used up: end what else runs there, or measure a "
+    "smaller model or batch",
+}
+
+# The runtime's own words when a file needs what this build of it does not have.
+_INCOMPATIBLE = (
+    re.compile(r"Encountered unresolved custom op: (?P<op>\S+?)\.?(?:\s|$)"),
+    re.compile(r"Didn't find op for builtin opcode '(?P<op>[^']*)' version '(?P<version>[^']*)'"),
+    re.compile(r"Op builtin_code out of range: (?P<op>\d+)"),
+    re.compile(r"(?P<op>Regular TensorFlow ops) are not supported"),
+    re.compile(r"Model provided is schema version (?P<version>\d+) not equal"),
+    re.compile(r"Registration failed"),
+)
+
+
+def effective_settings(trial: Trial, settings: RunSettings) -> RunSettings:
+    """A memory trial needs few inferences: the peak is reached within the first ones, and the
+    official tool's own list of samples grows with each."""
+    if trial.kind is not TrialKind.MEMORY:
+        return settings
+    return RunSettings(_MEMORY_WARMUP, _MEMORY_STEADY, settings.timeout_s)
+
+
+def refuse_unknown_factors(trial: Trial) -> None:
+    """Raise UsageError for a factor no runner can apply: it would vary in name only."""
+    factors = trial.factors
+    if factors.delegate not in DELEGATES:
+        raise UsageError(
+            f"{trial.trial_id}: delegate {factors.delegate!r} is not one that "
+            f"{factors.runner} can apply; use one of: {', '.join(DELEGATES)}"
+        )
+    if unknown_isa(factors.isa):
+        raise UsageError(
+            f"{trial.trial_id}: isa {factors.isa!r} is not known; use one of: native, "
+            f"{', '.join(LEVELS)}"
+        )
+    if factors.input_size < 0:
+        raise UsageError(
+            f"{trial.trial_id}: input_size must be at least 0, not {factors.input_size}"
+        )
+    if factors.framework != "torch" and (factors.engine, factors.processor) != ("default", "cpu"):
+        raise UsageError(
+            f"{trial.trial_id}: {factors.runner} has no engine {factors.engine!r} and no processor "
+            f"{factors.processor!r}; these are factors of runner torch"
+        )
+    if factors.threads < 1 or factors.batch < 1:
+        raise UsageError(
+            f"{trial.trial_id}: threads and batch must be at least 1, "
+            f"not {factors.threads} and {factors.batch}"
+        )
+
+
+def decimal(value: float) -> str:
+    """``value`` as a flag takes it: no exponent, no trailing zeros, microsecond resolution."""
+    return f"{value:.6f}".rstrip("0").rstrip(".")
+
+
+def bad_ending(evidence: Evidence, settings: RunSettings, stage: str = "") -> Reading | None:
+    """The reading of a process that was stopped from outside; None if it ended by itself.
+
+    ``stage`` is what the process was at, ``LOADING`` or words like "in the warm-up phase"; empty
+    where nothing tells.
+    """
+    during = f" {stage}" if stage else ""
+    if evidence.timed_out:
+        return Reading(
+            Outcome.TIMEOUT,
+            reason=f"did not finish within {decimal(settings.timeout_s)} s{during}; "
+            "raise the protocol's timeout or ask for fewer runs",
+        )
+    starved = evidence.oom_killed and evidence.exit_code != 0
+    if evidence.signal is not None or starved:
+        return Reading(Outcome.KILLED, reason=_killed(evidence, during))
+    if evidence.exit_code is None:
+        return failed("the agent reported neither an exit code nor a signal")
+    return None
+
+
+def _killed(evidence: Evidence, during: str) -> str:
+    how = signal_name(evidence.signal) if evidence.signal is not None else "the kernel"
+    if evidence.oom_killed:
+        whose = _WHOSE_MEMORY.get(evidence.oom_memory or "", "")
+        return f"out of memory: the kernel's OOM killer ended the process ({how}){during}{whose}"
+    if says_out_of_memory(evidence.stderr):
+        return f"out of memory: an allocation failed and the process died by {how}{during}"
+    hint = "; the file may be damaged, or too new for this runtime" if LOADING in during else ""
+    return f"killed by {how}{during}{hint}{_quoted_tail(evidence.stderr)}"
+
+
+def signal_name(number: int) -> str:
+    """``SIGSEGV (signal 11)``, or the number alone where this machine has no name for it."""
+    try:
+        return f"{signal.Signals(number).name} (signal {number})"
+    except ValueError:
+        return f"signal {number}"
+
+
+def failed(reason: str) -> Reading:
+    return Reading(Outcome.FAILED, reason=reason)
+
+
+def says_out_of_memory(text: str) -> bool:
+    return _OUT_OF_MEMORY.search(text) is not None
+
+
+def incompatibility(text: str) -> str | None:
+    """Why this runtime cannot load this file, in a sentence; None if ``text`` does not say so."""
+    for pattern in _INCOMPATIBLE:
+        found = pattern.search(text)
+        if found is not None:
+            return _incompatible_reason(found)
+    return None
+
+
+def _incompatible_reason(found: re.Match[str]) -> str:
+    groups = found.groupdict()
+    op, version = groups.get("op"), groups.get("version")
+    needs = f"op {op}" if op else "an op"
+    if version:
+        needs = f"{needs} version {version}" if op else f"schema version {version}"
+    return (
+        f"the runtime lacks {needs}, which the model needs ({found.group().strip()!r}); "
+        "use a newer runtime, or convert the model for this one"
+    )
+
+
+def tail(text: str, lines: int = 3) -> str:
+    """The last lines that say something, joined by `` | `` and bounded in length."""
+    stripped = (line.strip() for line in text[-4096:].splitlines())
+    said = [line for line in stripped if line and not line.startswith("INFO:")]
+    return " | ".join(said[-lines:])[-500:]
+
+
+def _quoted_tail(stderr: str) -> str:
+    last = tail(stderr)
+    return f"; the end of stderr: {last}" if last else ""
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What the runner's output shows of how the trial was really run.
+
+    ``size_matches``: the file that ran is as long as the artifact, within the rounding of whoever
+    printed it. ``xnnpack_seen``: the XNNPACK delegate was there, or was tried and took nothing.
+    ``threads``: None where the output does not say. ``drift``: how much slower the last third of
+    the steady phase was than the first, as a ratio; None where it was not, or nothing tells.
+    """
+
+    size_matches: bool
+    xnnpack_seen: bool
+    threads: int | None
+    drift: float | None = None
+
+
+def findings(
+    trial: Trial,
+    settings: RunSettings,
+    evidence: Evidence,
+    measurement: Measurement,
+    applied: Applied,
+) -> tuple[Finding, ...]:
+    """What to remark on a trial that ended well."""
+    asked = effective_settings(trial, settings)
+    found = (
+        _truncated(asked.steady, measurement.steady),
+        _short_warmup(trial, measurement.warmup),
+        None if applied.size_matches else _wrong_file(measurement.model_size_bytes),
+        _wrong_threads(trial.factors.threads, applied.threads),
+        _output_capped(evidence),
+        _drift(trial, applied.drift),
+        *_delegate(trial.factors.delegate, measurement, applied.xnnpack_seen),
+    )
+    return tuple(finding for finding in found if finding is not None)
+
+
+def believable_memory(
+    memory: Memory | None, *, inherited: bool = False
+) -> tuple[Memory | None, tuple[Finding, ...]]:
+    """``memory``, or None and the finding that says why its figures are no measurement.
+
+    ``inherited``: they count from the peak of the agent (see ``Evidence.launch``).
+    """
+    if memory is not None and inherited:
+        finding = Finding(
+            "memory_inherited",
+            "the kernel there, or what stands in for it, refuses PR_SET_CHILD_SUBREAPER, so the "
+            "tool was started by the agent itself, and its peak of memory began with the agent's",
+            "measure memory with runner: litert where /proc/self/status has VmHWM, or without "
+            "that emulator or sandbox; the figures are left out",
+        )
+        return None, (finding,)
+    if memory is None or memory.init_bytes != 0 or memory.overall_bytes != 0:
+        return memory, ()
+    finding = Finding(
+        "memory_zero",
+        "memory is reported as init=0 and overall=0: the peak was inherited from the process "
+        "that started the runner, so nothing was measured",
+        "start the runner from a small process (the agent does); the figures are left out",
+    )
+    return None, (finding,)
+
+
+def _truncated(asked: PhaseSettings, steady: Invocations) -> Finding | None:
+    if steady.count >= asked.runs:
+        return None
+    return Finding(
+        "truncated",
+        f"{steady.count} steady inferences ran of the {asked.runs} asked for",
+        "raise the protocol's timeout, or ask for fewer runs",
+    )
+
+
+def _short_warmup(trial: Trial, warmup: Invocations | None) -> Finding | None:
+    count = 0 if warmup is None else warmup.count
+    if trial.kind is not TrialKind.TIMING or count >= MIN_WARMUP_COUNT:
+        return None
+    return Finding(
+        "short_warmup",
+        f"only {count} inferences of warm-up; the steady phase may hold unsettled ones",
+        f"set warmup.runs to at least {MIN_WARMUP_COUNT} in the suite's protocol",
+    )
+
+
+def _drift(trial: Trial, ratio: float | None) -> Finding | None:
+    if trial.kind is not TrialKind.TIMING or ratio is None or abs(ratio - 1) <= DRIFT_SHARE:
+        return None
+    return Finding(
+        "drift",
+        f"the steady phase was not steady: over {DRIFT_SHARE:.0%} "
+        f"{'slower' if ratio > 1 else 'faster'} in its last third than in its first",
+        "warm up for longer, cool the device, or keep other work off it (`tune: true`, the gate)",
+    )
+
+
+def _wrong_file(measured: int | None) -> Finding:
+    size = "of unknown size" if measured is None else f"of about {measured} bytes"
+    return Finding(
+        "wrong_file",
+        f"the model that ran is a file {size}, which is not the artifact's size",
+        "remove the device's copy of the artifact and run again",
+        forbids=True,
+    )
+
+
+def _wrong_threads(asked: int, applied: int | None) -> Finding | None:
+    if applied is None or applied == asked:
+        return None
+    return Finding(
+        "wrong_threads",
+        f"{applied} threads ran where the trial asked for {asked}",
+        "check that this build of the runner obeys its thread count",
+        forbids=True,
+    )
+
+
+def _output_capped(evidence: Evidence) -> Finding | None:
+    if evidence.stdout_bytes <= len(evidence.stdout.encode("utf-8", "replace")):
+        return None
+    return Finding(
+        "output_capped",
+        f"the runner printed {evidence.stdout_bytes} bytes and the middle was not kept",
+        "the figures were read from what was kept; turn off whatever makes the runner talk",
+    )
+
+
+def _delegate(asked: str, measurement: Measurement, seen: bool) -> Iterator[Finding]:
+    nodes = measurement.delegation.delegated_nodes if measurement.delegation else None
+    if asked == "none":
+        if seen or nodes:
+            yield _mismatch("XNNPACK was applied though the trial asked for no delegate")
+    elif nodes == 0:
+        yield Finding(
+            "nothing_delegated",
+            "XNNPACK was asked for and took no node of this model: the built-in kernels ran",
+            "compare with delegate: [none], or use a runtime whose XNNPACK has these kernels",
+        )
+    elif not seen and nodes is None:
+        yield _mismatch("XNNPACK was asked for and the output shows no sign of it")
+
+
+def _mismatch(message: str) -> Finding:
+    return Finding(
+        "delegate_mismatch",
+        message,
+        "check that this build of the runner has XNNPACK and obeys its switch",
+        forbids=True,
+    )
+
+
+def first_inference_us(*phases: Invocations | None) -> float | None:
+    """The first inference of the process: the first of the first phase that had any."""
+    for phase in phases:
+        if phase is not None and phase.count:
+            return phase.first_us
+    return None
+
+
+def joined(parts: Iterable[str], limit: int = 3) -> str:
+    """The first distinct ``parts``, as one clause of a reason, bounded in length."""
+    return "; ".join(list(dict.fromkeys(parts))[:limit])[:500]

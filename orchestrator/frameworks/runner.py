@@ -1,0 +1,111 @@
+"""The seam every runner stands behind: settings in, command out; evidence in, reading out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from orchestrator.isa.proof import IsaProof
+from orchestrator.measurement import Finding, Measurement, Outcome
+from orchestrator.trial import RunSettings, Trial
+
+
+@dataclass(frozen=True)
+class Files:
+    """What a trial needs on the device, by SHA-256, and the interpreter for Python runners.
+
+    ``input_shape``, batch first, is given for files that do not tell it themselves. ``cap_sha256``
+    is the object that caps the instruction set, where the trial asks for that; ``site_sha256`` the
+    site bundle that the runner's Python library is taken from, where it is not the device's own.
+    """
+
+    model_sha256: str
+    model_size_bytes: int
+    python: str
+    benchmark_model_sha256: str | None = None
+    input_shape: tuple[int, ...] | None = None
+    cap_sha256: str | None = None
+    site_sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class Command:
+    """What the agent runs. The agent replaces, anywhere inside an argument or a
+    variable's value:
+
+    ``{blob:SHA256}`` the path of a pushed blob; ``{exe:SHA256}`` the same, made executable;
+    ``{site:SHA256}`` the folder that a pushed site bundle was unpacked into;
+    ``{agent}`` the path of the agent's own zipapp.
+    """
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str] = field(default_factory=dict)
+    blobs: tuple[str, ...] = ()
+
+
+#: ``Evidence.launch`` where the process began with the agent's peak of memory.
+DIRECT = "direct"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """How the process ended and all it said; nothing is interpreted yet.
+
+    ``exit_code`` is None when a signal ended it (then ``signal`` is its number). ``stdout`` and
+    ``stderr`` are capped by the agent (``stdout_bytes``/``stderr_bytes`` tell how long they were).
+    ``wall_s`` is the whole process's duration in seconds. ``oom_memory`` says whose memory had run
+    out where the kernel killed it for that and tells: the ``cgroup``'s or the ``machine``'s.
+    ``launch`` is how the agent started it: ``forked`` by a small shell, or ``direct``, so that its
+    ``ru_maxrss`` began with the agent's peak (see ``orchestrate_agent.process.launch``); None where
+    that is not known.
+    """
+
+    exit_code: int | None
+    signal: int | None
+    timed_out: bool
+    oom_killed: bool
+    wall_s: float
+    stdout: str
+    stderr: str
+    stdout_bytes: int
+    stderr_bytes: int
+    oom_memory: str | None = None
+    launch: str | None = None
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the evidence means. ``reason`` says in one sentence why an outcome is not ``ok``.
+
+    ``measurement`` is present exactly when the outcome is ``ok``. ``isa_proof`` is that of a
+    process whose instruction set was capped; there is no such measurement without it.
+    """
+
+    outcome: Outcome
+    measurement: Measurement | None = None
+    reason: str | None = None
+    findings: tuple[Finding, ...] = ()
+    isa_proof: IsaProof | None = None
+
+    def __post_init__(self) -> None:
+        if (self.outcome is Outcome.OK) != (self.measurement is not None):
+            raise ValueError("a measurement goes with the outcome ok, and only with it")
+        if self.outcome is not Outcome.OK and not self.reason:
+            raise ValueError(f"outcome {self.outcome.value} needs a reason")
+
+
+class Runner(Protocol):
+    """One way to execute a variant and measure it."""
+
+    name: str
+
+    def command(self, trial: Trial, settings: RunSettings, files: Files) -> Command:
+        """The command line that measures ``trial``."""
+        ...
+
+    def read(
+        self, trial: Trial, settings: RunSettings, files: Files, evidence: Evidence
+    ) -> Reading:
+        """What the evidence means. Never raises on a runner's output, however odd it is."""
+        ...

@@ -1,0 +1,1 @@
+"""TensorFlow Lite: its catalogue, builder, inspector and runners."""

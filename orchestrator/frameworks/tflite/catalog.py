@@ -1,0 +1,209 @@
+"""Which models and schemes there are, and what exactly determines a built file's bytes.
+
+A new model is one row of ``MODELS``; a new scheme one row of ``SCHEMES`` and its converter
+settings in ``quantize``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestrator.artifacts.files import sha256_of
+from orchestrator.errors import ModelBuildError
+from orchestrator.trial import Variant
+
+#: Raised when the way of building changes the bytes that the same options give.
+RECIPE = 1
+#: Each image costs a ResNet50 half a second of one core, and of 64 images no activation scale of
+#: MobileNet is more than a fifth wider than of 16. Accuracy would ask for more; time does not.
+REPRESENTATIVE_IMAGES = 16
+#: The oldest runtime that files can be built for, and what its version is called.
+COMPATIBILITIES: Mapping[str, tuple[int, int] | None] = {"current": None, "tflite-2.14": (2, 14)}
+#: How PyTorch's observers find the range of an activation.
+CALIBRATIONS = ("max", "percentile", "entropy")
+IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png")
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """An architecture of ``keras.applications``: its function, and the module of its inputs.
+
+    ``gain``: variance gain of random kernels. 2 keeps the size of activations through layers with
+    ReLU (He et al. 2015); 1 where residual sums would grow with every block. ``input_scale``:
+    the size of preprocessed pixels, which random kernels of the first layer are divided by; 64 for
+    models that subtract the mean and leave the range at that.
+
+    ``peak_mb``: the most memory that building any scheme takes, in MB, as measured with TensorFlow
+    2.21 (the peak resident set of the build child, which has no children) and rounded up. Builds
+    run side by side as long as these add up. ``frozen``: whether variables are made
+    constants once and for all schemes, which is three times as fast for small models. That holds
+    some twenty copies of the weights, 12.7 GB for VGG19, so large models are converted from a
+    saved model instead.
+    """
+
+    application: str
+    module: str
+    side: int = 224
+    gain: float = 2.0
+    input_scale: float = 1.0
+    peak_mb: int = 0
+    frozen: bool = True
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Height, width, channels."""
+        return (self.side, self.side, 3)
+
+
+@dataclass(frozen=True)
+class SchemeSpec:
+    """How a scheme is converted; ``calibrated`` ones need representative data."""
+
+    optimize: bool
+    float16: bool = False
+    integer: bool = False
+    weight_only: bool = False
+
+    @property
+    def calibrated(self) -> bool:
+        return self.integer
+
+    def settings(self) -> dict[str, Any]:
+        """The converter's settings as the manifest records them."""
+        settings: dict[str, Any] = {"optimizations": ["DEFAULT"] if self.optimize else []}
+        if self.float16:
+            settings["supported_types"] = ["float16"]
+        if self.integer:
+            settings["supported_ops"] = ["TFLITE_BUILTINS_INT8"]
+            settings["inference_input_type"] = settings["inference_output_type"] = "int8"
+        if self.weight_only:
+            settings["ai_edge_quantizer"] = "weight_only_wi8_afp32"
+        return settings
+
+
+MODELS: Mapping[str, ModelSpec] = {
+    "mobilenet_v1": ModelSpec("MobileNet", "mobilenet", peak_mb=1600),
+    "mobilenet_v2": ModelSpec("MobileNetV2", "mobilenet_v2", peak_mb=1600),
+    "inception_v3": ModelSpec("InceptionV3", "inception_v3", side=299, peak_mb=3700),
+    "resnet50": ModelSpec("ResNet50", "resnet", gain=1.0, input_scale=64.0, peak_mb=3500),
+    "resnet101": ModelSpec("ResNet101", "resnet", gain=1.0, input_scale=64.0, peak_mb=5500),
+    "resnet152": ModelSpec("ResNet152", "resnet", gain=1.0, input_scale=64.0, peak_mb=7200),
+    "resnet50_v2": ModelSpec("ResNet50V2", "resnet_v2", gain=1.0, peak_mb=3500),
+    "resnet152_v2": ModelSpec("ResNet152V2", "resnet_v2", gain=1.0, peak_mb=7200),
+    "vgg16": ModelSpec("VGG16", "vgg16", input_scale=64.0, frozen=False, peak_mb=8000),
+    "vgg19": ModelSpec("VGG19", "vgg19", input_scale=64.0, frozen=False, peak_mb=8000),
+}
+
+SCHEMES: Mapping[str, SchemeSpec] = {
+    "float32": SchemeSpec(optimize=False),
+    "float16": SchemeSpec(optimize=True, float16=True),
+    "dynamic_range": SchemeSpec(optimize=True),
+    "full_int8": SchemeSpec(optimize=True, integer=True),
+    "weight_only_int8": SchemeSpec(optimize=False, weight_only=True),
+}
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """What the user may choose about building.
+
+    ``weights``: ``auto`` takes ImageNet's where they can be had and random ones otherwise;
+    ``imagenet`` and ``random`` insist. ``seed`` is that of random weights and random images.
+    ``representative`` is a folder of images to calibrate on instead of random ones.
+    ``compatibility``: ``current``, or the runtime of 2023 that must be able to load the files. For
+    PyTorch alone: ``calibration`` is how ranges are found (``max``, ``percentile``, ``entropy``),
+    and ``dataset`` a folder of labelled images, in Imagenette's layout, to train on.
+    """
+
+    weights: str = "auto"
+    seed: int = 0
+    representative: Path | None = None
+    compatibility: str = "current"
+    calibration: str = "entropy"
+    dataset: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.weights not in ("auto", "imagenet", "random"):
+            raise ValueError(f"weights {self.weights!r}: write auto, imagenet or random")
+        if self.compatibility not in COMPATIBILITIES:
+            raise ValueError(
+                f"compatibility {self.compatibility!r}: write {' or '.join(COMPATIBILITIES)}"
+            )
+        if self.calibration not in CALIBRATIONS:
+            raise ValueError(f"calibration {self.calibration!r}: write {', '.join(CALIBRATIONS)}")
+
+    @property
+    def dense_per_tensor(self) -> bool:
+        """Whether dense layers get one scale for all their weights.
+
+        With one scale a channel, today's converter writes FULLY_CONNECTED version 12 for dynamic
+        range, which tflite-runtime 2.14 answers with "Registration failed". The integer-only
+        version, 4, is as old as per-channel weights, and 2.14 computes it like today's runtime.
+        """
+        return self.compatibility == "tflite-2.14"
+
+
+DEFAULT_OPTIONS = BuildOptions()
+
+
+def check_known(variant: Variant) -> None:
+    """Raise ModelBuildError where the catalogue lacks the variant's model or scheme."""
+    if variant.model not in MODELS:
+        raise ModelBuildError(f"no model {variant.model}; there are {', '.join(MODELS)}")
+    if variant.scheme not in SCHEMES:
+        raise ModelBuildError(f"no scheme {variant.scheme}; there are {', '.join(SCHEMES)}")
+
+
+def representative_images(folder: Path) -> tuple[Path, ...]:
+    """The images of a folder that are calibrated on: the first by name. Raises ModelBuildError."""
+    try:
+        found = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+    except OSError as exc:
+        raise ModelBuildError(f"representative data {folder}: {exc.strerror or exc}") from exc
+    if not found:
+        raise ModelBuildError(
+            f"representative data {folder}: holds no image ({', '.join(IMAGE_SUFFIXES)})"
+        )
+    return tuple(found[:REPRESENTATIVE_IMAGES])
+
+
+def representative_data(options: BuildOptions) -> dict[str, Any]:
+    """What a scheme is calibrated on, as recorded and hashed. Raises ModelBuildError."""
+    if options.representative is None:
+        return {"kind": "random", "count": REPRESENTATIVE_IMAGES, "seed": options.seed}
+    images = representative_images(options.representative)
+    names = [sha256_of(image) for image in images]
+    digest = hashlib.sha256("\n".join(names).encode()).hexdigest()
+    return {"kind": "folder", "count": len(images), "sha256": digest}
+
+
+def recipe(variant: Variant, options: BuildOptions) -> dict[str, Any]:
+    """Everything that determines the bytes, toolchain versions apart. Raises ModelBuildError."""
+    model, scheme = MODELS[variant.model], SCHEMES[variant.scheme]
+    # Only what differs from the default is named, so that files from before it existed still count.
+    current = options.compatibility == "current"
+    compatibility = {} if current else {"compatibility": options.compatibility}
+    return {
+        "recipe": RECIPE,
+        "application": model.application,
+        "input_shape": list(model.input_shape),
+        "random_gain": model.gain,
+        "random_input_scale": model.input_scale,
+        "scheme": variant.scheme,
+        "converter": scheme.settings(),
+        "weights": options.weights,
+        "seed": options.seed,
+        "representative": representative_data(options) if scheme.calibrated else None,
+        **compatibility,
+    }
+
+
+def recipe_key(variant: Variant, options: BuildOptions) -> str:
+    """Hash of :func:`recipe`: what a stored file is found by. Raises ModelBuildError."""
+    text = json.dumps(recipe(variant, options), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

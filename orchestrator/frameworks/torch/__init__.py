@@ -1,0 +1,1 @@
+"""PyTorch: its catalogue, builder, inspector and runner."""

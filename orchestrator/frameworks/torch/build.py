@@ -1,0 +1,93 @@
+"""Builds one PyTorch model's schemes, in the build child (see ``build``)."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+from datetime import datetime, timezone
+from typing import Any
+
+import torch
+
+from orchestrator.artifacts.store import ArtifactStore
+from orchestrator.errors import ModelBuildError
+from orchestrator.frameworks.tflite.catalog import BuildOptions
+from orchestrator.frameworks.torch.catalog import MODELS
+from orchestrator.frameworks.torch.data import calibration_images, training_set
+from orchestrator.frameworks.torch.models import Weighted, import_torchvision, load_model
+from orchestrator.frameworks.torch.quantize import Converted, Converter
+from orchestrator.trial import Variant
+from orchestrator.zoo.child import BuildRequest
+from orchestrator.zoo.frameworks import FRAMEWORKS
+from orchestrator.zoo.peak import peak_mb
+
+
+def build(request: BuildRequest, tell: Callable[[dict[str, str]], None]) -> None:
+    """Build and store every scheme asked for. Raises ModelBuildError, ArtifactError."""
+    name, options = request.model, request.options
+    spec, framework = MODELS[name], FRAMEWORKS["torch"]
+
+    def say(step: str) -> None:
+        tell({"step": step})
+
+    loaded = load_model(name, spec, request.weights, options.seed, say)
+    converter = Converter(
+        loaded.model, spec, options.calibration, lambda: calibration_images(options, spec.side)
+    )
+    store = ArtifactStore(request.models_dir)
+    for scheme in request.schemes:
+        variant, doing = Variant(name, scheme), f"{name}: converting to {scheme}"
+        say(doing)
+        try:
+            made = converter.convert(
+                scheme,
+                lambda: training_set(options, spec.side),
+                options.seed,
+                lambda step, doing=doing: say(f"{doing}: {step}"),  # type: ignore[misc]
+            )
+        except ModelBuildError as exc:
+            raise ModelBuildError(f"{scheme}: {exc}") from exc
+        store.add(
+            made.data,
+            model=name,
+            scheme=scheme,
+            recipe_key=framework.recipe_key(variant, options),
+            details=_details(variant, options, loaded, made),
+            suffix=framework.suffix,
+        )
+        if made.no_op is not None:
+            say(f"{name}: {scheme} is a no-op: {made.no_op}")
+        tell({"stored": scheme})
+
+
+def _details(
+    variant: Variant, options: BuildOptions, loaded: Weighted, made: Converted
+) -> dict[str, Any]:
+    """What the manifest says of a file beside its name and its hash.
+
+    ``weights_sha256`` is that of the float weights which all schemes start from; ``training`` says
+    how a scheme's were trained further.
+    """
+    recipe = FRAMEWORKS["torch"].recipe(variant, options)
+    return {
+        "framework": "torch",
+        "weights": loaded.weights,
+        "weights_reason": loaded.reason,
+        "weights_source": loaded.source,
+        "weights_sha256": loaded.weights_sha256,
+        "training": made.training,
+        "dataset": recipe["dataset"],
+        "no_op": made.no_op,
+        "quantized_operators": made.operators,
+        "observer": made.observer,
+        "input_shape": recipe["input_shape"],
+        "converter": recipe["converter"],
+        "representative": recipe["representative"],
+        "recipe": recipe,
+        "parameters": made.parameters,
+        "build_peak_mb": peak_mb(),
+        "torch": str(torch.__version__),
+        "torchvision": str(import_torchvision().__version__),
+        "python": platform.python_version(),
+        "built": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }

@@ -1,0 +1,154 @@
+"""The words of a measurement: variant, factors, trial, group, and the settings of a run. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from enum import Enum
+from typing import Any
+
+#: Memory and profile trials belong to no block.
+NO_BLOCK = -1
+#: The replicate of the baseline that runs beside a group's first treatment; 0 and 1 are the A/A's.
+FIRST_PARTNER = 2
+
+
+class TrialKind(str, Enum):
+    """Watching memory or operators disturbs timing, so both have trials of their own."""
+
+    TIMING = "timing"
+    MEMORY = "memory"
+    PROFILE = "profile"
+
+
+@dataclass(frozen=True, order=True)
+class Variant:
+    """Model × scheme: what an artifact is built from."""
+
+    model: str
+    scheme: str
+
+    def __str__(self) -> str:
+        return f"{self.model} {self.scheme}"
+
+
+@dataclass(frozen=True, order=True)
+class Factors:
+    """What else may vary between trials. A comparison holds all of these equal.
+
+    ``runner`` is resolved (never ``auto``); ``runtime`` is what the suite asks for
+    (:mod:`orchestrator.runtimes`) and empty for the official binary. ``input_size`` is
+    the height and width that inputs are resized to; 0 is the model's own. ``engine`` is torch's
+    library of quantized kernels (``default``: the build's own choice), and ``processor`` where it
+    computes; other runners have neither, and the defaults stand for that.
+    """
+
+    runner: str
+    runtime: str
+    delegate: str
+    threads: int
+    batch: int
+    isa: str
+    # Journals written before a factor existed lack it; its default is what they were measured with.
+    engine: str = "default"
+    processor: str = "cpu"
+    input_size: int = 0
+
+    @property
+    def framework(self) -> str:
+        """Whose model files the runner takes: ``tflite`` or ``torch``."""
+        return "torch" if self.runner == "torch" else "tflite"
+
+
+@dataclass(frozen=True)
+class PhaseSettings:
+    """A phase ends when it has run at least ``runs`` inferences and at least ``seconds``."""
+
+    runs: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class GateSettings:
+    """A timing trial waits, ``timeout_s`` at most, until other processes use no more than ``load``
+    of all CPUs' time and the CPU is no hotter than ``temperature_c`` (None: any)."""
+
+    load: float
+    temperature_c: float | None
+    timeout_s: float
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """What the suite's protocol asks of every trial. ``timeout_s`` bounds the whole process.
+
+    ``gate`` None: a trial waits for nothing.
+    """
+
+    warmup: PhaseSettings
+    steady: PhaseSettings
+    timeout_s: float
+    gate: GateSettings | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Duet:
+    """Which trial runs at the same time as this one, and on which half of the CPUs, 0 or 1."""
+
+    partner: str
+    half: int
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One process of one runner on one variant: the unit of evidence.
+
+    ``block`` counts from 0 within a comparison group; trials that do not time have block -1.
+    ``replicate`` is 0, or 1 for the second baseline of a block (the A/A partner). ``trial_id`` is a
+    file name, the same each time the plan is made from the same seed. In a block of duets every
+    treatment has a baseline of its own, with a replicate from 2 on.
+    """
+
+    trial_id: str
+    device: str
+    kind: TrialKind
+    variant: Variant
+    factors: Factors
+    block: int
+    replicate: int = 0
+    duet: Duet | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The trial's fields as a journal line carries them: flat, factors included."""
+        return {
+            "trial_id": self.trial_id,
+            "device": self.device,
+            "kind": self.kind.value,
+            "model": self.variant.model,
+            "scheme": self.variant.scheme,
+            "block": self.block,
+            "replicate": self.replicate,
+            **asdict(self.factors),
+            # left out of trials that run alone, whose lines stay as they were
+            **({} if self.duet is None else {"duet": asdict(self.duet)}),
+        }
+
+
+@dataclass(frozen=True)
+class Group:
+    """What is compared with each other: one model's schemes on one device, all factors equal."""
+
+    device: str
+    model: str
+    factors: Factors
+    schemes: tuple[str, ...]
+    baseline: str
+
+    @property
+    def key(self) -> str:
+        """A stable name of the group, unique within a run."""
+        f = self.factors
+        condition = [f.runner, f.runtime, f.delegate, f"t{f.threads}", f"b{f.batch}", f.isa]
+        # a factor at its default is left out, so that keys and trial ids of earlier runs stay
+        condition += [f"i{f.input_size}"] if f.input_size else []
+        condition += [f.engine, f.processor] if f.framework == "torch" else []
+        return "/".join((self.device, self.model, *condition))
