@@ -57,6 +57,8 @@ def _code_of(exc: OrchestrateError) -> ExitCode:
 
 
 #: Set it to see where an error that nobody foresaw came from.
+#: What logs that name no delegate may be said to have run under.
+_DELEGATES = ("xnnpack", "none", "gpu", "nnapi", "npu", "hexagon", "coreml", "external")
 _SHOW_TRACEBACK = "ORCHESTRATE_TRACEBACK"
 
 
@@ -377,7 +379,7 @@ def _add_import(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threads", metavar="N", type=int, default=0, help="where the logs do not say"
     )
-    parser.add_argument("--delegate", choices=("xnnpack", "none"), help="where the logs do not say")
+    parser.add_argument("--delegate", choices=_DELEGATES, help="where the logs do not say")
     parser.add_argument("--baseline", metavar="SCHEME", default="float32")
     _add_folders(parser)
     parser.add_argument("--json", action="store_true", help="print the table as JSON")
