@@ -23,8 +23,9 @@ from pathlib import Path
 
 import fabric
 
+from orchestrator.artifacts.blob import Blob
 from orchestrator.fleet.agent_archive import build_agent_archive
-from orchestrator.fleet.provision import AgentPlace, Blob, Node, push, reach
+from orchestrator.fleet.provision import AgentPlace, Node, push, reach
 from orchestrator.fleet.ssh import SshEndpoint, SshTransport
 from tests.sshd import Sshd, generate_key
 

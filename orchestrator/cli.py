@@ -18,8 +18,9 @@ from typing import Any
 
 from orchestrator import __version__
 from orchestrator.answer import Answer, ExitCode
+from orchestrator.commands.terminal import colour_wanted
 from orchestrator.errors import NoDeviceReachedError, OrchestrateError, UsageError
-from orchestrator.printable import printable
+from orchestrator.printable import printable, show
 
 _DESCRIPTION = (
     "Measures what quantization does to inference speed on every machine of an inventory, and "
@@ -32,8 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         answer: Answer = arguments.command(arguments)
-        sys.stdout.write(answer.text)
-        sys.stdout.flush()
+        show(sys.stdout, answer.text, colour=colour_wanted())
     except BrokenPipeError:
         # The reader of our stdout (`| head`) has gone. Python would complain once more at exit,
         # when it flushes what cannot be delivered.
@@ -75,15 +75,23 @@ def _unforeseen(exc: Exception) -> str:
 
 def _refuse(message: object, code: ExitCode) -> ExitCode:
     for line in str(message).splitlines():
-        sys.stderr.write(f"orchestrate: {printable(line)}\n")
+        show(sys.stderr, f"orchestrate: {printable(line)}\n")
     return code
 
 
 # -- the parser -----------------------------------------------------------------------------------
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose messages, which quote what was typed, go the way of everything else."""
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        if message:
+            show(file or sys.stderr, message)
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="orchestrate", description=_DESCRIPTION)
+    parser = _Parser(prog="orchestrate", description=_DESCRIPTION)
     parser.add_argument("--version", action="version", version=f"orchestrate {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for name, add in _COMMANDS.items():
@@ -111,6 +119,12 @@ _HELP = {
 def _add_run(parser: argparse.ArgumentParser) -> None:
     _add_run_arguments(parser)
     parser.add_argument("--resume", metavar="RUN", help="go on with this run (`last`: the newest)")
+    parser.add_argument(
+        "--trust",
+        action="store_true",
+        help="with --resume: start on this machine what the run's folder says, for example the "
+        "command of `exec:`, though no inventory of yours has it",
+    )
     parser.add_argument(
         "--engine",
         choices=("threads", "dask"),
@@ -290,6 +304,11 @@ def _add_models(parser: argparse.ArgumentParser) -> None:
     build.set_defaults(command=_later("models", "build"))
     inspect = actions.add_parser("inspect", help="what a model file really holds")
     inspect.add_argument("file", metavar="FILE", type=Path)
+    inspect.add_argument(
+        "--signature",
+        metavar="NAME",
+        help="of a .tflite file with several; default: the one that a runtime calls by itself",
+    )
     inspect.set_defaults(command=_later("models", "inspect"))
     binaries = actions.add_parser(
         "binaries", help="which benchmark_model each device gets, and whether it is there"

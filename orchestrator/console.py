@@ -21,7 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.fleet.progress import DeviceProgress, State
-from orchestrator.printable import printable
+from orchestrator.printable import printable, show
 
 #: A push reports every chunk; it is shown this often at most, in seconds. Everything else is rare
 #: by itself, two events a trial, and is drawn at once: nothing redraws while a trial runs, because
@@ -35,7 +35,14 @@ SPARE_LINES = 4
 
 _QUIET = frozenset({State.PUSHING, State.RUNNING})
 #: Where not every device has a line, those have one that somebody should look at.
-_FIRST = (State.LOST, State.RETRYING, State.INTERRUPTED, State.CONNECTING, State.PUSHING)
+_FIRST = (
+    State.LOST,
+    State.RETRYING,
+    State.WAITING,
+    State.INTERRUPTED,
+    State.CONNECTING,
+    State.PUSHING,
+)
 
 
 def duration(seconds: float) -> str:
@@ -52,7 +59,7 @@ def progress_line(progress: DeviceProgress) -> str:
     counts = f" {progress.done}/{progress.expected}" if progress.expected else ""
     eta = f" (about {duration(progress.eta_s)} to go)" if progress.eta_s else ""
     detail = f": {printable(progress.detail)}" if progress.detail else ""
-    return f"[{progress.device}] {progress.state.value}{counts}{detail}{eta}"
+    return f"[{printable(progress.device)}] {progress.state.value}{counts}{detail}{eta}"
 
 
 class Console:
@@ -70,7 +77,7 @@ class Console:
             if self._live is not None:
                 self._live.say(printable(text))
             else:
-                self._stream.write(printable(text) + "\n")
+                show(self._stream, printable(text) + "\n")
 
     def observe(self, progress: DeviceProgress) -> None:
         """A device's news; see ``fleet.progress.Observer``."""
@@ -82,7 +89,7 @@ class Console:
                     self._live.say(progress_line(progress))
                 self._live.show(self._devices, often=progress.state is State.PUSHING)
             elif _is_news(before, progress):
-                self._stream.write(progress_line(progress) + "\n")
+                show(self._stream, progress_line(progress) + "\n")
 
     def __enter__(self) -> Console:
         if self._stream.isatty():
@@ -105,6 +112,8 @@ def _is_news(before: DeviceProgress | None, now: DeviceProgress) -> bool:
     """Whether a plain line is worth it: a new state, or one more trial done."""
     if before is None or before.state is not now.state:
         return True
+    if now.state is State.WAITING:
+        return now.detail != before.detail
     return now.done != before.done or now.state not in _QUIET
 
 
@@ -137,7 +146,7 @@ class _LiveTable:
         self._drawn = 0.0
 
     def say(self, text: str) -> None:
-        self._console.print(text, markup=False, highlight=False)
+        self._console.print(printable(text), markup=False, highlight=False)
 
     def show(self, devices: dict[str, DeviceProgress], *, often: bool) -> None:
         now = time.monotonic()
@@ -157,7 +166,7 @@ class _LiveTable:
             counts = f"{progress.done}/{progress.expected}" if progress.expected else ""
             eta = f"~{duration(progress.eta_s)}" if progress.eta_s else ""
             table.add_row(
-                Text(progress.device, style="bold"),
+                Text(printable(progress.device), style="bold"),
                 Text(progress.state.value, style=_STYLES.get(progress.state, "")),
                 Text(counts, justify="right"),
                 Text(eta, justify="right"),
@@ -167,4 +176,9 @@ class _LiveTable:
         self._live.update(Group(table, Text(rest, style="dim")) if rest else table, refresh=True)
 
 
-_STYLES = {State.DONE: "green", State.LOST: "red", State.RETRYING: "yellow"}
+_STYLES = {
+    State.DONE: "green",
+    State.LOST: "red",
+    State.RETRYING: "yellow",
+    State.WAITING: "yellow",
+}

@@ -7,9 +7,11 @@ These are the records that flow from a runner's output (``runners``) through the
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import Enum
 from typing import Any
+
+from orchestrator.figures import INFERENCE_TIME
 
 
 class Outcome(str, Enum):
@@ -49,6 +51,30 @@ class Invocations:
     def centre_us(self) -> float | None:
         """The median where the runner reports one, else the mean, else None."""
         return self.median_us if self.median_us is not None else self.mean_us
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Statistics over what one process found of one figure, in that figure's unit.
+
+    ``deviation`` is the population standard deviation. What a runner does not report is None.
+    """
+
+    count: int
+    minimum: float | None = None
+    maximum: float | None = None
+    mean: float | None = None
+    median: float | None = None
+    deviation: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise ValueError(f"a figure cannot be that of {self.count} samples")
+
+    @property
+    def centre(self) -> float | None:
+        """The median where the runner reports one, else the mean, else None."""
+        return self.median if self.median is not None else self.mean
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +144,9 @@ class Energy:
 class Measurement:
     """Everything one process of one runner measured on one variant.
 
+    ``steady`` holds the times of the steady phase, the figure ``inference_us``; it is None where
+    the trial has no time. ``figures`` holds what was found of every other figure by its name
+    (:mod:`orchestrator.figures`). One of the two is there.
     ``steady_window_s`` is when the steady phase began and ended by the device's monotonic clock,
     where the runner tells. ``operators`` is what a profile trial found. ``runtime_from`` is whose
     the runtime was: the ``device``'s own, or out of the ``bundle`` that was pushed; None where
@@ -127,7 +156,7 @@ class Measurement:
     init_us: float | None
     first_us: float | None
     warmup: Invocations | None
-    steady: Invocations
+    steady: Invocations | None
     memory: Memory | None = None
     model_size_bytes: int | None = None
     delegation: Delegation | None = None
@@ -136,12 +165,32 @@ class Measurement:
     steady_window_s: tuple[float, float] | None = None
     operators: tuple[Operator, ...] = ()
     runtime_from: str | None = None
+    figures: Mapping[str, Samples] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.steady is None and not self.figures:
+            raise ValueError("a measurement without a time needs another figure")
+
+    @property
+    def timing(self) -> Invocations:
+        """The times of the steady phase. Raises ValueError where the trial has none."""
+        if self.steady is None:
+            raise ValueError("this trial has no times")
+        return self.steady
+
+    def centre(self, figure: str) -> float | None:
+        """What stands for this process of a figure, in its unit; None where it was not found."""
+        if figure == INFERENCE_TIME.name:
+            return None if self.steady is None else self.steady.centre_us
+        found = self.figures.get(figure)
+        return None if found is None else found.centre
 
     def to_json(self) -> dict[str, Any]:
         """As it stands in a ``finished`` line of the journal."""
         data = asdict(self)
-        if not self.operators:  # as lines were before there were profiles
-            del data["operators"]
+        for name in ("operators", "figures"):  # as lines were before there were any
+            if not data[name]:
+                del data[name]
         return data
 
     @classmethod
@@ -152,7 +201,7 @@ class Measurement:
             init_us=data.get("init_us"),
             first_us=data.get("first_us"),
             warmup=_part(Invocations, data.get("warmup")),
-            steady=_made(Invocations, data["steady"]),
+            steady=_part(Invocations, data["steady"]),
             memory=_part(Memory, data.get("memory")),
             model_size_bytes=data.get("model_size_bytes"),
             delegation=_part(Delegation, data.get("delegation")),
@@ -161,6 +210,7 @@ class Measurement:
             steady_window_s=_window(data.get("steady_window_s")),
             operators=tuple(_made(Operator, each) for each in data.get("operators", ())),
             runtime_from=data.get("runtime_from"),
+            figures={n: _made(Samples, each) for n, each in (data.get("figures") or {}).items()},
         )
 
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 import itertools
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from orchestrator.config import Device, Protocol, Suite
 from orchestrator.errors import UsageError
+from orchestrator.frameworks import registry
+from orchestrator.frameworks.about import RunnerAbout
 from orchestrator.isa.levels import NATIVE
+from orchestrator.measures.registry import measures_beside
 from orchestrator.runtimes import ANY
 from orchestrator.trial import (
     FIRST_PARTNER,
@@ -47,22 +50,16 @@ class Block:
 class DevicePlan:
     """Everything one device may be asked to run, in order.
 
-    ``memory`` comes first: it is short, and a variant that the runtime cannot load shows there;
-    then ``profile``.
+    ``beside`` comes first, the trials that belong to no block, measure by measure: memory's are
+    short, and a variant that the runtime cannot load shows there.
     ``blocks`` holds every block up to the maximum; a run stops early where the precision asked
     for is reached. Round *i* holds block *i* of every group, in an order drawn from the seed.
     """
 
     device: str
     groups: tuple[Group, ...]
-    memory: tuple[Trial, ...]
+    beside: tuple[Trial, ...]
     blocks: tuple[Block, ...]
-    profile: tuple[Trial, ...] = ()
-
-    @property
-    def beside(self) -> tuple[Trial, ...]:
-        """The trials that belong to no block."""
-        return self.memory + self.profile
 
     @property
     def trials(self) -> tuple[Trial, ...]:
@@ -70,8 +67,8 @@ class DevicePlan:
 
     @property
     def needs_binary(self) -> bool:
-        """Whether some group runs the official ``benchmark_model``."""
-        return any(group.factors.runner == "benchmark_model" for group in self.groups)
+        """Whether some group's runner is a binary that the device has to be given."""
+        return any(registry.runner(g.factors.runner).tool is not None for g in self.groups)
 
     @property
     def cpus_for_duets(self) -> int:
@@ -159,77 +156,60 @@ def _settings(protocol: Protocol) -> RunSettings:
     )
 
 
-def resolve_runner(suite: Suite, device: Device) -> str:
-    """``auto`` takes the official binary where the device has one.
+def resolve_runner(suite: Suite, device: Device) -> RunnerAbout:
+    """``auto`` takes the first of its runners that the device and the suite permit.
 
-    Unless the suite names a runtime, or batches or input sizes, which the binary cannot be given
-    without knowing each model's input names.
+    A binary takes the device's having one, and that the suite names no runtime, nor batches nor
+    input sizes, which it cannot be given without knowing each model's input names.
     """
-    if suite.runner != "auto":
-        return suite.runner
-    binary_can = suite.runtimes == (ANY,) and _inputs_as_they_are(suite)
-    return "benchmark_model" if device.benchmark_model is not None and binary_can else "litert"
+    if suite.runner != registry.AUTO:
+        return registry.runner(suite.runner)
+    *_, last = possible = registry.default().runners
+    return next((each for each in possible if _is_permitted(each, suite, device)), last)
 
 
-def _inputs_as_they_are(suite: Suite) -> bool:
-    return suite.factors.batch == (1,) and suite.factors.input_size == (0,)
+def _is_permitted(runner: RunnerAbout, suite: Suite, device: Device) -> bool:
+    has_tool = runner.tool is None or device.benchmark_model is not None
+    has_runtime = bool(runner.libraries) or suite.runtimes == (ANY,)
+    return has_tool and has_runtime and _takes_inputs(runner, suite)
+
+
+def _takes_inputs(runner: RunnerAbout, suite: Suite) -> bool:
+    batches = runner.batches or suite.factors.batch == (1,)
+    return batches and (runner.input_sizes or suite.factors.input_size == (0,))
 
 
 def _plan_device(device: Device, suite: Suite, seed: int) -> DevicePlan:
     groups = _groups(device, suite)
     protocol = suite.protocol
-    memory, profile = (
-        tuple(
-            _trial(seed, group, scheme, kind, block=NO_BLOCK, replicate=number)
-            for group in groups
-            for scheme in group.schemes
-            for number in range(count)
-        )
-        for kind, count in (
-            (TrialKind.MEMORY, protocol.memory_trials),
-            (TrialKind.PROFILE, protocol.profile_trials),
-        )
+    beside = tuple(
+        _trial(seed, group, scheme, measure.kind, block=NO_BLOCK, replicate=number)
+        for measure in measures_beside()
+        for group in groups
+        for scheme in group.schemes
+        for number in range(protocol.trials_of(measure.name))
     )
     make_block = _block_of_duets if protocol.duet else _block
     blocks = []
     for index in range(protocol.max_blocks):
         for group in _shuffled(groups, seed, device.name, "round", index):
             blocks.append(make_block(seed, group, index))
-    return DevicePlan(device.name, groups, memory, tuple(blocks), profile)
+    return DevicePlan(device.name, groups, beside, tuple(blocks))
 
 
 def _groups(device: Device, suite: Suite) -> tuple[Group, ...]:
     runner = resolve_runner(suite, device)
-    if device.transport == "adb":
-        _refuse_on_android(suite, device, runner)
-    if runner == "benchmark_model" and device.benchmark_model is None:
-        raise UsageError(
-            f"suite {suite.name}: runner benchmark_model, but device {device.name} has no "
-            f"`benchmark_model:` in the inventory; give a path, a URL or `official`, or let the "
-            f"suite's runner be `litert`"
-        )
-    if runner == "benchmark_model" and not _inputs_as_they_are(suite):
-        raise UsageError(
-            f"suite {suite.name}: runner benchmark_model measures batch 1 only, at the model's "
-            f"own input size; write `batch: [1]` and no `input_size`, or let the suite's runner be "
-            f"`litert`"
-        )
-    if runner == "litert" and suite.protocol.profile_trials:
-        raise UsageError(
-            f"suite {suite.name}: `profile` asks for the time of every operator, and the Python "
-            f"packages of runner litert have no profiler; leave it out, or use runner "
-            f"benchmark_model or torch"
-        )
+    _refuse_impossible(suite, device, runner)
     f = suite.factors
     return tuple(
-        Group(
-            device=device.name,
-            model=model,
-            factors=Factors(
-                runner, runtime, delegate, threads, batch, isa, engine, processor, input_size
+        registry.group_of(
+            device.name,
+            model,
+            Factors(
+                runner.name, runtime, delegate, threads, batch, isa, engine, processor, input_size
             ),
-            schemes=suite.schemes_of(model),
-            baseline=suite.baseline,
+            suite.schemes_of(model),
+            suite.baseline,
         )
         for (
             model,
@@ -255,15 +235,53 @@ def _groups(device: Device, suite: Suite) -> tuple[Group, ...]:
     )
 
 
-def _refuse_on_android(suite: Suite, device: Device, runner: str) -> None:
-    way_out = "leave the device out with --device, or measure it with a suite of its own"
-    if runner != "benchmark_model":
-        asked = (
-            "a runtime, batches or input sizes" if suite.runner == "auto" else f"runner {runner}"
+def _refuse_impossible(suite: Suite, device: Device, runner: RunnerAbout) -> None:
+    """Raise UsageError where the suite asks the runner for what it cannot do on the device."""
+    if device.transport == "adb":
+        _refuse_on_android(suite, device, runner)
+    others = registry.framework_of(runner.name).runners
+    if runner.tool is not None and device.benchmark_model is None:
+        raise UsageError(
+            f"suite {suite.name}: runner {runner.name}, but device {device.name} has no "
+            f"`{runner.tool.name}:` in the inventory; give a path, a URL or `official`, or let the "
+            f"suite's runner be {_or(each.name for each in others if each.tool is None)}"
         )
+    if not _takes_inputs(runner, suite):
+        able = (each.name for each in others if _takes_inputs(each, suite))
+        raise UsageError(
+            f"suite {suite.name}: runner {runner.name} measures "
+            f"{'' if runner.batches else 'batch 1 only, at '}the model's own input size; write "
+            f"{'' if runner.batches else '`batch: [1]` and '}no `input_size`"
+            f"{_instead(able)}"
+        )
+    for measure in measures_beside():
+        if suite.protocol.trials_of(measure.name) and measure.kind not in runner.kinds:
+            having = [each.name for each in registry.runners() if measure.kind in each.kinds]
+            why = runner.lacks.get(measure.kind, f"runner {runner.name} has no such trials")
+            raise UsageError(
+                f"suite {suite.name}: `{measure.name}` asks for what runner {runner.name} cannot "
+                f"tell: {why}; leave it out, or use runner {' or '.join(having)}"
+            )
+
+
+def _or(names: Iterable[str]) -> str:
+    return " or ".join(f"`{name}`" for name in names)
+
+
+def _instead(names: Iterable[str]) -> str:
+    able = _or(names)
+    return f", or let the suite's runner be {able}" if able else ""
+
+
+def _refuse_on_android(suite: Suite, device: Device, runner: RunnerAbout) -> None:
+    way_out = "leave the device out with --device, or measure it with a suite of its own"
+    if not runner.android:
+        auto = suite.runner == registry.AUTO
+        asked = "a runtime, batches or input sizes" if auto else f"runner {runner.name}"
+        able = " and ".join(each.name for each in registry.runners() if each.android)
         raise UsageError(
             f"suite {suite.name} asks for {asked}, and device {device.name} is an Android device: "
-            f"no Python is there, so that benchmark_model alone runs, at batch 1 and the model's "
+            f"no Python is there, so that {able} alone runs, at batch 1 and the model's "
             f"own input size; {way_out}"
         )
     if suite.factors.isa != (NATIVE,):
@@ -273,12 +291,10 @@ def _refuse_on_android(suite: Suite, device: Device, runner: str) -> None:
         )
 
 
-def _runtimes(suite: Suite, runner: str) -> tuple[str, ...]:
-    if runner == "benchmark_model":
+def _runtimes(suite: Suite, runner: RunnerAbout) -> tuple[str, ...]:
+    if not runner.libraries:
         return ("",)
-    # torch has one, so that any of them is that one
-    any_is = "torch" if runner == "torch" else ANY
-    return tuple(dict.fromkeys(any_is if r == ANY else r for r in suite.runtimes))
+    return tuple(dict.fromkeys(registry.own_runtime(runner, each) for each in suite.runtimes))
 
 
 def _block(seed: int, group: Group, index: int) -> Block:
@@ -320,7 +336,7 @@ def _duet(
 def _trial(
     seed: int, group: Group, scheme: str, kind: TrialKind, *, block: int, replicate: int = 0
 ) -> Trial:
-    place = f"b{block:03d}" if kind is TrialKind.TIMING else kind.value
+    place = f"b{block:03d}" if block != NO_BLOCK else kind.value
     identity = f"{seed}|{group.key}|{scheme}|{kind.value}|{block}|{replicate}"
     digest = hashlib.sha256(identity.encode()).hexdigest()[:10]
     return Trial(

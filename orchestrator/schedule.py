@@ -19,9 +19,10 @@ from orchestrate_agent.course import (
     never_enough,
 )
 from orchestrator.measurement import Outcome
+from orchestrator.measures.registry import measure_of
 from orchestrator.plan import DevicePlan, Plan
 from orchestrator.runs.records import TrialRecord
-from orchestrator.trial import Group, Trial, TrialKind, Variant
+from orchestrator.trial import Group, Trial, Variant
 
 #: Half-width of each scheme's interval of the log ratio; None where it cannot be told yet.
 PrecisionOf = Callable[[Sequence[TrialRecord]], Mapping[str, float | None]]
@@ -116,7 +117,7 @@ class Schedule:
             return
         longest = self._longest.get(trial.variant, 0.0)
         self._longest[trial.variant] = max(longest, ended.wall_s)
-        if trial.kind is TrialKind.TIMING:
+        if measure_of(trial.kind).in_blocks:
             self._timing[self._group_of[trial.trial_id]].append(record)
 
     def next_trials(self) -> tuple[Trial, ...]:
@@ -157,6 +158,5 @@ def outline_of(plan: Plan, device: DevicePlan) -> Outline:
 
 def _slot(trial: Trial, group: Group) -> Slot:
     partner = None if trial.duet is None else trial.duet.partner
-    # what cannot be profiled may well be timed
-    judged = trial.kind is not TrialKind.PROFILE
+    judged = measure_of(trial.kind).judged
     return Slot(trial.trial_id, group.key, trial.variant.scheme, partner, judged)

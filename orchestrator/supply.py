@@ -16,6 +16,7 @@ from orchestrator.artifacts.binaries import (
     resolve_binary,
     stored_binary,
 )
+from orchestrator.artifacts.blob import Blob
 from orchestrator.artifacts.files import locked
 from orchestrator.artifacts.sites import (
     SiteArtifact,
@@ -26,8 +27,8 @@ from orchestrator.artifacts.sites import (
 )
 from orchestrator.config import Device
 from orchestrator.errors import ArtifactError, PermanentDeviceError
-from orchestrator.fleet.provision import Blob, Node, installed_runtimes
-from orchestrator.fleet.recording import Materials
+from orchestrator.fleet.materials import DeviceSupply
+from orchestrator.fleet.provision import Node, installed_runtimes
 from orchestrator.plan import DevicePlan, Plan
 from orchestrator.runs.manifest import (
     FILE_NAME,
@@ -38,6 +39,7 @@ from orchestrator.runs.manifest import (
     read_manifest,
     write_manifest,
 )
+from orchestrator.runs.passing_on import facts_to_keep
 from orchestrator.runtimes import ANY, Runtime, parse_runtime
 
 #: What ``any`` may be where nothing is installed. TensorFlow is ten times the size, and the same.
@@ -47,18 +49,24 @@ Say = Callable[[str], None]
 
 
 class Supplies:
-    """Completes manifest and materials with what each device needs, which is known once it was
-    reached; one that is reached late is completed then.
+    """Gives each device what it needs, which is known once it was reached, and notes it in the
+    manifest; one that is reached late gets it then.
 
     Threads: :meth:`complete` may be called from any.
     """
 
     def __init__(
-        self, plan: Plan, manifest: Manifest, materials: Materials, models_dir: Path, say: Say
+        self,
+        plan: Plan,
+        manifest: Manifest,
+        given: Mapping[str, DeviceSupply],
+        models_dir: Path,
+        say: Say,
     ) -> None:
+        """``given`` is what the manifest says that devices have, by their names."""
         self._plan = plan
         self._manifest = manifest
-        self._materials = materials
+        self._given = dict(given)
         self._models_dir = models_dir
         self._say = say
         self._folder: Path | None = None
@@ -74,8 +82,11 @@ class Supplies:
             if not (folder / FILE_NAME).exists():
                 write_manifest(folder, self._manifest)
 
-    def complete(self, device: Device, node: Node) -> None:
-        """Get what ``device`` needs and lacks, and note it. Raises DeviceError, JournalError."""
+    def complete(self, device: Device, node: Node) -> DeviceSupply:
+        """Get what ``device`` needs and lacks, and note it; returns all that it was given.
+
+        Raises DeviceError, JournalError.
+        """
         with self._guard:
             plan = self._plan.device(device.name)
             try:
@@ -83,7 +94,7 @@ class Supplies:
                 if device.name in self._manifest.facts:
                     given = (site for site in self._manifest.sites if site.device == device.name)
                     check_fit(node, {site.runtime: site.target for site in given})
-                    return
+                    return self._given.get(device.name, DeviceSupply())
                 binary = (
                     binary_for(device, node, self._models_dir, self._say)
                     if plan.needs_binary
@@ -92,7 +103,7 @@ class Supplies:
                 sites = sites_for(node, plan, self._models_dir, self._say)
             except ArtifactError as exc:
                 raise PermanentDeviceError(str(exc), device=device.name) from exc
-            self._note(device.name, node, binary, sites)
+            return self._note(device.name, node, binary, sites)
 
     def _note(
         self,
@@ -100,7 +111,7 @@ class Supplies:
         node: Node,
         binary: BinaryArtifact | None,
         sites: dict[str, SiteArtifact],
-    ) -> None:
+    ) -> DeviceSupply:
         given = [] if binary is None else [binary_record(device, binary)]
         bundles = [site_record(device, runtime, site) for runtime, site in sites.items()]
         if self._folder is None:
@@ -111,10 +122,11 @@ class Supplies:
                 known = read_manifest(self._folder)
                 self._manifest = _completed(known, device, node, given, bundles)
                 write_manifest(self._folder, self._manifest)
+        paths = {site.sha256: site.path for site in sites.values()}
         if binary is not None:
-            _take_binary(self._materials, given[0], binary.path)
-        for record, site in zip(bundles, sites.values(), strict=True):
-            _take_site(self._materials, record, site.path)
+            paths[binary.sha256] = binary.path
+        self._given[device] = _supply_of(given, bundles, lambda record: paths[record.sha256])
+        return self._given[device]
 
 
 def _completed(
@@ -128,35 +140,47 @@ def _completed(
         manifest,
         binaries=(*manifest.binaries, *binaries),
         sites=(*manifest.sites, *sites),
-        facts={**manifest.facts, device: node.facts},
+        facts={**manifest.facts, device: facts_to_keep(node.facts)},
     )
 
 
-def with_given(materials: Materials, manifest: Manifest, models_dir: Path | None) -> Materials:
-    """``materials`` with what the manifest says that devices were given.
+def stored_supplies(manifest: Manifest, models_dir: Path | None) -> dict[str, DeviceSupply]:
+    """What the manifest says that devices were given, by their names.
 
     ``models_dir`` None: without the bytes, by name and hash alone. Raises ArtifactError where it
     lacks them.
     """
-    for binary in manifest.binaries:
-        stored = None if models_dir is None else stored_binary(binary.sha256, models_dir).path
-        _take_binary(materials, binary, stored or Path(binary.source))
-    for site in manifest.sites:
-        kept = None if models_dir is None else stored_site(site.sha256, models_dir)
-        _take_site(materials, site, kept or Path(site.sha256))
-    return materials
+
+    def path_of(record: BinaryRecord | SiteRecord) -> Path:
+        if models_dir is None:
+            return Path(record.sha256)
+        if isinstance(record, BinaryRecord):
+            return stored_binary(record.sha256, models_dir).path
+        return stored_site(record.sha256, models_dir)
+
+    return {
+        device: _supply_of(
+            [record for record in manifest.binaries if record.device == device],
+            [record for record in manifest.sites if record.device == device],
+            path_of,
+        )
+        for device in {*(r.device for r in manifest.binaries), *(r.device for r in manifest.sites)}
+    }
 
 
-def _take_binary(materials: Materials, record: BinaryRecord, path: Path) -> None:
-    materials.binaries[record.device] = Blob(record.sha256, path, record.size_bytes)
-    # a file of the user's own is what he means it to be, and its hash is in the manifest
-    if not record.pinned and "://" in record.source:
-        materials.unpinned.add(record.device)
-
-
-def _take_site(materials: Materials, record: SiteRecord, path: Path) -> None:
-    blob = Blob(record.sha256, path, record.size_bytes)
-    materials.sites[record.device, record.runtime] = blob
+def _supply_of(
+    binaries: Sequence[BinaryRecord],
+    sites: Sequence[SiteRecord],
+    path_of: Callable[[BinaryRecord | SiteRecord], Path],
+) -> DeviceSupply:
+    """What the records of one device say that it has."""
+    blobs = [Blob(r.sha256, path_of(r), r.size_bytes) for r in binaries]
+    return DeviceSupply(
+        binary=blobs[-1] if blobs else None,
+        # a file of the user's own is what they mean it to be, and its hash is in the manifest
+        unpinned=any(not record.pinned and "://" in record.source for record in binaries),
+        sites={r.runtime: Blob(r.sha256, path_of(r), r.size_bytes) for r in sites},
+    )
 
 
 def binary_for(device: Device, node: Node, models_dir: Path, say: Say) -> BinaryArtifact:
@@ -263,7 +287,9 @@ def _candidates(runtime: Runtime) -> Iterator[Runtime]:
 
 
 def binary_record(device: str, binary: BinaryArtifact) -> BinaryRecord:
-    return BinaryRecord(device, binary.sha256, binary.size_bytes, binary.source, binary.pinned)
+    # a run's folder may be passed on, and needs no path of this machine: the hash names the file
+    source = binary.source if "://" in binary.source else Path(binary.source).name
+    return BinaryRecord(device, binary.sha256, binary.size_bytes, source, binary.pinned)
 
 
 def site_record(device: str, runtime: str, site: SiteArtifact) -> SiteRecord:

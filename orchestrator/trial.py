@@ -36,10 +36,10 @@ class Factors:
     """What else may vary between trials. A comparison holds all of these equal.
 
     ``runner`` is resolved (never ``auto``); ``runtime`` is what the suite asks for
-    (:mod:`orchestrator.runtimes`) and empty for the official binary. ``input_size`` is
-    the height and width that inputs are resized to; 0 is the model's own. ``engine`` is torch's
-    library of quantized kernels (``default``: the build's own choice), and ``processor`` where it
-    computes; other runners have neither, and the defaults stand for that.
+    (:mod:`orchestrator.runtimes`) and empty where the runner has it built in. ``input_size`` is
+    the height and width that inputs are resized to; 0 is the model's own. ``engine`` is the library
+    of quantized kernels (``default``: the runtime's own choice), and ``processor`` where it
+    computes; a runner that has no such choice has the defaults.
     """
 
     runner: str
@@ -52,11 +52,6 @@ class Factors:
     engine: str = "default"
     processor: str = "cpu"
     input_size: int = 0
-
-    @property
-    def framework(self) -> str:
-        """Whose model files the runner takes: ``tflite`` or ``torch``."""
-        return "torch" if self.runner == "torch" else "tflite"
 
 
 @dataclass(frozen=True)
@@ -135,13 +130,18 @@ class Trial:
 
 @dataclass(frozen=True)
 class Group:
-    """What is compared with each other: one model's schemes on one device, all factors equal."""
+    """What is compared with each other: one model's schemes on one device, all factors equal.
+
+    ``own`` are the factors that mean something to the group's runner alone: they are part of its
+    key whatever they are.
+    """
 
     device: str
     model: str
     factors: Factors
     schemes: tuple[str, ...]
     baseline: str
+    own: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -150,5 +150,5 @@ class Group:
         condition = [f.runner, f.runtime, f.delegate, f"t{f.threads}", f"b{f.batch}", f.isa]
         # a factor at its default is left out, so that keys and trial ids of earlier runs stay
         condition += [f"i{f.input_size}"] if f.input_size else []
-        condition += [f.engine, f.processor] if f.framework == "torch" else []
+        condition += [str(getattr(f, name)) for name in self.own]
         return "/".join((self.device, self.model, *condition))

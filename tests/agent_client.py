@@ -74,8 +74,8 @@ class AgentSite:
         assert done.returncode == 0, done.stderr.decode()
         return sha256
 
-    def attach(self, idle_s: float = 60.0) -> AgentClient:
-        client = AgentClient([*self.argv("attach"), "--idle-s", str(idle_s)])
+    def attach(self, *more: str, idle_s: float = 60.0) -> AgentClient:
+        client = AgentClient([*self.argv("attach"), "--idle-s", str(idle_s), *more])
         self._clients.append(client)
         return client
 
@@ -179,6 +179,12 @@ class AgentClient:
         with contextlib.suppress(ProtocolError):  # followed already
             self.follow(run_id)
         return dict(self.wait_for("finished", trial["trial_id"]).fields)
+
+    def farewell(self) -> ProtocolError:
+        """What the agent says, unasked, when it cannot go on."""
+        reply = self._replies.get(timeout=DEADLINE_S)
+        assert reply is not None and reply.id is None and reply.error is not None
+        return reply.error
 
     def drop(self) -> None:
         """The connection is gone, as when the controller dies."""

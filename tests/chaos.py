@@ -33,14 +33,15 @@ from tests.small_disk import SmallDisk, small_disk
 from tests.sshd import Sshd, generate_key
 
 HOSTS = 3
+BLOCKS = 16
 SCHEMES = ("float32", "full_int8")
 TAKES_S = 0.2
 #: 17 MB of models, 16 MiB that a push leaves free, and what is written beside.
 HOME_MB = 48
 RESULTS_MB = 48
 SUITE = (
-    "{blocks: 16, precision: 0.0001, warmup: {runs: 5, seconds: 0}, steady: {runs: 5, seconds: 0}, "
-    "memory: {trials: 1}, gate: {load: 1}, timeout: 60}"
+    "{blocks: BLOCKS, precision: 0.0001, warmup: {runs: 5, seconds: 0}, "
+    "steady: {runs: 5, seconds: 0}, memory: {trials: 1}, gate: {load: 1}, timeout: 60}"
 )
 #: How long a fault waits for what it breaks to be there, and a run for its end once all is well.
 PATIENCE_S = 180.0
@@ -69,6 +70,7 @@ class Fault:
     """``after_s`` the one before; what it breaks is mended ``lasts_s`` later.
 
     ``share``, from 0 to 1, settles what is left open: how much is torn, once or twice Ctrl-C.
+    ``at_work`` waits for a trial that has finished under the controller of the moment.
     """
 
     kind: str
@@ -76,6 +78,25 @@ class Fault:
     after_s: float
     lasts_s: float
     share: float
+    at_work: bool = False
+
+
+def kills_of(seed: int, count: int) -> tuple[Fault, ...]:
+    """The controller killed, again and again, at moments of the seed's: three of ten whenever it
+    may be, its first imports included, the others once a trial has finished under it, so that the
+    run goes on however slow the machine is."""
+    draw = random.Random(seed)
+    return tuple(
+        Fault(
+            "controller killed",
+            0,
+            after_s=draw.uniform(0.05, 2.0),
+            lasts_s=0.0,
+            share=0.0,
+            at_work=draw.random() >= 0.3,
+        )
+        for _ in range(count)
+    )
 
 
 def faults_of(seed: int, count: int, hosts: int = HOSTS) -> tuple[Fault, ...]:
@@ -131,10 +152,14 @@ class Tally:
 class Chaos:
     """A fleet to break; a context manager that removes all of it."""
 
-    def __init__(self, folder: Path, models: Path, seed: int) -> None:
+    def __init__(
+        self, folder: Path, models: Path, seed: int, *, hosts: int = HOSTS, blocks: int = BLOCKS
+    ) -> None:
         """``models`` holds mobilenet_v1 in float32 and full_int8; everything else is made in
-        ``folder``."""
+        ``folder``. A run has ``blocks`` on each of the ``hosts``."""
         self._seed = seed
+        self._host_count = hosts
+        self._blocks = blocks
         self._lab = Lab(folder / "lab", models)
         self._folder = folder
         self._diary = folder / "diary"
@@ -146,6 +171,8 @@ class Chaos:
         self._controller: subprocess.Popen[bytes] | None = None
         self._completed: set[str] = set()
         self._fruitless = 0
+        self._last_finished = 0
+        self._finished_at = 0.0
 
     def __enter__(self) -> Chaos:
         with contextlib.ExitStack() as stack:
@@ -164,12 +191,19 @@ class Chaos:
             self._tally.faults[fault.kind] += 1
         for thing in list(self._broken):
             self._mend(thing)
-        deadline = time.monotonic() + PATIENCE_S
+        self._progress(since=time.monotonic())
         while self._current() is not None or self._controller is not None:
             self._go_on(begin=False)
-            if time.monotonic() > deadline:
+            if not self._progress():
                 raise AssertionError(f"the run does not end:\n{self._said()}")
         return self._counted()
+
+    def _progress(self, since: float | None = None) -> bool:
+        """Whether something has finished not too long ago."""
+        finished = self._count_finished()
+        if since is not None or finished != self._last_finished:
+            self._last_finished, self._finished_at = finished, time.monotonic()
+        return time.monotonic() - self._finished_at < PATIENCE_S
 
     # -- the fleet --------------------------------------------------------------------------
 
@@ -183,7 +217,7 @@ class Chaos:
         )
         known_hosts = self._folder / "known_hosts"
         devices = []
-        for number in range(HOSTS):
+        for number in range(self._host_count):
             host = network.host()
             server = Sshd(
                 self._folder / f"host-{number}",
@@ -217,7 +251,7 @@ class Chaos:
             )
         self._results_disk = stack.enter_context(small_disk(self._lab.results, RESULTS_MB))
         self._inventory = self._lab.inventory(*devices)
-        self._suite = self._lab.suite(SCHEMES, SUITE)
+        self._suite = self._lab.suite(SCHEMES, SUITE.replace("BLOCKS", str(self._blocks)))
         stack.callback(self._end_controller)
 
     def _home(self, number: int) -> Path:
@@ -314,8 +348,10 @@ class Chaos:
         _, mend = self._broken.pop(thing)
         mend()
 
-    def _kill_controller(self, _: Fault) -> bool:
+    def _kill_controller(self, fault: Fault) -> bool:
         if self._controller is None or self._controller.poll() is not None:
+            return False
+        if fault.at_work and self._count_finished() == self._finished_before:
             return False
         self._end_controller()
         return True

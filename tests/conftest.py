@@ -6,9 +6,22 @@ import ctypes
 import os
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
 from orchestrate_agent.process.launch import PR_SET_CHILD_SUBREAPER
+
+# how long an example takes says how busy the machine is, and nothing of what is tested
+hypothesis.settings.register_profile("unhurried", deadline=None)
+hypothesis.settings.load_profile("unhurried")
+
+
+@pytest.fixture(autouse=True)
+def state_of_its_own(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What inventories of tests start is not remembered for whoever runs the tests."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
 
 
 @pytest.fixture(autouse=True)

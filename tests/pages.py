@@ -87,8 +87,8 @@ def background(record: RunRecord) -> Background:
     curves = []
     for each in first.values():
         device, variant, factors = each.trial.device, each.trial.variant, each.trial.factors
-        assert each.measurement is not None and each.measurement.steady.median_us is not None
-        ms = each.measurement.steady.median_us / 1000
+        assert each.measurement is not None and each.measurement.timing.median_us is not None
+        ms = each.measurement.timing.median_us / 1000
         warm = tuple(ms * (1 + 1.5 * math.exp(-number / 2)) for number in range(6))
         steady = tuple(ms * draw.gauss(1, 0.02) for _ in range(54))
         curves.append(Curve(device, variant.model, variant.scheme, factors, 0, warm, steady))

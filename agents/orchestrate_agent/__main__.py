@@ -58,7 +58,9 @@ def _serve(options: argparse.Namespace) -> int:
 def _attach(options: argparse.Namespace) -> int:
     from orchestrate_agent.daemon import relay
 
-    return relay.attach(options.home, options.idle_s, options.adb)
+    return relay.attach(
+        options.home, options.idle_s, options.adb, options.answer_s, replace=options.replace
+    )
 
 
 def _ask(options: argparse.Namespace) -> int:
@@ -143,6 +145,16 @@ def _parser() -> argparse.ArgumentParser:
             metavar="SECONDS",
             help="the daemon ends after so long without trials and connections (default 1800)",
         )
+    attach.add_argument(
+        "--answer-s",
+        type=_positive,
+        default=10.0,
+        metavar="SECONDS",
+        help="a daemon that says nothing for so long does not answer (default 10)",
+    )
+    attach.add_argument(
+        "--replace", action="store_true", help="end a daemon that does not answer, start another"
+    )
     serve.add_argument(
         "--root", default="/", metavar="DIR", help="where /proc and /sys are (default /)"
     )

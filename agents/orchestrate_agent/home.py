@@ -30,6 +30,9 @@ LOG_BYTES = 1024 * 1024
 
 SOURCE_HASH = "SOURCE_SHA256"
 
+#: Where :func:`enter` went last.
+_entered = ""
+
 
 def enter(home: str) -> str:
     """Make ``home`` where it is missing, go there, return its real path.
@@ -52,7 +55,18 @@ def enter(home: str) -> str:
             f"agent home {path}: {exc.strerror}; it must be a folder of your own that can be "
             f"written in, and no link. Choose another (`workdir:` in the inventory, --home here)"
         ) from exc
-    return os.getcwd()
+    global _entered  # noqa: PLW0603 (a process has one working directory, and one home)
+    _entered = os.getcwd()
+    return _entered
+
+
+def absolute(path: str) -> str:
+    """The absolute path of something in the home, for a message. A home that was removed has one
+    still, though the system no longer knows the working directory."""
+    try:
+        return os.path.abspath(path)
+    except FileNotFoundError:
+        return os.path.join(_entered, path)
 
 
 def _enter(path: str) -> None:
@@ -84,11 +98,13 @@ def _refuse_shared(path: str, status: os.stat_result) -> None:
 def _refuse_unsafe_way(path: str) -> None:
     """Whoever may rename what lies above a folder can put another in its place."""
     above = os.path.realpath(path)
+    # in a user namespace that does not map root, everything of root's belongs to "nobody"
+    trusted = (0, os.geteuid(), os.stat("/").st_uid)
     while above != "/":
         above = os.path.dirname(above)
         status = os.stat(above)
         sticky = status.st_mode & stat.S_ISVTX
-        if status.st_uid not in (0, os.geteuid()):
+        if status.st_uid not in trusted:
             raise AgentError(
                 f"agent home {path}: {above} above it belongs to user {status.st_uid}, who could "
                 f"replace it; choose another with --home"

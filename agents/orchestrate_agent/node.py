@@ -6,7 +6,7 @@ import threading
 from typing import Callable, Dict, FrozenSet, Iterable, NamedTuple, Optional, Protocol, Tuple
 
 from orchestrate_agent.children.probe import probe
-from orchestrate_agent.machine import facts, health
+from orchestrate_agent.machine import facts, health, survey
 from orchestrate_agent.machine.lock import MachineLock
 from orchestrate_agent.process.launch import base_environment, find_executable
 from orchestrate_agent.process.trial import Ending, Process
@@ -54,6 +54,9 @@ class Node(Protocol):
     def probe(self, python: str) -> Json: ...
     def health(self) -> Json: ...
     def lock(self, changed: threading.Condition) -> Lock: ...
+    def lock_holder(self) -> Optional[Json]:
+        """Who has that lock: {pid, user, name}; None where nobody has, or nobody can tell."""
+        ...
 
     def process(self, command: Command, folder: str) -> Process:
         """It at its gate, in ``folder``, which is its own. Raises StartError."""
@@ -83,6 +86,10 @@ class ThisNode:
 
     def lock(self, changed: threading.Condition) -> Lock:
         return MachineLock(changed)
+
+    def lock_holder(self) -> Optional[Json]:
+        holder: Optional[Json] = survey.lock(self.tree)["holder"]
+        return holder
 
     def process(self, command: Command, folder: str) -> Process:
         env = {**base_environment(), "TMPDIR": folder, **command.env}

@@ -21,16 +21,20 @@ Operations
 ``cancel``   {run_id, device, running: bool}     → {cancelled: [id]}; queued trials always, the
                                                    running one only if ``running``
 ``release``  {run_id, device}                    → {}; the controller holds every event, forget them
-``status``   {}                                  → {running, queued, sessions, idle_s}
+``status``   {}                                  → {running, queued, sessions, idle_s, waits_for,
+                                                   lock_holder}
 ``shutdown`` {force: bool}                       → {}; refused while trials wait, unless forced
 
 A *session* is one (run_id, device) pair: it has a spool and a ``seq`` of its own, so that several
 runs, and several inventory names for one machine, share a daemon without seeing each other.
 ``submit`` and ``events`` begin it where there is none. ``status``: ``running`` is null or
-{run_id, device, trial_id, state: "waiting" | "running"} ("waiting" for the machine-wide lock; of
-a duet its first trial),
+{run_id, device, trial_id, state: "waiting" | "running"} (of a duet its first trial),
+``waits_for`` what keeps it in "waiting": ``"lock"``, the machine-wide one, ``"preparation"``, which
+is clocks and the gate, or null; ``lock_holder`` is null or {pid, user, name} of who has that lock,
 ``queued`` how many trials wait, ``sessions`` [{run_id, device, queued, running, ended, last_seq}],
 ``idle_s`` seconds since the last trial ended, null while one runs.
+
+An agent that cannot go on says so in an error of kind ``stopping`` whose ``id`` is null, and ends.
 
 Kinds of error: ``bad_json``, ``bad_request``, ``too_long`` (the connection is closed after it),
 ``protocol`` (another version), ``missing_blobs`` (with ``missing: [sha256]``), ``conflict`` (a
@@ -119,6 +123,8 @@ _PLACEHOLDER = re.compile(r"\{(?:(blob|exe|site):([0-9a-f]{64})|(agent|python))\
 
 #: The Python that the agent itself runs under, in a command line.
 PYTHON = "{python}"
+#: What a trial waits for before it starts; see above.
+LOCK, PREPARATION = "lock", "preparation"
 #: What a session's spool holds of a trial; see above.
 #: The ``cause`` of a trial that could not be started and is not to blame for it.
 ENVIRONMENT = "environment"

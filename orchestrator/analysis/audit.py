@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
-from functools import cached_property
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
 
 from orchestrator.analysis.sides import control
-from orchestrator.analysis.sides.conditions import Conditions, conditions, differences, to_finding
+from orchestrator.analysis.sides.conditions import differences, to_finding
 from orchestrator.analysis.sides.pairing import (
-    Centres,
     Pairs,
-    Statistic,
-    all_times,
     centre_us,
-    compared_replicate,
     half_width,
-    pair,
-    partners,
 )
-from orchestrator.analysis.speedups.verdicts import floor_of
+from orchestrator.analysis.sides.side import Side
 from orchestrator.analysis.statistics import MIN_PAIRS
 from orchestrator.analysis.table import NoiseFloor
-from orchestrator.measurement import Finding, Memory, Outcome
-from orchestrator.runs.records import ArtifactRecord, RunRecord, TrialRecord
-from orchestrator.trial import Trial, TrialKind
+from orchestrator.measurement import Finding
+from orchestrator.runs.records import RunRecord, TrialRecord
+from orchestrator.trial import Trial
 
 #: Of the longer steady phase of a duet. What is measured beyond has no neighbour any more.
 LEAST_OVERLAP = 0.8
@@ -33,90 +26,12 @@ LEAST_OVERLAP = 0.8
 #: comparison of a delegate's kernels with built-in ones as of two schemes; a few nodes that only
 #: one file has (to quantize its input, say) are none.
 LEAST_DELEGATED = 0.9
+#: Weights as they were trained: beside a quantized baseline they are larger, as they should be.
+_UNREDUCED = "float32"
 #: The suite of a run that was imported.
 IMPORTED = "imported"
 #: Places in a damaged journal that a finding names.
 _SHOWN = 3
-
-
-@dataclass(frozen=True)
-class Side:
-    """One scheme of a group: all its trials, both replicates and memory trials included."""
-
-    scheme: str
-    records: tuple[TrialRecord, ...]
-    artifact: ArtifactRecord | None
-
-    @cached_property
-    def failures(self) -> Counter[str]:
-        """How many trials did not end ok, by outcome."""
-        return Counter(r.outcome.value for r in self.records if r.outcome is not Outcome.OK)
-
-    @cached_property
-    def timed(self) -> tuple[TrialRecord, ...]:
-        """The ok timing trials."""
-        return tuple(
-            r for r in self.records if r.outcome is Outcome.OK and r.trial.kind is TrialKind.TIMING
-        )
-
-    @cached_property
-    def conditions(self) -> Conditions:
-        """What those ran under."""
-        return conditions(self.timed, self.artifact)
-
-    @cached_property
-    def versions(self) -> frozenset[str]:
-        """The runtimes of those, by name and version."""
-        ran = (r.measurement for r in self.timed if r.measurement is not None)
-        names = {(m.runtime_name, m.runtime_version) for m in ran}
-        return frozenset(" ".join(filter(None, name)) for name in names)
-
-    @cached_property
-    def delegations(self) -> frozenset[tuple[int, int]]:
-        """Nodes that a delegate took in those, and nodes in all, where the runtime tells."""
-        told = {d for r in self.timed if (m := r.measurement) and (d := m.delegation)}
-        return frozenset(
-            (d.delegated_nodes, d.total_nodes)
-            for d in told
-            if d.delegated_nodes is not None and d.total_nodes is not None
-        )
-
-    @cached_property
-    def memory(self) -> tuple[Memory, ...]:
-        """What the memory trials that ended ok found."""
-        of_memory = (r.measurement for r in self.records if r.trial.kind is TrialKind.MEMORY)
-        return tuple(m.memory for m in of_memory if m is not None and m.memory is not None)
-
-    @cached_property
-    def states(self) -> Counter[control.State]:
-        """What held while those ran, with how many trials each."""
-        return control.states(self.timed)
-
-    @cached_property
-    def times(self) -> Mapping[tuple[Statistic, int], Centres]:
-        """The usable times of each statistic and replicate."""
-        return all_times(self.timed)
-
-    @cached_property
-    def partners(self) -> frozenset[str]:
-        """The ids of the trials that its own ran beside, in duets."""
-        return partners(self.timed)
-
-    def times_for(self, treatment: Side, statistic: Statistic) -> Centres:
-        """Where this side is the baseline: the times that ``treatment``'s are compared with."""
-        replicate = compared_replicate(treatment.partners, self.records)
-        return self.times.get((statistic, replicate), {})
-
-    @cached_property
-    def floors(self) -> Mapping[Statistic, float | None]:
-        """The noise floor of each statistic, where this side is the baseline."""
-        return {s: floor_of(pair(self.times[s, 0], self.times[s, 1]).logs) for s in Statistic}
-
-    @cached_property
-    def contents(self) -> frozenset[str]:
-        """The SHA-256 of every file that ran, or would have run, under this scheme's name."""
-        ran = {r.artifact_sha256 for r in self.records if r.artifact_sha256}
-        return frozenset(ran | ({self.artifact.sha256} if self.artifact else set()))
 
 
 def audit(
@@ -130,6 +45,7 @@ def audit(
         *_journal(run, device),
         *_unlike(baseline, treatment),
         *_no_op(treatment),
+        *_larger(baseline, treatment),
         *_contents(baseline, treatment),
         *_on_trials(baseline, treatment),
         *_less_delegated(baseline, treatment),
@@ -328,6 +244,21 @@ def _no_op(treatment: Side) -> Iterable[Finding]:
             f"one: {treatment.artifact.no_op}",
             "leave the scheme out for this model, or use one that quantizes its layers",
             forbids=True,
+        )
+
+
+def _larger(baseline: Side, treatment: Side) -> Iterable[Finding]:
+    """A scheme makes a file smaller, unless its quantizer adds more than it saves."""
+    if baseline.artifact is None or treatment.artifact is None or treatment.scheme == _UNREDUCED:
+        return
+    before, after = baseline.artifact.size_bytes, treatment.artifact.size_bytes
+    if 0 < before < after and treatment.artifact.no_op is None:
+        yield Finding(
+            "larger_than_baseline",
+            f"the file of {treatment.scheme} is larger than that of {baseline.scheme} "
+            f"({after:,} bytes beside {before:,}): it saves no memory here, and may do more work",
+            "`orchestrate models inspect` on both files says which weights are stored how, and how "
+            "much each multiplies; a recipe that rotates weights adds a product for each layer",
         )
 
 

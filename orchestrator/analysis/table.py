@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
+from orchestrator.figures import Figure
 from orchestrator.measurement import Finding, Outcome
 from orchestrator.trial import Factors, TrialKind
 
@@ -162,6 +163,44 @@ class NoiseFloor:
         return self.low is not None and self.high is not None and not self.low <= 1 <= self.high
 
 
+class FigureVerdict(str, Enum):
+    """What a comparison of a figure beside the time says of the treatment."""
+
+    BETTER = "better"
+    WORSE = "worse"
+    INDISTINGUISHABLE = "indistinguishable"
+    INVALID = "invalid"
+
+
+@dataclass(frozen=True)
+class FigureComparison:
+    """One figure of one scheme beside the baseline's, under the same factors.
+
+    ``baseline`` and ``treatment`` are medians over the blocks compared, in the figure's unit.
+    ``gain`` and its interval are as the figure is shown: the ratio, above 1 where the treatment is
+    the better one, or the difference, above 0 where it is. ``noise_floor`` is what the baseline
+    against itself yields in the same terms. An invalid comparison has no gain.
+    """
+
+    device: str
+    model: str
+    factors: Factors
+    scheme: str
+    baseline_scheme: str
+    figure: Figure
+    blocks: int
+    baseline: float | None
+    treatment: float | None
+    gain: float | None
+    low: float | None
+    high: float | None
+    noise_floor: float | None
+    p_adjusted: float | None
+    verdict: FigureVerdict
+    reason: str
+    findings: tuple[Finding, ...] = ()
+
+
 @dataclass(frozen=True)
 class Problem:
     """Trials of one variant that did not end ok, for one reason."""
@@ -232,7 +271,8 @@ class SpeedupTable:
 
     ``outcomes`` counts the finished trials by how they ended, ``unfinished`` those that were
     released to a device and never ended. ``stopped`` maps a group's key to why it stopped.
-    ``duet``: baseline and treatment ran at the same time.
+    ``duet``: baseline and treatment ran at the same time. ``figures`` compares whatever else than
+    the time the trials found; a group without any time is there alone.
     """
 
     run_id: str
@@ -251,3 +291,4 @@ class SpeedupTable:
     sweeps: tuple[Sweep, ...] = ()
     distributions: tuple[Distribution, ...] = ()
     duet: bool = False
+    figures: tuple[FigureComparison, ...] = ()

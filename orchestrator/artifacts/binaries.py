@@ -182,8 +182,9 @@ def _from_path(path: Path, expected: str | None, platform: str, folder: Path) ->
     data = _read(path, platform, expected)
     sha256 = hashlib.sha256(data).hexdigest()
     final = _final(folder, platform, sha256)
-    with translated(folder):
-        write_atomically(final, data)
+    if not has_sha256(final, sha256):
+        with translated(folder):
+            write_atomically(final, data)
     return BinaryArtifact(final, sha256, len(data), str(path), pinned=expected is not None)
 
 

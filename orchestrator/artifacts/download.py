@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from orchestrator.artifacts.files import partial_name, translated
 from orchestrator.errors import ArtifactError
+from orchestrator.plain_files import created
 
 #: A connection that brings no byte for this long is dead.
 STALL_S = 30.0
@@ -89,7 +90,7 @@ def _receive(
     on_progress(f"fetching {url}{of}")
     digest = hashlib.sha256()
     received = 0
-    with translated(partial), partial.open("wb") as file:
+    with translated(partial), created(partial) as file:
         while chunk := _read(response, url):
             file.write(chunk)
             digest.update(chunk)

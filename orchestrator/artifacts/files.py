@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -10,8 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from orchestrator.errors import ArtifactError
+from orchestrator.plain_files import created, descriptor, lock_descriptor
 
 _CHUNK_BYTES = 1024 * 1024
+_READ_ONLY = (errno.EROFS, errno.EACCES)
 _PARTIAL_SUFFIX = ".partial"
 
 
@@ -41,7 +44,7 @@ def write_atomically(path: Path, data: bytes) -> None:
     """
     partial = partial_name(path)
     try:
-        with partial.open("wb") as file:
+        with created(partial) as file:
             file.write(data)
             _flush(file.fileno())
         put_in_place(partial, path)
@@ -80,10 +83,15 @@ def locked(path: Path, on_wait: Callable[[], None] | None = None) -> Iterator[No
     """Hold an exclusive lock on ``path`` (created; its bytes do not matter).
 
     The system drops the lock when the holder dies. ``on_wait`` is called once where another
-    process holds it. Raises ArtifactError where the file cannot be made.
+    process holds it. Where nothing may be written there, neither may what it would keep apart:
+    then it is held if it can be, and whoever writes all the same is told. Raises ArtifactError
+    where the file cannot be made for another reason.
     """
     with translated(path):
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        fd = _lock_descriptor(path)
+    if fd is None:
+        yield
+        return
     try:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -94,6 +102,21 @@ def locked(path: Path, on_wait: Callable[[], None] | None = None) -> Iterator[No
         yield
     finally:
         os.close(fd)
+
+
+def _lock_descriptor(path: Path) -> int | None:
+    """None where it is not there and cannot be made. Raises OSError."""
+    try:
+        return lock_descriptor(path.parent, path.name)
+    except OSError as exc:
+        if exc.errno not in _READ_ONLY:
+            raise
+    try:
+        return descriptor(path.parent, path.name, os.O_RDONLY, own=False)
+    except OSError as exc:
+        if exc.errno not in (errno.ENOENT, *_READ_ONLY):
+            raise
+        return None
 
 
 def make_folder(folder: Path) -> None:

@@ -19,12 +19,14 @@ from orchestrator.bundles.results import Results, open_results
 from orchestrator.errors import DeviceError, UsageError
 from orchestrator.fleet import told
 from orchestrator.fleet.intake import Intake
+from orchestrator.fleet.materials import DeviceSupply
 from orchestrator.fleet.provision import check_expectations
-from orchestrator.fleet.recording import Recorder
+from orchestrator.fleet.recording import Recorder, Requests
 from orchestrator.runs.directory import RunDirectory, list_runs, trial_record
-from orchestrator.runs.journal import Journal, Row
+from orchestrator.runs.journal import Journal, Row, naming
 from orchestrator.runs.manifest import Manifest, read_manifest
 from orchestrator.schedule import Schedule
+from orchestrator.supply import stored_supplies
 
 #: A bundle judges nothing, so that no block of it ends at the precision asked for.
 UNJUDGED = "a bundle does not stop at a precision"
@@ -34,7 +36,7 @@ _AT_ONCE = 200
 
 
 @dataclass(frozen=True)
-class Arrived:
+class Arrival:
     """What came of one file: ``added`` trials that had not finished here, and whether the device's
     part of the plan is complete now."""
 
@@ -44,7 +46,7 @@ class Arrived:
     complete: bool
 
 
-def import_results(path: Path, results: Path, models_dir: Path) -> Arrived:
+def import_results(path: Path, results: Path, models_dir: Path) -> Arrival:
     """Merge a file into its run in ``results``. Raises OrchestrateError."""
     found = open_results(path)
     directory = _run_of(found, results)
@@ -55,13 +57,13 @@ def import_results(path: Path, results: Path, models_dir: Path) -> Arrived:
             f"the run that the bundle was made for?"
         )
     with Journal(directory.path) as journal:
-        arrival = _Arrival(found, manifest, directory, journal, models_dir)
+        arrival = _FileImport(found, manifest, directory, journal, models_dir)
         try:
             arrival.check()
         except DeviceError as exc:
             raise UsageError(f"{path}: {exc}; nothing of it was imported") from exc
         added = arrival.write()
-        return Arrived(directory, found.device, added, arrival.complete)
+        return Arrival(directory, found.device, added, arrival.complete)
 
 
 def _run_of(found: Results, results: Path) -> RunDirectory:
@@ -74,7 +76,7 @@ def _run_of(found: Results, results: Path) -> RunDirectory:
     )
 
 
-class _Arrival:
+class _FileImport:
     """One file on its way into one run. One thread."""
 
     def __init__(
@@ -93,9 +95,9 @@ class _Arrival:
         self._trials = {trial.trial_id: trial for trial in part.trials}
         self._schedule = Schedule(plan, part, None)
         materials = campaign.named_materials(manifest, plan, models_dir)
-        self._recorder = Recorder(
-            campaign.target_of(device), plan.settings, materials, directory, journal
-        )
+        supply = stored_supplies(manifest, None).get(found.device, DeviceSupply())
+        requests = Requests(campaign.target_of(device), plan.settings, materials, supply)
+        self._recorder = Recorder(requests, directory, journal)
         self._starts = 0
         #: What an earlier file brought, by its number there.
         self._known: dict[int, tuple[Any, ...]] = {}
@@ -109,21 +111,24 @@ class _Arrival:
         return self._schedule.complete
 
     def _restore(self) -> None:
-        for event in self._journal.events:
-            if event["device"] != self._device:
-                continue
-            kind = event["event"]
-            if event.get("agent_seq") is not None:
-                self._known[event["agent_seq"]] = (kind, event["trial_id"], event["device_time"])
-            if kind == "device_ready":
-                self._starts += 1
-            elif kind == "planned":
-                self._schedule.release(event["trial_id"])
-                self._planned.add(event["trial_id"])
-            elif kind == "finished":
-                self._schedule.finish(trial_record(event))
-            elif kind == "stopped":
-                self._schedule.stop(event["group"], event["reason"])
+        for line, event in self._journal.numbered:
+            if event["device"] == self._device:
+                with naming(self._journal.path, line):
+                    self._restore_event(event)
+
+    def _restore_event(self, event: Mapping[str, Any]) -> None:
+        kind = event["event"]
+        if event.get("agent_seq") is not None:
+            self._known[event["agent_seq"]] = (kind, event["trial_id"], event["device_time"])
+        if kind == "device_ready":
+            self._starts += 1
+        elif kind == "planned":
+            self._schedule.release(event["trial_id"])
+            self._planned.add(event["trial_id"])
+        elif kind == "finished":
+            self._schedule.finish(trial_record(event))
+        elif kind == "stopped":
+            self._schedule.stop(event["group"], event["reason"])
 
     # -- before anything is written -----------------------------------------------------------
 

@@ -14,6 +14,7 @@ from typing import Any
 from orchestrate_agent.carried import bundle as carried
 from orchestrator import campaign
 from orchestrator.artifacts.binaries import BinaryArtifact, platform_of, resolve_binary
+from orchestrator.artifacts.blob import Blob
 from orchestrator.artifacts.files import locked, partial_name, put_in_place, translated
 from orchestrator.artifacts.sites import STATED, stated_facts
 from orchestrator.artifacts.sites import target_of as site_target_of
@@ -21,8 +22,9 @@ from orchestrator.config import Device, Inventory, Suite
 from orchestrator.console import Console
 from orchestrator.errors import ArtifactError, UsageError
 from orchestrator.fleet.agent_archive import build_agent_archive
-from orchestrator.fleet.provision import Blob
+from orchestrator.fleet.materials import DeviceSupply, needed_by
 from orchestrator.fleet.recording import Requests
+from orchestrator.plain_files import created
 from orchestrator.plan import DevicePlan, Plan, make_plan
 from orchestrator.runs.directory import RunDirectory
 from orchestrator.runs.journal import FILE_NAME as JOURNAL_NAME
@@ -37,7 +39,7 @@ from orchestrator.runs.manifest import (
 )
 from orchestrator.runtimes import parse_runtime
 from orchestrator.schedule import outline_of
-from orchestrator.supply import binary_record, site_record, sites_for_stated
+from orchestrator.supply import binary_record, site_record, sites_for_stated, stored_supplies
 
 #: A Python older than 3.13 imports from no zip file beyond what 32 bits count.
 MAX_BYTES = 2**32 - 2**20
@@ -50,7 +52,7 @@ _PRINTED_BY = (
 
 
 @dataclass(frozen=True)
-class Made:
+class BundleFile:
     """A bundle on disk; ``trials`` is how many it may run at most."""
 
     path: Path
@@ -134,14 +136,14 @@ def join(
 
 
 @dataclass(frozen=True)
-class Given:
+class SupplyRecords:
     """What a bundle's device gets beside the models, as the manifest has it."""
 
     binaries: tuple[BinaryRecord, ...]
     sites: tuple[SiteRecord, ...]
 
 
-def provide(device: Device, suite: Suite, models_dir: Path, console: Console) -> Given:
+def provide(device: Device, suite: Suite, models_dir: Path, console: Console) -> SupplyRecords:
     """Have the device's binary, and its runtimes where its platform is stated, in ``models_dir``.
 
     What is there is not fetched again. Raises OrchestrateError.
@@ -154,7 +156,7 @@ def provide(device: Device, suite: Suite, models_dir: Path, console: Console) ->
         raise ArtifactError(
             f"device {device.name}: {exc} (its Python is what `expect:` says)"
         ) from exc
-    return Given(
+    return SupplyRecords(
         tuple(binary_record(device.name, binary) for binary in binaries),
         tuple(site_record(device.name, runtime, site) for runtime, site in sites.items()),
     )
@@ -166,7 +168,7 @@ def _with_entry(
     if inventory is None or _has_begun(directory, manifest, name):
         return manifest
     known = {each["name"]: each for each in manifest.inventory.get("devices") or ()}
-    given = {each["name"]: each for each in inventory.to_json()["devices"]}
+    given = {each["name"]: each for each in inventory.for_a_run()["devices"]}
     if name in known and name not in given:
         return manifest
     known[name] = given[inventory.device(name).name]
@@ -203,15 +205,16 @@ def plan_of(manifest: Manifest, name: str) -> tuple[Device, Plan, DevicePlan]:
 
 def make(
     directory: RunDirectory, name: str, output: Path, models_dir: Path, *, with_models: bool
-) -> Made:
+) -> BundleFile:
     """Write the bundle of a device of the run, in one step. Raises OrchestrateError."""
     manifest = read_manifest(directory.path)
     device, plan, part = plan_of(manifest, name)
     materials = campaign.stored_materials(manifest, plan, models_dir)
-    requests = Requests(campaign.target_of(device), plan.settings, materials)
+    supply = stored_supplies(manifest, models_dir).get(name, DeviceSupply())
+    requests = Requests(campaign.target_of(device), plan.settings, materials, supply)
     models = {blob.sha256 for blob in materials.blobs.values()}
-    sites = materials.sites_of(name)
-    blobs = materials.needed_by(part)
+    sites = supply.sites
+    blobs = needed_by(part, materials, supply)
     inside = [blob for blob in blobs if with_models or blob.sha256 not in models]
     document = {
         "format": carried.FORMAT,
@@ -234,7 +237,7 @@ def make(
             put_in_place(partial, output)
         finally:
             partial.unlink(missing_ok=True)
-        return Made(output, output.stat().st_size, len(part.trials))
+        return BundleFile(output, output.stat().st_size, len(part.trials))
 
 
 def _file(blob: Blob, models_dir: Path, *, inside: bool) -> carried.File:
@@ -264,7 +267,7 @@ def _refuse_too_large(document: bytes, inside: Collection[Blob], sites: Collecti
 
 
 def _write(path: Path, document: bytes, blobs: list[Blob]) -> None:
-    with path.open("wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+    with created(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         for name, data in _agent():
             archive.writestr(_info(name), data)
         archive.writestr(_info(f"orchestrate_agent/{carried.DOCUMENT}"), document)

@@ -20,6 +20,7 @@ from typing import Any
 from orchestrate_agent import protocol
 from orchestrate_agent.carried.results import ABOUT, EVENTS, FORMAT
 from orchestrate_agent.protocol import Event, ProtocolError
+from orchestrator import plain_files
 from orchestrator.errors import AgentError, UsageError
 from orchestrator.fleet import told
 from orchestrator.runs.shape import SHA256, TEXT, WHOLE, Shape, problem
@@ -147,9 +148,7 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
 
 def _check_directory(path: Path) -> None:
     """How many members there are, before the list of them is read into memory."""
-    if not path.is_file():
-        raise UsageError(f"{path}: is no file")
-    with path.open("rb") as file:
+    with plain_files.opened_named(path) as file:
         size = file.seek(0, 2)
         file.seek(max(0, size - _END.size - _ZIP64_BYTES))
         tail = file.read()

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from orchestrator import campaign
+from orchestrator import campaign, trust
 from orchestrator.answer import Answer
 from orchestrator.bundles import making
 from orchestrator.commands.selection import (
@@ -52,6 +52,7 @@ def bundle(arguments: argparse.Namespace) -> Answer:
 
 def _new_run(arguments: argparse.Namespace, console: Console) -> tuple[RunDirectory, Sequence[str]]:
     inventory = inventory_of(arguments)
+    trust.remember(inventory)
     suite = suite_of(arguments, inventory)
     devices = _bundled(inventory, arguments.device)
     _check_output(arguments, [device.name for device in devices])

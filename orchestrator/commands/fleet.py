@@ -17,8 +17,9 @@ from orchestrator.commands.selection import inventory_of, reachable, suite_of
 from orchestrator.commands.terminal import answer_width, colour_wanted
 from orchestrator.config import Device, Inventory
 from orchestrator.console import duration
-from orchestrator.errors import DeviceError, NoDeviceReachedError
+from orchestrator.errors import AgentError, DeviceError, NoDeviceReachedError
 from orchestrator.fleet.agent_archive import AgentArchive, build_agent_archive
+from orchestrator.fleet.link import AgentRefusalError
 from orchestrator.fleet.provision import (
     AgentPlace,
     agent_log,
@@ -27,6 +28,7 @@ from orchestrator.fleet.provision import (
 from orchestrator.fleet.reach import place_on, reach_device, transport_to
 from orchestrator.fleet.survey import Needs, Problem, Survey, survey
 from orchestrator.fleet.transport import Transport
+from orchestrator.fleet.vigil import named_holder
 from orchestrator.printable import printable
 from orchestrator.report.grid import render_grid
 
@@ -35,11 +37,17 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class _Asked(Generic[T]):
-    """One device and its answer, or why there is none."""
+    """One device and its answer, or why there is none; ``reached``: its agent said why."""
 
     device: str
     answer: T | None
     error: str | None
+    reached: bool = True
+
+    @property
+    def trouble(self) -> str:
+        """Why there is no answer."""
+        return f"{self.error}" if self.reached else f"not reached: {self.error}"
 
 
 def devices(arguments: argparse.Namespace) -> Answer:
@@ -110,7 +118,7 @@ def _device_json(asked: _Asked[Survey]) -> dict[str, Any]:
 
 def _problem_lines(asked: Sequence[_Asked[Survey]]) -> Iterator[str]:
     """What keeps a run from a device, then what disturbs one."""
-    unreached = [f"{a.device}: not reached: {a.error}" for a in asked if a.answer is None]
+    unreached = [f"{a.device}: {a.trouble}" for a in asked if a.answer is None]
     found = [(a.device, problem) for a in asked if a.answer for problem in a.answer.problems]
     grave = [_problem_line(*each) for each in found if each[1].grave]
     other = [_problem_line(*each) for each in found if not each[1].grave]
@@ -179,10 +187,7 @@ def agents(arguments: argparse.Namespace) -> Answer:
         return Answer("\n".join(lines) + "\n", _code(asked))
     action = _status if arguments.action == "status" else _stop(force=arguments.force)
     asked = _ask_all(chosen, _on_device(inventory, action))
-    rows = [
-        (a.device, *(a.answer.values() if a.answer else (f"not reached: {a.error}", "", "")))
-        for a in asked
-    ]
+    rows = [(a.device, *(a.answer.values() if a.answer else (a.trouble, "", ""))) for a in asked]
     return Answer(_grid(("device", "agent", "running", "waiting"), rows), _code(asked))
 
 
@@ -223,14 +228,26 @@ def _status(site: _Site) -> Mapping[str, Any]:
     idle = f", idle for {duration(idle_s)}" if isinstance(idle_s, int | float) else ""
     return {
         "agent": f"pid {hello.get('pid')}, since {hello.get('started')}{idle}",
-        "running": str(running.get("trial_id")) if isinstance(running, dict) else "nothing",
+        "running": _running(status, running) if isinstance(running, dict) else "nothing",
         "waiting": str(status.get("queued")),
     }
 
 
+def _running(status: Mapping[str, Any], running: Mapping[str, Any]) -> str:
+    trial = str(running.get("trial_id"))
+    if status.get("waits_for") != protocol.LOCK:
+        return trial
+    return f"{trial}, which waits for the machine's lock ({named_holder(status['lock_holder'])})"
+
+
 def _stop(*, force: bool) -> Callable[[_Site], Mapping[str, Any]]:
     def stop(site: _Site) -> Mapping[str, Any]:
-        reply = site.ask("shutdown", force=force)
+        try:
+            reply = site.ask("shutdown", force=force)
+        except AgentRefusalError as exc:
+            if exc.error.kind != "busy":
+                raise
+            raise AgentError(f"busy: {exc.error}", device=site.transport.device) from exc
         return {
             "agent": "not running" if reply is None else "stopped",
             "running": "",
@@ -251,11 +268,11 @@ def _ask_all(chosen: Sequence[Device], question: Callable[[Device], T]) -> Seque
         try:
             return _Asked(device.name, question(device), None)
         except DeviceError as exc:
-            return _Asked(device.name, None, exc.reason)
+            return _Asked(device.name, None, exc.reason, isinstance(exc, AgentError))
 
     with ThreadPoolExecutor(max_workers=len(chosen)) as pool:
         asked = list(pool.map(ask, chosen))
-    if all(a.answer is None for a in asked):
+    if not any(a.reached for a in asked):
         errors = [f"{a.device}: {a.error}" for a in asked]
         raise NoDeviceReachedError("\n".join(["no device could be reached", *errors]))
     return asked

@@ -7,6 +7,7 @@ import codecs
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from orchestrator import plain_files
 from orchestrator.analysis import analyse
 from orchestrator.answer import Answer, ExitCode
 from orchestrator.bundles.importing import import_results
@@ -15,9 +16,9 @@ from orchestrator.commands.terminal import answer_width, colour_wanted
 from orchestrator.console import Console
 from orchestrator.errors import UsageError
 from orchestrator.imports import naming, table
-from orchestrator.imports.logs import ReadLogs, Told, read_logs
+from orchestrator.imports.logs import ImportHints, ReadLogs, read_logs
 from orchestrator.imports.save import save
-from orchestrator.imports.trials import Imported, place, same_sizes
+from orchestrator.imports.trials import ImportedFigure, place, same_sizes
 from orchestrator.measurement import Outcome
 from orchestrator.published import publications
 from orchestrator.report import render, write_reports
@@ -80,9 +81,11 @@ def _import_logs(arguments: argparse.Namespace) -> Answer:
     return Answer(text, ExitCode.FAILED if failed or remarks else ExitCode.OK)
 
 
-def _read_all(files: Mapping[str, bytes], told: Told) -> tuple[list[Imported], list[str]]:
+def _read_all(
+    files: Mapping[str, bytes], told: ImportHints
+) -> tuple[list[ImportedFigure], list[str]]:
     """What all files hold. Raises UsageError with what is wrong in any of them."""
-    figures: list[Imported] = []
+    figures: list[ImportedFigure] = []
     remarks: list[str] = []
     wrong: list[str] = []
     for name, data in files.items():
@@ -98,7 +101,7 @@ def _read_all(files: Mapping[str, bytes], told: Told) -> tuple[list[Imported], l
     return figures, remarks
 
 
-def _told(arguments: argparse.Namespace) -> Told:
+def _told(arguments: argparse.Namespace) -> ImportHints:
     if (arguments.model is None) != (arguments.scheme is None):
         raise UsageError("--model and --scheme go together: they say what every process ran")
     named = {}
@@ -109,7 +112,7 @@ def _told(arguments: argparse.Namespace) -> Told:
     variant = None
     if arguments.model is not None:
         variant = naming.variant_named("--model, --scheme", arguments.model, arguments.scheme)
-    return Told(
+    return ImportHints(
         device=arguments.device,
         microarchitecture=arguments.microarchitecture,
         variant=variant,
@@ -119,7 +122,7 @@ def _told(arguments: argparse.Namespace) -> Told:
     )
 
 
-def _read(name: str, data: bytes, told: Told) -> ReadLogs:
+def _read(name: str, data: bytes, told: ImportHints) -> ReadLogs:
     text = _text(name, data)
     if table.is_table(text):
         return ReadLogs(table.read_table(name, text), ())
@@ -128,7 +131,7 @@ def _read(name: str, data: bytes, told: Told) -> ReadLogs:
 
 def _is_zip(path: Path) -> bool:
     try:
-        with path.open("rb") as file:
+        with plain_files.opened_named(path) as file:
             return file.read(len(MAGIC)) == MAGIC
     except OSError as exc:
         raise UsageError(f"{path}: cannot be read ({exc.strerror})") from exc
@@ -143,7 +146,7 @@ _LEAST_ZEROS = 8
 
 def _bytes(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
+        with plain_files.opened_named(path) as file:
             data = file.read(_MAX_BYTES + 1)
     except OSError as exc:
         raise UsageError(f"{path}: cannot be read ({exc.strerror})") from exc
@@ -180,7 +183,7 @@ def _encoding(data: bytes) -> str:
     return "utf-8-sig"
 
 
-def _check_baseline(figures: list[Imported], baseline: str) -> None:
+def _check_baseline(figures: list[ImportedFigure], baseline: str) -> None:
     schemes = sorted({f.variant.scheme for f in figures})
     if baseline not in schemes:
         raise UsageError(

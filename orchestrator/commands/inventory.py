@@ -7,7 +7,7 @@ from pathlib import Path
 
 from orchestrator.answer import Answer
 from orchestrator.discovery import (
-    Discovered,
+    Discovery,
     from_ansible,
     from_openstack,
     from_ssh_config,
@@ -33,7 +33,7 @@ def inventory(arguments: argparse.Namespace) -> Answer:
     return Answer(f"{output}: {len(found.devices)} devices\n")
 
 
-def _found(source: str, file: Path | None) -> tuple[Discovered, str]:
+def _found(source: str, file: Path | None) -> tuple[Discovery, str]:
     if source == "ansible":
         if file is None:
             raise UsageError("which Ansible inventory? `orchestrate inventory --from ansible FILE`")

@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager
 from functools import partial
 from types import FrameType
 
-from orchestrator import campaign
+from orchestrator import campaign, trust
 from orchestrator.analysis import analyse
 from orchestrator.answer import Answer, ExitCode
 from orchestrator.commands.selection import (
@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> Answer:
     record = conclusion.directory.read()
     table = analyse(record, publications())
     background = read_background(conclusion.directory, record, table)
-    write_reports(table, conclusion.directory.path, background)
+    write_reports(table, conclusion.directory.path, background, console.say)
     shape = "json" if arguments.json else "text"
     text = render(table, shape, width=answer_width(), color=colour_wanted())
     console.say(_closing_words(conclusion))
@@ -61,11 +61,12 @@ def _measure(
         refuse_overrides(arguments, "--resume")
         _refuse_device(arguments)
         directory = RunDirectory.find(arguments.results, arguments.resume)
-        if read_manifest(directory.path).suite.get("runner") == "imported":
-            raise UsageError(f"{directory.run_id} was imported: there is nothing to go on with")
-        inventory = None if arguments.inventory is None else inventory_of(arguments)
+        inventory = _inventory_to_go_on(arguments, directory)
         return campaign.resume(directory, inventory, places, console=console, stop=stop, way=way)
+    if arguments.trust:
+        raise UsageError("--trust belongs to --resume: an inventory that you name is trusted")
     inventory = inventory_of(arguments)
+    trust.remember(inventory)
     suite = suite_of(arguments, inventory)
     devices = reachable(inventory, arguments.device)
     return campaign.start(
@@ -78,6 +79,22 @@ def _measure(
         stop=stop,
         way=way,
     )
+
+
+def _inventory_to_go_on(arguments: argparse.Namespace, directory: RunDirectory) -> Inventory:
+    """The inventory named, else the one that stands in the run's folder. Raises OrchestrateError
+    where that would start what nobody here has wanted."""
+    manifest = read_manifest(directory.path)
+    if manifest.suite.get("runner") == "imported":
+        raise UsageError(f"{directory.run_id} was imported: there is nothing to go on with")
+    if arguments.inventory is not None:
+        inventory = inventory_of(arguments)
+    else:
+        inventory = Inventory.from_json(manifest.inventory)
+        if not arguments.trust:
+            trust.check(inventory, directory.run_id)
+    trust.remember(inventory)
+    return inventory
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import json
 from orchestrator.analysis import analyse
 from orchestrator.answer import Answer
 from orchestrator.commands.terminal import answer_width, answered, colour_wanted
+from orchestrator.console import Console
 from orchestrator.errors import JournalError
 from orchestrator.published import publications
 from orchestrator.report import render, write_charts
@@ -27,7 +28,7 @@ def report(arguments: argparse.Namespace) -> Answer:
     drawn = arguments.format == "html" or arguments.charts is not None
     background = read_background(directory, record, table) if drawn else None
     if arguments.charts is not None:
-        write_charts(table, arguments.charts, background)
+        write_charts(table, arguments.charts, background, Console().say)
     to_file = arguments.output is not None
     text = render(
         table,

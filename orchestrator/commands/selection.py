@@ -7,7 +7,7 @@ import secrets
 
 from orchestrator.config import Device, Inventory, Suite, load_inventory, load_suite, with_overrides
 from orchestrator.errors import UsageError
-from orchestrator.zoo import BuildOptions, known_models, known_schemes
+from orchestrator.frameworks.building import BuildOptions
 
 #: The arguments that say how missing models are built; each is None where it was not given.
 BUILDING = ("weights", "representative", "calibration", "dataset")
@@ -68,13 +68,6 @@ def suite_of(arguments: argparse.Namespace, inventory: Inventory) -> Suite:
         raise UsageError(
             f"what to measure? give --suite quick, or write `suite: quick` in {inventory.path}"
         )
-    suite = load_suite(
-        name,
-        relative_to=inventory.path,
-        known_models=known_models(),
-        known_schemes=known_schemes(),
-        torch_models=known_models("torch"),
-        torch_schemes=known_schemes("torch"),
-    )
+    suite = load_suite(name, relative_to=inventory.path)
     given = {name: getattr(arguments, name, None) for name in ("blocks", "precision", "budget")}
     return with_overrides(suite, **given)

@@ -7,6 +7,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from orchestrator import plain_files
 from orchestrator.answer import Answer
 from orchestrator.errors import UsageError
 
@@ -29,7 +30,12 @@ def answered(text: str, output: Path | None) -> Answer:
     if output is None:
         return Answer(text)
     try:
-        output.write_text(text, encoding="utf-8")
+        if output.is_symlink():
+            raise UsageError(
+                f"{output}: is a link; name the file that is meant, or leave --output out and "
+                f"send the answer on with `>`"
+            )
+        plain_files.write(output.parent, output.name, text.encode())
     except OSError as exc:
         raise UsageError(f"{output}: cannot be written ({exc.strerror})") from exc
     return Answer("")

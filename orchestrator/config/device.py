@@ -68,7 +68,7 @@ class BenchmarkModel(Strict):
     sha256: Sha256 | None = Field(default=None)
 
     @model_validator(mode="after")
-    def _one_source(self) -> BenchmarkModel:
+    def _refuse_two_sources(self) -> BenchmarkModel:
         if self.path is not None and self.url is not None:
             raise ValueError("`path` and `url` are both given; keep one of them")
         if self.sha256 is not None and self.official:
@@ -182,24 +182,29 @@ class Device(Strict):
     retry_for_s: PositiveDuration = Field(
         default=600.0, alias="retry_for", examples=["retry_for: 10m"]
     )
+    #: Seconds within which its agent answers; one that does not, or does not tell of a trial's end
+    #: so long after the timeout, is lost and replaced.
+    answer_within_s: PositiveDuration = Field(
+        default=15.0, alias="answer_within", examples=["answer_within: 15s"]
+    )
     #: When the machine is taken away; UTC. No trial begins that would not end before.
     lease_ends: Moment | None = Field(default=None, examples=["lease_ends: 2026-12-01 18:00 UTC"])
 
     @field_validator("cpus")
     @classmethod
-    def _distinct(cls, value: tuple[int, ...] | None) -> tuple[int, ...] | None:
+    def _refuse_repeated(cls, value: tuple[int, ...] | None) -> tuple[int, ...] | None:
         return None if value is None else check_list(value)
 
     @field_validator("benchmark_model")
     @classmethod
-    def _all_that_android_runs(
+    def _take_binary_on_android(
         cls, value: BenchmarkModel | None, info: ValidationInfo
     ) -> BenchmarkModel | None:
         return BenchmarkModel() if value is None and info.data.get("transport") == "adb" else value
 
     @field_validator("tune")
     @classmethod
-    def _where_clocks_can_be_set(cls, value: bool, info: ValidationInfo) -> bool:
+    def _refuse_tuning_android(cls, value: bool, info: ValidationInfo) -> bool:
         if value and info.data.get("transport") == "adb":
             raise ValueError(
                 "the shell of an Android device may not set its clocks; write `tune: false`, and "
@@ -209,14 +214,14 @@ class Device(Strict):
 
     @field_validator("host")
     @classmethod
-    def _host_or_name(cls, value: str | None, info: ValidationInfo) -> str | None:
+    def _take_name_as_host(cls, value: str | None, info: ValidationInfo) -> str | None:
         if value is None and info.data.get("transport") == "ssh":
             return info.data.get("name")
         return value
 
     @field_validator(*sorted(SSH_KEYS - {"connect_timeout"}), "connect_timeout_s")
     @classmethod
-    def _only_over_ssh(cls, value: Any, info: ValidationInfo) -> Any:
+    def _refuse_ssh_keys(cls, value: Any, info: ValidationInfo) -> Any:
         transport = info.data.get("transport")
         if value is not None and transport in NOT_OVER_SSH:
             raise ValueError(
@@ -226,7 +231,7 @@ class Device(Strict):
         return value
 
     @model_validator(mode="after")
-    def _leads_there(self) -> Device:
+    def _refuse_no_way_there(self) -> Device:
         if self.transport == "exec" and self.carrier is None:
             raise ValueError(
                 "`transport: exec` needs the command that leads there; "

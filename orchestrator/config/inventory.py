@@ -25,7 +25,7 @@ class Inventory(Strict):
     devices: Annotated[tuple[Device, ...], Field(strict=False, min_length=1)]
 
     @model_validator(mode="after")
-    def _consistent(self) -> Inventory:
+    def _refuse_contradictions(self) -> Inventory:
         routes = [Route(d.name, d.transport, d.gateway) for d in self.devices]
         for index, _ in repeated_names(routes):
             raise ValueError(f"two devices are called {shown(self.devices[index].name)}")
@@ -65,11 +65,34 @@ class Inventory(Strict):
                 del device["connect_timeout"]  # a default that means nothing there
         return data
 
+    def for_a_run(self) -> dict[str, Any]:
+        """As a run's folder keeps it, which may be passed on: of paths of this machine only those
+        that going on needs, and with ``~`` for the home folder, whose name is a person's."""
+        data = self.to_json()
+        data["path"] = self.path.name
+        if is_path(self.suite or ""):
+            data["suite"] = Path(str(self.suite)).name
+        for device in data["devices"]:
+            for key in ("key_file", "ssh_config", "known_hosts"):
+                if key in device:
+                    device[key] = _in_home(device[key])
+            binary = device.get("benchmark_model")
+            if isinstance(binary, dict) and "path" in binary:
+                binary["path"] = _in_home(binary["path"])
+        return data
+
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Inventory:
         """The inverse of :meth:`to_json`; UsageError if this version cannot read it."""
         path = Path(str(data.get("path", "")))
         return revived(cls, {**data, "path": path}, "the inventory of the run")
+
+
+def _in_home(path: str) -> str:
+    try:
+        return f"~/{Path(path).relative_to(Path.home()).as_posix()}"
+    except (ValueError, RuntimeError):  # it is elsewhere, or nobody has a home
+        return path
 
 
 def _from_folder(suite: str, info: ValidationInfo) -> str:

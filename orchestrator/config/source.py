@@ -27,6 +27,9 @@ def error_at(path: Path, mark: Mark, message: str) -> ConfigError:
 def read_text(path: Path) -> str:
     """The file's text, of a size and of characters that YAML can be. Raises ConfigError."""
     try:
+        # `<(command)` of a shell stands below /dev; any other pipe may have nobody at its end
+        if path.is_fifo() and not path.is_relative_to("/dev"):
+            raise ConfigError("this is a pipe, not a file", path=path)
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
     except FileNotFoundError as exc:

@@ -13,38 +13,29 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field
 
 from orchestrator.config.problems import Problems, Strict, unknown_key
+from orchestrator.config.scheme_names import is_scheme_ending, promises_floats
 from orchestrator.config.source import Mark
 from orchestrator.config.text import shown
 from orchestrator.config.tree import MappingNode, Node, Sequence
 from orchestrator.config.values import LocalPath, Name, Sha256, Text, check_name
 
-SUFFIXES = (".tflite", ".pt", ".pth")
-
-_INTEGER = frozenset(
-    (
-        *("dynamic_range", "full_int8", "weight_only_int8", "mixed"),
-        *("dynamic_int8", "static_int8", "qat_int8"),
-    )
-)
-#: How people name a quantized file, and the schemes that such a name can truly stand for.
-ENDINGS: Mapping[str, frozenset[str]] = {
-    "float32": frozenset(("float32",)),
-    "fp32": frozenset(("float32",)),
-    "float16": frozenset(("float16",)),
-    "fp16": frozenset(("float16",)),
-    "dynamic_range": frozenset(("dynamic_range", "dynamic_int8")),
-    "dynamic_range_quant": frozenset(("dynamic_range",)),
-    "dynamic_int8": frozenset(("dynamic_int8", "dynamic_range")),
-    "static_int8": frozenset(("static_int8", "qat_int8", "full_int8")),
-    "qat_int8": frozenset(("static_int8", "qat_int8", "full_int8")),
-    "full_int8": frozenset(("full_int8",)),
-    "full_integer_quant": frozenset(("full_int8",)),
-    "integer_quant": frozenset(("full_int8",)),
-    "weight_only_int8": frozenset(("weight_only_int8",)),
-    "int8": _INTEGER,
-    "quant": _INTEGER,
-    "quantized": _INTEGER,
+SUFFIXES = (".tflite", ".lite", ".pt", ".pth", ".jit", ".pts", ".ptl")
+#: What the other endings of models are, and what makes one that runs here of them.
+_FOREIGN: Mapping[str, str] = {
+    ".pt2": "an archive of torch.export; write TorchScript of it (`torch.jit.trace`)",
+    ".pte": "an ExecuTorch program; export the network as TorchScript or .tflite",
+    ".onnx": "an ONNX model; convert it to .tflite (onnx2tf), or export TorchScript",
+    ".task": "a MediaPipe bundle; unzip it and take the .tflite file in it",
+    ".litertlm": "a LiteRT-LM bundle; take the .tflite files out of it (litert-lm-builder)",
+    ".keras": "a Keras model; convert it to .tflite (`tf.lite.TFLiteConverter`)",
+    ".h5": "a Keras model; convert it to .tflite (`tf.lite.TFLiteConverter`)",
+    ".pb": "a TensorFlow graph; convert it to .tflite (`tf.lite.TFLiteConverter`)",
+    ".safetensors": "weights without a network; export the model as TorchScript",
+    ".gguf": "a language model for llama.cpp",
+    ".gz": "compressed; unpack it first",
+    ".zip": "compressed; unpack it first",
 }
+
 _SEPARATORS = "_-."
 
 
@@ -52,7 +43,7 @@ def split_name(path: Path) -> tuple[str, str | None]:
     """``foo_quant.tflite`` → (``foo``, ``quant``); the ending is None where there is none."""
     # the shortest stem whose whole rest is an ending: foo_full_int8 is no foo_full in int8
     for cut in range(1, len(path.stem)):
-        if path.stem[cut] in _SEPARATORS and path.stem[cut + 1 :] in ENDINGS:
+        if path.stem[cut] in _SEPARATORS and is_scheme_ending(path.stem[cut + 1 :]):
             return path.stem[:cut], path.stem[cut + 1 :]
     return path.stem, None
 
@@ -192,15 +183,32 @@ def _by_name(problems: Problems, place: str, node: MappingNode, folder: Path) ->
 
 
 def _family(path: Path, stem: str) -> list[Path]:
-    """The file and those beside it that are called like other schemes of the same model."""
-    names = [stem, *(f"{stem}{mark}{ending}" for ending in ENDINGS for mark in _SEPARATORS)]
-    beside = [path.with_name(name + path.suffix) for name in names]
-    return [each for each in beside if each == path or each.is_file()]
+    """The file and those beside it that are called like other schemes of the same model: the one
+    without an ending first, then by name."""
+    try:
+        there = sorted(path.parent.iterdir())
+    except OSError:
+        there = []
+    beside = [
+        each
+        for each in there
+        if each.suffix == path.suffix and split_name(each)[0] == stem and each.is_file()
+    ]
+    found = {each.name: path if each.name == path.name else each for each in [*beside, path]}
+    return sorted(found.values(), key=lambda each: (each.stem != stem, _order(each), each.name))
+
+
+def _order(path: Path) -> int:
+    """Floats before integers: a baseline is found at the beginning of a list."""
+    return 0 if promises_floats(split_name(path)[1] or "") else 1
 
 
 def _check_file(problems: Problems, mark: Mark, path: Path) -> bool:
     problem = None
-    if path.suffix.lower() not in SUFFIXES:
+    suffix = path.suffix.lower()
+    if suffix in _FOREIGN:
+        problem = f"{shown(path.name)} is no model file that a runner takes: {_FOREIGN[suffix]}"
+    elif suffix not in SUFFIXES:
         problem = f"{shown(path.name)} is no model file; its name ends in {' or '.join(SUFFIXES)}"
     elif not path.is_file():
         problem = f"there is no file {shown(str(path))}; a path is relative to the suite's folder"

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from orchestrator.discovery.found import Discovered, FoundDevice, acceptable, device_name
+from orchestrator.discovery.found import Discovery, FoundDevice, acceptable, device_name
 from orchestrator.discovery.ssh_options import SshOptions, options_for_ssh
 from orchestrator.errors import UsageError
 
@@ -30,7 +30,7 @@ _CONTAINERS = {"docker": "docker", "community.docker.docker": "docker", "podman"
 _SSH = ("ssh", "smart", "paramiko", "paramiko_ssh", "ansible.builtin.ssh")
 
 
-def from_ansible(file: Path) -> Discovered:
+def from_ansible(file: Path) -> Discovery:
     """Every host of ``file``. Raises UsageError."""
     data = _listed(file)
     hostvars = data.get("_meta", {}).get("hostvars", {})
@@ -46,7 +46,7 @@ def from_ansible(file: Path) -> Discovered:
         devices.append(FoundDevice(name, keys))
     if not devices:
         raise UsageError("\n".join([f"{file}: names no host that can be reached", *notes]))
-    return Discovered(tuple(devices), tuple(notes))
+    return Discovery(tuple(devices), tuple(notes))
 
 
 def _listed(file: Path) -> Mapping[str, Any]:

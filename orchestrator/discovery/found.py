@@ -38,7 +38,7 @@ class FoundDevice:
 
 
 @dataclass(frozen=True)
-class Discovered:
+class Discovery:
     """The devices found, and sentences on what was not taken over."""
 
     devices: tuple[FoundDevice, ...]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.discovery.found import Discovered, FoundDevice, acceptable, device_name
+from orchestrator.discovery.found import Discovery, FoundDevice, acceptable, device_name
 from orchestrator.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 CHAMELEON_USER = "cc"
 
 
-def from_openstack(*, chameleon: bool) -> Discovered:
+def from_openstack(*, chameleon: bool) -> Discovery:
     """Every active server of the project that the environment logs in to.
 
     ``chameleon``: log in as its images have it, and take over when the lease ends. Raises
@@ -61,7 +61,7 @@ def _lease_ends(connection: Connection) -> list[str]:
 
 def _discovered(
     servers: Iterable[Any], ends: list[str], site: str | None, *, chameleon: bool
-) -> Discovered:
+) -> Discovery:
     devices: list[FoundDevice] = []
     notes: list[str] = []
     for server in servers:
@@ -96,7 +96,7 @@ def _discovered(
         notes.append("when the lease ends: the reservation service knows of no active one")
     if not devices:
         raise UsageError("\n".join(["OpenStack: no active server with an address", *notes]))
-    return Discovered(tuple(devices), tuple(notes))
+    return Discovery(tuple(devices), tuple(notes))
 
 
 def _address(networks: Mapping[str, Iterable[Mapping[str, Any]]]) -> tuple[str | None, bool]:

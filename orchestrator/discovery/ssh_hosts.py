@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from orchestrator.discovery.found import Discovered, FoundDevice, acceptable, device_name
+from orchestrator.discovery.found import Discovery, FoundDevice, acceptable, device_name
 from orchestrator.errors import UsageError
 from orchestrator.fleet.ssh import SshConfigError, configured_hosts
 
 
-def from_ssh_config(file: Path | None) -> Discovered:
+def from_ssh_config(file: Path | None) -> Discovery:
     """Every ``Host`` that is no pattern, of ``file`` or of the user's own. Raises UsageError."""
     try:
         aliases = configured_hosts(file)
@@ -28,4 +28,4 @@ def from_ssh_config(file: Path | None) -> Discovered:
     if not devices:
         where = file or "~/.ssh/config"
         raise UsageError(f"{where}: names no host; write `Host NAME` lines, or an inventory")
-    return Discovered(tuple(devices), tuple(notes))
+    return Discovery(tuple(devices), tuple(notes))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import yaml
 
-from orchestrator.discovery.found import Discovered
+from orchestrator.discovery.found import Discovery
 
 
-def inventory_text(found: Discovered, source: str) -> str:
+def inventory_text(found: Discovery, source: str) -> str:
     """A complete inventory of ``found``, whose comments say where it is from and what was left out.
 
     ``source`` is a sentence's part, such as ``the Ansible inventory hosts.ini``.

@@ -8,7 +8,8 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrate_agent import protocol
+from orchestrate_agent import contents
+from orchestrator.errors import ArtifactError
 
 # The first thing a node's Python reads; written so that Python 2 gets far enough to say so.
 # sys.path is made absolute because the daemon changes its working directory and imports after it.
@@ -44,7 +45,10 @@ class AgentArchive:
 
 
 def build_agent_archive() -> AgentArchive:
-    """The agent as installed here, the same bytes each time."""
+    """The agent as installed here, the same bytes each time.
+
+    Raises ArtifactError where the installation lacks a module.
+    """
     sources = dict(sorted(_sources().items()))
     sources["__main__.py"] = _MAIN
     sha256 = _hash(sources)
@@ -53,11 +57,14 @@ def build_agent_archive() -> AgentArchive:
 
 
 def _sources() -> dict[str, bytes]:
-    folder = Path(protocol.__file__).parent
-    return {
-        f"{folder.name}/{path.relative_to(folder).as_posix()}": path.read_bytes()
-        for path in folder.rglob("*.py")
-    }
+    folder = Path(contents.__file__).parent
+    try:
+        return {f"{folder.name}/{name}": (folder / name).read_bytes() for name in contents.MODULES}
+    except OSError as exc:
+        raise ArtifactError(
+            f"{exc.filename}: this module of the agent cannot be read ({exc.strerror}), and no "
+            f"device can do without it; install orchestrate again"
+        ) from exc
 
 
 def _hash(sources: dict[str, bytes]) -> str:

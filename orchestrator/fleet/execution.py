@@ -16,6 +16,7 @@ from typing import Any
 
 from orchestrate_agent.identity import Value, differences, identity
 from orchestrate_agent.protocol import Event
+from orchestrator.artifacts.blob import Blob
 from orchestrator.errors import (
     AgentError,
     JournalError,
@@ -26,26 +27,31 @@ from orchestrator.errors import (
 from orchestrator.fleet import lease
 from orchestrator.fleet.intake import Intake
 from orchestrator.fleet.link import AgentRefusalError
+from orchestrator.fleet.materials import DeviceSupply, Materials, SuppliedNode, needed_by
 from orchestrator.fleet.patience import STOOD_S, Patience
 from orchestrator.fleet.progress import DeviceProgress, Observer, State, StopLevel, StopRequest
 from orchestrator.fleet.provision import (
-    Blob,
     Node,
+    check_executable,
     check_suitability,
     place_agent,
     push,
     unpack_sites,
 )
-from orchestrator.fleet.recording import Materials, Recorder, Target
+from orchestrator.fleet.recording import Recorder, Requests, Target
+from orchestrator.fleet.vigil import SilenceError, Vigil
 from orchestrator.plan import Plan
 from orchestrator.runs.directory import RunDirectory, trial_record
-from orchestrator.runs.journal import Journal
+from orchestrator.runs.journal import Journal, naming
+from orchestrator.runs.passing_on import facts_to_keep
 from orchestrator.runs.records import TrialRecord
 from orchestrator.schedule import PrecisionOf, Schedule
 from orchestrator.trial import Trial
 
 #: How long a wait for the next event lasts before we look whether the user wants to stop.
 GLANCE_S = 1.0
+#: After these a trial that had started runs no more.
+_ENDS = frozenset(("finished", "interrupted", "cancelled"))
 #: How often what a node lost is put back for one trial before the device counts as lost.
 MOST_PUT_BACKS = 3
 #: So many trials in a row that could not be started are the device's trouble, not a variant's.
@@ -78,13 +84,13 @@ class DeviceRun:
         target: Target,
         *,
         expect: Mapping[str, Any],
-        reach: Callable[[], Node],
+        reach: Callable[[], SuppliedNode],
         retry_for_s: float,
         lease_ends: datetime | None = None,
     ) -> None:
-        """``reach`` connects to the device anew each time it is called; ``retry_for_s`` is for how
-        long a device that was lost is tried again; no trial begins that is not expected to end
-        before ``lease_ends``.
+        """``reach`` connects to the device anew each time it is called, and has what it needs;
+        ``retry_for_s`` is for how long a device that was lost is tried again; no trial begins that
+        is not expected to end before ``lease_ends``.
 
         Raises UsageError where the journal tells of trials that the plan does not have.
         """
@@ -96,6 +102,7 @@ class DeviceRun:
         self._out_of_time = False
         self._reached = False
         self._others_are_done = threading.Event()
+        self._target = target
         self._device = target.device
         self._cpus = target.cpus
         self._run_id = campaign.directory.run_id
@@ -103,13 +110,8 @@ class DeviceRun:
         self._plan = campaign.plan.device(target.device)
         self._trials = {trial.trial_id: trial for trial in self._plan.trials}
         self._schedule = Schedule(campaign.plan, self._plan, campaign.precision_of)
-        self._recorder = Recorder(
-            target,
-            campaign.plan.settings,
-            campaign.materials,
-            campaign.directory,
-            campaign.journal,
-        )
+        #: Made whenever the device was reached, of what it was given then.
+        self._recorder: Recorder
         self._agent_seq = 0
         #: The agent's events that the journal has beyond that one, where it lost some.
         self._known: set[int] = set()
@@ -123,6 +125,8 @@ class DeviceRun:
         self._not_started = 0
         #: What the agent has been asked to run and has not ended.
         self._open: set[str] = set()
+        #: What of that has started there, as far as we have heard.
+        self._running: set[str] = set()
         self._intake = Intake(self._device)
         self._stopping = StopLevel.GO_ON
         #: A torn line may have planned a trial that the agent has all the same: the block that it
@@ -142,7 +146,7 @@ class DeviceRun:
         """
         self._others_are_done.set()
 
-    def run(self, node: Node | TransientDeviceError | JournalError) -> None:
+    def run(self, reached: SuppliedNode | TransientDeviceError | JournalError) -> None:
         """Run until the plan is done or the user stops it, reaching the device again if lost.
 
         Closes the node; in the place of one that did not answer yet stands the reason. Raises
@@ -150,12 +154,12 @@ class DeviceRun:
         """
         patience, lost_at = Patience(self._retry_for_s), time.monotonic()
         while True:
-            if isinstance(node, TransientDeviceError | JournalError):
-                node = self._reach_again(node, patience, lost_at)
+            if isinstance(reached, TransientDeviceError | JournalError):
+                reached = self._reach_again(reached, patience, lost_at)
             self._reached = True
             before, began = self._schedule.finished, time.monotonic()
             try:
-                self._drive(node)
+                self._drive(reached.node, reached.supply)
             except (TransientDeviceError, JournalError) as exc:
                 # All that counts is in the agent's spool or in the journal: nothing is half done,
                 # and what could not be written comes again.
@@ -163,15 +167,15 @@ class DeviceRun:
             else:
                 return
             finally:
-                node.close()
+                reached.node.close()
             stood = time.monotonic() - began > STOOD_S and not self._put_back_often
             if self._schedule.finished > before or stood:
                 patience, lost_at = Patience(self._retry_for_s), time.monotonic()
-            node = trouble
+            reached = trouble
 
     def _reach_again(
         self, trouble: TransientDeviceError | JournalError, patience: Patience, lost_at: float
-    ) -> Node:
+    ) -> SuppliedNode:
         while (pause_s := patience.pause(time.monotonic() - lost_at)) is not None:
             why = trouble.reason if isinstance(trouble, TransientDeviceError) else str(trouble)
             self._tell(State.RETRYING, f"{why}; again in {pause_s:.0f} s")
@@ -196,26 +200,33 @@ class DeviceRun:
     # -- what the journal says already ------------------------------------------------------
 
     def _restore(self) -> None:
-        for event in self._journal.events:
-            if event["device"] != self._device:
-                continue
-            if event["event"] == "spool_lost":
-                self._agent_seq = event["agent_seq"]
-                self._known.clear()
-            elif (heard := event.get("agent_seq")) is not None:
-                self._known.add(heard)
-            if event["event"] == "device_ready":
-                self._identity = identity(event.get("facts") or {}) | self._identity
-            elif event["event"] == "planned":
-                self._restore_planned(event["trial_id"])
-            elif event["event"] == "finished":
-                self._note_finished(event)
-            elif event["event"] == "stopped" and not event.get("resumable"):
-                self._schedule.stop(event["group"], event["reason"])
+        for line, event in self._journal.numbered:
+            if event["device"] == self._device:
+                with naming(self._journal.path, line):
+                    self._restore_event(event)
         # up to the first that is missing: a journal that lost lines asks for them again
         while self._agent_seq + 1 in self._known:
             self._agent_seq += 1
             self._known.discard(self._agent_seq)
+
+    def _restore_event(self, event: Mapping[str, Any]) -> None:
+        if event["event"] == "spool_lost":
+            self._agent_seq = event["agent_seq"]
+            self._known.clear()
+        elif (heard := event.get("agent_seq")) is not None:
+            self._known.add(heard)
+        if event["event"] == "device_ready":
+            self._identity = identity(event.get("facts") or {}) | self._identity
+        elif event["event"] == "planned":
+            self._restore_planned(event["trial_id"])
+        elif event["event"] == "started":
+            self._running.add(event["trial_id"])
+        elif event["event"] == "finished":
+            self._note_finished(event)
+        elif event["event"] == "stopped" and not event.get("resumable"):
+            self._schedule.stop(event["group"], event["reason"])
+        if event["event"] in _ENDS:
+            self._running.discard(event["trial_id"])
 
     def _restore_planned(self, trial_id: str) -> None:
         if trial_id not in self._trials:
@@ -234,44 +245,74 @@ class DeviceRun:
 
     # -- the loop ---------------------------------------------------------------------------
 
-    def _drive(self, node: Node) -> None:
+    def _drive(self, node: Node, supply: DeviceSupply) -> None:
+        campaign = self._campaign
+        requests = Requests(self._target, campaign.plan.settings, campaign.materials, supply)
+        self._recorder = Recorder(requests, campaign.directory, campaign.journal)
         try:
-            self._prepare(node)
+            self._prepare(node, supply)
         except _StoppedError:
             self._tell(State.INTERRUPTED, "stopped before anything ran")
             return
         self._follow(node)
         self._lacking.clear()  # all of it is there now, and what waits is submitted with the rest
         self._submit(node, [self._trials[i] for i in self._trials if i in self._open])
+        vigil = self._vigil(node)
         while not self._is_over(node):
             event = node.link.event(GLANCE_S)
             if event is not None:
                 self._take(event)
+                vigil.heard(event, time.monotonic())
                 self._tell(State.RUNNING, _what(event))
+            elif vigil.is_due(time.monotonic()):
+                self._look(node, vigil)
             if self._lacking:
-                self._put_back(node)
+                self._put_back(node, supply)
         self._end(node)
 
-    def _prepare(self, node: Node) -> None:
-        materials = self._campaign.materials
-        sites = materials.sites_of(self._device)
+    def _vigil(self, node: Node) -> Vigil:
+        now = time.monotonic()
+        return Vigil(
+            self._run_id,
+            self._device,
+            timeout_s=self._campaign.plan.settings.timeout_s,
+            answer_s=node.place.answer_s,
+            since=now,
+            # what ran before we came may have begun just now
+            running=dict.fromkeys(self._running, now),
+        )
+
+    def _look(self, node: Node, vigil: Vigil) -> None:
+        """Ask an agent that says nothing what it does. Raises DeviceError where it does nothing."""
+        status = node.link.status(vigil.answer_s)
+        try:
+            waits_for = vigil.judge(status, time.monotonic())
+        except SilenceError as exc:
+            if exc.hangs:
+                node.link.request("shutdown", force=True)
+            raise TransientDeviceError(str(exc), device=self._device) from exc
+        if waits_for is not None:
+            self._tell(State.WAITING, f"for {waits_for}")
+
+    def _prepare(self, node: Node, supply: DeviceSupply) -> None:
+        sites = supply.sites
         suitability = check_suitability(node, self._expect, self._plan, self._cpus, sites)
+        check_executable(node, self._plan, sites)
         self._check_same_machine(node)
         self._journal.append(
             self._device,
             "device_ready",
-            facts=node.facts,
+            facts=facts_to_keep(node.facts),
             agent_hash=node.hello.get("agent_hash"),
             unverified_expectations=list(suitability.unverified),
             runtimes=dict(suitability.runtimes),
         )
-        self._provide(node)
+        self._provide(node, supply)
 
-    def _provide(self, node: Node) -> None:
+    def _provide(self, node: Node, supply: DeviceSupply) -> None:
         """Have all on the node that its trials need."""
-        materials = self._campaign.materials
-        sites = materials.sites_of(self._device)
-        blobs = materials.needed_by(self._plan)
+        sites = supply.sites
+        blobs = needed_by(self._plan, self._campaign.materials, supply)
         pushed = push(node, blobs, self._on_sent)
         if sites:
             self._tell(State.PUSHING, "unpacking runtimes")
@@ -288,7 +329,7 @@ class DeviceRun:
     def _put_back_often(self) -> bool:
         return any(count > MOST_PUT_BACKS for count in self._put_backs.values())
 
-    def _put_back(self, node: Node) -> None:
+    def _put_back(self, node: Node, supply: DeviceSupply) -> None:
         """Give the node again what it lost, and submit the trials that came to nothing for it.
 
         Raises TransientDeviceError where it loses it again and again.
@@ -308,7 +349,7 @@ class DeviceRun:
         self._tell(State.PUSHING, f"putting back what got lost there: {what}")
         place_agent(node.transport, node.place, node.archive)
         try:
-            self._provide(node)
+            self._provide(node, supply)
         except _StoppedError:
             self._open -= lacking.keys()
             return
@@ -455,6 +496,10 @@ class DeviceRun:
             self._check_started(trial_record(line))
         else:
             self._recorder.write(event)
+        if event.event == "started":
+            self._running.add(event.trial_id)
+        elif event.event in _ENDS:
+            self._running.discard(event.trial_id)
         # A trial that was cancelled is queued again when a resumed run submits it again.
         if event.event == "cancelled" and event.fields.get("lacking"):
             self._lacking[trial.trial_id] = f"{event.fields['lacking']!s:.300}"

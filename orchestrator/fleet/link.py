@@ -90,6 +90,11 @@ class AgentLink:
         """
         return self._exchange(self._requests, op, params)
 
+    def status(self, answer_s: float) -> Mapping[str, Any]:
+        """What the agent does. Raises as :meth:`request` does, after ``answer_s`` seconds of
+        silence."""
+        return self._exchange(self._requests, "status", {}, answer_s)
+
     def follow(self, run_id: str, device: str, from_seq: int) -> None:
         """Ask for the session's events from ``from_seq`` on; read them with :meth:`event`.
 
@@ -100,7 +105,10 @@ class AgentLink:
         self._exchange(self._events, "events", params)
 
     def event(self, timeout_s: float) -> Event | None:
-        """The next event of the session followed, or None when none came in ``timeout_s``."""
+        """The next event of the session followed, or None when none came in ``timeout_s``.
+
+        Raises TransientDeviceError where the agent says instead why it ends.
+        """
         if self._events is None:
             raise RuntimeError("follow() comes before event()")
         try:
@@ -109,6 +117,8 @@ class AgentLink:
             return None
         if isinstance(answer, Event):
             return answer
+        if answer.id is None and answer.error is not None and answer.error.kind == "stopping":
+            raise TransientDeviceError(str(answer.error)[:2000], device=self.device)
         raise AgentError("sent a reply among the events", device=self.device)
 
     def close(self) -> None:
@@ -117,14 +127,22 @@ class AgentLink:
         if self._events is not None:
             self._events.close()
 
-    def _exchange(self, channel: Channel, op: str, params: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _exchange(
+        self,
+        channel: Channel,
+        op: str,
+        params: Mapping[str, Any],
+        answer_s: float = REPLY_TIMEOUT_S,
+    ) -> Mapping[str, Any]:
         number = next(self._ids)
         channel.send(protocol.encode(protocol.request(number, op, **params)))
         try:
-            answer = self._read(channel, REPLY_TIMEOUT_S)
+            answer = self._read(channel, answer_s)
         except ChannelTimeout as exc:
             raise TransientDeviceError(
-                f"the agent did not answer `{op}` in {REPLY_TIMEOUT_S:g} s", device=self.device
+                f"the agent did not answer `{op}` in {answer_s:g} s; was it stopped, or does it "
+                f"hang?",
+                device=self.device,
             ) from exc
         if isinstance(answer, Event):
             raise AgentError(f"answered `{op}` with an event", device=self.device)

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -21,6 +21,13 @@ _READ_BYTES = 64 * 1024
 #: What close() leaves a command to end by itself before it is killed, in seconds.
 _GRACE_S = 0.5
 _LONGEST_POLL_S = 0.05
+_LOGIN = frozenset(
+    (
+        *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TZ", "TMPDIR", "XDG_RUNTIME_DIR"),
+        "LD_LIBRARY_PATH",  # a Python out of an environment module does not start without it
+    )
+)
+_LOGIN_PREFIXES = ("LC_", "ADB_", "ANDROID_")
 
 
 class LocalTransport:
@@ -80,7 +87,18 @@ class LocalTransport:
             ) from exc
 
     def _process(self, command: Sequence[str]) -> LocalProcess:
-        return LocalProcess(command)
+        return LocalProcess(command, login_environment())
+
+
+def login_environment() -> dict[str, str]:
+    """What a command here gets of our environment: what a login over SSH would give it, and what
+    its Python and ``adb`` need. An agent keeps it for as long as it lives, so that nothing else of
+    ours, a token least of all, belongs in it."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name in _LOGIN or name.startswith(_LOGIN_PREFIXES)
+    }
 
 
 def _expanded(argument: str) -> str:
@@ -97,7 +115,8 @@ class LocalProcess:
     be executed, and says so on stderr, as a login shell over ssh does.
     """
 
-    def __init__(self, argv: Sequence[str]) -> None:
+    def __init__(self, argv: Sequence[str], env: Mapping[str, str] | None = None) -> None:
+        """``env`` None: all of ours."""
         home = Path.home()
         self._popen = subprocess.Popen(
             ["env", "--", *argv],
@@ -105,6 +124,7 @@ class LocalProcess:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             bufsize=0,
+            env=env,
             cwd=home if home.is_dir() else "/",
             start_new_session=True,  # so that Ctrl-C in our terminal stays ours
         )

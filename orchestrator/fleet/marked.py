@@ -19,6 +19,9 @@ from orchestrator.fleet.exchange import FarProcess
 _TAIL_BYTES = 8 * 1024
 #: The longest word that a csh of 4.4BSD takes is a little over a thousand bytes.
 _WORD_BYTES = 900
+#: So much may be written before the mark has come; it fits into every pipe, so that whoever reads
+#: and sends it then cannot be made to wait.
+_HELD_BYTES = 32 * 1024
 _SAFE = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 _-./:,@+")
 #: stderr first: where a carrier joins the two, its mark lies before that of stdout. The mark is
 #: printed as one word and given as two, so that a shell which echoes its command line is not
@@ -80,6 +83,10 @@ class MarkedProcess:
         self._stdout = _Before(mark.on_stdout)
         self._stderr = _Before(mark.on_stderr)
         self._settled = threading.Event()
+        #: What was written before the mark has come, and whether stdin is to be closed after it.
+        self._held = bytearray()
+        self._closes = False
+        self._guard = threading.Lock()
 
     @property
     def said_before(self) -> str:
@@ -88,22 +95,43 @@ class MarkedProcess:
         return both.strip()
 
     def write(self, data: memoryview) -> int:
+        with self._guard:
+            room = 0 if self._settled.is_set() else _HELD_BYTES - len(self._held)
+            if room > 0:
+                self._held += data[:room]
+                return min(room, len(data))
         self._settled.wait()
         return self._process.write(data) if self.began else 0
 
     def close_stdin(self) -> None:
+        with self._guard:
+            if self._held and not self._settled.is_set():
+                self._closes = True
+                return
         self._process.close_stdin()
 
     def read_stdout(self) -> bytes:
         while chunk := self._process.read_stdout():
             behind = self._stdout.behind(chunk)
-            if self._stdout.passed and not self.began:
-                self.began = True
-                self._settled.set()
+            if self._stdout.passed:
+                self._settle(began=True)
             if behind:
                 return behind
-        self._settled.set()
+        self._settle(began=False)
         return b""
+
+    def _settle(self, *, began: bool) -> None:
+        """Send what was held back, or drop it; only the first call counts."""
+        with self._guard:
+            if self._settled.is_set():
+                return
+            self.began = began
+            held = memoryview(bytes(self._held if began else b""))
+            while held and (taken := self._process.write(held)):
+                held = held[taken:]
+            if self._closes:
+                self._process.close_stdin()
+            self._settled.set()
 
     def read_stderr(self) -> bytes:
         while chunk := self._process.read_stderr():
@@ -121,7 +149,7 @@ class MarkedProcess:
 
     def kill(self) -> None:
         self._process.kill()
-        self._settled.set()
+        self._settle(began=False)
 
     def release(self) -> None:
         self._process.release()

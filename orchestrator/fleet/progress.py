@@ -15,6 +15,7 @@ class State(str, Enum):
     READY = "ready"
     PUSHING = "pushing"
     RUNNING = "running"
+    WAITING = "waiting"
     RETRYING = "retrying"
     DONE = "done"
     INTERRUPTED = "interrupted"

@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, BinaryIO
 
 from orchestrate_agent import protocol
@@ -14,6 +13,7 @@ from orchestrate_agent.children.probe import lack
 from orchestrate_agent.expectations import compare
 from orchestrate_agent.expectations import fact as _fact
 from orchestrate_agent.machine.cpuinfo import FEATURES
+from orchestrator.artifacts.blob import Blob
 from orchestrator.errors import AgentError, PermanentDeviceError, TransientDeviceError
 from orchestrator.fleet import told
 from orchestrator.fleet.agent_archive import AgentArchive
@@ -21,6 +21,7 @@ from orchestrator.fleet.link import AgentLink, AgentRefusalError, ask
 from orchestrator.fleet.transport import Completed, Transport, ended_by_signal
 from orchestrator.isa import levels
 from orchestrator.plan import DevicePlan
+from orchestrator.runtimes import parse_runtime
 
 #: Placing the agent and asking for versions are small things; a slow Pi may still take a while.
 SHORT_TIMEOUT_S = 60.0
@@ -47,24 +48,42 @@ def refuse(exc):
     print("%s %s: %s" % (kind, home, exc.strerror)); sys.exit(0)
 try: os.makedirs(home, exist_ok=True)
 except OSError as exc: refuse(exc)
-if os.path.islink(home) or os.stat(home).st_uid != os.geteuid():
-    print("unsafe %s is a link or belongs to somebody else" % home); sys.exit(0)
+if os.path.islink(home):
+    print("unsafe %s is a link" % home); sys.exit(0)
+if os.stat(home).st_uid != os.geteuid():
+    print("unsafe %s belongs to user %d, not to you (%d)" % (
+        home, os.stat(home).st_uid, os.geteuid())); sys.exit(0)
 if os.stat(home).st_mode & 0o022:
     print("unsafe %s is writable by others" % home); sys.exit(0)
 above = os.path.realpath(home)
+# in a user namespace that does not map root, everything of root's belongs to "nobody"
+trusted = (0, os.geteuid(), os.stat("/").st_uid)
 while above != "/":
     above = os.path.dirname(above)
     status = os.stat(above)
-    loose = status.st_mode & 0o022 and not status.st_mode & 0o1000
-    if loose or status.st_uid not in (0, os.geteuid()):
+    if status.st_uid not in trusted:
+        print("unsafe %s, above it, belongs to user %d, who could replace it" % (
+            above, status.st_uid)); sys.exit(0)
+    if status.st_mode & 0o022 and not status.st_mode & 0o1000:
         print("unsafe %s, above it, is writable by others" % above); sys.exit(0)
 path = os.path.join(home, "agents", name)
+def answer(word):
+    probe = os.path.join(home, "may-run.%d" % os.getpid())
+    try:
+        fd = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o700)
+        os.write(fd, b"#!/bin/sh\\nexit 0\\n"); os.close(fd)
+        os.waitpid(os.posix_spawn(probe, [probe], {}), 0)
+    except PermissionError: word += " noexec"
+    except OSError: pass
+    finally:
+        if os.path.exists(probe): os.unlink(probe)
+    print(word)
 def right(data): return hashlib.sha256(data).hexdigest() == digest
 try:
     with open(path, "rb") as file: found = file.read()
 except OSError: found = b""
 if right(found):
-    print("present"); sys.exit(0)
+    answer("present"); sys.exit(0)
 data = sys.stdin.buffer.read(int(size))
 if not data:
     print("missing"); sys.exit(0)
@@ -79,7 +98,7 @@ try:
 except OSError as exc:
     if os.path.exists(temporary): os.unlink(temporary)
     refuse(exc)
-print("stored")
+answer("stored")
 """
 
 
@@ -88,12 +107,13 @@ class AgentPlace:
     """Where on a device the agent lives, and which interpreter runs it.
 
     ``adb``: the serial of the Android device that it speaks for, where that is not the one it lives
-    on.
+    on. A daemon that does not answer within ``answer_s`` seconds is taken for one that hangs.
     """
 
     python: str
     workdir: str
     adb: str | None = None
+    answer_s: float = 15.0
 
     def argv(self, archive: AgentArchive, *command: str) -> tuple[str, ...]:
         """The command line of one of the agent's commands on this device."""
@@ -101,19 +121,20 @@ class AgentPlace:
         adb = () if self.adb is None else ("--adb", self.adb)
         return (self.python, "-I", path, command[0], "--home", self.workdir, *adb, *command[1:])
 
-
-@dataclass(frozen=True)
-class Blob:
-    """Bytes to push: named by hash, read from a file of ours."""
-
-    sha256: str
-    path: Path
-    size_bytes: int
+    def attach_argv(self, archive: AgentArchive, *, only_look: bool = False) -> tuple[str, ...]:
+        """The command line of the relay. It ends a daemon that does not answer and starts another,
+        unless we ``only_look``."""
+        replace = () if only_look else ("--replace",)
+        return self.argv(archive, "attach", "--answer-s", f"{self.answer_s:g}", *replace)
 
 
 @dataclass(frozen=True)
 class Node:
-    """A device that was reached: its agent answers and has said what the device is."""
+    """A device that was reached: its agent answers and has said what the device is.
+
+    ``may_execute``: whether programs in the agent's folder may be run, which a disk that is mounted
+    noexec forbids.
+    """
 
     device: str
     place: AgentPlace
@@ -121,6 +142,7 @@ class Node:
     archive: AgentArchive
     link: AgentLink
     hello: Mapping[str, Any]
+    may_execute: bool = True
 
     @property
     def facts(self) -> Mapping[str, Any]:
@@ -149,26 +171,37 @@ def reach(
     """
     transport.connect()
     try:
-        place_agent(transport, place, archive)
+        placed = _placed(transport, place, archive)
         link, hello = _attach_to_our_version(transport, place, archive, run_id, only_look=only_look)
     except BaseException:
         transport.close()
         raise
-    return Node(transport.device, place, transport, archive, link, hello)
+    # of an Android device the programs are on the device
+    may_execute = placed.may_execute or place.adb is not None
+    return Node(transport.device, place, transport, archive, link, hello, may_execute)
 
 
 def place_agent(transport: Transport, place: AgentPlace, archive: AgentArchive) -> bool:
     """Make sure the agent's file is on the device; True if it had to be pushed."""
+    return _placed(transport, place, archive).was_pushed
+
+
+@dataclass(frozen=True)
+class _Placed:
+    was_pushed: bool
+    may_execute: bool
+
+
+def _placed(transport: Transport, place: AgentPlace, archive: AgentArchive) -> _Placed:
     answer = _bootstrap(transport, place, archive, b"")
-    if answer == "missing":
+    was_pushed = answer == "missing"
+    if was_pushed:
         answer = _bootstrap(transport, place, archive, archive.data)
+    word, *more = answer.split()
+    if word not in ("stored", "present"):
         # another thread of ours may have placed it meanwhile, for another name of this machine
-        if answer not in ("stored", "present"):
-            raise TransientDeviceError(
-                f"the agent arrived damaged ({answer})", device=transport.device
-            )
-        return True
-    return False
+        raise TransientDeviceError(f"the agent arrived damaged ({answer})", device=transport.device)
+    return _Placed(was_pushed, may_execute="noexec" not in more)
 
 
 def _bootstrap(transport: Transport, place: AgentPlace, archive: AgentArchive, data: bytes) -> str:
@@ -178,7 +211,7 @@ def _bootstrap(transport: Transport, place: AgentPlace, archive: AgentArchive, d
     words = done.stdout.decode(errors="replace").split("\n")
     # A login shell may print a greeting before; ours is the last line.
     answer = next((w.strip() for w in reversed(words) if w.strip()), "")
-    if answer in ("present", "missing", "torn", "stored"):
+    if answer.removesuffix(" noexec") in ("present", "missing", "torn", "stored"):
         return answer
     if ended_by_signal(done.exit_code):
         raise TransientDeviceError(
@@ -208,11 +241,19 @@ def _why_not_placed(done: Completed, answer: str, place: AgentPlace) -> str:
             f"there is no `{place.python}`; install Python 3.8 or later there, or name the "
             f"interpreter in the inventory: `python: /path/to/python3`"
         )
-    said = done.stderr.decode(errors="replace").strip()[-800:]
+    said = done.stderr.decode(errors="replace").strip()[-800:] or answer or "no word why"
     return (
-        f"the agent could not be placed in {place.workdir} (exit code {done.exit_code}): "
-        f"{said or answer or 'no word why'}. Is there room, and may this user write there?"
+        f"the agent could not be placed in {place.workdir} (exit code {done.exit_code}): {said}; "
+        f"{_remedy(said, place)}"
     )
+
+
+def _remedy(said: str, place: AgentPlace) -> str:
+    if any(word in said for word in ("No space left", "quota exceeded", "MemoryError")):
+        return "make room there, or name another `workdir:` in the inventory"
+    if any(word in said for word in ("Permission denied", "Read-only file system")):
+        return "name a `workdir:` in the inventory that this user may write in"
+    return f"try `{place.python} -I -c 'import hashlib'` there, or name another `python:`"
 
 
 def _attach_to_our_version(
@@ -223,7 +264,7 @@ def _attach_to_our_version(
     *,
     only_look: bool,
 ) -> tuple[AgentLink, Mapping[str, Any]]:
-    argv = place.argv(archive, "attach")
+    argv = place.attach_argv(archive, only_look=only_look)
     link = AgentLink(transport, argv)
     try:
         hello = link.request("hello", protocol=protocol.PROTOCOL)
@@ -416,6 +457,26 @@ def check_suitability(
                 device=node.device,
             )
     return Suitability(unverified, found)
+
+
+def check_executable(node: Node, plan: DevicePlan, provided: Collection[str] = ()) -> None:
+    """Refuse a device whose disk forbids to run what the plan has to put there.
+
+    ``provided`` are the runtimes that are given to it. Raises PermanentDeviceError with the way
+    out.
+    """
+    pinned = {text for text in plan.runtimes if parse_runtime(text).version is not None}
+    runtimes = sorted(pinned.union(provided))
+    things = ["benchmark_model"] if plan.needs_binary else []
+    things += [f"the runtime {text}" for text in runtimes]
+    things += [f"what caps it to {isa}" for isa in sorted(plan.capped_isas)]
+    if things and not node.may_execute:
+        raise PermanentDeviceError(
+            f"no program may be run from {node.place.workdir} (is its disk mounted noexec?), and "
+            f"{things[0]} would be put there; name a folder on another disk with `workdir:` in the "
+            f"inventory",
+            device=node.device,
+        )
 
 
 def _require_cpus(node: Node, needed: int, cpus: Collection[int] | None) -> None:

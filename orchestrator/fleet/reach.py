@@ -81,10 +81,12 @@ def _endpoint_of_hop(hop: Hop, device: SshEndpoint) -> SshEndpoint:
 def place_on(device: Device) -> AgentPlace:
     """Where the agent of ``device`` lives: there, but for an Android device's, which lives here."""
     if device.serial is None:
-        return AgentPlace(device.python_command, device.workdir)
+        return AgentPlace(device.python_command, device.workdir, answer_s=device.answer_within_s)
     # a home has one daemon, and a daemon one device
     home = f"{device.workdir.rstrip('/')}/adb/{device.serial}"
-    return AgentPlace(device.python_command, home, adb=device.serial)
+    return AgentPlace(
+        device.python_command, home, adb=device.serial, answer_s=device.answer_within_s
+    )
 
 
 def reach_device(

@@ -3,61 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
 from orchestrate_agent.machine import health
 from orchestrate_agent.protocol import Conditions, Duet, Event, Gate, TrialRequest
 from orchestrator.errors import AgentError
 from orchestrator.fleet import told
-from orchestrator.fleet.provision import Blob
+from orchestrator.fleet.materials import DeviceSupply, Materials
+from orchestrator.frameworks import registry
+from orchestrator.frameworks.parts import runner_for
 from orchestrator.frameworks.reading import circumstances
 from orchestrator.frameworks.reading.circumstances import Circumstances
-from orchestrator.frameworks.registry import runner_for
 from orchestrator.frameworks.runner import Command, Evidence, Files, Reading
 from orchestrator.isa.levels import NATIVE
 from orchestrator.measurement import Energy, Finding, Measurement, Outcome
-from orchestrator.plan import DevicePlan
+from orchestrator.measures.registry import measure_of
 from orchestrator.runs import rawlog
 from orchestrator.runs.directory import RunDirectory
 from orchestrator.runs.journal import Journal, Row
-from orchestrator.runs.records import ArtifactRecord
-from orchestrator.trial import GateSettings, RunSettings, Trial, TrialKind, Variant
-
-
-@dataclass(frozen=True)
-class Materials:
-    """The bytes of a run: every variant's file, and each device's binary where it has one.
-
-    ``cap`` is the object that caps the instruction set, where some device's plan asks for that.
-    ``inputs`` holds the input's shape, batch first, of models whose files do not tell it;
-    ``unpinned`` the devices whose binary had no hash that was known beforehand. ``sites`` holds
-    the site bundles by device and runtime; a runtime without one is the device's own. What a device
-    needs that is reached late is added then, before its thread asks for it.
-    """
-
-    artifacts: Mapping[Variant, ArtifactRecord]
-    blobs: Mapping[Variant, Blob]
-    binaries: dict[str, Blob] = field(default_factory=dict)
-    inputs: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    unpinned: set[str] = field(default_factory=set)
-    cap: Blob | None = None
-    sites: dict[tuple[str, str], Blob] = field(default_factory=dict)
-
-    def sites_of(self, device: str) -> dict[str, Blob]:
-        """The bundles of one device, by the value of the factor ``runtime``."""
-        return {runtime: blob for (name, runtime), blob in self.sites.items() if name == device}
-
-    def needed_by(self, plan: DevicePlan) -> tuple[Blob, ...]:
-        """What ``plan``'s device must hold, each blob once."""
-        blobs = {self.blobs[t.variant].sha256: self.blobs[t.variant] for t in plan.trials}
-        if plan.device in self.binaries and plan.needs_binary:
-            binary = self.binaries[plan.device]
-            blobs[binary.sha256] = binary
-        if self.cap is not None and plan.capped_isas:
-            blobs[self.cap.sha256] = self.cap
-        blobs |= {site.sha256: site for site in self.sites_of(plan.device).values()}
-        return tuple(blobs.values())
+from orchestrator.trial import GateSettings, RunSettings, Trial
 
 
 @dataclass(frozen=True)
@@ -81,6 +46,7 @@ class Requests:
     target: Target
     settings: RunSettings
     materials: Materials
+    supply: DeviceSupply
 
     def request(self, trial: Trial) -> dict[str, Any]:
         """What the agent is to run for ``trial``, as it travels."""
@@ -103,14 +69,14 @@ class Requests:
     def files(self, trial: Trial) -> Files:
         """What the trial's runner needs to know of its files."""
         artifact, cap = self.materials.artifacts[trial.variant], self.materials.cap
-        uses_binary = trial.factors.runner == "benchmark_model"
-        binary = self.materials.binaries.get(self.target.device) if uses_binary else None
-        site = self.materials.sites.get((self.target.device, trial.factors.runtime))
+        tool = registry.runner(trial.factors.runner).tool
+        binary = None if tool is None else self.supply.binary
+        site = self.supply.sites.get(trial.factors.runtime)
         return Files(
             model_sha256=artifact.sha256,
             model_size_bytes=artifact.size_bytes,
             python=self.target.python,
-            benchmark_model_sha256=None if binary is None else binary.sha256,
+            binary_sha256=None if binary is None else binary.sha256,
             input_shape=self.materials.inputs.get(trial.variant.model),
             cap_sha256=None if cap is None or trial.factors.isa == NATIVE else cap.sha256,
             site_sha256=None if site is None else site.sha256,
@@ -118,7 +84,7 @@ class Requests:
 
     def _conditions(self, trial: Trial) -> Conditions:
         """Only what measures time needs the machine still, and only there energy is of use."""
-        if trial.kind is not TrialKind.TIMING:
+        if not measure_of(trial.kind).quiet:
             return Conditions()
         duet = None if trial.duet is None else Duet(trial.duet.partner, trial.duet.half)
         return Conditions(
@@ -133,20 +99,11 @@ class Requests:
 class Recorder:
     """Knows a device's trials on both sides of the wire. One thread."""
 
-    def __init__(
-        self,
-        target: Target,
-        settings: RunSettings,
-        materials: Materials,
-        directory: RunDirectory,
-        journal: Journal,
-    ) -> None:
-        self._target = target
-        self._settings = settings
-        self._materials = materials
+    def __init__(self, requests: Requests, directory: RunDirectory, journal: Journal) -> None:
+        self._requests = requests
+        self._target = requests.target
         self._directory = directory
         self._journal = journal
-        self._requests = Requests(target, settings, materials)
 
     def request(self, trial: Trial) -> dict[str, Any]:
         """What the agent is to run for ``trial``, as it travels."""
@@ -191,7 +148,7 @@ class Recorder:
             energy=None if energy is None else asdict(energy),
             during=seen.during,
             artifact_sha256=files.model_sha256,
-            binary_sha256=files.benchmark_model_sha256,
+            binary_sha256=files.binary_sha256,
             **({} if files.site_sha256 is None else {"site_sha256": files.site_sha256}),
             log=log,
             agent_seq=event.seq,
@@ -220,7 +177,9 @@ class Recorder:
         why = event.fields.get("reason")
         if why is not None:  # no process ran to its end
             return Reading(Outcome.FAILED, reason=f"it could not be run: {why}")
-        return runner_for(trial).read(trial, self._settings, self._requests.files(trial), evidence)
+        return runner_for(trial).read(
+            trial, self._requests.settings, self._requests.files(trial), evidence
+        )
 
     def _circumstances(self, trial: Trial, event: Event) -> Circumstances:
         fields = event.fields
@@ -233,8 +192,8 @@ class Recorder:
                 after=after or {},
                 rusage=fields.get("rusage") or {},
                 conditions=fields.get("conditions") or {},
-                unpinned_binary=trial.factors.runner == "benchmark_model"
-                and device in self._materials.unpinned,
+                unpinned_binary=registry.runner(trial.factors.runner).tool is not None
+                and self._requests.supply.unpinned,
             )
         except _MISREAD as exc:
             raise _unreadable(exc, device) from exc

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from orchestrate_agent import protocol
+from orchestrate_agent.children.probe import lack
 from orchestrate_agent.files.blobs import SPARE_BYTES
 from orchestrate_agent.machine import health
 from orchestrator.config import Device
@@ -20,10 +21,12 @@ from orchestrator.fleet import told
 from orchestrator.fleet.provision import (
     SHORT_TIMEOUT_S,
     Node,
+    check_executable,
     check_expectations,
     check_suitability,
     installed_runtimes,
 )
+from orchestrator.fleet.vigil import named_holder
 from orchestrator.plan import DevicePlan
 
 #: Beyond this a device's times in the journal mislead whoever reads them, in seconds.
@@ -90,18 +93,22 @@ def survey(node: Node, device: Device, needs: Needs | None) -> Survey:
     """Look at a device that was reached. Raises DeviceError where it stops answering."""
     use = _use(node)
     skew_s, error_s = _clock(node)
-    running = node.link.request("status").get("running")
+    status = node.link.request("status")
+    running = status.get("running")
     trial = None
+    waiting = False
     if isinstance(running, dict):
         trial = f"{running.get('trial_id')} of run {running.get('run_id')}"[:300]
+        waiting = running.get("state") == "waiting" and status.get("waits_for") == protocol.LOCK
     missing = None if needs is None else _missing_bytes(node, needs)
     unverified, problems = _unexpected(node, device)
     if needs is not None and missing is not None:
         problems += _unfit(node, device, needs)
         problems += _no_room(use, missing, needs) + _little_memory(node.facts, needs)
+    problems += _not_executable(node, needs)
     problems += _small_quota(node.facts, needs)
     problems += _weak_supply(use.get("throttle") or {})
-    problems += _others(device, use, trial, agent_pid=node.hello.get("pid"))
+    problems += _others(device, use, trial, waiting=waiting, agent_pid=node.hello.get("pid"))
     problems += _skewed(skew_s, error_s)
     return Survey(
         facts=node.facts,
@@ -179,6 +186,27 @@ def _unfit(node: Node, device: Device, needs: Needs) -> list[Problem]:
     except DeviceError as exc:
         return [_from_error("unfit", exc)]
     return []
+
+
+def _not_executable(node: Node, needs: Needs | None) -> list[Problem]:
+    if node.may_execute:
+        return []
+    if needs is not None:
+        plan = needs.plan
+        own = installed_runtimes(node) if plan.runtimes else {}
+        lacking = [text for text in plan.runtimes if lack(own, text, node.place.python)]
+        try:
+            check_executable(node, plan, lacking)
+        except DeviceError as exc:
+            return [_from_error("noexec", exc)]
+    return [
+        Problem(
+            "noexec",
+            f"no program may be run from {node.place.workdir} (is its disk mounted noexec?), so "
+            f"that benchmark_model or a runtime cannot be put there",
+            "name a folder on another disk with `workdir:` in the inventory",
+        )
+    ]
 
 
 def _from_error(code: str, exc: DeviceError) -> Problem:
@@ -259,7 +287,12 @@ def _weak_supply(throttle: Mapping[str, Any]) -> list[Problem]:
 
 
 def _others(
-    device: Device, use: Mapping[str, Any], trial: str | None, *, agent_pid: object
+    device: Device,
+    use: Mapping[str, Any],
+    trial: str | None,
+    *,
+    waiting: bool,
+    agent_pid: object,
 ) -> list[Problem]:
     problems = []
     lock = use.get("lock") or {}
@@ -268,16 +301,21 @@ def _others(
         problems.append(
             Problem(
                 "busy",
-                f"the agent there runs {trial}",
+                f"the agent there {'holds back' if waiting else 'runs'} {trial}",
                 "wait until it is done, or end it with `orchestrate agents stop --force`",
             )
         )
-    elif lock.get("held") and device.exclusive and holder.get("pid") != agent_pid:
-        who = _named(holder) if holder else "somebody whom the kernel does not tell"
+    if (
+        lock.get("held")
+        and (waiting or (trial is None and device.exclusive))
+        and holder.get("pid") != agent_pid
+    ):
+        who = named_holder(holder)
         problems.append(
             Problem(
                 "in_use",
-                f"{who} holds the lock of the machine: trials would wait for it",
+                f"{who} holds the lock of the machine: trials {'' if waiting else 'would '}wait "
+                f"for it",
                 "wait, or ask whoever that is; `exclusive: false` measures beside it",
             )
         )

@@ -9,74 +9,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from typing import Any
 
 from orchestrator.errors import AgentError
+from orchestrator.runs import machine_shape
 from orchestrator.runs import shape as shapes
 from orchestrator.runs.shape import FLAG, NUMBER, TEXT, WHOLE, Shape
 
-_CPU: Shape = {
-    **dict.fromkeys(("vendor", "model_name", "microarchitecture", "governor"), TEXT),
-    **dict.fromkeys(("microarchitecture_note", "scaling_driver"), TEXT),
-    **dict.fromkeys(("logical_cpus", "physical_cores", "sockets", "numa_nodes"), WHOLE),
-    **dict.fromkeys(("min_mhz", "max_mhz", "base_mhz", "cpu_quota"), NUMBER),
-    **dict.fromkeys(("smt", "turbo"), FLAG),
-    "features": [TEXT],
-    "cpus_allowed": [WHOLE],
-    "caches": {"*": NUMBER},
-}
-
-_JETSON: Shape = {
-    **dict.fromkeys(("l4t", "power_mode"), TEXT),
-    "power_mode_id": WHOLE,
-    "clocks_locked": FLAG,
-    "temperatures_c": {"*": NUMBER},
-    "power_w": {"*": NUMBER},
-}
-
-FACTS: Shape = {
-    **dict.fromkeys(("hostname", "container", "virtualization", "machine_id", "boot_id"), TEXT),
-    **dict.fromkeys(("temperature_c", "uptime_s"), NUMBER),
-    "system": {
-        **dict.fromkeys(("os", "distribution", "kernel", "libc", "architecture"), TEXT),
-        "userland_bits": WHOLE,
-    },
-    "cpu": _CPU,
-    "memory": {"*": NUMBER},
-    "board": {"*": TEXT},
-    "jetson": _JETSON,
-    "python": {"version": TEXT, "executable": TEXT, "bits": WHOLE},
-    "android": {
-        **dict.fromkeys(("release", "sdk", "abi", "soc", "battery"), TEXT),
-        **dict.fromkeys(("battery_percent", "battery_c"), NUMBER),
-    },
-}
+FACTS = machine_shape.FACTS
+HEALTH = machine_shape.HEALTH
 
 #: The reply to ``hello``.
 HELLO: Shape = {"agent_hash": TEXT, "pid": WHOLE, "started": TEXT, "facts": FACTS}
 
-_THROTTLE: Shape = {
-    **dict.fromkeys(("core_events", "package_events", "over_current_events"), WHOLE),
-    **dict.fromkeys(("cooling_state", "firmware_bits"), WHOLE),
-    "under_voltage": FLAG,
-    "held_back_s": NUMBER,
-}
-
-#: A snapshot of the machine's health, before or after a trial.
-HEALTH: Shape = {
-    **dict.fromkeys(("boot_id", "governor"), TEXT),
-    **dict.fromkeys(("wall_clock_s", "monotonic_s", "temperature_c", "load1"), NUMBER),
-    **dict.fromkeys(("running_processes", "context_switches"), WHOLE),
-    "turbo": FLAG,
-    "mhz": {"*": NUMBER},
-    "throttle": _THROTTLE,
-    "jetson": _JETSON,
-    "cpu_s": {"*": NUMBER},
-    "energy_uj": {"*": NUMBER},
-    "energy_range_uj": {"*": NUMBER},
-    "pressure": {"*": NUMBER},
-}
-
-FINISHED: Shape = {
+FINISHED: dict[str, Any] = {
     "attempt": WHOLE,
     "reason": TEXT,
     **dict.fromkeys(("launch", "machine_lock", "oom_memory", "cause"), TEXT),
@@ -86,16 +32,7 @@ FINISHED: Shape = {
     "rusage": {"*": NUMBER},
     "health_before": HEALTH,
     "health": HEALTH,
-    "conditions": {
-        "pinned": [WHOLE],
-        "tuned": {"*": TEXT},
-        "reasons": [TEXT],
-        "gate": {
-            **dict.fromkeys(("waited_s", "load", "load_bound", "temperature_c"), NUMBER),
-            "temperature_bound_c": NUMBER,
-            "timed_out": FLAG,
-        },
-    },
+    "conditions": machine_shape.CONDITIONS,
     "power": {"source": TEXT, "samples": [[NUMBER]]},
 }
 
@@ -107,7 +44,7 @@ SURVEY: Shape = {
     "disk": {"*": NUMBER},
     "lock": {"held": FLAG, "holder": _PROCESS},
     "busy_share": NUMBER,
-    "throttle": _THROTTLE,
+    "throttle": machine_shape.THROTTLE,
     "busiest": [_PROCESS],
     "agents": [_PROCESS],
 }

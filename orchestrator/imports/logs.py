@@ -18,7 +18,7 @@ from orchestrator.imports.litert_json import summaries
 from orchestrator.imports.naming import variant_of
 from orchestrator.imports.prefixes import bare, unknown
 from orchestrator.imports.split import Process, processes
-from orchestrator.imports.trials import NOT_TOLD, Imported, Source, imported_finding
+from orchestrator.imports.trials import NOT_TOLD, ImportedFigure, Source, imported_finding
 from orchestrator.trial import Factors, PhaseSettings, RunSettings, Trial, TrialKind, Variant
 
 #: Lines of one kind that a message names.
@@ -26,7 +26,7 @@ _SHOWN = 3
 
 
 @dataclass(frozen=True)
-class Told:
+class ImportHints:
     """What the user says of logs that do not say it. ``threads`` 0 and an empty ``delegate``: not
     told. ``variant`` is what every process ran; else ``table`` and the files' names decide."""
 
@@ -43,11 +43,11 @@ class ReadLogs:
     """What a file held. ``remarks``, each with its place: processes that ended before they said
     which file they ran, or measured anything."""
 
-    figures: tuple[Imported, ...]
+    figures: tuple[ImportedFigure, ...]
     remarks: tuple[str, ...]
 
 
-def read_logs(name: str, text: str, told: Told) -> ReadLogs:
+def read_logs(name: str, text: str, told: ImportHints) -> ReadLogs:
     """Every process in the file called ``name``.
 
     Raises UsageError where there is none, or where nothing says which model and scheme one is of;
@@ -71,7 +71,7 @@ def read_logs(name: str, text: str, told: Told) -> ReadLogs:
             "'Inference timings in us: …'); give logs, notebooks, litert-benchmark's JSON or the "
             "published table"
         )
-    figures: list[Imported] = []
+    figures: list[ImportedFigure] = []
     remarks: list[str] = []
     unnamed: list[str] = []
     for process, log in found:
@@ -94,8 +94,8 @@ def read_logs(name: str, text: str, told: Told) -> ReadLogs:
 
 
 def _imported(
-    name: str, process: Process, log: BenchmarkLog, variant: Variant, told: Told
-) -> Imported:
+    name: str, process: Process, log: BenchmarkLog, variant: Variant, told: ImportHints
+) -> ImportedFigure:
     graph = log.parameters.get("Graph", "")
     by_user = told.variant is not None or graph in told.table
     by_user = by_user or re.split(r"[/\\]", graph)[-1] in told.table
@@ -107,7 +107,7 @@ def _imported(
         batch=1,
         isa="native",
     )
-    imported = Imported(
+    imported = ImportedFigure(
         device=told.device,
         microarchitecture=told.microarchitecture,
         variant=variant,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
@@ -10,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator import __version__
-from orchestrator.imports.trials import Placed, slug, to_event
+from orchestrator.frameworks.registry import group_of
+from orchestrator.imports.trials import FigureTrial, slug, to_event
 from orchestrator.runs.directory import RunDirectory, new_run_id
 from orchestrator.runs.journal import Journal
 from orchestrator.runs.manifest import Manifest, write_manifest
@@ -21,16 +21,13 @@ SUITE = "imported"
 
 
 def save(
-    results: Path, placed: Sequence[Placed], files: Mapping[str, bytes], baseline: str
+    results: Path, placed: Sequence[FigureTrial], files: Mapping[str, bytes], baseline: str
 ) -> RunDirectory:
     """Write the run. ``files`` are the sources by name, kept byte for byte in ``logs/``."""
     directory = RunDirectory.create(results, new_run_id())
     for number, (name, data) in enumerate(files.items(), 1):
-        kept = directory.logs / f"imported-{number}-{slug(Path(name).stem)}{Path(name).suffix}"
-        with kept.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        kept = f"imported-{number}-{slug(Path(name).stem)}{Path(name).suffix}"
+        directory.keep(kept, data)
     write_manifest(directory.path, _manifest(directory.run_id, placed, baseline))
     with Journal(directory.path) as journal:
         for device, facts in _facts(placed).items():
@@ -44,21 +41,21 @@ def save(
     return directory
 
 
-def _group(placed: Placed, baseline: str) -> Group:
+def _group(placed: FigureTrial, baseline: str) -> Group:
     trial = placed.trial
-    return Group(trial.device, trial.variant.model, trial.factors, (), baseline)
+    return group_of(trial.device, trial.variant.model, trial.factors, (), baseline)
 
 
-def _flat(placed: Placed) -> dict[str, Any]:
+def _flat(placed: FigureTrial) -> dict[str, Any]:
     return {k: v for k, v in placed.trial.to_json().items() if k != "device"}
 
 
-def _facts(placed: Sequence[Placed]) -> dict[str, dict[str, Any]]:
+def _facts(placed: Sequence[FigureTrial]) -> dict[str, dict[str, Any]]:
     kinds = {p.trial.device: p.imported.microarchitecture for p in placed}
     return {device: {"cpu": {"microarchitecture": kind or None}} for device, kind in kinds.items()}
 
 
-def _manifest(run_id: str, placed: Sequence[Placed], baseline: str) -> Manifest:
+def _manifest(run_id: str, placed: Sequence[FigureTrial], baseline: str) -> Manifest:
     devices = tuple(dict.fromkeys(p.trial.device for p in placed))
     most = max(p.trial.block for p in placed) + 1
     variants = list(dict.fromkeys(p.trial.variant for p in placed))

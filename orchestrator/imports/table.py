@@ -8,7 +8,7 @@ import math
 from orchestrator.errors import UsageError
 from orchestrator.frameworks.runner import Reading
 from orchestrator.imports.naming import variant_named
-from orchestrator.imports.trials import NOT_TOLD, Imported, Source, published_finding, slug
+from orchestrator.imports.trials import NOT_TOLD, ImportedFigure, Source, published_finding, slug
 from orchestrator.measurement import Invocations, Measurement, Outcome
 from orchestrator.trial import Factors
 
@@ -24,7 +24,7 @@ def is_table(text: str) -> bool:
     return {"source", "model", "scheme", "baseline_ms", "treatment_ms"} <= set(header)
 
 
-def read_table(name: str, text: str) -> tuple[Imported, ...]:
+def read_table(name: str, text: str) -> tuple[ImportedFigure, ...]:
     """Two figures a line: the baseline's and the treatment's. A source and device make a device.
 
     Lines without times (a direction alone) hold no figure and are left out. Raises UsageError
@@ -34,7 +34,7 @@ def read_table(name: str, text: str) -> tuple[Imported, ...]:
     missing = [column for column in _NEEDED if column not in (rows.fieldnames or ())]
     if missing:
         raise UsageError(f"{name}:1: lacks the columns {', '.join(missing)}")
-    found: list[Imported] = []
+    found: list[ImportedFigure] = []
     wrong: list[str] = []
     for row in rows:
         if not row["baseline_ms"] and not row["treatment_ms"]:
@@ -50,7 +50,7 @@ def read_table(name: str, text: str) -> tuple[Imported, ...]:
     return tuple(found)
 
 
-def _pair(name: str, line: int, row: dict[str, str]) -> list[Imported]:
+def _pair(name: str, line: int, row: dict[str, str]) -> list[ImportedFigure]:
     variants = [
         variant_named(f"{name}:{line}", row["model"], row[column])
         for column in ("baseline_scheme", "scheme")
@@ -67,7 +67,7 @@ def _pair(name: str, line: int, row: dict[str, str]) -> list[Imported]:
     known = "n unknown" if processes is None else f"a mean of {processes} processes"
     text = ",".join(row[column] or "" for column in _NEEDED)
     return [
-        Imported(
+        ImportedFigure(
             device=slug(f"{row['source']} {row['device']}"),
             microarchitecture=row["microarchitecture"].removesuffix("unknown"),
             variant=variant,

@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from orchestrator.frameworks.runner import Reading
@@ -28,7 +29,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Imported:
+class ImportedFigure:
     """One process of a log, or one figure of a table. ``text`` is its raw output or line;
     ``size_bytes`` the model file's size as it was printed, None where it was not."""
 
@@ -41,20 +42,20 @@ class Imported:
     text: str
     size_bytes: int | None = None
 
-    def with_finding(self, finding: Finding) -> Imported:
+    def with_finding(self, finding: Finding) -> ImportedFigure:
         found = (*self.reading.findings, finding)
         return replace(self, reading=replace(self.reading, findings=found))
 
 
 @dataclass(frozen=True)
-class Placed:
+class FigureTrial:
     """An imported figure as a trial of the run."""
 
     trial: Trial
-    imported: Imported
+    imported: ImportedFigure
 
 
-def place(figures: Iterable[Imported]) -> tuple[Placed, ...]:
+def place(figures: Iterable[ImportedFigure]) -> tuple[FigureTrial, ...]:
     """Each figure in a block of its own kind: the first of every scheme in block 0, and so on.
 
     That pairing is by order alone, which is as good as any where nothing more is known, and which
@@ -66,11 +67,11 @@ def place(figures: Iterable[Imported]) -> tuple[Placed, ...]:
         key = (each.device, each.variant, each.factors)
         block = seen[key]
         seen[key] += 1
-        placed.append(Placed(_trial(each, block), each))
+        placed.append(FigureTrial(_trial(each, block), each))
     return tuple(placed)
 
 
-def _trial(each: Imported, block: int) -> Trial:
+def _trial(each: ImportedFigure, block: int) -> Trial:
     model, scheme = each.variant.model, each.variant.scheme
     identity = "|".join(map(str, (each.device, each.variant, each.factors, block)))
     digest = hashlib.sha256(identity.encode()).hexdigest()[:10]
@@ -111,7 +112,7 @@ _NOT_KNOWN = "the order of processes, neighbours, clock and temperature are not 
 _REMEDY = "measure it with `orchestrate run` before anything is concluded from it"
 
 
-def same_sizes(figures: Iterable[Imported]) -> dict[Variant, Finding]:
+def same_sizes(figures: Iterable[ImportedFigure]) -> dict[Variant, Finding]:
     """Variants whose files were printed with one and the same size, to six digits: a loop that
     measured one file under several names leaves no other trace."""
     by_size: dict[int, set[Variant]] = {}
@@ -132,7 +133,7 @@ def same_sizes(figures: Iterable[Imported]) -> dict[Variant, Finding]:
     }
 
 
-def to_event(placed: Placed) -> dict[str, Any]:
+def to_event(placed: FigureTrial) -> dict[str, Any]:
     """The fields of the ``finished`` line, but the trial's own."""
     reading, source = placed.imported.reading, placed.imported.source
     return {
@@ -143,7 +144,7 @@ def to_event(placed: Placed) -> dict[str, Any]:
         "artifact_sha256": None,
         "binary_sha256": None,
         "imported": {
-            "file": source.file,
+            "file": Path(source.file).name,  # a folder of ours is nobody's business
             "place": source.place,
             "graph": source.graph,
             "naming": source.naming,

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator import plain_files
 from orchestrator.analysis.table import SpeedupTable
 from orchestrator.errors import OrchestrateError, UsageError
 
@@ -66,26 +65,40 @@ def render(
 
 
 def write_reports(
-    table: SpeedupTable, run_dir: Path, background: Background | None = None
+    table: SpeedupTable,
+    run_dir: Path,
+    background: Background | None = None,
+    say: Callable[[str], None] = lambda _: None,
 ) -> tuple[Path, ...]:
     """Write speedup.csv, speedup.json, speedup.md and report.html into ``run_dir``, each all or
-    nothing; and sweep.svg and sweep.png where a factor varied and the extra ``charts`` is
-    installed.
+    nothing; figures.csv where trials found figures beside the time; and sweep.svg and sweep.png
+    where a factor varied and the extra ``charts`` is installed. The tables come first, and whatever
+    happens to a chart they stay; of one that cannot be drawn ``say`` is told why.
 
     Raises OrchestrateError where a file cannot be written; the journal is not touched.
     """
     from orchestrator.report import charts  # noqa: PLC0415  # as above
 
-    files = {
-        name: render(table, shape, background=background).encode() for shape, name in FILES.items()
-    }
-    return _write_files(files | charts.draw(table.sweeps), run_dir, table.run_id)
+    written: tuple[Path, ...] = ()
+    if table.figures:
+        from orchestrator.report import flat  # noqa: PLC0415  # as above
+
+        figures = {"figures.csv": flat.figures_to_csv(table).encode()}
+        written += _write_files(figures, run_dir, table.run_id)
+    for shape, name in FILES.items():
+        text = render(table, shape, background=background)
+        written += _write_files({name: text.encode()}, run_dir, table.run_id)
+    return written + _write_files(charts.draw(table.sweeps, say), run_dir, table.run_id)
 
 
 def write_charts(
-    table: SpeedupTable, folder: Path, background: Background | None = None
+    table: SpeedupTable,
+    folder: Path,
+    background: Background | None = None,
+    say: Callable[[str], None] = lambda _: None,
 ) -> tuple[Path, ...]:
-    """Write every chart of the page into ``folder`` as SVG and PNG, making it where it is not.
+    """Write every chart of the page into ``folder`` as SVG and PNG, making it where it is not; of
+    one that cannot be drawn ``say`` is told why.
 
     Raises OrchestrateError where a file cannot be written, or the extra ``charts`` is missing.
     """
@@ -93,12 +106,10 @@ def write_charts(
 
     if not charts.available():
         raise OrchestrateError(f"charts need the extra `charts`: {charts.EXTRA}")
-    files: dict[str, bytes] = {}
     drawings = charts.drawings(table, background)
     if background is not None and background.explanation is not None:
         drawings += charts.explanation(background.explanation)
-    for drawing in drawings:
-        files |= charts.files(drawing)
+    files = charts.all_files(drawings, say)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
@@ -114,7 +125,7 @@ def _write_files(files: Mapping[str, bytes], folder: Path, run_id: str) -> tuple
     for name, data in files.items():
         path = folder / name
         try:
-            _replace(path, data)
+            plain_files.write(folder, name, data)
         except OSError as exc:
             raise OrchestrateError(
                 f"{path}: cannot be written ({exc.strerror or exc}); the journal is complete, "
@@ -122,17 +133,3 @@ def _write_files(files: Mapping[str, bytes], folder: Path, run_id: str) -> tuple
             ) from exc
         written.append(path)
     return tuple(written)
-
-
-def _replace(path: Path, data: bytes) -> None:
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fchmod(descriptor, 0o644)  # mkstemp's 0600 would hide a result from colleagues
-            os.fsync(descriptor)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

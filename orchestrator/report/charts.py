@@ -1,17 +1,18 @@
-"""Charts as files and inside a page: one description each, drawn in the process itself, offline.
+"""Charts as files and inside a page: one description each, drawn offline.
 
-``drawings`` describes them with altair, and Vega-Lite (vl-convert) renders them, where the extra
+``drawings`` describes them with altair, and Vega-Lite (vl-convert) renders them in a child process
+(``draughtsman``), where the extra
 ``charts`` is installed; where it is not there is no chart, and the tables say the same.
 """
 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from orchestrator.analysis.table import SpeedupTable, Sweep
-from orchestrator.errors import OrchestrateError
+from orchestrator.report.draughtsman import Draughtsman, NotDrawnError
 
 if TYPE_CHECKING:
     from orchestrator.analysis.explain.explanation import Explanation
@@ -25,7 +26,7 @@ EXTRA = "pip install 'orchestrate-quantized[charts]'"
 #: 300 kB.
 MOST_DRAWN = 12
 
-_PNG_SCALE = 2.0
+_DRAUGHTSMAN = Draughtsman()
 
 
 def available() -> bool:
@@ -54,16 +55,24 @@ def explanation(found: Explanation, most: int | None = None) -> tuple[Drawing, .
     return describe(found, most)
 
 
-def draw(sweeps: Sequence[Sweep]) -> dict[str, bytes]:
+def draw(sweeps: Sequence[Sweep], say: Callable[[str], None]) -> dict[str, bytes]:
     """The chart of the sweeps as SVG and PNG, by file name; none where nothing varied or nothing
-    can draw."""
+    can draw. Of one that cannot be drawn ``say`` is told why."""
     if not available():
         return {}
     from orchestrator.report.drawings import describe_sweeps  # noqa: PLC0415  # as above
 
+    return all_files(describe_sweeps(sweeps), say)
+
+
+def all_files(some: Iterable[Drawing], say: Callable[[str], None]) -> dict[str, bytes]:
+    """The files of all that can be drawn; of the others ``say`` is told why they are left out."""
     found: dict[str, bytes] = {}
-    for drawing in describe_sweeps(sweeps):
-        found |= files(drawing)
+    for drawing in some:
+        try:
+            found |= files(drawing)
+        except NotDrawnError as exc:
+            say(str(exc))
     return found
 
 
@@ -73,34 +82,10 @@ def files(drawing: Drawing) -> dict[str, bytes]:
 
 
 def to_svg(drawing: Drawing) -> str:
-    """Raises OrchestrateError where Vega-Lite refuses the chart."""
-    import vl_convert  # noqa: PLC0415  # 30 MB of it, for charts alone
-
-    try:
-        # our charts carry their figures with them; none may be fetched
-        svg: str = vl_convert.vegalite_to_svg({**drawing.specification}, allowed_base_urls=[])
-    except ValueError as exc:
-        raise _refused(drawing, exc) from exc
-    return svg
+    """Raises NotDrawnError, an OrchestrateError, where it cannot be drawn."""
+    return _DRAUGHTSMAN.draw(drawing, "svg").decode()
 
 
 def to_png(drawing: Drawing) -> bytes:
-    """Raises OrchestrateError where Vega-Lite refuses the chart."""
-    import vl_convert  # noqa: PLC0415  # as above
-
-    try:
-        return bytes(
-            vl_convert.vegalite_to_png(
-                {**drawing.specification}, scale=_PNG_SCALE, allowed_base_urls=[]
-            )
-        )
-    except ValueError as exc:
-        raise _refused(drawing, exc) from exc
-
-
-def _refused(drawing: Drawing, exc: ValueError) -> OrchestrateError:
-    why = str(exc).strip().splitlines()
-    return OrchestrateError(
-        f"the chart {drawing.name} cannot be drawn ({why[0] if why else 'no reason given'}); "
-        f"the tables have its figures; update the extra: {EXTRA}"
-    )
+    """Raises NotDrawnError, an OrchestrateError, where it cannot be drawn."""
+    return _DRAUGHTSMAN.draw(drawing, "png")

@@ -31,6 +31,11 @@ _LATEX = str.maketrans(
         "–": r"\textendash{}",
         "…": r"\ldots{}",
         "µ": r"$\mu$",
+        "−": "$-$",
+        "₂": "$_2$",
+        "▲": r"$\blacktriangle$",
+        "▼": r"$\blacktriangledown$",
+        "✗": r"$\times$",
     }
 )
 

@@ -38,6 +38,28 @@ def ratio(centre: float | None, low: float | None, high: float | None, digits: i
     return f"{_to(centre, place)}× {bounds}"
 
 
+def difference(centre: float | None, low: float | None, high: float | None) -> str:
+    """``−0.012 [−0.031, +0.008]``, all to the decimal place that two digits of the interval's width
+    need; bounds are rounded outwards."""
+    if centre is None:
+        return NONE
+    if low is None or high is None:
+        return f"{_signed(_exact(centre))} [no interval]"
+    width = _exact(high - low) or _exact(max(abs(low), abs(high), 0.001))
+    place = Decimal(1).scaleb(width.adjusted() - 1)
+    bounds = (
+        _exact(bound).quantize(place, rounding=rounding)
+        for bound, rounding in ((low, ROUND_FLOOR), (high, ROUND_CEILING))
+    )
+    shown = _signed(_exact(centre).quantize(place, rounding=ROUND_HALF_EVEN))
+    return f"{shown} [{', '.join(map(_signed, bounds))}]"
+
+
+def _signed(value: Decimal) -> str:
+    sign = "+" if value > 0 else "−" if value < 0 else ""
+    return f"{sign}{abs(value):f}"
+
+
 def bounded(centre: float, low: float | None, high: float | None) -> str:
     """``12.4 [12.1, 12.9]``, rounded as a ratio is."""
     return ratio(centre, low, high).replace("×", "", 1)

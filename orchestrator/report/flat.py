@@ -7,7 +7,7 @@ from dataclasses import asdict
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.analysis.table import Speedup, SpeedupTable
+from orchestrator.analysis.table import FigureComparison, Speedup, SpeedupTable
 from orchestrator.report.clean import csv_cell
 from orchestrator.report.notes import codes, method, weights
 
@@ -45,7 +45,15 @@ COLUMNS = (
 
 #: Appended where a row has them: rows may then differ in nothing else. What more is known of
 #: a row is in speedup.json.
-FURTHER_COLUMNS = ("engine", "processor", "input_size")
+FURTHER_COLUMNS = (
+    "engine",
+    "processor",
+    "input_size",
+    "baseline_energy_mj",
+    "treatment_energy_mj",
+    "baseline_co2_ug",
+    "treatment_co2_ug",
+)
 
 _COUNTS = ("threads", "batch", "blocks")
 _FIGURES = (
@@ -59,6 +67,10 @@ _FIGURES = (
     "treatment_size_mb",
     "baseline_memory_mb",
     "treatment_memory_mb",
+    "baseline_energy_mj",
+    "treatment_energy_mj",
+    "baseline_co2_ug",
+    "treatment_co2_ug",
 )
 
 #: Version of speedup.json's shape. 1: the first.
@@ -81,7 +93,7 @@ def to_frame(table: SpeedupTable) -> pd.DataFrame:
     frame: pd.DataFrame = pd.DataFrame(rows, columns=columns)
     for column in {*_COUNTS, "input_size"} & {*columns}:
         frame[column] = frame[column].astype(pd.Int64Dtype())
-    for column in _FIGURES:
+    for column in {*_FIGURES} & {*columns}:
         frame[column] = frame[column].astype(float)
     return frame
 
@@ -98,11 +110,45 @@ def to_csv(table: SpeedupTable) -> str:
     return frame.to_csv(index=False, float_format=f"%.{_DIGITS}g", lineterminator="\n")
 
 
+def figures_to_csv(table: SpeedupTable) -> str:
+    """A line a comparison of a figure beside the time: device, factors, figure and both sides."""
+    # as above
+    import pandas as pd  # noqa: PLC0415
+
+    lines = [_figure_line(row) for row in table.figures]
+    frame: pd.DataFrame = pd.DataFrame(lines)
+    return frame.to_csv(index=False, float_format=f"%.{_DIGITS}g", lineterminator="\n")
+
+
+def _figure_line(row: FigureComparison) -> dict[str, Any]:
+    figure = row.figure
+    line: dict[str, Any] = {
+        "device": csv_cell(row.device),
+        "model": csv_cell(row.model),
+        "scheme": csv_cell(row.scheme),
+        "baseline_scheme": csv_cell(row.baseline_scheme),
+        **{name: _safe(value) for name, value in asdict(row.factors).items()},
+        "figure": figure.name,
+        "unit": figure.unit,
+        "better": figure.better.value,
+        "comparison": figure.comparison.value,
+    }
+    for name in ("blocks", "baseline", "treatment", "gain", "low", "high", "noise_floor"):
+        line[name] = getattr(row, name)
+    return {**line, "verdict": row.verdict.value}
+
+
+def _safe(value: object) -> object:
+    return csv_cell(value) if isinstance(value, str) else value
+
+
 def to_json(table: SpeedupTable) -> str:
     """All there is. ASCII only, so that no terminal can be told anything by printing it."""
     head = {"format": JSON_FORMAT, "method": method(table), "weights": weights(table)}
     document = {**head, **_jsonable(asdict(table))}
     document["speedups"] = document.pop("rows")
+    if not table.figures:  # as files were before there were any
+        del document["figures"]
     return json.dumps(document, indent=1, allow_nan=False) + "\n"
 
 

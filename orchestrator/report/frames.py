@@ -119,8 +119,10 @@ def to_frames(run: RunRecord, table: SpeedupTable) -> RunFrames:
 def _speedups(table: SpeedupTable) -> pd.DataFrame:
     import pandas as pd  # noqa: PLC0415  # as above
 
-    behind = pd.DataFrame([_behind(row) for row in table.rows])
-    joined: pd.DataFrame = pd.concat([to_frame(table), behind], axis="columns")
+    front, behind = to_frame(table), pd.DataFrame([_behind(row) for row in table.rows])
+    # the file has some of these too, where a row has them
+    behind = behind[[column for column in behind.columns if column not in front.columns]]
+    joined: pd.DataFrame = pd.concat([front, behind], axis="columns")
     return joined
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 
 from orchestrator.analysis.table import Alternative, Speedup, SpeedupTable, Verdict
 from orchestrator.report import charts, figures, published, repeat
@@ -15,24 +14,23 @@ from orchestrator.report.explain import page as explained
 from orchestrator.report.markup import Markup, element, join, preformatted
 from orchestrator.report.notes import (
     SIGNS,
-    by_model,
     codes,
-    conditions,
-    device_title,
-    explanations,
-    floors_of,
     measured_sections,
-    method,
     place_in_full,
-    problem,
     section_labels,
     section_of,
-    sections,
-    setting,
     totals,
-    weights,
 )
 from orchestrator.report.page import Part, figure, grid, page, row_of
+from orchestrator.report.view import (
+    FIGURES_METHOD,
+    NOTHING,
+    Column,
+    Grid,
+    Section,
+    View,
+    view_of,
+)
 
 #: More devices than this, and only the first one's charts are unfolded.
 _UNFOLDED = 4
@@ -82,32 +80,33 @@ def to_html(table: SpeedupTable, background: Background | None = None) -> str:
         f"Speed-up over {table.baseline}",
         table.run_id,
         (element("p", f"Run {clean(table.run_id)}, {totals(table)}.", class_="quiet"),
-         *_tally(table.rows)),
+         *_tally(table)),
         _parts(table, background),
     )  # fmt: skip
 
 
 def _parts(table: SpeedupTable, background: Background | None) -> Iterable[Part]:
-    yield Part("table", "Table", join([*_overview(table.rows), *_tables(table)]))
+    view = view_of(table)
+    yield Part("table", "Table", join([*_overview(table.rows), *_tables(view)]))
+    yield Part("figures", "Other figures", join(_grids(view.figures, FIGURES_METHOD)))
     if background is not None and background.explanation is not None:
         yield explained.section(background.explanation)
     yield Part("published", "Published figures beside ours", join(_published(table.rows)))
     yield from _charts(table, background)
-    yield Part("sweeps", "Latency against a factor, in figures", join(_sweeps(table)))
-    yield Part("findings", "Findings and what to do", join(_findings(table)))
-    yield Part("failures", "What did not end well", join(_failures(table)))
-    yield Part("method", "How to read this", element("p", method(table)))
-    yield Part("weights", "Weights", _weights(table))
+    yield Part("sweeps", "Latency against a factor, in figures", join(_grids(view.sweeps)))
+    yield Part("findings", "Findings and what to do", join(_findings(view)))
+    yield Part("failures", "What did not end well", join(_failures(view)))
+    yield Part("method", "How to read this", element("p", view.method))
+    yield Part("weights", "Weights", _weights(view))
     if background is not None:
         yield Part("devices", "Devices", join(_devices(background)))
         yield Part("repeat", "To repeat this run", join(_repeat(background)))
 
 
-def _tally(rows: Sequence[Speedup]) -> Iterable[Markup]:
-    if not rows:
-        nothing = "Nothing was compared: no scheme beside the baseline was planned."
-        return (element("p", nothing),)
-    counts = Counter(row.verdict for row in rows)
+def _tally(table: SpeedupTable) -> Iterable[Markup]:
+    if not table.rows:
+        return () if table.figures else (element("p", NOTHING),)
+    counts = Counter(row.verdict for row in table.rows)
     items = (
         element(
             "li",
@@ -171,66 +170,47 @@ def _codes(row: Speedup) -> Markup:
     return element("td", *spaced[1:])
 
 
-@dataclass(frozen=True)
-class _Column:
-    """``there`` says which rows have it; it is shown where one does."""
-
-    header: str
-    cell: Callable[[Speedup], Markup | str]
-    there: Callable[[Speedup], object] | None = None
+_LAYOUT = (
+    "speedup", "verdict", "precision", "blocks", "time", "size", "memory", "by_mean",
+    "by_minimum", "energy", "co2", "findings",
+)  # fmt: skip
 
 
-_COLUMNS = (
-    _Column("Scheme", lambda row: row.scheme),
-    _Column("Speed-up, 95 % interval", lambda row: _number(figures.speedup(row))),
-    _Column("Verdict", lambda row: element("td", _verdict(row.verdict), title=clean(row.reason))),
-    _Column("±", lambda row: _number(figures.precision(row))),
-    _Column("n", lambda row: _number(str(row.blocks))),
-    _Column("Time, ms", lambda row: _number(figures.change(row.baseline_ms, row.treatment_ms))),
-    _Column(
-        "Size, MB",
-        lambda row: _number(figures.change(row.baseline_size_mb, row.treatment_size_mb)),
-    ),
-    _Column(
-        "Memory, MB",
-        lambda row: _number(figures.change(row.baseline_memory_mb, row.treatment_memory_mb)),
-    ),
-    _Column("By mean", lambda row: _alternative(row.by_mean), lambda row: row.by_mean),
-    _Column("By minimum", lambda row: _alternative(row.by_minimum), lambda row: row.by_minimum),
-    _Column(
-        "Energy, mJ",
-        lambda row: _number(figures.change(row.baseline_energy_mj, row.treatment_energy_mj)),
-        lambda row: row.baseline_energy_mj or row.treatment_energy_mj,
-    ),
-    _Column(
-        "CO₂, µg",
-        lambda row: _number(figures.change(row.baseline_co2_ug, row.treatment_co2_ug)),
-        lambda row: row.baseline_co2_ug or row.treatment_co2_ug,
-    ),
-    _Column("Findings", _codes, lambda row: row.findings),
-)
+def _cell_of(column: Column, row: Speedup) -> Markup:
+    """A cell of the table; a verdict has its colour and reason, a finding leads to its words."""
+    if column.name == "verdict":
+        return element("td", _verdict(row.verdict), title=clean(row.reason))
+    if column.name == "by_mean":
+        return _alternative(row.by_mean)
+    if column.name == "by_minimum":
+        return _alternative(row.by_minimum)
+    return _codes(row) if column.name == "findings" else _number(column.cell(row))
 
 
-def _tables(table: SpeedupTable) -> Iterable[Markup]:
-    for key, rows in sections(table.rows).items():
-        yield element("h3", clean(device_title(rows)))
-        for line in (setting(rows), *conditions(rows)):
+def _tables(view: View) -> Iterable[Markup]:
+    for section in view.sections:
+        yield element("h3", section.title)
+        for line in section.lines:
             yield element("p", f"{line}.", class_="quiet")
-        shown = [c for c in _COLUMNS if c.there is None or any(map(c.there, rows))]
-        yield grid([column.header for column in shown], _body(rows, shown))
-        lines = [element("li", line) for line in floors_of(table, key)]
+        shown = [
+            column
+            for column in section.columns(_LAYOUT)
+            if column.name != "findings" or any(row.findings for row in section.rows)
+        ]
+        yield grid(["Scheme", *(column.title for column in shown)], _body(section, shown))
+        lines = [element("li", line) for line in section.floors]
         if lines:
             yield element("details", element("summary", "Noise floors"), element("ul", *lines))
 
 
-def _body(rows: Sequence[Speedup], shown: Sequence[_Column]) -> Iterable[Markup]:
-    span = str(len(shown))
-    for model, of_model in by_model(rows).items():
+def _body(section: Section, shown: Sequence[Column]) -> Iterable[Markup]:
+    span = str(len(shown) + 1)
+    for model, of_model in section.models.items():
         yield element(
             "tr", element("th", clean(model), scope="colgroup", colspan=span), class_="model"
         )
         for row in of_model:
-            yield row_of(*(column.cell(row) for column in shown))
+            yield row_of(row.scheme, *(_cell_of(column, row) for column in shown))
             if row.verdict is Verdict.INVALID:
                 yield element("tr", element("td", clean(row.reason), colspan=span), class_="why")
 
@@ -269,16 +249,18 @@ def _published(rows: Sequence[Speedup]) -> Iterable[Markup]:
         yield element("p", published.METHOD)
 
 
-def _sweeps(table: SpeedupTable) -> Iterable[Markup]:
-    for sweep in table.sweeps:
-        yield element("h3", sweeps.title(sweep))
-        yield grid(sweeps.header(sweep), (row_of(*cells) for cells in sweeps.cells(sweep)))
-        lines = [element("li", line) for line in sweeps.problems(sweep)]
+def _grids(grids: Sequence[Grid], how: str = "") -> Iterable[Markup]:
+    for each in grids:
+        yield element("h3", each.title)
+        yield grid(each.header, (row_of(*cells) for cells in each.cells))
+        lines = [element("li", line) for line in each.problems]
         if lines:
             yield element("ul", *lines)
+    if grids and how:
+        yield element("p", how, class_="quiet")
 
 
-def _findings(table: SpeedupTable) -> Iterable[Markup]:
+def _findings(view: View) -> Iterable[Markup]:
     body = [
         element(
             "tr",
@@ -288,25 +270,23 @@ def _findings(table: SpeedupTable) -> Iterable[Markup]:
             element("td", f"{each.remedy}."),
             id=f"finding-{each.code}",
         )
-        for each in explanations(table)
+        for each in view.explanations
     ]
     if body:
         yield grid(("Code", "Comparisons", "What was seen", "Remedy"), body)
 
 
-def _failures(table: SpeedupTable) -> Iterable[Markup]:
-    lines = [problem(each) for each in table.problems]
-    lines += [f"{clean(name)} was lost: {clean(why)}" for name, why in table.lost.items()]
+def _failures(view: View) -> Iterable[Markup]:
+    lines = [*view.problems, *(f"{name} was lost: {why}" for name, why in view.lost)]
     if lines:
         yield element("ul", *(element("li", line) for line in lines))
 
 
-def _weights(table: SpeedupTable) -> Markup:
-    sources = weights(table)
-    if not sources:
+def _weights(view: View) -> Markup:
+    if not view.weights:
         return Markup()
     note = "Speed does not depend on the weights; accuracy does."
-    return element("p", f"{sources}. {note}")
+    return element("p", f"{view.weights}. {note}")
 
 
 # -- charts ---------------------------------------------------------------------------------------

@@ -2,36 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from orchestrator.analysis.table import Speedup, SpeedupTable, Verdict
-from orchestrator.report import figures
+from orchestrator.report import sweep as sweeps
 from orchestrator.report.clean import clean
 from orchestrator.report.clean import latex as safe
-from orchestrator.report.notes import (
-    by_model,
-    codes,
-    conditions,
-    device_title,
-    explanations,
-    floors_of,
-    method,
-    section_labels,
-    sections,
-    setting,
-    totals,
-    weights,
-)
+from orchestrator.report.notes import codes
+from orchestrator.report.view import FIGURES_METHOD, Column, Grid, Section, view_of
 
-_HEADER = (
-    "Scheme",
-    r"\multicolumn{1}{c}{Speed-up, 95\,\% interval}",
-    "",
-    "Time, ms",
-    "Size, MB",
-    "$n$",
-    "Notes",
-)
+_LAYOUT = ("speedup", "verdict", "time", "size", "energy", "co2", "blocks", "findings")
+#: Headers that are not the column's title.
+_HEADERS = {
+    "speedup": r"\multicolumn{1}{c}{Speed-up, 95\,\% interval}",
+    "verdict": "",
+    "blocks": "$n$",
+    "findings": "Notes",
+}
 
 _SIGNS = {
     Verdict.FASTER: r"$\blacktriangle$",
@@ -48,59 +35,87 @@ def to_latex(table: SpeedupTable) -> str:
 
     Names and messages are escaped; a character that pdfLaTeX has no glyph for stands as its code.
     """
+    view = view_of(table)
     lines = [
-        f"% Speed-up over {_comment(table.baseline)}, run {_comment(table.run_id)}, "
-        f"{_comment(totals(table))}.",
+        f"% Speed-up over {_comment(view.baseline)}, run {_comment(view.run_id)}, "
+        f"{_comment(view.totals)}.",
         r"% Needs \usepackage[T1]{fontenc}, \usepackage{booktabs} and \usepackage{amssymb}.",
     ]
-    notes = {each.code: number for number, each in enumerate(explanations(table), 1)}
-    labels = section_labels(table.rows)
-    for number, (key, rows) in enumerate(sections(table.rows).items(), 1):
+    notes = {each.code: number for number, each in enumerate(view.explanations, 1)}
+    for number, section in enumerate(view.sections, 1):
+        setting, *conditions = section.lines
+        columns = section.columns(_LAYOUT)
+        header = ("Scheme", *(_HEADERS.get(c.name, safe(c.title)) for c in columns))
         lines += [
-            r"\begin{table}",
-            r"\centering\footnotesize\setlength{\tabcolsep}{4pt}",
-            rf"\caption{{Speed-up over {safe(table.baseline)} on {safe(device_title(rows))}: "
-            rf"{safe(setting(rows))}. {_LEGEND}}}",
-            rf"\label{{tab:speed-up-{number}}}  % {_comment(labels[key])}",
-            r"\begin{tabular}{@{}lllllrl@{}}",
-            r"\toprule",
-            rf"{' & '.join(_HEADER)} \\",
-            *_body(rows, notes),
+            *_begin(
+                f"Speed-up over {safe(view.baseline)} on {safe(section.title)}: {safe(setting)}. "
+                f"{_LEGEND}",
+                rf"\label{{tab:speed-up-{number}}}  % {_comment(section.label)}",
+                "".join(("l", *("r" if c.right else "l" for c in columns))),
+            ),
+            rf"{' & '.join(header)} \\",
+            *_body(section, columns, notes),
             r"\bottomrule",
             r"\end{tabular}",
-            *(
-                rf"\par\footnotesize {safe(line)}."
-                for line in (*conditions(rows), *floors_of(table, key))
-            ),
+            *(rf"\par\footnotesize {safe(line)}." for line in (*conditions, *section.floors)),
             r"\end{table}",
         ]
-    if sources := weights(table):
-        lines.append(rf"\par\noindent\footnotesize Weights: {safe(sources)}.")
+    for name, grids, how in (
+        ("figures", view.figures, FIGURES_METHOD),
+        ("sweep", view.sweeps, sweeps.METHOD),
+    ):
+        for number, grid in enumerate(grids, 1):
+            lines += _grid(grid, rf"\label{{tab:{name}-{number}}}")
+        lines += [rf"\par\noindent\footnotesize {safe(how)}"] if grids else []
+    if view.weights:
+        lines.append(rf"\par\noindent\footnotesize Weights: {safe(view.weights)}.")
     lines += [
         rf"\par\noindent\footnotesize [{notes[each.code]}] \texttt{{{safe(each.code)}}}: "
         rf"{safe(each.message)}. Remedy: {safe(each.remedy)}."
-        for each in explanations(table)
+        for each in view.explanations
     ]
-    lines.append(rf"\par\noindent\footnotesize {safe(method(table))}\normalsize")
+    lines.append(rf"\par\noindent\footnotesize {safe(view.method)}\normalsize")
     return "\n".join(lines) + "\n"
 
 
-def _body(rows: Sequence[Speedup], notes: dict[str, int]) -> Iterable[str]:
-    for model, of_model in by_model(rows).items():
+def _begin(caption: str, label: str, columns: str) -> Iterable[str]:
+    yield r"\begin{table}"
+    yield r"\centering\footnotesize\setlength{\tabcolsep}{4pt}"
+    yield rf"\caption{{{caption}}}"
+    yield label
+    yield rf"\begin{{tabular}}{{@{{}}{columns}@{{}}}}"
+    yield r"\toprule"
+
+
+def _grid(grid: Grid, label: str) -> Iterable[str]:
+    yield from _begin(f"{safe(grid.title)}.", label, "l" * len(grid.header))
+    yield rf"{' & '.join(map(safe, grid.header))} \\"
+    yield r"\midrule"
+    for cells in grid.cells:
+        yield rf"{{}}{' & '.join(map(safe, cells))} \\"
+    yield r"\bottomrule"
+    yield r"\end{tabular}"
+    for line in grid.problems:
+        yield rf"\par\footnotesize {safe(line)}."
+    yield r"\end{table}"
+
+
+def _body(section: Section, columns: Sequence[Column], notes: Mapping[str, int]) -> Iterable[str]:
+    for model, of_model in section.models.items():
         yield r"\midrule"
-        yield rf"\multicolumn{{{len(_HEADER)}}}{{@{{}}l}}{{\textbf{{{safe(model)}}}}} \\"
+        yield rf"\multicolumn{{{len(columns) + 1}}}{{@{{}}l}}{{\textbf{{{safe(model)}}}}} \\"
         for row in of_model:
-            cells = (
-                safe(row.scheme),
-                safe(figures.speedup(row)),
-                _SIGNS[row.verdict],
-                safe(figures.change(row.baseline_ms, row.treatment_ms)),
-                safe(figures.change(row.baseline_size_mb, row.treatment_size_mb)),
-                str(row.blocks),
-                ", ".join(f"[{notes[code]}]" for code in codes(row)),
-            )
+            cells = (safe(row.scheme), *(_cell(column, row, notes) for column in columns))
             # a row that begins with a bracket would be taken for an option of the one before it
             yield rf"{{}}{' & '.join(cells)} \\"
+
+
+def _cell(column: Column, row: Speedup, notes: Mapping[str, int]) -> str:
+    if column.name == "verdict":
+        return _SIGNS[row.verdict]
+    if column.name == "findings":
+        return ", ".join(f"[{notes[code]}]" for code in codes(row))
+    return safe(column.cell(row))
 
 
 def _comment(text: str) -> str:

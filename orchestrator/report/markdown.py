@@ -7,74 +7,46 @@ from collections.abc import Iterable, Sequence
 from orchestrator.analysis.table import Speedup, SpeedupTable
 from orchestrator.report import figures, published
 from orchestrator.report import sweep as sweeps
-from orchestrator.report.clean import clean
 from orchestrator.report.clean import markdown as safe
-from orchestrator.report.figures import change, precision, speedup
-from orchestrator.report.notes import (
-    codes,
-    conditions,
-    device_title,
-    explanations,
-    floors_of,
-    method,
-    problem,
-    sections,
-    setting,
-    totals,
-    weights,
-)
+from orchestrator.report.view import FIGURES_METHOD, Column, Grid, View, view_of
 
-_HEADER = (
-    "Model",
-    "Scheme",
-    "Speed-up, 95 % interval",
-    "±",
-    "Verdict",
-    "Time, ms",
-    "Size, MB",
-    "Memory, MB",
-    "n",
-    "Findings",
-)
+_LAYOUT = (
+    "speedup", "precision", "verdict", "time", "size", "memory", "energy", "co2", "blocks",
+    "findings",
+)  # fmt: skip
 _RIGHT = frozenset({"±", "n"})
 
 
 def to_markdown(table: SpeedupTable) -> str:
     """GitHub's Markdown: a table a device and setting of the factors, then the notes."""
-    parts = [
-        f"# Speed-up over {safe(table.baseline)}",
-        f"Run {safe(table.run_id)}, {totals(table)}.",
-    ]
-    if sources := weights(table):
-        parts.append(f"Weights: {safe(sources)}.")
-    for key, rows in sections(table.rows).items():
-        parts += [f"## {safe(device_title(rows))}", f"{safe(setting(rows))}."]
-        parts += [f"{safe(line)}." for line in conditions(rows)]
-        parts.append(_table(_HEADER, (_cells(row) for row in rows)))
-        parts.append("\n".join(f"- {safe(line)}" for line in floors_of(table, key)))
-    for sweep in table.sweeps:
-        parts += [f"## {safe(sweeps.title(sweep))}"]
-        rows_of = [[safe(cell) for cell in row] for row in sweeps.cells(sweep)]
-        parts.append(_table(sweeps.header(sweep), rows_of))
-        parts.append("\n".join(f"- {safe(line)}" for line in sweeps.problems(sweep)))
-    parts += [sweeps.METHOD] if table.sweeps else []
-    parts += ["## Notes", method(table), *_notes(table)]
+    view = view_of(table)
+    parts = [f"# Speed-up over {safe(view.baseline)}", f"Run {safe(view.run_id)}, {view.totals}."]
+    parts += [f"Weights: {safe(view.weights)}."] if view.weights else []
+    for section in view.sections:
+        parts += [f"## {safe(section.title)}", *(f"{safe(line)}." for line in section.lines)]
+        columns = section.columns(_LAYOUT)
+        header = ("Model", "Scheme", *(column.title for column in columns))
+        parts.append(_table(header, (_cells(row, columns) for row in section.rows)))
+        parts.append("\n".join(f"- {safe(line)}" for line in section.floors))
+    for grid in view.figures:
+        parts += _grid(grid)
+    parts += [FIGURES_METHOD] if view.figures else []
+    for grid in view.sweeps:
+        parts += _grid(grid)
+    parts += [sweeps.METHOD] if view.sweeps else []
+    parts += ["## Notes", view.method, *_notes(view)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _cells(row: Speedup) -> Sequence[str]:
-    return (
-        safe(row.model),
-        safe(row.scheme),
-        speedup(row),
-        precision(row),
-        row.verdict.value,
-        change(row.baseline_ms, row.treatment_ms),
-        change(row.baseline_size_mb, row.treatment_size_mb),
-        change(row.baseline_memory_mb, row.treatment_memory_mb),
-        str(row.blocks),
-        ", ".join(safe(code) for code in codes(row)),
-    )
+def _cells(row: Speedup, columns: Sequence[Column]) -> Sequence[str]:
+    # what a column makes is our own text
+    return (safe(row.model), safe(row.scheme), *(column.cell(row) for column in columns))
+
+
+def _grid(grid: Grid) -> Iterable[str]:
+    yield f"## {safe(grid.title)}"
+    yield _table(grid.header, [[safe(cell) for cell in row] for row in grid.cells])
+    yield "\n".join(f"- {safe(line)}" for line in grid.problems)
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -82,22 +54,20 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, rule, *rows))
 
 
-def _notes(table: SpeedupTable) -> Iterable[str]:
-    if beside := published.lines(table.rows):
-        yield from _list(f"{published.TITLE}:", [safe(line) for line in beside])
+def _notes(view: View) -> Iterable[str]:
+    if view.published:
+        yield from _list(f"{published.TITLE}:", [safe(line) for line in view.published])
         yield published.METHOD
     yield from _list(
         "Findings:",
         [
             f"**{safe(e.code)}** ({figures.counted(e.comparisons, 'comparison')}): "
             f"{safe(e.message)}. Remedy: {safe(e.remedy)}."
-            for e in explanations(table)
+            for e in view.explanations
         ],
     )
-    yield from _list("Trials that did not end ok:", [safe(problem(p)) for p in table.problems])
-    yield from _list(
-        "Devices lost:", [f"{safe(name)}: {safe(clean(why))}" for name, why in table.lost.items()]
-    )
+    for title, lines in view.lists:
+        yield from _list(f"{title}:", [safe(line) for line in lines])
 
 
 def _list(title: str, items: Sequence[str]) -> Iterable[str]:

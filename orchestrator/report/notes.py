@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from orchestrator.analysis.table import Problem, Speedup, SpeedupTable, Verdict
+from orchestrator.frameworks.registry import OPTIONAL, own_level
 from orchestrator.isa.levels import capped
 from orchestrator.measurement import Finding, Outcome
 from orchestrator.report.clean import clean
@@ -102,9 +103,8 @@ def section_of(row: Speedup) -> SectionKey:
 def section_under(device: str, factors: Factors) -> SectionKey:
     """The section in which a device's rows under these factors stand."""
     f = factors
-    torch = (f.engine, f.processor) if f.framework == "torch" else ()
     own = (f.runner, f.runtime, f.delegate, f.threads, f.batch, f.isa, f.input_size)
-    return SectionKey(device, *own, *torch)
+    return SectionKey(device, *own, *(own_level(f, name) for name in OPTIONAL))
 
 
 def sections(rows: Iterable[Speedup]) -> dict[SectionKey, list[Speedup]]:
@@ -153,6 +153,12 @@ def _label(key: SectionKey, names: Sequence[str]) -> Iterable[str]:
             yield f"{name}={getattr(key, name)}"
 
 
+def section_label(key: SectionKey) -> str:
+    """``here, runner litert, delegate xnnpack, …``: a section's device and setting in full."""
+    names = [name for name in SETTING if getattr(key, name) not in ("", 0, None)]
+    return clean(", ".join((key.device, *(f"{name} {getattr(key, name)}" for name in names))))
+
+
 def by_model(rows: Iterable[Speedup]) -> dict[str, list[Speedup]]:
     found: dict[str, list[Speedup]] = {}
     for row in rows:
@@ -184,7 +190,7 @@ def setting(rows: list[Speedup]) -> str:
     whose = _WHOSE.get(_distinct(row.runtime_from for row in rows), "")
     own = (
         (f"{first.processor}", f"engine {first.engine}")
-        if first.runner == "torch"
+        if first.engine
         else (f"delegate {first.delegate}",)
     )
     return ", ".join(

@@ -3,36 +3,29 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 
 from rich.cells import cell_len
 from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-from orchestrator.analysis.table import Speedup, SpeedupTable, Sweep, Verdict
+from orchestrator.analysis.table import Speedup, SpeedupTable, Verdict
 from orchestrator.printable import printable
 from orchestrator.report import figures, published
 from orchestrator.report import sweep as sweeps
 from orchestrator.report.clean import clean
-from orchestrator.report.notes import (
-    SIGNS,
-    SectionKey,
-    by_model,
-    codes,
-    conditions,
-    device_title,
-    explanations,
-    floors_of,
-    method,
-    problem,
-    sections,
-    setting,
-    totals,
-    weights,
-)
+from orchestrator.report.notes import SIGNS, by_model, codes
 from orchestrator.report.pivot import column_of, pivots, superscript
+from orchestrator.report.view import (
+    COLUMNS,
+    FIGURES_METHOD,
+    Column,
+    Grid,
+    Section,
+    View,
+    view_of,
+)
 
 _GAP = "  "
 _NARROWEST_NAME = 12
@@ -45,30 +38,25 @@ _STYLES = {
 }
 
 
-@dataclass(frozen=True)
-class _Column:
-    header: str
-    cell: Callable[[Speedup], str]
-    right: bool = False
-
-
-_SPEEDUP = _Column("speed-up", figures.speedup)
-_VERDICT = _Column("verdict", lambda row: f"{SIGNS[row.verdict]} {row.verdict.value}")
-_PRECISION = _Column("±", figures.precision, right=True)
-_TIME = _Column("ms", lambda row: figures.change(row.baseline_ms, row.treatment_ms))
-_SIZE = _Column("size MB", lambda row: figures.change(row.baseline_size_mb, row.treatment_size_mb))
-_MEMORY = _Column(
-    "memory MB", lambda row: figures.change(row.baseline_memory_mb, row.treatment_memory_mb)
-)
-_BLOCKS = _Column("n", lambda row: str(row.blocks), right=True)
-
 #: From the richest to the barest; the first that fits is taken. What it leaves out of the line
 #: stands below it.
 _LAYOUTS = (
-    (_SPEEDUP, _PRECISION, _VERDICT, _TIME, _SIZE, _MEMORY, _BLOCKS),
-    (_SPEEDUP, _PRECISION, _VERDICT, _TIME, _BLOCKS),
-    (_SPEEDUP, _VERDICT, _TIME, _BLOCKS),
+    ("speedup", "precision", "verdict", "time", "size", "memory", "energy", "co2", "blocks"),
+    ("speedup", "precision", "verdict", "time", "size", "memory", "blocks"),
+    ("speedup", "precision", "verdict", "time", "blocks"),
+    ("speedup", "verdict", "time", "blocks"),
 )
+
+#: How a column is headed where room is scarce.
+_HEADERS = {
+    "speedup": "speed-up",
+    "verdict": "verdict",
+    "time": "ms",
+    "size": "size MB",
+    "memory": "memory MB",
+    "energy": "mJ",
+    "co2": "CO₂ µg",
+}
 
 
 def to_text(table: SpeedupTable, *, width: int, color: bool) -> str:
@@ -85,12 +73,13 @@ def to_text(table: SpeedupTable, *, width: int, color: bool) -> str:
         emoji=False,
         legacy_windows=False,
     )
-    _head(console, table)
-    for key, rows in sections(table.rows).items():
-        _section(console, table, key, rows)
+    view = view_of(table)
+    _head(console, view)
+    for section in view.sections:
+        _section(console, section)
     # last, beside its footnotes: a terminal shows the end
     several = len(set(map(column_of, table.rows))) > 1
-    notes = {each.code: number for number, each in enumerate(explanations(table), 1)}
+    notes = {each.code: number for number, each in enumerate(view.explanations, 1)}
     for block in pivots(table.rows, width, _STYLES, notes):
         console.print()
         _paragraph(console, "", block.title, "bold")
@@ -99,45 +88,42 @@ def to_text(table: SpeedupTable, *, width: int, color: bool) -> str:
     if several:
         signs = ", ".join(f"{sign} {verdict.value}" for verdict, sign in SIGNS.items())
         _paragraph(console, "", f"{signs}; numbers: findings, below", "dim")
-    for sweep in table.sweeps:
-        _sweep(console, sweep)
-    if table.sweeps:
-        console.print()
-        _paragraph(console, "", sweeps.METHOD, "dim")
-    _notes(console, table, numbered=several)
+    for grids, how in ((view.figures, FIGURES_METHOD), (view.sweeps, sweeps.METHOD)):
+        for grid in grids:
+            _grid(console, grid)
+        if grids:
+            console.print()
+            _paragraph(console, "", how, "dim")
+    _notes(console, view, numbered=several)
     return "".join(line.rstrip() + "\n" for line in out.getvalue().splitlines())
 
 
-def _head(console: Console, table: SpeedupTable) -> None:
-    _line(
-        console, Text(f"Speed-up over {clean(table.baseline)}, run {clean(table.run_id)}", "bold")
-    )
-    _line(console, Text(totals(table)))
-    if sources := weights(table):
-        _paragraph(console, "", f"weights: {sources}")
-    if not table.rows:
-        _paragraph(console, "", "Nothing was compared: no scheme beside the baseline was planned.")
+def _head(console: Console, view: View) -> None:
+    title = f"Speed-up over {clean(view.baseline)}, run {clean(view.run_id)}"
+    _line(console, Text(title, "bold"))
+    _line(console, Text(view.totals))
+    if view.weights:
+        _paragraph(console, "", f"weights: {view.weights}")
+    if view.empty:
+        _paragraph(console, "", view.empty)
 
 
-def _section(
-    console: Console, table: SpeedupTable, key: SectionKey, rows: Sequence[Speedup]
-) -> None:
-    rows = list(rows)
+def _section(console: Console, section: Section) -> None:
     console.print()
-    _line(console, Text(clean(device_title(rows)), "bold"))
-    for line in (setting(rows), *conditions(rows)):
+    _line(console, Text(section.title, "bold"))
+    for line in section.lines:
         _paragraph(console, "", line)
-    if key.threads is None:
-        _unmeasured(console, rows)
+    if not section.measured:
+        _unmeasured(console, section.rows)
         return
-    widths, columns = _fit(rows, console.width)
-    header = [c.header for c in columns]
+    widths, columns = _fit(section, console.width)
+    header = [_HEADERS.get(c.name, c.header) for c in columns]
     _line(console, Text(_join("", header, widths, columns), "dim"))
-    for model, of_model in by_model(rows).items():
+    for model, of_model in section.models.items():
         _line(console, Text(clean(model), "bold"))
         for row in of_model:
-            _row(console, row, columns, widths)
-    for line in floors_of(table, key):
+            _row(console, section, row, columns, widths)
+    for line in section.floors:
         _paragraph(console, "", line)
 
 
@@ -149,12 +135,22 @@ def _unmeasured(console: Console, rows: Sequence[Speedup]) -> None:
         _paragraph(console, "    ", clean(reason))
 
 
-def _fit(rows: Sequence[Speedup], width: int) -> tuple[list[int], tuple[_Column, ...]]:
+def _cell(column: Column, row: Speedup) -> str:
+    text = column.cell(row)
+    return f"{SIGNS[row.verdict]} {text}" if column.name == "verdict" else text
+
+
+def _fit(section: Section, width: int) -> tuple[list[int], tuple[Column, ...]]:
     """The richest columns that fit, and their widths, the name's first."""
+    rows = section.rows
     names = [clean(r.model) for r in rows] + ["  " + clean(r.scheme) for r in rows]
     name = max(map(cell_len, names))
-    for columns in _LAYOUTS:
-        widths = [max([cell_len(c.header), *(cell_len(c.cell(r)) for r in rows)]) for c in columns]
+    for layout in _LAYOUTS:
+        columns = section.columns(layout)
+        widths = [
+            max([cell_len(_HEADERS.get(c.name, c.header)), *(cell_len(_cell(c, r)) for r in rows)])
+            for c in columns
+        ]
         others = sum(widths) + len(_GAP) * len(widths)
         if name + others <= width:
             break
@@ -163,12 +159,18 @@ def _fit(rows: Sequence[Speedup], width: int) -> tuple[list[int], tuple[_Column,
     return [name, *widths], columns
 
 
-def _row(console: Console, row: Speedup, columns: Sequence[_Column], widths: Sequence[int]) -> None:
-    cells = [column.cell(row) for column in columns]
+def _row(
+    console: Console,
+    section: Section,
+    row: Speedup,
+    columns: Sequence[Column],
+    widths: Sequence[int],
+) -> None:
+    cells = [_cell(column, row) for column in columns]
     line = Text(_join("  " + clean(row.scheme), cells, widths, columns))
-    line.highlight_words([_VERDICT.cell(row)], _STYLES[row.verdict])
+    line.highlight_words([_cell(COLUMNS["verdict"], row)], _STYLES[row.verdict])
     _line(console, line)
-    if below := _below(row, columns):
+    if below := _below(section, row, columns):
         _paragraph(console, "    ", below, "dim")
     if row.verdict is Verdict.INVALID:
         _paragraph(console, "    ", clean(row.reason))
@@ -176,19 +178,18 @@ def _row(console: Console, row: Speedup, columns: Sequence[_Column], widths: Seq
         _paragraph(console, "    ", f"! {', '.join(codes(row))}", "yellow")
 
 
-def _below(row: Speedup, columns: Sequence[_Column]) -> str:
+def _below(section: Section, row: Speedup, columns: Sequence[Column]) -> str:
     """``±21%, size 16.9 → 4.43 MB, memory 94.8 → 73.2 MB``: what has no column."""
-    said = {
-        _PRECISION: _PRECISION.cell(row),
-        _SIZE: f"size {_SIZE.cell(row)} MB",
-        _MEMORY: f"memory {_MEMORY.cell(row)} MB",
-    }
-    return ", ".join(text for column, text in said.items() if column not in columns)
+    left = (column for column in section.columns(_LAYOUTS[0]) if column not in columns)
+    return ", ".join(
+        f"{column.header[:1].lower()}{column.header[1:]} {column.cell(row)} {column.unit}"
+        if column.unit
+        else column.cell(row)
+        for column in left
+    )
 
 
-def _join(
-    name: str, cells: Sequence[str], widths: Sequence[int], columns: Sequence[_Column]
-) -> str:
+def _join(name: str, cells: Sequence[str], widths: Sequence[int], columns: Sequence[Column]) -> str:
     first = Text(name)
     first.truncate(widths[0], overflow="ellipsis", pad=True)
     padded = [
@@ -203,21 +204,20 @@ def _pad(text: str, width: int, *, right: bool) -> str:
     return space + text if right else text + space
 
 
-def _sweep(console: Console, sweep: Sweep) -> None:
+def _grid(console: Console, grid: Grid) -> None:
     console.print()
-    _paragraph(console, "", sweeps.title(sweep), "bold")
-    header, rows = sweeps.header(sweep), sweeps.cells(sweep)
-    widths = [max(map(cell_len, column)) for column in zip(header, *rows, strict=True)]
-    for number, row in enumerate([header, *rows]):
+    _paragraph(console, "", grid.title, "bold")
+    widths = [max(map(cell_len, column)) for column in zip(grid.header, *grid.cells, strict=True)]
+    for number, row in enumerate([grid.header, *grid.cells]):
         padded = [_pad(cell, width, right=False) for cell, width in zip(row, widths, strict=True)]
         _line(console, Text(_GAP.join(padded), "" if number else "dim"))
-    for line in sweeps.problems(sweep):
+    for line in grid.problems:
         _paragraph(console, "  ", f"✗ {line}")
 
 
-def _notes(console: Console, table: SpeedupTable, *, numbered: bool) -> None:
-    beside = published.lines(table.rows)
-    _list(console, published.TITLE, [*beside, published.METHOD] if beside else [])
+def _notes(console: Console, view: View, *, numbered: bool) -> None:
+    beside = [*view.published, published.METHOD] if view.published else []
+    _list(console, published.TITLE, beside)
     _list(
         console,
         "Findings",
@@ -225,13 +225,13 @@ def _notes(console: Console, table: SpeedupTable, *, numbered: bool) -> None:
             (f"{superscript(number)} " if numbered else "")
             + f"{e.code} ({figures.counted(e.comparisons, 'comparison')}): {e.message}. "
             f"Remedy: {e.remedy}."
-            for number, e in enumerate(explanations(table), 1)
+            for number, e in enumerate(view.explanations, 1)
         ],
     )
-    _list(console, "Trials that did not end ok", [problem(p) for p in table.problems])
-    _list(console, "Devices lost", [f"{name}: {clean(why)}" for name, why in table.lost.items()])
+    for title, lines in view.lists:
+        _list(console, title, lines)
     console.print()
-    _paragraph(console, "", method(table), "dim")
+    _paragraph(console, "", view.method, "dim")
 
 
 def _list(console: Console, title: str, items: Iterable[str]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from orchestrator import plain_files
 from orchestrator.frameworks.reading import child_output
 from orchestrator.measurement import Outcome
 from orchestrator.runs.directory import RunDirectory
@@ -55,15 +56,14 @@ def _place(record: TrialRecord) -> tuple[int, int]:
 
 def _curve(directory: RunDirectory, record: TrialRecord) -> Curve | None:
     trial = record.trial
-    path = directory.logs / f"{trial.trial_id}.txt"
     try:
-        # a trial's id comes from the journal, and must not lead out of the folder
-        if path.parent != directory.logs or path.stat().st_size > _LONGEST_BYTES:
-            return None
-        said = stdout_of(path.read_text(encoding="utf-8", errors="replace"))
-        data = child_output.only(said.splitlines(), child_output.RESULT)
-        warmup = child_output.times_of(data, "warmup_us")
-        steady = child_output.times_of(data, "steady_us")
+        data = plain_files.read(
+            directory.path, f"logs/{trial.trial_id}.txt", most_bytes=_LONGEST_BYTES
+        )
+        said = stdout_of(data.decode("utf-8", errors="replace"))
+        told = child_output.only(said.splitlines(), child_output.RESULT)
+        warmup = child_output.times_of(told, "warmup_us")
+        steady = child_output.times_of(told, "steady_us")
     except (OSError, ValueError):
         return None
     return Curve(

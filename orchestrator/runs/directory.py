@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrate_agent.protocol import ENVIRONMENT
+from orchestrator import plain_files
 from orchestrator.errors import JournalError, RunNotFoundError
 from orchestrator.measurement import Energy, Finding, Measurement, Outcome
 from orchestrator.runs import journal as journals
@@ -63,7 +64,7 @@ class RunDirectory:
     def find(cls, results: Path, name: str) -> RunDirectory:
         """The run called ``name``: a run id, the unique beginning of one, ``last``, or a path."""
         as_path = Path(name)
-        if (as_path / MANIFEST_NAME).is_file():
+        if os.path.lexists(as_path / MANIFEST_NAME):
             return cls(as_path.resolve())
         ids = [run.run_id for run in list_runs(results)]
         matches = ids[-1:] if name == "last" else [i for i in ids if i.startswith(name)]
@@ -81,17 +82,20 @@ class RunDirectory:
         On disk before the journal says the trial has finished, so that no figure ever stands
         there without the log it came from. Raises JournalError where it cannot be written.
         """
-        name = f"{trial_id}.txt"
-        temporary = self.logs / f".{name}.tmp"
+        return self.keep(f"{trial_id}.txt", text.encode("utf-8", "backslashreplace"))
+
+    def keep(self, name: str, data: bytes) -> str:
+        """Keep raw bytes among the logs; returns their path relative to the run.
+
+        Raises JournalError where they cannot be written.
+        """
         try:
-            with temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(self.logs / name)
-            journals.sync_directory(self.logs)
+            try:
+                plain_files.write(self.path, f"logs/{name}", data)
+            except FileNotFoundError:  # somebody removed the folder: what comes now is kept
+                self.logs.mkdir(parents=True, exist_ok=True)
+                plain_files.write(self.path, f"logs/{name}", data)
         except OSError as exc:
-            temporary.unlink(missing_ok=True)
             raise journals.not_written(self.logs / name, exc) from exc
         return f"logs/{name}"
 
@@ -100,14 +104,26 @@ class RunDirectory:
         manifest = read_manifest(self.path)
         with no_collection():
             path = self.path / journals.FILE_NAME
+            reader = journals.JournalReader(path, without=_NOT_RECORDED, listed=True)
             try:
-                reader = journals.JournalReader(path, without=_NOT_RECORDED)
                 return replace(to_record(manifest, reader), flaws=reader.flaws)
-            except (AttributeError, LookupError, TypeError, ValueError) as exc:
-                raise JournalError(
-                    f"{path}: an event lacks what belongs to it, or holds another kind of value "
-                    f"({exc!r}); restore the journal from a copy"
-                ) from exc
+            except journals.MISREAD as exc:
+                raise journals.misread(path, _misread_line(path) or reader.line, exc) from exc
+
+
+def _misread_line(path: Path) -> int | None:
+    """The first line that is not the trial that it is about. Of those planned most are never looked
+    at, because a finished line tells its trial again."""
+    reader = journals.JournalReader(path, without=_NOT_RECORDED)
+    for event in reader:
+        try:
+            if event["event"] == "planned":
+                trial_from_event(event)
+            elif event["event"] == "finished":
+                trial_record(event)
+        except journals.MISREAD:
+            return reader.line
+    return None
 
 
 #: Events that say nothing to a record: a third of a journal's bytes.
@@ -121,7 +137,7 @@ def list_runs(results: Path) -> tuple[RunDirectory, ...]:
     return tuple(
         RunDirectory(path)
         for path in sorted(results.iterdir())
-        if _RUN_ID.match(path.name) and (path / MANIFEST_NAME).is_file()
+        if _RUN_ID.match(path.name) and os.path.lexists(path / MANIFEST_NAME)
     )
 
 
@@ -304,5 +320,5 @@ def trial_record(event: Mapping[str, Any]) -> TrialRecord:
         conditions=event.get("conditions"),
         energy=Energy(**event["energy"]) if event.get("energy") else None,
         blameless=event.get("cause") == ENVIRONMENT,
-        isa_way=(event.get("isa_proof") or {}).get("way", ""),  # early proofs do not tell
+        isa_way=(event.get("isa_proof") or {}).get("way") or "",  # early proofs do not tell
     )

@@ -12,12 +12,15 @@ Format history: 1, the first.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import fcntl
 import json
 import os
 import re
 import threading
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import partial
@@ -27,14 +30,18 @@ from typing import Any, BinaryIO
 
 from pydantic_core import from_json
 
+from orchestrator import plain_files
 from orchestrator.errors import JournalError
 from orchestrator.runs import integrity
 from orchestrator.runs.integrity import Flaw, Numbered
+from orchestrator.runs.lines import line_problem, read_line
 
 FORMAT = 1
 FILE_NAME = "journal.jsonl"
 #: A line holds at most what one from an agent does, and what we say of it.
 MAX_LINE_BYTES = 32 * 1024 * 1024
+#: Twenty times the journal of 100,000 trials.
+MAX_BYTES = 8 * 2**30
 
 Event = Mapping[str, Any]
 #: What is to be written: the event's name, and its fields.
@@ -44,11 +51,12 @@ Row = tuple[str, Mapping[str, Any]]
 @dataclass(frozen=True)
 class JournalContents:
     """The events read, the torn last line where a writer died in the middle of one, and what is
-    out of order."""
+    out of order. ``lines`` has the number of each event's line."""
 
     events: tuple[Event, ...]
     torn: bytes | None
     flaws: tuple[Flaw, ...] = ()
+    lines: tuple[int, ...] = ()
 
 
 def utc_now() -> str:
@@ -63,8 +71,12 @@ def read_journal(path: Path) -> JournalContents:
     came after such a line cannot be trusted to be in order.
     """
     reader = JournalReader(path)
-    events = tuple(reader)
-    return JournalContents(events, reader.torn, reader.flaws)
+    events: list[Event] = []
+    lines: list[int] = []
+    for event in reader:
+        events.append(event)
+        lines.append(reader.line)
+    return JournalContents(tuple(events), reader.torn, reader.flaws, tuple(lines))
 
 
 class JournalReader:
@@ -73,11 +85,15 @@ class JournalReader:
     ``torn`` is the torn last line once all events were taken, None where there was none; ``flaws``
     then says what is out of order. A line that is there twice is taken once. Iterating raises
     JournalError as :func:`read_journal` does. Events named in ``without`` are left out, and of
-    their lines only the beginning and the end are looked at.
+    their lines only the beginning and the end are looked at. ``listed``: of each event only the
+    fields that ``lines.LINE`` lists may be there. ``line`` is the number of the line of the event
+    that was taken last.
     """
 
-    def __init__(self, path: Path, without: Collection[str] = ()) -> None:
+    def __init__(self, path: Path, without: Collection[str] = (), *, listed: bool = False) -> None:
         self._path = path
+        self._listed = listed
+        self.line = 0
         self._without = tuple(f'"event":"{name}",'.encode() for name in without)
         self._left_out = frozenset(without)
         #: The highest number of each device so far.
@@ -96,9 +112,10 @@ class JournalReader:
         for number, line in self._whole_lines():
             if self._is_left_out(line):
                 continue
-            events = _events(self._path, number, line)
+            events = _events(self._path, number, line, listed=self._listed)
             if len(events[0][1]) != len(line):
                 self._in_order = False
+            self.line = number
             for place, raw, event in events:
                 if self._counts(place, raw, event) and event["event"] not in self._left_out:
                     yield event
@@ -106,7 +123,7 @@ class JournalReader:
     def _whole_lines(self) -> Iterator[tuple[int, bytes]]:
         path = self._path
         try:
-            with path.open("rb") as file:
+            with plain_files.opened(path.parent, path.name, most_bytes=MAX_BYTES) as file:
                 for number, line in enumerate(_lines(file), 1):
                     if len(line) > MAX_LINE_BYTES:
                         raise JournalError(
@@ -188,10 +205,12 @@ class _Whole:
         return cls(first, integrity.flaws(path.name, numbered, glued))
 
 
-def _events(path: Path, number: int, line: bytes) -> list[tuple[_Place, bytes, Event]]:
+def _events(
+    path: Path, number: int, line: bytes, *, listed: bool = False
+) -> list[tuple[_Place, bytes, Event]]:
     """The events on a line, each with its own bytes: one, unless a newline got lost."""
     try:
-        return [((number, 0), line, _parse(path, number, line))]
+        return [((number, 0), line, _parse(path, number, line, listed=listed))]
     except JournalError as exc:
         if line.find(_BEGINS, 1) < 0:
             raise
@@ -199,7 +218,10 @@ def _events(path: Path, number: int, line: bytes) -> list[tuple[_Place, bytes, E
             parts = integrity.unglued(line)
         except (ValueError, RecursionError):
             raise exc from exc.__cause__
-    return [((number, index), part, _parse(path, number, part)) for index, part in enumerate(parts)]
+    return [
+        ((number, index), part, _parse(path, number, part, listed=listed))
+        for index, part in enumerate(parts)
+    ]
 
 
 def _lines(file: BinaryIO) -> Iterator[bytes]:
@@ -216,9 +238,11 @@ _NUMBER = re.compile(
 )
 
 
-def _parse(path: Path, number: int, line: bytes) -> Event:
+def _parse(path: Path, number: int, line: bytes, *, listed: bool) -> Event:
+    event = read_line(line) if listed else None
     try:
-        event = _decoded(line)
+        known = event is not None
+        event = _decoded(line) if event is None else event
     except (ValueError, RecursionError) as exc:
         raise JournalError(
             f"{path}:{number}: not a JSON object ({exc}); the journal was changed by something "
@@ -237,6 +261,12 @@ def _parse(path: Path, number: int, line: bytes) -> Event:
         raise JournalError(
             f"{path}:{number}: written by a later version (format {event['format']}, this one "
             f"reads up to {FORMAT}); upgrade orchestrate"
+        )
+    wrong = None if known else line_problem(event)
+    if wrong is not None:
+        raise JournalError(
+            f"{path}:{number}: {wrong}; the journal was changed by something else. The raw logs "
+            f"beside it are whole; restore the journal from a copy"
         )
     return event
 
@@ -268,9 +298,10 @@ class Journal:
         """
         self.path = run_dir / FILE_NAME
         self._guard = threading.Lock()
-        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
         try:
-            self._fd = os.open(self.path, flags, 0o644)
+            self._fd = plain_files.descriptor(
+                run_dir, FILE_NAME, os.O_RDWR | os.O_CREAT | os.O_APPEND
+            )
         except OSError as exc:
             raise not_written(self.path, exc) from exc
         try:
@@ -289,16 +320,25 @@ class Journal:
         except JournalError:
             os.close(self._fd)
             raise
+        self._size = os.fstat(self._fd).st_size
+        #: Called when the folder had been removed and was made again, with what the journal held.
+        self.on_made_again: Callable[[], None] = lambda: None
         self._events = list(contents.events)
+        self._lines = contents.lines
         self._seq = _highest_seq(self._events)
         if not self._events:
-            sync_directory(run_dir)
+            plain_files.sync_folder(run_dir)
 
     @property
     def events(self) -> tuple[Event, ...]:
         """Every event so far, in order."""
         with self._guard:
             return tuple(self._events)
+
+    @property
+    def numbered(self) -> tuple[tuple[int, Event], ...]:
+        """Every event that was there when the journal was opened, with its line's number."""
+        return tuple(zip(self._lines, self.events, strict=False))
 
     def append(self, device: str, event: str, **fields: Any) -> Event:
         """Write one event and sync it to disk; returns it as written."""
@@ -350,23 +390,66 @@ class Journal:
     def _write(self, data: bytes) -> None:
         if self._fd < 0:
             raise JournalError(f"{self.path}: was closed; `orchestrate run --resume` this run")
-        size = os.fstat(self._fd).st_size
         try:
+            self._require_place()
+            if os.fstat(self._fd).st_size != self._size:
+                # Half a line in the middle of the file would spoil every later one, and a disk
+                # that failed may have kept us from taking it away.
+                os.ftruncate(self._fd, self._size)
             view = memoryview(data)
             while view:
                 view = view[os.write(self._fd, view) :]
             os.fdatasync(self._fd)
         except OSError as exc:
-            # Half a line in the middle of the file would spoil every later one.
-            os.ftruncate(self._fd, size)
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._fd, self._size)
             raise not_written(self.path, exc) from exc
+        self._size += len(data)
+
+    def _require_place(self) -> None:
+        """Make the run's folder again where somebody removed it: what is written to a file without
+        a name is lost. Raises OSError, JournalError."""
+        own = os.fstat(self._fd)
+        try:
+            there = os.lstat(self.path)
+        except FileNotFoundError:
+            self._make_again(own)
+            return
+        if (there.st_dev, there.st_ino) != (own.st_dev, own.st_ino):
+            raise JournalError(
+                f"{self.path}: is another file now than the one that this run writes; put the "
+                f"right one back and `orchestrate run --resume` this run"
+            )
+
+    def _make_again(self, own: os.stat_result) -> None:
+        folder = self.path.parent
+        folder.mkdir(parents=True, exist_ok=True)
+        lines = os.pread(self._fd, min(own.st_size, self._size), 0)
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_EXCL
+        fd = plain_files.descriptor(folder, FILE_NAME, flags)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            view = memoryview(lines)
+            while view:
+                view = view[os.write(fd, view) :]
+            os.fsync(fd)
+            plain_files.sync_folder(folder)
+        except OSError:
+            os.close(fd)
+            self.path.unlink(missing_ok=True)
+            raise
+        os.close(self._fd)
+        self._fd = fd
+        self.on_made_again()
 
     def _set_torn_line_aside(self, torn: bytes) -> None:
         # The event the line was to hold is in the agent's spool still and comes again; the bytes
         # are kept all the same, because nothing that was written is thrown away.
         aside = self.path.with_suffix(".torn")
         try:
-            with aside.open("ab") as file:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+            fd = plain_files.descriptor(aside.parent, aside.name, flags)
+            with os.fdopen(fd, "ab") as file:
                 file.write(torn + b"\n")
                 file.flush()
                 os.fsync(file.fileno())
@@ -377,12 +460,45 @@ class Journal:
             raise not_written(aside, exc) from exc
 
 
+#: What using an event ends in that lacks what belongs to it, or whose figures contradict each
+#: other.
+MISREAD = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+
+
+def misread(path: Path, line: int, exc: Exception) -> JournalError:
+    """The error for an event of which nothing can be made."""
+    why = f"it has no {exc}" if isinstance(exc, KeyError) else str(exc) or type(exc).__name__
+    return JournalError(
+        f"{path}:{line}: an event lacks what belongs to it, or holds another kind of value "
+        f"({why[:200]}); restore the journal from a copy"
+    )
+
+
+@contextmanager
+def naming(path: Path, line: int) -> Iterator[None]:
+    """Make an error of whoever uses the event of a line a JournalError that names the line."""
+    try:
+        yield
+    except MISREAD as exc:
+        raise misread(path, line, exc) from exc
+
+
 def not_written(path: Path, exc: OSError) -> JournalError:
     """The error for a file of a run that cannot be written while its devices measure."""
+    remedy = _REMEDIES.get(exc.errno or 0, "See what is wrong there")
     return JournalError(
         f"{path}: cannot be written ({exc.strerror}); what was measured is still in the agents' "
-        f"spools. Make room, then `orchestrate run --resume` this run"
+        f"spools. {remedy}, then `orchestrate run --resume` this run"
     )
+
+
+_REMEDIES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "Make room"),
+    errno.EROFS: "The file system is read-only, as after errors of its disk (`dmesg` tells): mount "
+    "it to be written in",
+    errno.EIO: "The disk has errors (`dmesg` tells): copy what is on it to another",
+    **dict.fromkeys((errno.EACCES, errno.EPERM), "Get the right to write there"),
+}
 
 
 def _line(event: Event) -> str:
@@ -395,12 +511,3 @@ def _highest_seq(events: Iterable[Event]) -> dict[str, int]:
         device = str(event["device"])
         highest[device] = max(highest.get(device, 0), int(event["seq"]))
     return highest
-
-
-def sync_directory(path: Path) -> None:
-    """Make the names in it survive a power cut: a file's own sync does not."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -6,19 +6,22 @@ Format history: 1, the first.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from orchestrator import plain_files
 from orchestrator.errors import JournalError
+from orchestrator.runs.machine_shape import FACTS
 from orchestrator.runs.records import ArtifactRecord
-from orchestrator.runs.shape import FLAG, NUMBER, SHA256, TEXT, WHOLE, Shape, problem
+from orchestrator.runs.shape import FLAG, NUMBER, SHA256, TEXT, WHOLE, Needed, Shape, problem
 from orchestrator.trial import Variant
 
 FORMAT = 1
 FILE_NAME = "run.json"
+#: A device has some kilobytes of facts, and a run a thousand devices at most.
+MAX_BYTES = 32 * 2**20
 #: Held by whoever reads the manifest in order to change it.
 LOCK_NAME = ".manifest.lock"
 
@@ -121,17 +124,22 @@ _FILE: dict[str, Shape] = {"sha256": SHA256, "size_bytes": WHOLE}
 _SHAPE: Shape = {
     **dict.fromkeys(("run_id", "created"), TEXT),
     "seed": WHOLE,
-    "inventory": {"devices": [{"name": TEXT, "transport": TEXT, "grid_gco2_per_kwh": NUMBER}]},
-    "suite": {
-        **dict.fromkeys(("name", "baseline"), TEXT),
-        "protocol": {"blocks": TEXT, "precision": NUMBER},
-        "user_models": [{"name": TEXT, "input": [WHOLE]}],
+    "inventory": {
+        **dict.fromkeys(("path", "suite"), TEXT),
+        "devices": Needed(
+            [Needed({"name": Needed(TEXT), "transport": TEXT, "grid_gco2_per_kwh": NUMBER})]
+        ),
     },
-    "devices": [TEXT],
-    "versions": {"*": TEXT},
-    "artifacts": [{**_FILE, **dict.fromkeys(("model", "scheme", "weights"), TEXT), "no_op": FLAG}],
+    "suite": {
+        **dict.fromkeys(("name", "baseline", "runner"), TEXT),
+        "protocol": {"blocks": TEXT, "precision": NUMBER, "duet": FLAG},
+        "user_models": Needed([Needed({"name": Needed(TEXT), "input": [Needed(WHOLE)]})]),
+    },
+    "devices": [Needed(TEXT)],
+    "versions": {"*": Needed(TEXT)},
+    "artifacts": [{**_FILE, **dict.fromkeys(("model", "scheme", "weights"), TEXT), "no_op": TEXT}],
     "binaries": [{**_FILE, "device": TEXT, "source": TEXT, "pinned": FLAG}],
-    "facts": {"*": {}},
+    "facts": {"*": Needed(FACTS)},
     "sites": [
         {
             **_FILE,
@@ -160,15 +168,9 @@ def write_manifest(run_dir: Path, manifest: Manifest) -> None:
     Raises JournalError where it cannot be written.
     """
     text = json.dumps(manifest.to_json(), indent=1, sort_keys=False) + "\n"
-    temporary = run_dir / f".{FILE_NAME}.tmp"
     try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(run_dir / FILE_NAME)
+        plain_files.write(run_dir, FILE_NAME, text.encode())
     except OSError as exc:
-        temporary.unlink(missing_ok=True)
         raise JournalError(
             f"{run_dir / FILE_NAME}: cannot be written ({exc.strerror}); make room, or choose "
             f"another --results"
@@ -179,7 +181,7 @@ def read_manifest(run_dir: Path) -> Manifest:
     """Read ``run.json``. Raises JournalError naming the file where it cannot be understood."""
     path = run_dir / FILE_NAME
     try:
-        data = json.loads(path.read_bytes())
+        data = json.loads(plain_files.read(run_dir, FILE_NAME, most_bytes=MAX_BYTES))
         if data["format"] > FORMAT:
             raise JournalError(
                 f"{path}: written by a later version (format {data['format']}, this one reads up "

@@ -12,16 +12,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from orchestrator.frameworks.runner import Evidence
+from orchestrator.runs.passing_on import argv_to_keep
 
 #: The first such line is ours: above it stand values in JSON, which have no line breaks.
 _STDOUT = re.compile(r"^# stdout, ([0-9]{1,12}) characters:\n", re.MULTILINE)
 
 
 def render(argv: Sequence[str], evidence: Evidence, power: Mapping[str, Any] | None = None) -> str:
-    """The log's text. ``argv`` is the command as submitted, blobs by hash; ``power`` the readings
+    """The log's text. ``argv`` is the command as submitted, blobs by hash and our own Python
+    by a placeholder; ``power`` the readings
     of the device's meter, where it has one (see ``orchestrate_agent.protocol``)."""
     head: dict[str, Any] = {
-        "argv": list(argv),
+        "argv": argv_to_keep(argv),
         "exit_code": evidence.exit_code,
         "signal": evidence.signal,
         "timed_out": evidence.timed_out,

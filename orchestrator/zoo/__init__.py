@@ -1,15 +1,21 @@
 """Builds, finds and inspects model files.
 
-``catalog`` and ``torch_catalog`` list what there is, ``frameworks`` holds both, ``models`` finds
-and builds, ``parallel`` lets as many build as memory allows, ``child`` runs ``build`` in a process
-of its own, where ``keras`` makes the model and ``quantize`` converts it, or the ``torch_*`` modules
-do both; ``inspect`` and ``torch_file`` read files; ``user_files`` makes variants of the user's own.
+``models`` finds and builds, ``parallel`` lets as many build as memory allows, ``child`` runs
+``build`` in a process of its own, where the framework's own builder works; ``user_files`` makes
+variants of the user's own.
 """
 
-from orchestrator.frameworks.tflite.catalog import COMPATIBILITIES, DEFAULT_OPTIONS, BuildOptions
-from orchestrator.frameworks.tflite.inspect import Inspection, Work, inspect_file, scheme_of
+from orchestrator.frameworks.building import DEFAULT_OPTIONS, BuildOptions
+from orchestrator.frameworks.parts import known_models, known_schemes
+from orchestrator.frameworks.tflite.inspect import (
+    Inspection,
+    SignatureInfo,
+    TensorInfo,
+    Work,
+    inspect_file,
+    scheme_of,
+)
 from orchestrator.frameworks.torch.file import TorchInspection, inspect_any
-from orchestrator.zoo.frameworks import FRAMEWORKS, known_models, known_schemes
 from orchestrator.zoo.models import (
     BuildProgress,
     ModelArtifact,
@@ -27,14 +33,14 @@ from orchestrator.zoo.user_files import (
 )
 
 __all__ = [
-    "COMPATIBILITIES",
     "DEFAULT_OPTIONS",
-    "FRAMEWORKS",
     "BuildOptions",
     "BuildProgress",
     "Inspection",
     "ModelArtifact",
     "OwnFiles",
+    "SignatureInfo",
+    "TensorInfo",
     "TorchInspection",
     "Work",
     "artifacts_by_hash",

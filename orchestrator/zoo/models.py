@@ -12,10 +12,12 @@ from typing import Any
 from orchestrator.artifacts.files import locked, make_folder
 from orchestrator.artifacts.store import ArtifactStore, Entry
 from orchestrator.errors import ArtifactError, ModelBuildError
-from orchestrator.frameworks.tflite.catalog import DEFAULT_OPTIONS, BuildOptions
+from orchestrator.frameworks import registry
+from orchestrator.frameworks.about import Framework
+from orchestrator.frameworks.building import DEFAULT_OPTIONS, BuildOptions, BuildRequest
+from orchestrator.frameworks.parts import check_known, check_toolchain, key_of, parts_of
 from orchestrator.trial import Variant
-from orchestrator.zoo.child import BuildRequest, run_build
-from orchestrator.zoo.frameworks import FRAMEWORKS, Framework
+from orchestrator.zoo.child import run_build
 from orchestrator.zoo.parallel import Job, capacity, run_jobs
 
 
@@ -37,8 +39,8 @@ class ModelArtifact:
 
     @property
     def framework(self) -> str:
-        """Entries of before there were two say nothing: those are of TFLite."""
-        return str(self.entry.get("framework", "tflite"))
+        """Entries of before there were two say nothing: those are of the first."""
+        return str(self.entry.get("framework", registry.default().name))
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ def find_artifacts(
     verify: bool = False,
     damaged_ok: bool = False,
     options: BuildOptions = DEFAULT_OPTIONS,
-    framework: str = "tflite",
+    framework: str | None = None,
 ) -> dict[Variant, ModelArtifact]:
     """Those of the variants that are there, sizes checked, and hashes where ``verify``.
 
@@ -67,7 +69,7 @@ def find_artifacts(
     damaged (unless ``damaged_ok``: then it is as good as absent), ModelBuildError for a variant
     that the catalogue lacks.
     """
-    of = FRAMEWORKS[framework]
+    of = registry.default() if framework is None else registry.framework(framework)
     stock = _Stock(ArtifactStore(models_dir), options, of)
     found, damaged = stock.look(_wanted(variants, of), verify=verify)
     if damaged and not damaged_ok:
@@ -108,7 +110,7 @@ def ensure_artifacts(
     *,
     on_progress: Callable[[BuildProgress], None] = lambda _: None,
     options: BuildOptions = DEFAULT_OPTIONS,
-    framework: str = "tflite",
+    framework: str | None = None,
 ) -> dict[Variant, ModelArtifact]:
     """All the variants, built where they are missing or damaged; every hash is verified.
 
@@ -117,7 +119,7 @@ def ensure_artifacts(
 
     Raises ModelBuildError or ArtifactError. What was built until then stays and is found again.
     """
-    of = FRAMEWORKS[framework]
+    of = registry.default() if framework is None else registry.framework(framework)
     wanted = _wanted(variants, of)
     builder = _Builder(wanted, models_dir, options, on_progress, of)
     found, _ = _Stock(builder.store, options, of).look(wanted, verify=True)
@@ -168,7 +170,7 @@ class _Builder:
             def build() -> None:
                 made.update(self._ensure_model(model))
 
-            return Job(model, self._framework.models[model].peak_mb, build)
+            return Job(model, parts_of(self._framework).models[model].peak_mb, build)
 
         run_jobs([job(model) for model in missing], capacity(), self._kill_children)
         return {variant: made[variant] for variant in self._wanted}
@@ -212,7 +214,13 @@ class _Builder:
     def _build(self, model: str, schemes: tuple[str, ...], weights: str) -> None:
         _check_toolchain(self._framework)
         request = BuildRequest(
-            model, schemes, weights, self._options, self.store.folder, self._framework.name
+            model,
+            schemes,
+            weights,
+            self._options,
+            self.store.folder,
+            framework=self._framework.name,
+            parts=self._framework.parts,
         )
         run_build(
             request, lambda message: self._on_message(model, message), on_start=self._on_start
@@ -274,16 +282,16 @@ class _Stock:
 
     def _is_ours(self, entry: Entry) -> bool:
         of = self._framework
-        if entry.details.get("framework", "tflite") != of.name:
+        if entry.details.get("framework", registry.default().name) != of.name:
             return False
-        known = entry.model in of.models and entry.scheme in of.schemes
+        known = entry.model in parts_of(of).models and entry.scheme in of.scheme_names
         return known and self._key(entry) == entry.recipe_key and self._store.path(entry).exists()
 
     def _key(self, entry: Entry) -> str:
         # Kept, because for a folder of images it takes reading them.
         variant = Variant(entry.model, entry.scheme)
         if variant not in self._keys:
-            self._keys[variant] = self._framework.recipe_key(variant, self._options)
+            self._keys[variant] = key_of(self._framework, variant, self._options)
         return self._keys[variant]
 
     def _counts(self, entry: Entry) -> bool:
@@ -307,9 +315,9 @@ def _artifact(entry: Entry, store: ArtifactStore) -> ModelArtifact:
 def _wanted(variants: Iterable[Variant], framework: Framework) -> tuple[Variant, ...]:
     wanted = tuple(dict.fromkeys(variants))
     for variant in wanted:
-        framework.check_known(variant)
+        check_known(framework, variant)
     return wanted
 
 
 def _check_toolchain(framework: Framework) -> None:
-    framework.check_toolchain()
+    check_toolchain(framework)

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeAlias
 
 from orchestrator.artifacts.files import (
     make_folder,
@@ -20,10 +21,12 @@ from orchestrator.artifacts.files import (
     translated,
 )
 from orchestrator.config import Suite, UserFile, UserModel
-from orchestrator.config.user_models import ENDINGS, split_name
+from orchestrator.config.scheme_names import promised, promises_floats
+from orchestrator.config.user_models import split_name
 from orchestrator.errors import ArtifactError, ModelBuildError, UsageError
 from orchestrator.frameworks.tflite.inspect import Inspection, scheme_of
 from orchestrator.frameworks.torch.file import TorchInspection, inspect_any, inspect_torch
+from orchestrator.plain_files import created
 from orchestrator.trial import Variant
 from orchestrator.zoo.models import ModelArtifact
 
@@ -34,11 +37,11 @@ _TORCH = "torch"  # the runner; a version without it does not accept the word in
 #: What the weights of a user's file are called; with the file's name behind it.
 PROVENANCE = "user file"
 
-_TFLITE_SCHEMES = frozenset(
-    ("float32", "float16", "dynamic_range", "full_int8", "weight_only_int8", "mixed")
-)
 #: The file of a quantized PyTorch model does not tell whether it was trained so.
 _ALIKE = {"qat_int8": "static_int8"}
+
+
+_Found: TypeAlias = Inspection | TorchInspection
 
 
 @dataclass(frozen=True)
@@ -67,9 +70,13 @@ def _resolve_model(
 ) -> tuple[UserModel, dict[Variant, ModelArtifact]]:
     artifacts: dict[Variant, ModelArtifact] = {}
     files = []
-    for file in model.files:
-        found = _read(suite, model, file)
-        scheme = file.label or found.scheme
+    found_of = {file: _read(suite, model, file) for file in model.files}
+    baseline = _baseline(suite, found_of)
+    for file, found in found_of.items():
+        no_op = _no_op(file, found, baseline, found_of)
+        if no_op is None:
+            _check_label(model, file, found)
+        scheme = file.label or (found.scheme if no_op is None else split_name(file.path)[1] or "")
         variant = Variant(model.name, scheme)
         if variant in artifacts:
             _refuse_same(model, artifacts[variant], file, found, scheme)
@@ -80,6 +87,7 @@ def _resolve_model(
             size_bytes=found.size_bytes,
             weights=f"{PROVENANCE} {file.path.name}",
             entry={"scheme": found.scheme},
+            no_op=no_op,
         )
         name = Path(file.path.name)
         files.append(
@@ -94,11 +102,52 @@ def _resolve_model(
     return model.model_copy(update={"files": tuple(files)}), artifacts
 
 
+def _baseline(suite: Suite, found: Mapping[UserFile, _Found]) -> UserFile | None:
+    """The file that the suite compares with, where a label or its bytes alone tell it."""
+    labelled = [file for file in found if file.label == suite.baseline]
+    unlabelled = [
+        file
+        for file, inspection in found.items()
+        if file.label is None
+        and inspection.scheme == suite.baseline
+        and not _names_integers(file.path)
+    ]
+    return next(iter(labelled or unlabelled), None)
+
+
+def _names_integers(path: Path) -> bool:
+    ending = split_name(path)[1]
+    return ending is not None and not promises_floats(ending)
+
+
+def _no_op(
+    file: UserFile,
+    found: _Found,
+    baseline: UserFile | None,
+    found_of: Mapping[UserFile, _Found],
+) -> str | None:
+    """Why a file is its baseline under another name, packed anew: a quantizer that has nothing for
+    a recipe writes the network as it was. None where it is not."""
+    if baseline is None or file == baseline or not isinstance(found, Inspection):
+        return None
+    other = found_of[baseline]
+    if not isinstance(other, Inspection) or found.sha256 == other.sha256:
+        return None
+    if found.content is None or found.content != other.content:
+        return None
+    if file.label is None and not _names_integers(file.path):
+        return None  # two names for one thing, neither of which says otherwise
+    return (
+        f"{file.path.name} holds the network of {baseline.path.name} with the same types and the "
+        f"same weights ({found.scheme})"
+    )
+
+
 def _refuse_same(
     model: UserModel,
     other: ModelArtifact,
     file: UserFile,
-    found: Inspection | TorchInspection,
+    found: _Found,
     scheme: str,
 ) -> None:
     alike = "have the same content" if found.sha256 == other.sha256 else f"are both {scheme}"
@@ -108,7 +157,7 @@ def _refuse_same(
     )
 
 
-def _read(suite: Suite, model: UserModel, file: UserFile) -> Inspection | TorchInspection:
+def _read(suite: Suite, model: UserModel, file: UserFile) -> _Found:
     """What the file holds, if it can be measured and is what it is called."""
     try:
         found = inspect_any(file.path)
@@ -118,13 +167,17 @@ def _read(suite: Suite, model: UserModel, file: UserFile) -> Inspection | TorchI
         _check_torch(suite, model, file, found)
     elif str(suite.runner) == _TORCH:
         raise UsageError(
-            f"{model.place}: {file.path.name} is a .tflite file; `runner: torch` runs .pt files"
+            f"{model.place}: {file.path.name} is a .tflite file; `runner: torch` runs TorchScript"
         )
     elif model.input is not None:
         raise UsageError(
             f"{model.place}: a .tflite file says itself what its input is; delete `input`"
         )
-    _check_label(model, file, found.scheme)
+    if isinstance(found, Inspection) and found.external_files:
+        raise UsageError(
+            f"{model.place}: {file.path.name} keeps weights in another file "
+            f"({', '.join(found.external_files)}), which a run does not push; export it as one file"
+        )
     return found
 
 
@@ -146,30 +199,28 @@ def _check_torch(suite: Suite, model: UserModel, file: UserFile, found: TorchIns
         )
 
 
-def _check_label(model: UserModel, file: UserFile, scheme: str) -> None:
+def _check_label(model: UserModel, file: UserFile, found: _Found) -> None:
     """Whether the variant's name, or the file's, promises something else than the file holds."""
     if file.label is not None:
         words, called = file.label, f"the variant {file.label}"
     else:
         words, called = split_name(file.path)[1] or "", f"the name {file.path.name}"
-    allowed = _promised(words)
-    if allowed and _ALIKE.get(scheme, scheme) not in {_ALIKE.get(a, a) for a in allowed}:
-        raise UsageError(
-            f"{model.place}: {called} contradicts {file.path.name}, which holds {scheme} "
-            f"(`orchestrate models inspect` says more); name it for what it is, or take the right "
-            f"file"
-        )
+    promise = promised(words)
+    if promise is None or promise(found.scheme) or _named_for_its_input(words, found):
+        return
+    raise UsageError(
+        f"{model.place}: {called} contradicts {file.path.name}, which holds {found.scheme} "
+        f"(`orchestrate models inspect` says more); name it for what it is, or take the right "
+        f"file"
+    )
 
 
-def _promised(label: str) -> frozenset[str]:
-    """The schemes that a label can stand for; empty where it promises nothing."""
-    if label in _TFLITE_SCHEMES and label not in ENDINGS:
-        return frozenset((label,))
-    if label in ENDINGS:
-        return ENDINGS[label]
-    # int8_per_tensor, my_float16: the first ending that is in it
-    words = label.replace("-", "_").replace(".", "_").split("_")
-    return next((ENDINGS[word] for word in words if word in ENDINGS), frozenset())
+def _named_for_its_input(words: str, found: _Found) -> bool:
+    """``foo_uint8`` is also what people call a network of int8 that is fed with uint8."""
+    if not isinstance(found, Inspection) or "uint8" not in words.lower():
+        return False
+    fed = {tensor.dtype for tensor in (*found.inputs, *found.outputs)}
+    return "uint8" in fed and found.scheme in ("full_int8", "mixed")
 
 
 def check_variants(own: OwnFiles, zoo: Mapping[Variant, ModelArtifact]) -> None:
@@ -234,15 +285,13 @@ def _keep(artifact: ModelArtifact, models_dir: Path) -> ModelArtifact:
         if not target.is_file() or sha256_of(target) != artifact.sha256:
             partial = partial_name(target)
             try:
-                shutil.copyfile(artifact.path, partial)
+                with artifact.path.open("rb") as source, created(partial) as copy:
+                    shutil.copyfileobj(source, copy, 1024 * 1024)
                 _check_copied(partial, artifact)
                 put_in_place(partial, target)
             finally:
                 partial.unlink(missing_ok=True)
-    return ModelArtifact(
-        artifact.variant, target, artifact.sha256, artifact.size_bytes, artifact.weights,
-        artifact.entry,
-    )  # fmt: skip
+    return replace(artifact, path=target)
 
 
 def _check_copied(partial: Path, artifact: ModelArtifact) -> None:

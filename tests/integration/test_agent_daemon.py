@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -380,6 +381,103 @@ def test_shutdown_is_refused_while_trials_wait(agent: AgentClient, site: AgentSi
     assert agent.ask("shutdown", force=True) == {}
     wait_until(lambda: not is_alive(pid), "the daemon's end")
     assert agent.process.wait(10) == 0  # the relay ends with it
+
+
+# --- the daemon says nothing, or cannot be found ----------------------------------------------
+
+STATUS = b'{"id": 1, "op": "status"}\n'
+FORCED = b'{"id": 2, "op": "shutdown", "force": true}\n'
+
+
+def test_a_daemon_whose_home_was_removed_says_so_and_ends(
+    site: AgentSite, agent: AgentClient
+) -> None:
+    agent.follow("run")
+    agent.submit("run", shell("t1", "sleep 0.5"), shell("t2", "true"))
+    agent.wait_for("started", "t1")
+    pid = site.daemon_pid()
+    shutil.rmtree(site.home)
+    error = agent.farewell()
+    assert error.kind == "stopping" and str(site.home) in str(error)
+    wait_until(lambda: not is_alive(pid), "the daemon's end")
+    # and whoever comes back finds a new one
+    back = site.attach()
+    assert back.run_trial(shell("t1", "echo again"))["stdout"] == "again\n"
+
+
+def test_a_daemon_whose_socket_was_removed_is_reached(site: AgentSite, agent: AgentClient) -> None:
+    agent.submit("run", shell("t1", "sleep 300"))
+    pid = site.daemon_pid()
+    (site.home / "agent.sock").unlink()
+    assert site.attach().ask("hello", protocol=protocol.PROTOCOL)["pid"] == pid
+    (site.home / "agent.sock").unlink()
+    assert json.loads(site.run("ask", stdin=STATUS).stdout)["result"]["running"]
+    (site.home / "agent.sock").unlink()
+    assert json.loads(site.run("ask", stdin=FORCED).stdout)["ok"] is True
+    wait_until(lambda: not is_alive(pid), "the daemon's end")
+
+
+def test_a_stopped_daemon_is_said_to_be_stopped_and_can_be_ended(
+    site: AgentSite, agent: AgentClient
+) -> None:
+    agent.follow("run")
+    agent.submit("run", shell("t1", "sleep 300"))
+    left = agent.wait_for("started", "t1").fields["process"]["pid"]
+    pid = site.daemon_pid()
+    os.kill(pid, signal.SIGSTOP)
+    done = site.run("ask", stdin=STATUS)
+    assert done.returncode == 75 and not done.stdout
+    assert f"pid {pid}" in done.stderr.decode() and "it is stopped" in done.stderr.decode()
+    assert is_alive(pid)
+    assert json.loads(site.run("ask", stdin=FORCED).stdout) == {"id": 2, "ok": True, "result": {}}
+    assert not is_alive(pid) and not is_alive(left)
+
+
+def test_a_stopped_daemon_is_replaced_where_that_is_asked_for(
+    site: AgentSite, agent: AgentClient, tmp_path: Path
+) -> None:
+    agent.follow("run")
+    script = f"[ -e {tmp_path}/once ] && echo again && exit; touch {tmp_path}/once; sleep 300"
+    agent.submit("run", shell("t1", script))
+    wait_until((tmp_path / "once").exists, "the trial to begin")
+    pid = site.daemon_pid()
+    os.kill(pid, signal.SIGSTOP)
+    only_looking = site.run("attach", "--answer-s", "0.3")
+    assert only_looking.returncode == 75 and b"kill -CONT" in only_looking.stderr
+    back = site.attach("--answer-s", "0.3", "--replace")
+    assert site.daemon_pid() != pid and not is_alive(pid)
+    back.follow("run")
+    assert back.wait_for("finished", "t1").fields["stdout"] == "again\n"
+    assert kinds(back, "t1") == ["queued", "started", "interrupted", "started", "finished"]
+
+
+def test_whoever_asks_is_told_what_a_trial_waits_for(site: AgentSite, agent: AgentClient) -> None:
+    agent.follow("run")
+    with subprocess.Popen(["flock", "/tmp", "sleep", "300"]) as holder:
+        try:
+            wait_until(lambda: site.run("survey").stdout.find(b'"held": true') > 0, "the lock")
+            agent.submit("run", shell("t1", "true", exclusive=True))
+            wait_until(lambda: agent.ask("status")["waits_for"] == "lock", "it to be waited for")
+            status = agent.ask("status")
+            assert status["running"]["state"] == "waiting"
+            assert status["lock_holder"]["pid"] == holder.pid
+            assert status["lock_holder"]["name"] == "flock"
+        finally:
+            subprocess.run(["pkill", "-P", str(holder.pid)], check=False)
+    assert agent.wait_for("finished", "t1").fields["machine_lock"] == "held"
+    assert agent.ask("status")["waits_for"] is None
+    assert agent.ask("status")["lock_holder"] is None
+
+
+def test_a_grandchild_that_left_everything_does_not_outlive_its_trial(
+    agent: AgentClient, site: AgentSite
+) -> None:
+    script = (
+        "setsid sh -c 'env -i sleep 300 </dev/null >/dev/null 2>&1 & echo $!' & wait; sleep 0.1"
+    )
+    finished = agent.run_trial(shell("t1", script))
+    assert not is_alive(int(finished["stdout"]))
+    assert "left its group" in site.log()
 
 
 # --- the daemon dies --------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from orchestrate_agent.process import launch
+from orchestrate_agent.process import enclosure, launch
 from orchestrate_agent.process.launch import (
     PR_SET_CHILD_SUBREAPER,
     StartError,
@@ -33,7 +34,7 @@ from orchestrate_agent.process.procs import (
     new_mark,
 )
 from orchestrate_agent.process.trial import Ending, Process
-from tests.agent_client import is_alive
+from tests.agent_client import is_alive, wait_until
 from tests.sshd import descendants
 
 SH = "/bin/sh"
@@ -154,7 +155,8 @@ def test_the_rest_of_the_group_is_killed(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("how")
 def test_one_that_left_the_group_and_holds_the_pipe_is_not_waited_for(tmp_path: Path) -> None:
-    process = start(tmp_path, SH, "-c", "setsid sleep 300 & echo $!; sleep 0.3")
+    script = "setsid sleep 300 & echo $!; sleep 0.3"
+    process = start(tmp_path, SH, "-c", script, enclosed=False)
     ending = process.run()
     pid = int(ending.stdout)
     assert ending.exit_code == 0
@@ -179,7 +181,9 @@ def test_nothing_is_left_of_us_either(tmp_path: Path) -> None:
 def test_it_waits_at_the_gate(tmp_path: Path) -> None:
     process = start(tmp_path, SH, "-c", "touch ran")
     assert is_alive(process.id.pid)
-    assert identify(process.id.pid, process.id.pgid, process.id.mark) == process.id
+    assert identify(process.id.pid, process.id.pgid, process.id.mark, process.id.enclosure) == (
+        process.id
+    )
     process.close()
     assert not is_alive(process.id.pid)
     assert not (tmp_path / "ran").exists()
@@ -383,6 +387,86 @@ def test_out_of_memory_is_told_from_any_other_kill(small_cgroup: Path) -> None:
     assert done.stdout.decode().splitlines() == ["9 True cgroup", "9 False None"]
 
 
+# --- a grandchild that left everything --------------------------------------------------------
+
+#: Twice forked, of another session, without our mark in its environment.
+_GRANDCHILD = (
+    "setsid sh -c 'env -i sleep 300 </dev/null >/dev/null 2>&1 & echo $!' & wait; sleep 0.1"
+)
+_LEFT_BEHIND = """
+import sys
+from orchestrate_agent.process import enclosure, launch, procs
+from orchestrate_agent.process.launch import base_environment
+from orchestrate_agent.process.trial import Process
+if sys.argv[1] == "adopted":
+    launch.make_enclosure = lambda: None
+for _ in range(20):
+    process = Process(
+        ("/bin/sh", "-c", sys.argv[2]), env=base_environment(), cwd="/", timeout_s=30
+    )
+    pid = int(process.run().stdout)
+    lives = procs.state(pid) == "S"
+    count = process.end_runaways()
+    print(bool(process.id.enclosure), lives, count, procs.kill_adopted(), procs.state(pid))
+"""
+
+
+@pytest.mark.parametrize("how_found", ["enclosed", "adopted"])
+def test_a_grandchild_that_left_the_session_and_cleared_its_environment(how_found: str) -> None:
+    if how_found == "enclosed":
+        own = enclosure.make()
+        if own is None:
+            pytest.skip("no control group can be made here")
+        own.end()
+    done = subprocess.run(
+        [sys.executable, "-c", _LEFT_BEHIND, how_found, _GRANDCHILD],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    expected = "True False 1 0 None" if how_found == "enclosed" else "False True 0 1 None"
+    assert done.stdout.splitlines() == [expected] * 20
+
+
+def test_a_daemon_that_was_killed_leaves_the_next_one_its_control_group(tmp_path: Path) -> None:
+    process = start(tmp_path, "/bin/sh", "-c", "env -i setsid sleep 300 & env -i setsid sleep 300")
+    if not process.id.enclosure:
+        process.close()
+        pytest.skip("no control group can be made here")
+    threading.Thread(target=process.run, daemon=True).start()
+    members = Path(process.id.enclosure, "cgroup.procs")
+    wait_until(lambda: len(members.read_text().split()) == 3, "all of them")
+    # its first process is somebody else's by now, its mark was never there
+    assert kill_survivors(replace(process.id, start_ticks=1, mark=new_mark("t"))) == 3
+    assert not members.parent.exists()
+
+
+@pytest.mark.parametrize("folder", ["", "/tmp", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/../x"])
+def test_no_other_control_group_is_ever_emptied(folder: str) -> None:
+    assert enclosure.find(folder) is None
+
+
+def test_one_that_ended_while_its_agent_was_stopped_is_not_a_timeout(tmp_path: Path) -> None:
+    script = (
+        "import sys; from orchestrate_agent.process.launch import base_environment\n"
+        "from orchestrate_agent.process.trial import Process\n"
+        "argv = ('/bin/sh', '-c', 'touch began; sleep 0.3; echo well')\n"
+        "process = Process(argv, env=base_environment(), cwd=sys.argv[1], timeout_s=1)\n"
+        "ending = process.run(); print(ending.timed_out, ending.exit_code, ending.stdout.strip())"
+    )
+    agent = subprocess.Popen(
+        [sys.executable, "-c", script, tmp_path], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    wait_until((tmp_path / "began").exists, "the trial to begin")
+    agent.send_signal(signal.SIGSTOP)
+    time.sleep(1.2)
+    agent.send_signal(signal.SIGCONT)
+    assert agent.communicate(timeout=30)[0] == "False 0 well\n"
+
+
 # --- finding them again ----------------------------------------------------------------------
 
 
@@ -420,6 +504,12 @@ def test_a_recycled_pid_is_never_killed(wrong: dict[str, Any]) -> None:
 def test_an_identity_survives_the_spool() -> None:
     who = identify(os.getpid(), os.getpgrp(), "mark")
     assert ProcessId.from_json(who.to_json()) == who
+
+
+def test_an_identity_of_before_control_groups_is_read() -> None:
+    who = identify(os.getpid(), os.getpgrp(), "mark")
+    before = {name: value for name, value in who.to_json().items() if name != "enclosure"}
+    assert ProcessId.from_json(before) == who
 
 
 @pytest.mark.parametrize("data", [None, [], {}, {"pid": 1, "pgid": 1}, {"pid": True}])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos import KINDS, Chaos, faults_of, why_not
+from tests.chaos import KINDS, Chaos, faults_of, kills_of, why_not
 
 SEED = 4
 
@@ -24,6 +24,20 @@ def test_nothing_is_lost_while_everything_breaks(tmp_path: Path, built: Path) ->
     assert tally.faults == Counter(fault.kind for fault in faults)
     assert set(tally.faults) == set(KINDS)
     assert tally.planned > 100
+    assert (tally.lost, tally.duplicated, tally.wrong) == (0, 0, [])
+
+
+@pytest.mark.timeout(600)
+def test_a_controller_killed_again_and_again_in_one_run(tmp_path: Path, built: Path) -> None:
+    reason = why_not()
+    if reason is not None:
+        pytest.skip(reason)
+    with Chaos(tmp_path, built, SEED, hosts=2, blocks=24) as fleet:
+        tally = fleet.run(kills_of(SEED, 8))
+    print(tally)
+    assert tally.faults == Counter({"controller killed": 8})
+    assert tally.runs == 1
+    assert tally.planned == tally.finished > 2 * 3 * 24
     assert (tally.lost, tally.duplicated, tally.wrong) == (0, 0, [])
 
 

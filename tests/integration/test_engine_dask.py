@@ -15,9 +15,10 @@ import pytest
 
 pytest.importorskip("distributed")
 
+from orchestrator.artifacts.blob import Blob
 from orchestrator.errors import TransientDeviceError, UsageError
 from orchestrator.fleet.cluster import Cluster
-from orchestrator.fleet.provision import Blob, BlobStream
+from orchestrator.fleet.provision import BlobStream
 from orchestrator.fleet.ssh import SshEndpoint
 from tests.cluster import DaskCluster
 from tests.lab import Lab, every_planned_trial_finished_once, wait_until

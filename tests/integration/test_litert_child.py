@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.frameworks.registry import runner_named
+from orchestrator.frameworks.parts import runner_named
 from orchestrator.frameworks.runner import Evidence, Reading
 from orchestrator.measurement import Measurement, Outcome
 from orchestrator.trial import Trial, TrialKind
@@ -170,13 +170,13 @@ def test_each_scheme_is_measured_in_each_runtime(
     model = models / f"{scheme}.tflite"
     reading, evidence = run(a_trial(runtime=runtime), model, python=python)
     got = measured(reading, evidence)
-    assert (got.runtime_name, got.steady.count) == (runtime, 12)
+    assert (got.runtime_name, got.timing.count) == (runtime, 12)
     assert got.warmup is not None and got.warmup.count == 5
     assert got.first_us == got.warmup.first_us
     assert got.model_size_bytes == model.stat().st_size
     assert got.runtime_version and got.runtime_version[0].isdigit()
     assert got.init_us is not None and got.init_us > 0
-    assert got.steady.min_us is not None and got.steady.min_us > 0
+    assert got.timing.min_us is not None and got.timing.min_us > 0
     # tflite-runtime's XNNPACK takes no node of an int8 model
     untaken = runtime == "tflite-runtime" and scheme == "full_int8"
     assert [f.code for f in reading.findings] == (["nothing_delegated"] if untaken else [])
@@ -264,7 +264,7 @@ def test_the_phases_last_at_least_the_seconds_asked_for(models: Path) -> None:
     argv = [*_child(), *_arguments(models / "float32.tflite", **changes)]
     reading = RUNNER.read(a_trial(), cases.SHORT, cases.files(size=1), cases.run_argv(argv))
     assert reading.measurement is not None
-    steady = reading.measurement.steady
+    steady = reading.measurement.timing
     assert steady.count > 1  # 1 is all that was asked for by number
 
 

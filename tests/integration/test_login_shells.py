@@ -14,14 +14,16 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.artifacts.blob import Blob
 from orchestrator.errors import PermanentDeviceError
 from orchestrator.fleet.agent_archive import build_agent_archive
 from orchestrator.fleet.carried import CarriedTransport
 from orchestrator.fleet.marked import Mark, marked_line
-from orchestrator.fleet.provision import AgentPlace, Blob, push, reach
+from orchestrator.fleet.provision import AgentPlace, push, reach
 from orchestrator.fleet.ssh import SshEndpoint, SshTransport
 from orchestrator.fleet.transport import SIGNALLED, ChannelTimeout
-from tests.lab import Lab
+from tests import stand_in
+from tests.lab import Lab, every_planned_trial_finished_once
 from tests.login import Login, login, python_of_all, serve_logins, why_not
 from tests.sshd import Sshd, generate_key
 
@@ -184,17 +186,24 @@ def test_start_files_that_wait_for_somebody_are_named(server: Sshd) -> None:
             way.close()
 
 
-def test_devices_and_a_run_where_csh_greets(lab: Lab, server: Sshd) -> None:
-    reason = why_not("tcsh")
+def test_devices_and_a_run_where_csh_greets(lab: Lab, server: Sshd, tmp_path: Path) -> None:
+    reason = why_not("tcsh") or stand_in.why_not()
     if reason is not None:
         pytest.skip(reason)
+    binary = stand_in.build(tmp_path / "benchmark_model")
     with login("tcsh", server.client_key) as user:
         user.greet_with(NOISES["words of ours"] + "\n" + NOISES["titles"])
-        device = server.device("far", python=PYTHON, user=user.name)
-        done = lab.run("devices", "--inventory", lab.inventory(device))
+        device = server.device("far", python=PYTHON, user=user.name, benchmark_model=binary)
+        inventory, suite = lab.inventory(device), lab.suite(["float32", "full_int8"])
+        found = lab.run("devices", "--inventory", inventory)
+        done = lab.run("run", "--inventory", inventory, "--suite", suite)
+        logs = lab.run("agents", "logs", "--inventory", inventory)
         lab.close()
+    assert found.code == 0 and "far" in found.stdout, found.stderr
     assert done.code == 0, done.stderr
-    assert "far" in done.stdout
+    assert every_planned_trial_finished_once(lab.journal())
+    assert {event["outcome"] for event in lab.events("finished")} == {"ok"}
+    assert logs.code == 0 and "orchestrate-agent-ready" not in logs.stdout
 
 
 @pytest.mark.parametrize("noise", NOISES)
@@ -206,6 +215,22 @@ def test_a_carrier_may_print_as_well(noise: str, tmp_path: Path) -> None:
     way.connect()
     done = way.run(["sh", "-c", "cat; echo problem >&2"], stdin=b"\0\n", timeout_s=30)
     assert (done.stdout, done.stderr) == (b"\0\n", b"problem\n")
+
+
+@pytest.mark.parametrize("shell", ["tcsh", "fish", "bash"])
+def test_openssh_may_carry_to_any_login_shell(server: Sshd, shell: str) -> None:
+    reason = why_not(shell)
+    if reason is not None:
+        pytest.skip(reason)
+    with login(shell, server.client_key) as user:
+        user.greet_with(NOISES["words of ours"])
+        options = ["-F", "none", "-o", "BatchMode=yes", "-i", str(server.client_key)]
+        options += ["-o", f"UserKnownHostsFile={server.folder}/known_hosts", "-p", str(server.port)]
+        target = f"{user.name}@{server.address}"
+        way = CarriedTransport("carried", ["ssh", *options, target, "{command}"])
+        way.connect()
+        done = way.run(["printf", "%s", "it's !", "new\nline"], timeout_s=30)
+        assert done.stdout == b"it's !new\nline"
 
 
 # --- the line by itself --------------------------------------------------------------------------

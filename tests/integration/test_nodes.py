@@ -4,6 +4,7 @@ do."""
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,8 @@ import pytest
 from tests import small_disk, stand_in
 from tests.agent_client import other_pythons
 from tests.lab import Lab, Outcome
+from tests.login import login, python_of_all
+from tests.login import why_not as login_why_not
 from tests.sshd import Sshd, generate_key
 
 SCHEMES = ["float32", "full_int8"]
@@ -139,3 +142,82 @@ def test_a_home_that_is_full(lab: Lab, server: Sshd) -> None:
         disk.make_room()
         assert look(lab, device).code == 0
         lab.close()
+
+
+@pytest.mark.parametrize("place", ["home", "workdir"])
+def test_a_disk_from_which_no_program_may_be_run(
+    lab: Lab, server: Sshd, tmp_path: Path, place: str
+) -> None:
+    reason = small_disk.why_not() or stand_in.why_not()
+    if reason is not None:
+        pytest.skip(reason)
+    binary = stand_in.build(tmp_path / "benchmark_model")
+    own: dict[str, Any] = {"python": sys.executable, "benchmark_model": binary}
+    suite = lab.suite(SCHEMES)
+    folder = server.home if place == "home" else tmp_path / "scratch"
+    there: dict[str, Any] = {} if place == "home" else {"workdir": folder / "agent"}
+    shown = "~/.orchestrate" if place == "home" else str(folder / "agent")
+    with small_disk.small_disk(folder, 64, "noexec"):
+        inventory = lab.inventory(node(server, **own, **there))
+        found = lab.run("devices", "--inventory", inventory, "--suite", suite)
+        seen = lab.run("devices", "--inventory", inventory)
+        refused = lab.run("run", "--inventory", inventory, "--suite", suite)
+        lab.close()
+        assert f"no program may be run from {shown} (is its disk mounted noexec?)" in found.stdout
+        assert "name a folder on another disk with `workdir:` in the inventory" in found.stdout
+        assert f"no program may be run from {shown}" in seen.stdout
+        assert refused.code == 3 and "benchmark_model would be put there" in refused.stderr
+        assert list(folder.rglob("blobs/*")) == [] and lab.runs() == []
+        elsewhere = lab.inventory(node(server, workdir=tmp_path / "elsewhere", **own))
+        done = lab.run("run", "--inventory", elsewhere, "--suite", suite)
+        lab.close()
+    assert done.code == 0, done.stderr
+    assert {event["outcome"] for event in lab.events("finished")} == {"ok"}
+
+
+def test_a_user_namespace_without_root(lab: Lab, tmp_path: Path) -> None:
+    reason = login_why_not("sh") or ("no unshare here" if shutil.which("unshare") is None else None)
+    if reason is not None:
+        pytest.skip(reason)
+    with login("sh", generate_key(tmp_path / "client")) as user:
+        carrier = f"setpriv --reuid {user.name} --regid {user.name} --clear-groups"
+        carrier += f" env HOME={user.home} unshare --user --map-current-user"
+        seen = subprocess.run(
+            [*carrier.split(), "stat", "-c", "%u", "/"], capture_output=True, check=False, text=True
+        )
+        if seen.returncode != 0:
+            pytest.skip(f"user namespaces are not permitted here: {seen.stderr}")
+        assert seen.stdout.strip() != "0", "root is not mapped there, or the test says nothing"
+        device = {
+            "name": "inside",
+            "transport": "exec",
+            "exec": carrier,
+            "python": python_of_all(),
+        }
+        found = look(lab, device)
+        lab.close()
+        assert found.code == 0, found.stderr
+        # what others could replace is refused as before
+        (user.home / "shared").mkdir(mode=0o777)
+        (user.home / "shared").chmod(0o777)
+        os.chown(user.home / "shared", 4242, 4242)
+        (user.home / "shared/mine").mkdir()
+        shutil.chown(user.home / "shared/mine", user.name)
+        told = problems(look(lab, {**device, "workdir": user.home / "shared/mine"}).stderr)
+    assert f"{user.home}/shared, above it, is writable by others" in told["inside"]
+
+
+def test_whose_a_folder_is_that_is_not_ones_own(lab: Lab, server: Sshd, tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a folder away")
+    own = tmp_path / "own"
+    own.mkdir()
+    os.chown(own, 4242, 4242)
+    devices = [
+        node(server, "folder", python=sys.executable, workdir=own),
+        node(server, "above", python=sys.executable, workdir=own / "agent"),
+    ]
+    told = problems(look(lab, *devices).stderr)
+    assert f"{own} belongs to user 4242, not to you (0)" in told["folder"]
+    assert f"{own}, above it, belongs to user 4242, who could replace it" in told["above"]
+    assert all("`workdir:`" in each for each in told.values())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import signal
 import socket
 import subprocess
@@ -18,8 +19,8 @@ import pytest
 from tests import small_disk as small_disks
 from tests import stand_in
 from tests.agent_client import is_alive
-from tests.lab import Lab, every_planned_trial_finished_once, wait_until
-from tests.small_disk import SmallDisk, small_disk
+from tests.lab import PROTOCOL, Lab, every_planned_trial_finished_once, wait_until
+from tests.small_disk import SmallDisk, failing_disk, small_disk
 from tests.sshd import Sshd, generate_key
 
 SCHEMES = ["float32", "full_int8"]
@@ -320,3 +321,72 @@ def _leads_to(link: Path, folder: Path) -> bool:
         return link.readlink().is_relative_to(folder)
     except OSError:
         return False  # it ended meanwhile
+
+
+def test_results_on_a_disk_with_errors_are_waited_for_and_then_resumed(
+    lab: Lab, binary: Path, tmp_path: Path
+) -> None:
+    if small_disks.why_not() is not None:
+        pytest.skip(f"{small_disks.why_not()}")
+    with contextlib.ExitStack() as stack:
+        try:
+            disk = stack.enter_context(failing_disk(lab.results, tmp_path / "image"))
+        except (OSError, subprocess.CalledProcessError) as exc:
+            pytest.skip(f"no disk that fails can be made here: {exc}")
+        inventory = lab.inventory(lab.here(benchmark_model=binary, retry_for="2s"))
+        controller = lab.start("run", "--inventory", inventory, "--suite", lab.suite(SCHEMES, LONG))
+        wait_until(lambda: len(lab.events("finished")) >= 2, "two finished trials")
+        disk.fail()
+        said = Said(controller)
+        assert said.to_the_end() != 0
+        assert "retrying" in said.text and "The file system is read-only" in said.text
+        assert "Make room" not in said.text and "make room" not in said.text
+        assert "unforeseen" not in said.text
+        disk.mend()
+        resumed = lab.run("run", "--resume", "last")
+        assert resumed.code == 0, resumed.stderr
+        assert every_planned_trial_finished_once(lab.journal())
+        lab.close()
+
+
+def test_a_runs_folder_that_was_removed_is_made_again(lab: Lab, binary: Path) -> None:
+    inventory = lab.inventory(lab.here(benchmark_model=binary))
+    controller = lab.start("run", "--inventory", inventory, "--suite", lab.suite(SCHEMES, LONG))
+    wait_until(lambda: len(lab.events("finished")) >= 2, "two finished trials")
+    run = lab.runs()[0]
+    shutil.rmtree(run)
+    said = Said(controller)
+    assert said.to_the_end() == 0, said.text
+    assert f"{run.name} was removed and is made again" in said.text
+    assert every_planned_trial_finished_once(lab.journal(run))
+    assert len({event["trial_id"] for event in lab.events("finished", run)}) == 2 + 12 * 3
+    assert lab.run("report", "last").code == 0
+
+
+def test_models_that_are_read_only_are_enough_where_nothing_has_to_be_written(
+    lab: Lab, binary: Path, tmp_path: Path
+) -> None:
+    reason = small_disks.why_not()
+    if reason is not None:
+        pytest.skip(reason)
+    for model in lab.models.glob("*.tflite"):
+        for scheme in SCHEMES:
+            if f"-{scheme}-" in model.name:
+                shutil.copy(model, lab.folder / f"own_{scheme}.tflite")
+    own = lab.folder / "own.yaml"
+    files = ", ".join(f"{{file: own_{scheme}.tflite}}" for scheme in SCHEMES)
+    own.write_text(f"models: [{files}]\nprotocol: {PROTOCOL}\n")
+    inventory = lab.inventory(lab.here(benchmark_model=binary))
+    suites = [lab.suite(SCHEMES), own]
+    for suite in suites:  # what is to be kept is kept once
+        first = lab.run("run", "--inventory", inventory, "--suite", suite)
+        assert first.code == 0, first.stderr
+    subprocess.run(["mount", "--bind", lab.models, lab.models], check=True)
+    try:
+        subprocess.run(["mount", "-o", "remount,bind,ro", lab.models], check=True)
+        for suite in suites:
+            again = lab.run("run", "--inventory", inventory, "--suite", suite)
+            assert again.code == 0, again.stderr
+        assert lab.run("run", "--resume", "last").code == 0
+    finally:
+        subprocess.run(["umount", lab.models], check=True)

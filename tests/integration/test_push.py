@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.artifacts.blob import Blob
 from orchestrator.errors import PermanentDeviceError, TransientDeviceError
 from orchestrator.fleet.agent_archive import build_agent_archive
 from orchestrator.fleet.local import LocalTransport
-from orchestrator.fleet.provision import AgentPlace, Blob, Node, push, reach
+from orchestrator.fleet.provision import AgentPlace, Node, push, reach
 
 
 @pytest.fixture

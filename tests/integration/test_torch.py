@@ -13,7 +13,7 @@ import pytest
 
 from orchestrator.config import Suite
 from orchestrator.errors import UsageError
-from orchestrator.frameworks.registry import runner_named
+from orchestrator.frameworks.parts import runner_named
 from orchestrator.frameworks.runner import Evidence, Reading
 from orchestrator.frameworks.torch.file import TorchInspection, inspect_any
 from orchestrator.measurement import Outcome
@@ -151,7 +151,7 @@ def test_a_trial_is_measured(
     reading, evidence = run(a_trial(**changes), built[scheme].path)
     assert reading.outcome is Outcome.OK, f"{reading.reason}\n{evidence.stderr}"
     got = reading.measurement
-    assert got is not None and got.steady.count >= 12 and got.runtime_name == "torch"
+    assert got is not None and got.timing.count >= 12 and got.runtime_name == "torch"
     assert got.init_us and got.first_us and got.memory and got.memory.peak_bytes
     assert not any(finding.forbids for finding in reading.findings)
 
@@ -253,4 +253,4 @@ def test_a_profile_trial_names_the_operators(tmp_path: Path) -> None:
     convolutions = [o for kind, o in found.items() if "conv" in kind]
     assert convolutions and all(o.us > 0 for o in convolutions)
     assert {o.count for o in convolutions} == {1.0}, "of one inference, not of all of them"
-    assert reading.measurement.steady.count == 12, "which were timed without the profiler"
+    assert reading.measurement.timing.count == 12, "which were timed without the profiler"

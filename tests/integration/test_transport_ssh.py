@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shlex
+import shutil
 import socket
 import subprocess
 import threading
@@ -245,6 +246,111 @@ def test_a_server_that_wants_a_password(tmp_path: Path, keys: Path, ssh_folder: 
         (ssh_folder / "known_hosts").write_text(server.known_hosts_line())
         with pytest.raises(AuthenticationError, match="accepts only password, not keys"):
             says_hello(endpoint(server))
+
+
+def test_a_second_factor_and_what_to_do_about_it(
+    tmp_path: Path, keys: Path, ssh_folder: Path
+) -> None:
+    options = ["AuthenticationMethods publickey,password", "PasswordAuthentication yes"]
+    with Sshd(tmp_path / "far", keys / "id", options=options) as server:
+        (ssh_folder / "known_hosts").write_text(server.known_hosts_line())
+        with pytest.raises(AuthenticationError) as raised:
+            says_hello(endpoint(server))
+    message = str(raised.value)
+    assert f"{keys}/id (SHA256:" in message
+    assert "is accepted, but the server wants password as well" in message
+    assert "AuthenticationMethods publickey" in message and "no key" not in message
+
+
+# --- certificates of users -------------------------------------------------------------------
+
+
+@pytest.fixture
+def user_certificates(tmp_path: Path, keys: Path, ssh_folder: Path) -> Iterator[tuple[Sshd, Path]]:
+    """A server that lets in only whom its authority signed, and a key so signed; its certificate
+    lies elsewhere."""
+    authority = generate_key(tmp_path / "authority")
+    key = generate_key(tmp_path / "mine")
+    sign_user(authority, key, tmp_path / "certificates" / "mine")
+    public = authority.with_suffix(".pub")
+    with Sshd(tmp_path / "far", keys / "other", options=[f"TrustedUserCAKeys {public}"]) as server:
+        (ssh_folder / "known_hosts").write_text(server.known_hosts_line())
+        yield server, key
+
+
+def sign_user(authority: Path, key: Path, certificate: Path) -> None:
+    public = key.with_name(f"{key.name}.pub")
+    command = ["ssh-keygen", "-q", "-s", str(authority), "-I", "id", "-n", "root", str(public)]
+    subprocess.run(command, check=True, capture_output=True)
+    certificate.parent.mkdir(exist_ok=True)
+    key.with_name(f"{key.name}-cert.pub").rename(certificate)
+
+
+@pytest.mark.parametrize("kind", ["ed25519", "ecdsa", "rsa"])
+def test_a_certificate_file_of_the_configuration(
+    user_certificates: tuple[Sshd, Path], tmp_path: Path, ssh_folder: Path, kind: str
+) -> None:
+    server, _ = user_certificates
+    key = generate_key(tmp_path / "another", kind)
+    sign_user(tmp_path / "authority", key, tmp_path / "certificates" / "an other")
+    with pytest.raises(AuthenticationError, match="none of the keys is accepted"):
+        says_hello(endpoint(server, key_file=key))
+    (ssh_folder / "config").write_text(
+        f"Host *\n  CertificateFile {tmp_path}/certificates/mine\n"
+        '  CertificateFile "~/certificates/an other"\n'
+    )
+    says_hello(endpoint(server, key_file=key))
+
+
+def test_a_certificate_for_a_key_of_the_agent(
+    user_certificates: tuple[Sshd, Path],
+    tmp_path: Path,
+    ssh_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server, key = user_certificates
+    certificate = tmp_path / "certificates" / "mine"
+    (ssh_folder / "config").write_text(f"Host *\n  CertificateFile {certificate}\n")
+    with ssh_agent(tmp_path) as agent:
+        monkeypatch.setenv("SSH_AUTH_SOCK", str(agent))
+        add_to_agent(agent, key)
+        says_hello(endpoint(server, key_file=None))
+        says_hello(endpoint(server, key_file=key.with_name("mine.pub")))
+
+
+def test_a_certificate_that_the_agent_holds(
+    user_certificates: tuple[Sshd, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, key = user_certificates
+    (tmp_path / "certificates" / "mine").rename(tmp_path / "mine-cert.pub")
+    with ssh_agent(tmp_path) as agent:
+        monkeypatch.setenv("SSH_AUTH_SOCK", str(agent))
+        add_to_agent(agent, key)
+        (tmp_path / "mine-cert.pub").unlink()
+        says_hello(endpoint(server, key_file=None))
+
+
+def test_a_key_whose_certificate_is_not_accepted_is_tried_by_itself(
+    server: Sshd, keys: Path, tmp_path: Path, known: None
+) -> None:
+    key = tmp_path / "own"
+    for suffix in ("", ".pub"):
+        shutil.copy(keys / f"id{suffix}", f"{key}{suffix}")
+    sign_user(generate_key(tmp_path / "impostor"), key, tmp_path / "own-cert.pub")
+    says_hello(endpoint(server, key_file=key))
+
+
+def test_certificate_files_that_are_none_are_named(
+    server: Sshd, keys: Path, ssh_folder: Path, known: None
+) -> None:
+    (ssh_folder / "config").write_text(
+        f"Host *\n  CertificateFile {ssh_folder}/none\n  CertificateFile {keys}/id.pub\n"
+    )
+    says_hello(endpoint(server))
+    with pytest.raises(AuthenticationError) as raised:
+        says_hello(endpoint(server, key_file=keys / "other"))
+    assert f"tried certificate {ssh_folder}/none: No such file" in str(raised.value)
+    assert f"tried certificate {keys}/id.pub: it is not a certificate" in str(raised.value)
 
 
 # --- host keys -------------------------------------------------------------------------------
@@ -687,12 +793,37 @@ def test_a_port_that_is_no_ssh_server(server: Sshd, listener: Callable[[bytes], 
         says_hello(endpoint(server, port=port))
 
 
-def test_no_algorithm_in_common(tmp_path: Path, keys: Path, ssh_folder: Path) -> None:
-    options = ["Ciphers chacha20-poly1305@openssh.com"]
-    with Sshd(tmp_path / "far", keys / "id", options=options) as server:
+@pytest.mark.parametrize(
+    ("option", "offered", "remedy"),
+    [
+        (
+            "Ciphers chacha20-poly1305@openssh.com",
+            "of ciphers it offers only chacha20",
+            "Ciphers in",
+        ),
+        (
+            "KexAlgorithms sntrup761x25519-sha512@openssh.com",
+            "of key exchanges it offers only sntrup761x25519-sha512@openssh.com",
+            "KexAlgorithms in",
+        ),
+        (
+            "KexAlgorithms diffie-hellman-group1-sha1",
+            "of key exchanges it offers only diffie-hellman-group1-sha1",
+            "update the SSH server there",
+        ),
+    ],
+)
+def test_no_algorithm_in_common(
+    tmp_path: Path, keys: Path, ssh_folder: Path, option: str, offered: str, remedy: str
+) -> None:
+    with Sshd(tmp_path / "far", keys / "id", options=[option]) as server:
         (ssh_folder / "known_hosts").write_text(server.known_hosts_line())
-        with pytest.raises(PermanentDeviceError, match="no algorithm in common"):
+        with pytest.raises(PermanentDeviceError, match="no algorithm in common") as raised:
             says_hello(endpoint(server))
+    message = str(raised.value)
+    assert offered in message and remedy in message
+    assert ("outdated" in message) == ("sha1" in option)
+    assert ("paramiko" in message) != ("sha1" in option)
 
 
 def test_an_account_that_runs_no_commands(tmp_path: Path, keys: Path, ssh_folder: Path) -> None:

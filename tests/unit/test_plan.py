@@ -9,9 +9,17 @@ import pytest
 
 from orchestrator.config import Device, Suite
 from orchestrator.errors import UsageError
-from orchestrator.plan import Plan, make_plan
+from orchestrator.frameworks.registry import group_of
+from orchestrator.plan import DevicePlan, Plan, make_plan
 from orchestrator.runs.directory import trial_from_event
-from orchestrator.trial import Factors, GateSettings, Group, PhaseSettings, RunSettings, TrialKind
+from orchestrator.trial import (
+    Factors,
+    GateSettings,
+    PhaseSettings,
+    RunSettings,
+    Trial,
+    TrialKind,
+)
 
 SCHEMES = ["float32", "float16", "dynamic_range", "full_int8"]
 
@@ -82,9 +90,9 @@ def test_the_baseline_takes_every_place_in_a_block() -> None:
 
 def test_memory_is_measured_in_trials_of_its_own_before_the_blocks() -> None:
     plan = make_plan([device()], suite(), seed=1).devices[0]
-    assert len(plan.memory) == 8
-    assert all(t.kind is TrialKind.MEMORY and t.block == -1 for t in plan.memory)
-    assert plan.trials[:8] == plan.memory
+    assert len(plan.beside) == 8
+    assert all(t.kind is TrialKind.MEMORY and t.block == -1 for t in plan.beside)
+    assert plan.trials[:8] == plan.beside
 
 
 def test_trial_ids_are_unique_file_names() -> None:
@@ -147,9 +155,10 @@ def test_the_protocol_becomes_the_settings_of_every_trial() -> None:
 
 def test_torch_s_groups_say_engine_and_processor_and_other_keys_stay_as_they_were() -> None:
     litert = Factors("litert", "any", "xnnpack", 1, 1, "native")
-    assert Group("here", "m", litert, ("a",), "a").key == "here/m/litert/any/xnnpack/t1/b1/native"
+    key = group_of("here", "m", litert, ("a",), "a").key
+    assert key == "here/m/litert/any/xnnpack/t1/b1/native"
     factors = Factors("torch", "torch", "none", 1, 1, "native", "x86", "cpu")
-    assert Group("here", "m", factors, ("a",), "a").key.endswith("/native/x86/cpu")
+    assert group_of("here", "m", factors, ("a",), "a").key.endswith("/native/x86/cpu")
 
 
 def test_a_suite_of_torch_is_planned_for_every_engine() -> None:
@@ -178,7 +187,11 @@ def test_profiles_have_trials_of_their_own_where_the_runner_has_a_profiler() -> 
     made = make_plan([device(benchmark_model="/opt/benchmark_model")], asked, seed=7)
     (part,) = made.devices
     assert [t.kind for t in part.trials[:16]] == [TrialKind.MEMORY] * 8 + [TrialKind.PROFILE] * 8
-    assert all(t.block == -1 and ".profile." in t.trial_id for t in part.profile)
-    assert trial_from_event(part.profile[0].to_json()) == part.profile[0]
+    assert all(t.block == -1 and ".profile." in t.trial_id for t in profile_of(part))
+    assert trial_from_event(profile_of(part)[0].to_json()) == profile_of(part)[0]
     plain = make_plan([device(benchmark_model="/opt/benchmark_model")], suite(), seed=7)
-    assert set(ids(made)) - set(ids(plain)) == {t.trial_id for t in part.profile}
+    assert set(ids(made)) - set(ids(plain)) == {t.trial_id for t in profile_of(part)}
+
+
+def profile_of(part: DevicePlan) -> tuple[Trial, ...]:
+    return tuple(trial for trial in part.beside if trial.kind is TrialKind.PROFILE)

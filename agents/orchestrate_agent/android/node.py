@@ -115,6 +115,9 @@ class AdbNode:
     def lock(self, changed: threading.Condition) -> AdbLock:
         return AdbLock(self._adb, changed)
 
+    def lock_holder(self) -> Optional[Json]:
+        return None  # the shell there may not see other processes
+
     def survey(self) -> Json:
         """See :func:`orchestrate_agent.machine.survey.collect`; what the shell there may not see is
         None."""
@@ -144,6 +147,8 @@ class AdbNode:
             cwd=folder,
             timeout_s=command.timeout_s,
             name=command.name,
+            # adb's own server may be started by it, and is everybody's
+            enclosed=False,
         )
 
     def ended(self, ending: Ending, process: Process, folder: str) -> Ending:

@@ -1,7 +1,7 @@
 """What a bundle carries beside the agent: one device's plan, and the files that its trials need.
 
-``agents/bundle.json`` is the document; ``blobs/<sha256>`` the files. Every file is hashed before it
-is used, wherever it came from.
+``orchestrate_agent/bundle.json`` is the document; ``blobs/<sha256>`` the files. Every file is
+hashed before it is used, wherever it came from.
 """
 
 from __future__ import annotations

@@ -34,6 +34,8 @@ STOP_S = 30.0
 #: A controller has one a device and run; each costs a thread or two.
 MAX_CONNECTIONS = 64
 _LOG_TAIL_BYTES = 4096
+#: Has a daemon whose socket was removed make another.
+LISTEN_AGAIN = signal.SIGUSR1
 
 
 def serve(home_path: str, idle_s: float, root: str = "/", adb: Optional[str] = None) -> int:
@@ -99,6 +101,8 @@ def _detached(site: Site, report: int) -> NoReturn:
 
 
 def _run(site: Site, report: int) -> int:
+    # until there is a socket nobody can miss it; by itself the signal would end us
+    signal.signal(LISTEN_AGAIN, signal.SIG_IGN)
     try:
         lock = take_lock(site.agent_hash)
         daemon = Daemon(site)
@@ -134,7 +138,7 @@ def take_lock(agent_hash: str) -> int:
         holder = os.read(fd, 4096).decode("utf-8", "replace").strip()
         os.close(fd)
         raise AgentError(
-            f"an agent runs already, it holds {os.path.abspath(home.LOCK)}: {holder} "
+            f"an agent runs already, it holds {home.absolute(home.LOCK)}: {holder} "
             f"(one a home; machines that share a home folder need a --home each)",
             EXIT_HELD,
         ) from exc
@@ -161,6 +165,8 @@ class Daemon:
         require_room()
         self._idle_s = site.idle_s
         self._stopping = False
+        self._why = ""
+        self._listens_again = False
         self._exit_code = 0
         self._wake_r, self._wake_w = os.pipe()
         os.set_blocking(self._wake_r, False)
@@ -183,6 +189,7 @@ class Daemon:
         signal.set_wakeup_fd(self._wake_w, warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._on_signal)
+        signal.signal(LISTEN_AGAIN, self._on_missed)
         self._worker.start()
         why = self._serve()
         home.log(f"agent stops: {why}")
@@ -197,8 +204,13 @@ class Daemon:
     def _on_signal(self, *_: object) -> None:
         self.stop()
 
+    def _on_missed(self, *_: object) -> None:
+        self._listens_again = True
+        self._wake()
+
     def _fatal(self, message: str) -> None:
         home.log(f"the agent cannot go on: {message}")
+        self._why = message
         self._exit_code = EXIT_FAILED
         self.stop()
 
@@ -217,6 +229,10 @@ class Daemon:
             left_s = None if idle_from is None else idle_from + self._idle_s - time.monotonic()
             if left_s is not None and left_s <= 0:
                 return f"idle for {self._idle_s:g} s"
+            if self._listens_again:
+                poller.unregister(self._listener)
+                self._listen_again()
+                poller.register(self._listener, select.POLLIN)
             ready = poller.poll(None if left_s is None else int(left_s * 1000) + 1)
             for fd, _ in ready:
                 if fd == self._wake_r:
@@ -224,6 +240,18 @@ class Daemon:
                 else:
                     self._accept()
         return "told to"
+
+    def _listen_again(self) -> None:
+        """Somebody knows from our lock that we live, and finds no socket."""
+        self._listens_again = False
+        try:
+            listener = _listen()
+        except OSError as exc:
+            home.log(f"cannot listen again: {exc}")
+            return
+        self._listener.close()
+        self._listener = listener
+        home.log("the socket was missing; the agent listens again")
 
     def _idle_from(self, before: Optional[float]) -> Optional[float]:
         if self._connections or self._queue.busy():
@@ -260,7 +288,11 @@ class Daemon:
 
     def _shut_down(self) -> None:
         # From here on nobody reaches us; whoever is in the backlog sees the end, and starts anew.
-        os.unlink(home.SOCKET)
+        with contextlib.suppress(OSError):  # the home may be gone
+            os.unlink(home.SOCKET)
+        if self._why:
+            for connection in list(self._connections):
+                connection.say_why(f"the agent cannot go on: {self._why}")
         self._listener.close()
         self._queue.stop()
         self._worker.join(STOP_S)

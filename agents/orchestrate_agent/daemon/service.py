@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Callable, Dict, Optional, Set, Tuple, Type
 
 from orchestrate_agent import home, protocol
-from orchestrate_agent.daemon.spool import SpoolError
+from orchestrate_agent.daemon.spool import EventReader, SpoolError
 from orchestrate_agent.daemon.trial_queue import Session, TrialQueue
 from orchestrate_agent.errors import AgentError
 from orchestrate_agent.node import Node
@@ -31,6 +31,8 @@ from orchestrate_agent.protocol import (
 )
 
 RECEIVE_BYTES = 64 * 1024
+#: How long a daemon that ends waits for its turn to say why.
+_FAREWELL_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,18 @@ class Connection:
             self._send_quietly(protocol.encode(protocol.error_reply(None, exc)))
         finally:
             self.close()
+
+    def say_why(self, reason: str) -> None:
+        """Tell the other side why the daemon ends, if it listens. From any thread; never waits."""
+        farewell = protocol.error_reply(None, ProtocolError(reason, kind="stopping"))
+        if not self._sending.acquire(timeout=_FAREWELL_S):
+            return  # somebody sends, and the other side does not read
+        try:
+            self._socket.send(protocol.encode(farewell), socket.MSG_DONTWAIT)
+        except OSError:
+            return  # it is gone, or does not read
+        finally:
+            self._sending.release()
 
     def close(self) -> None:
         """End it from any thread; followers notice."""
@@ -183,14 +197,17 @@ class Connection:
         return {}
 
     def _status(self, _: Status) -> Json:
-        return self._context.queue.status()
+        status = self._context.queue.status()
+        waits_for_lock = status["waits_for"] == protocol.LOCK
+        holder = self._context.node.lock_holder() if waits_for_lock else None
+        return {**status, "lock_holder": holder}
 
     def _shutdown(self, body: Shutdown) -> Json:
         busy = self._context.queue.busy()
         if busy and not body.force:
             raise ProtocolError(
-                f"{busy} trials wait or run; cancel them, or force it (they run again when the "
-                f"agent is back)",
+                f"{busy} trials wait or run; wait until they are done, or `orchestrate agents stop "
+                f"--force` (they run again when the agent is back)",
                 kind="busy",
             )
         self._stop_after_reply = True
@@ -200,15 +217,15 @@ class Connection:
 
     def _follow(self, body: Events, answer: bytes) -> None:
         session = self._context.queue.session(body.run_id, body.device)
+        reader = session.spool.open_events()
         self._following.add(session.key)
         self._send(answer)  # before the first event
         follower = threading.Thread(
-            target=self._send_events, args=(session, body.from_seq), daemon=True
+            target=self._send_events, args=(session, reader, body.from_seq), daemon=True
         )
         follower.start()
 
-    def _send_events(self, session: Session, from_seq: int) -> None:
-        reader = session.spool.open_events()
+    def _send_events(self, session: Session, reader: EventReader, from_seq: int) -> None:
         try:
             while self._wait_for_events(session, reader.at):
                 for line in reader.lines(session.spool.events_size):
@@ -216,6 +233,10 @@ class Connection:
                         self._send(b'{"event":' + line + b"}\n")
         except OSError:
             self.close()  # the other side is gone; it asks again from where it was
+        except BaseException:
+            home.log(f"events are no longer sent: {traceback.format_exc()}")
+            self.close()  # rather than have the other side wait for what will not come
+            raise
         finally:
             self._following.discard(session.key)
             reader.close()

@@ -33,7 +33,7 @@ class SpoolError(Exception):
 def not_written(path: str, exc: OSError) -> SpoolError:
     """The error for ``path`` that could not be written."""
     remedy = "; make room on that disk" if exc.errno in NO_SPACE else ""
-    return SpoolError(f"cannot write {os.path.abspath(path)}: {exc.strerror}{remedy}")
+    return SpoolError(f"cannot write {home.absolute(path)}: {exc.strerror}{remedy}")
 
 
 def require_room() -> None:
@@ -42,11 +42,14 @@ def require_room() -> None:
     Asked for before each trial: one whose end cannot be written down was run for nothing, and
     would count as one that the agent died under.
     """
-    disk = os.statvfs(home.SPOOL)
+    try:
+        disk = os.statvfs(home.SPOOL)
+    except OSError as exc:
+        raise not_written(home.SPOOL, exc) from exc
     free = disk.f_bavail * disk.f_frsize
     if free < ROOM_BYTES:
         raise SpoolError(
-            f"{os.path.abspath(home.SPOOL)} has {free} bytes free, a trial may need {ROOM_BYTES} "
+            f"{home.absolute(home.SPOOL)} has {free} bytes free, a trial may need {ROOM_BYTES} "
             f"for what it tells; make room on that disk"
         )
 
@@ -154,7 +157,7 @@ class SessionSpool:
 
     def work_folder(self) -> str:
         """The absolute path of the folder that trials work in."""
-        return os.path.abspath(os.path.join(self.folder, WORK))
+        return home.absolute(os.path.join(self.folder, WORK))
 
     def delete(self) -> None:
         """Forget the session. A crash on the way leaves no half of it behind."""
@@ -219,7 +222,7 @@ def set_aside(run_id: str, device: str) -> str:
     """Move a session that cannot be read out of the way, its bytes untouched; returns where."""
     target = os.path.join(home.SPOOL, _DAMAGED + uuid.uuid4().hex)
     os.rename(os.path.join(home.SPOOL, run_id, device), target)
-    return os.path.abspath(target)
+    return home.absolute(target)
 
 
 def _whole(line: bytes) -> protocol.Json:

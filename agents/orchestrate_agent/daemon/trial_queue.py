@@ -11,11 +11,12 @@ and each is on disk before it counts.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from orchestrate_agent import home
 from orchestrate_agent.daemon import spool
@@ -149,6 +150,8 @@ class TrialQueue:
         #: The trial under way; both where they are a duet.
         self._current: Tuple[Entry, ...] = ()
         self._idle_since = time.monotonic()
+        #: What keeps the trial that was taken from starting; see ``protocol``.
+        self._waits_for: Optional[str] = None
 
     # --- at the start -----------------------------------------------------------------------
 
@@ -293,6 +296,7 @@ class TrialQueue:
                 "queued": len(self._waiting),
                 "sessions": [session.to_json() for session in self._sessions.values()],
                 "idle_s": None if self._current else idle_s,
+                "waits_for": self._waits_for,
             }
 
     def stop(self) -> None:
@@ -320,6 +324,15 @@ class TrialQueue:
             for each in self._current:
                 each.phase = Phase.TAKEN
             return self._current
+
+    @contextlib.contextmanager
+    def held_up_by(self, what: str) -> Iterator[None]:
+        """Meanwhile the trial that was taken waits for ``what``, for whoever asks."""
+        self._waits_for = what
+        try:
+            yield
+        finally:
+            self._waits_for = None
 
     def called_off(self, entries: Sequence[Entry]) -> bool:
         """Whether the worker should let go of ``entries``."""

@@ -21,9 +21,16 @@ from orchestrate_agent.files.sites import SiteStore
 from orchestrate_agent.machine.setting import Prepared, Setting
 from orchestrate_agent.node import Command, Node
 from orchestrate_agent.process.launch import StartError
-from orchestrate_agent.process.procs import kill_marked
+from orchestrate_agent.process.procs import kill_adopted
 from orchestrate_agent.process.trial import Ending, Process
-from orchestrate_agent.protocol import ENVIRONMENT, Json, TrialRequest, substitute
+from orchestrate_agent.protocol import (
+    ENVIRONMENT,
+    LOCK,
+    PREPARATION,
+    Json,
+    TrialRequest,
+    substitute,
+)
 
 #: The trials that are run at once: one, or the two of a duet.
 Entries = Tuple[Entry, ...]
@@ -50,7 +57,8 @@ class Worker:
 
     def run(self) -> None:
         """Until the queue says stop. What cannot be recorded must not run, and what runs on a node
-        that is gone cannot be: then ``on_fatal``."""
+        that is gone cannot be: then ``on_fatal``, as after anything else that ends this thread,
+        since a daemon without a worker would be waited for in vain."""
         try:
             while True:
                 entries = self._queue.take()
@@ -60,6 +68,9 @@ class Worker:
                 self._run_recorded(entries)
         except (SpoolError, AgentError) as exc:
             self._on_fatal(str(exc))
+        except BaseException as exc:  # noqa: BLE001 (whatever it is, the daemon must not outlive it)
+            home.log(f"the worker died: {traceback.format_exc()}")
+            self._on_fatal(f"its worker died: {exc!r}")
 
     def _run_recorded(self, entries: Entries) -> None:
         try:
@@ -81,7 +92,8 @@ class Worker:
         called_off: Sequence[Json] = [{} for _ in entries]
         try:
             if any(entry.request.exclusive for entry in entries):
-                machine_lock = self._machine.acquire(lambda: self._queue.called_off(entries))
+                with self._queue.held_up_by(LOCK):
+                    machine_lock = self._machine.acquire(lambda: self._queue.called_off(entries))
             if self._queue.called_off(entries):
                 return called_off
             finished = self._run_in_folders(entries) or called_off
@@ -99,10 +111,11 @@ class Worker:
 
     def _run_processes(self, entries: Entries, folders: Sequence[str]) -> Optional[Sequence[Json]]:
         """None where they were called off before they began."""
-        prepared = self._setting.prepare(
-            [entry.request for entry in entries],
-            lambda seconds: self._queue.pause(entries, seconds),
-        )
+        with self._queue.held_up_by(PREPARATION):
+            prepared = self._setting.prepare(
+                [entry.request for entry in entries],
+                lambda seconds: self._queue.pause(entries, seconds),
+            )
         before = self._node.health()
         attempts: List[_Attempt] = []
         power: Optional[Json] = None
@@ -129,10 +142,7 @@ class Worker:
                 if sampler is not None:
                     power = sampler.stop() if standing else None
         finally:
-            for attempt in attempts:
-                if attempt.process is not None:
-                    attempt.process.close()
-                    _kill_runaways(attempt.process.id.mark)
+            _end_all([each.process for each in attempts if each.process is not None])
         _tell_of_each_other(attempts)
         told = {"health_before": before, "health": self._node.health()}
         return [attempt.finished(told, power) for attempt in attempts]
@@ -276,11 +286,16 @@ def _folder(entry: Entry) -> Iterator[str]:
         _remove(folder)
 
 
-def _kill_runaways(mark: str) -> None:
-    """What left the trial's group would go on beside the next trial, and spoil it."""
-    count = kill_marked(mark)
+def _end_all(processes: Sequence[Process]) -> None:
+    """What left a trial's group would go on beside the next trial, and spoil it."""
+    for process in processes:
+        process.close()
+    count = sum(process.end_runaways() for process in processes)
+    if any(process.adopts for process in processes):
+        count += kill_adopted()
     if count:
-        home.log(f"trial {mark}: {count} processes had left its group and were killed")
+        marks = " and ".join(process.id.mark for process in processes)
+        home.log(f"trial {marks}: {count} processes had left its group and were killed")
 
 
 def _remove(folder: str) -> None:

@@ -33,7 +33,7 @@ def collect(folder: str, root: str = "/") -> Json:
     tree = Tree(root)
     return {
         "disk": _disk(folder),
-        "lock": _lock(tree),
+        "lock": lock(tree),
         **_load(tree),
         "throttle": health.throttle(tree),
         "agents": _agents(tree),
@@ -54,7 +54,7 @@ def _disk(folder: str) -> Optional[Json]:
 # --- the machine's lock --------------------------------------------------------------------
 
 
-def _lock(tree: Tree) -> Json:
+def lock(tree: Tree) -> Json:
     """``held``, and by whom as far as the kernel tells us."""
     try:
         fd = os.open(machine.PLACE, os.O_RDONLY | os.O_DIRECTORY)

@@ -31,6 +31,8 @@ from dataclasses import dataclass
 from typing import Dict, Mapping, Optional, Tuple
 
 from orchestrate_agent.process import procs
+from orchestrate_agent.process.enclosure import Enclosure
+from orchestrate_agent.process.enclosure import make as make_enclosure
 from orchestrate_agent.process.procs import ProcessId
 
 PR_SET_CHILD_SUBREAPER = 36
@@ -62,6 +64,7 @@ class Launched:
     ``leader`` is the child of ours that leads its group, and keeps the group's number while it is
     not reaped: the dead shell (``how`` is ``forked``), or the process itself (``direct``).
     ``inherited_bytes`` is the peak it began with: a ``ru_maxrss`` up to that says nothing of it.
+    ``enclosure`` is the control group that it is in, where it has one of its own.
     """
 
     leader: subprocess.Popen[bytes]
@@ -71,6 +74,7 @@ class Launched:
     gate: int
     stdout: int
     stderr: int
+    enclosure: Optional[Enclosure]
 
     def close(self) -> None:
         """Close our ends. A process still at its gate ends by itself then."""
@@ -123,14 +127,18 @@ def launch(
     cwd: str,
     cpus: Optional[Tuple[int, ...]],
     mark: str,
+    *,
+    enclosed: bool = True,
 ) -> Launched:
-    """Bring ``argv`` to its gate, in a session and process group of its own, marked.
+    """Bring ``argv`` to its gate, in a session and process group of its own, marked; where that is
+    possible, and it is to be ``enclosed``, in a control group of its own.
 
     Raises StartError, nothing left behind.
     """
     how = FORKED if become_subreaper() else DIRECT
     shell, gate, stdout, stderr = _start_shell(how, argv, {**env, procs.MARK: mark}, cwd)
     inherited_bytes = 0
+    own: Optional[Enclosure] = None
     try:
         pid = _read_pid(stdout)
         if how == FORKED:
@@ -140,14 +148,30 @@ def launch(
             inherited_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         if cpus is not None:
             _pin(pid, cpus)
-        identity = procs.identify(pid, shell.pid, mark)
+        own = _enclose(pid) if enclosed else None
+        identity = procs.identify(pid, shell.pid, mark, "" if own is None else own.folder)
     except (OSError, StartError) as exc:
         for fd in (gate, stdout, stderr):
             os.close(fd)
         _kill_group(shell, how)
         _reap_group(shell)
+        if own is not None:
+            own.end()
         raise exc if isinstance(exc, StartError) else StartError(f"cannot start: {exc}") from exc
-    return Launched(shell, identity, how, inherited_bytes, gate, stdout, stderr)
+    return Launched(shell, identity, how, inherited_bytes, gate, stdout, stderr, own)
+
+
+def _enclose(pid: int) -> Optional[Enclosure]:
+    """None where it cannot be: the trial runs all the same."""
+    own = make_enclosure()
+    if own is None:
+        return None
+    try:
+        own.take(pid)
+    except OSError:
+        own.end()
+        return None
+    return own
 
 
 def _kill_group(leader: subprocess.Popen[bytes], how: str) -> None:

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Callable, Dict, List, Optional
 
 from orchestrate_agent.errors import AgentError
+from orchestrate_agent.process import enclosure
 
 #: Names the trial in the environment of each of its processes.
 MARK = "ORCHESTRATE_TRIAL"
@@ -23,7 +24,7 @@ class ProcessId:
     """A process that no other can be mistaken for: pids are used again, these are not.
 
     ``start_ticks`` is field 22 of ``/proc/<pid>/stat``; ``boot_id`` names the node's boot;
-    ``mark`` stands in its environment and that of its descendants.
+    ``mark`` stands in its environment and that of its descendants, unless they clear it.
     """
 
     pid: int
@@ -31,6 +32,8 @@ class ProcessId:
     start_ticks: int
     boot_id: str
     mark: str
+    #: The folder of its control group, where it has one of its own (see ``enclosure``).
+    enclosure: str = ""
 
     def to_json(self) -> Dict[str, Any]:
         return asdict(self)
@@ -46,7 +49,10 @@ class ProcessId:
             return None
         if not isinstance(boot, str) or not isinstance(mark, str):
             return None
-        return cls(data["pid"], data["pgid"], data["start_ticks"], boot, mark)
+        enclosed = data.get("enclosure", "")
+        if not isinstance(enclosed, str):
+            return None
+        return cls(data["pid"], data["pgid"], data["start_ticks"], boot, mark, enclosed)
 
 
 def require_own_proc() -> None:
@@ -68,9 +74,9 @@ def new_mark(name: str) -> str:
     return f"{name}/{uuid.uuid4().hex}"
 
 
-def identify(pid: int, pgid: int, mark: str) -> ProcessId:
+def identify(pid: int, pgid: int, mark: str, enclosed: str = "") -> ProcessId:
     """The identity of a living process. Raises OSError where there is none."""
-    return ProcessId(pid, pgid, _stat(pid).start_ticks, boot_id(), mark)
+    return ProcessId(pid, pgid, _stat(pid).start_ticks, boot_id(), mark, enclosed)
 
 
 def boot_id() -> str:
@@ -83,11 +89,15 @@ def kill_survivors(identity: ProcessId) -> int:
     """Kill what is left of a trial; returns how many processes that were.
 
     Its group is killed if its first process is still there, told by its start time; else the
-    group's number may be somebody else's by now. Whatever carries its mark is killed anyway.
+    group's number may be somebody else's by now. Whatever carries its mark, or is in its control
+    group, is killed anyway.
     """
     count = 0
     if identity.boot_id == boot_id() and _is_there(identity):
         count = kill_group(identity.pgid)
+    enclosed = enclosure.find(identity.enclosure)
+    if enclosed is not None:
+        count += enclosed.end()
     return count + kill_marked(identity.mark)
 
 
@@ -99,7 +109,7 @@ def kill_group(pgid: int) -> int:
     members = _pids(lambda pid: _stat(pid).pgid == pgid)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(pgid, signal.SIGKILL)
-    _wait_until_gone(members)
+    wait_until_gone(members)
     return len(members)
 
 
@@ -110,16 +120,49 @@ def kill_marked(mark: str) -> int:
     for pid in found:
         with contextlib.suppress(OSError):
             os.kill(pid, signal.SIGKILL)
-    _wait_until_gone(found)
+    wait_until_gone(found)
     for pid in found:
         with contextlib.suppress(ChildProcessError):
             os.waitpid(pid, os.WNOHANG)  # those that were handed to us
     return len(found)
 
 
+def kill_adopted() -> int:
+    """Kill what trials left behind and the kernel handed to us, a subreaper; returns how many.
+
+    For a moment at which no trial runs. Programs that we ask ourselves are in our own session, and
+    no process of a trial can enter that.
+    """
+    count, deadline = 0, time.monotonic() + GONE_S
+    while time.monotonic() < deadline:  # what one of them had started is handed to us then
+        found = _pids(
+            lambda pid: _stat(pid).parent == os.getpid() and os.getsid(pid) != os.getsid(0)
+        )
+        if not found:
+            break
+        count += len(found)
+        for pid in found:
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+        wait_until_gone(found)
+        for pid in found:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
+    return count
+
+
+def state(pid: int) -> Optional[str]:
+    """The process's state as one letter, ``T`` where it is stopped; None where it is gone."""
+    try:
+        return _stat(pid).state
+    except (OSError, IndexError):
+        return None
+
+
 @dataclass(frozen=True)
 class _Stat:
     state: str
+    parent: int
     pgid: int
     start_ticks: int
 
@@ -128,7 +171,7 @@ def _stat(pid: int) -> _Stat:
     with open(f"/proc/{pid}/stat", "rb") as file:
         # the name, in parentheses, may itself hold spaces and parentheses
         fields = file.read().rpartition(b")")[2].split()
-    return _Stat(fields[0].decode("ascii"), int(fields[2]), int(fields[19]))
+    return _Stat(fields[0].decode("ascii"), int(fields[1]), int(fields[2]), int(fields[19]))
 
 
 def _environment(pid: int) -> List[bytes]:
@@ -162,7 +205,8 @@ def _is_there(identity: ProcessId) -> bool:
         return False
 
 
-def _wait_until_gone(pids: List[int]) -> None:
+def wait_until_gone(pids: List[int]) -> None:
+    """Wait for killed processes to go, for some seconds at most."""
     # Not all are children of ours, so there is nothing to block on; no trial runs meanwhile.
     deadline = time.monotonic() + GONE_S
     while any(_lives(pid) for pid in pids) and time.monotonic() < deadline:

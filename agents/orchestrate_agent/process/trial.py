@@ -14,7 +14,7 @@ from typing import Any, Dict, Mapping, Optional, Tuple
 from orchestrate_agent.machine.oom import Oom, OomWatch
 from orchestrate_agent.process.capture import Capture
 from orchestrate_agent.process.launch import Launched, launch
-from orchestrate_agent.process.procs import ProcessId, new_mark
+from orchestrate_agent.process.procs import ProcessId, kill_marked, new_mark
 
 #: Between SIGTERM and SIGKILL at a timeout.
 GRACE_S = 2.0
@@ -53,7 +53,8 @@ class Process:
     """A process at its gate; :meth:`run` lets it go. Raises StartError from the constructor.
 
     ``argv[0]`` is a path, ``cwd`` exists. SIGTERM goes to the group after ``timeout_s`` seconds,
-    SIGKILL two seconds later. ``name`` is for whoever reads the process's environment.
+    SIGKILL two seconds later. ``name`` is for whoever reads the process's environment;
+    ``enclosed`` has it in a control group of its own, where that is possible.
     """
 
     def __init__(
@@ -65,16 +66,21 @@ class Process:
         timeout_s: float,
         cpus: Optional[Tuple[int, ...]] = None,
         name: str = "",
+        enclosed: bool = True,
     ) -> None:
         self._timeout_s = timeout_s
+        self._enclosed = enclosed
         self._oom = OomWatch()
         try:
-            self._launched: Launched = launch(argv, env, cwd, cpus, new_mark(name))
+            self._launched: Launched = launch(
+                argv, env, cwd, cpus, new_mark(name), enclosed=enclosed
+            )
         except BaseException:
             self._oom.close()
             raise
         self._lock = threading.Lock()
         self._ended = False
+        self._runaways = 0
         self._closed = False
         self._we_killed = False
         self._exited_at = 0.0
@@ -84,6 +90,11 @@ class Process:
     def id(self) -> ProcessId:
         """What a later daemon needs to find it."""
         return self._launched.id
+
+    @property
+    def adopts(self) -> bool:
+        """Whether what it leaves behind is ours to end."""
+        return self._enclosed
 
     @property
     def killed(self) -> bool:
@@ -101,6 +112,11 @@ class Process:
             self._closed = True
             self._launched.close()
             self._oom.close()
+
+    def end_runaways(self) -> int:
+        """Kill what is left of an ended process and carries its mark; returns how many left its
+        group, those that were found by the control group included."""
+        return self._runaways + kill_marked(self.id.mark)
 
     def run(self) -> Ending:
         """Open the gate, wait, kill what is left of the group, and tell how it went."""
@@ -131,14 +147,22 @@ class Process:
         os.close(exited)  # wakes the watcher
 
     def _watch(self, output: _Output, exited: int, deadline: float) -> bool:
-        """Read output until the process has ended; True if it took longer than it may."""
-        if not output.read_until(exited, deadline):
+        """Read output until the process has ended; True if it took longer than it may.
+
+        Whoever stops this agent keeps it from noticing an end. So at the deadline the process is
+        looked at once more: one that has ended did so by itself.
+        """
+        if not output.read_until(exited, deadline) or self._has_ended():
             return False
         self._signal_group(signal.SIGTERM)
         if output.read_until(exited, time.monotonic() + GRACE_S):
             self._signal_group(signal.SIGKILL)
             output.read_until(exited, None)
         return True
+
+    def _has_ended(self) -> bool:
+        how = os.WEXITED | os.WNOWAIT | os.WNOHANG
+        return os.waitid(os.P_PID, self._launched.id.pid, how) is not None
 
     def _signal_group(self, number: int) -> None:
         # The lock: once the group has been reaped its number may be somebody else's.
@@ -176,6 +200,8 @@ class Process:
             if not self._ended:
                 self._ended = True
                 self._exit = self._launched.end()
+                if self._launched.enclosure is not None:
+                    self._runaways = self._launched.enclosure.end()
 
 
 class _Output:

@@ -19,6 +19,7 @@ from orchestrator.analysis.speedups.verdicts import doubt
 from orchestrator.analysis.statistics import Estimate, Interval, holm
 from orchestrator.analysis.table import Speedup, Verdict
 from orchestrator.errors import UsageError
+from orchestrator.frameworks.registry import OPTIONAL
 from orchestrator.runs.manifest import Manifest
 from orchestrator.runs.records import RunRecord, TrialRecord
 from orchestrator.trial import Factors, Variant
@@ -133,9 +134,9 @@ def _rows(run: RunRecord) -> dict[SideKey, Speedup]:
 
 
 def _factors(row: Speedup) -> Factors:
-    torch = (row.engine, row.processor) if row.runner == "torch" else ("default", "cpu")
     own = (row.runner, row.runtime, row.delegate, row.threads or 0, row.batch or 0, row.isa)
-    return Factors(*own, *torch, row.input_size or 0)
+    optional = {name: level for name in OPTIONAL if (level := getattr(row, name))}
+    return Factors(*own, input_size=row.input_size or 0, **optional)
 
 
 class _Sides:
@@ -162,8 +163,8 @@ class _Sides:
         pairs = pair(centres(baselines, replicate=replicate), centres(trials))
         return {
             SPEEDUP: pairs.logs,
-            BASELINE: [math.log(us / 1000) for us in pairs.baseline_us],
-            TREATMENT: [math.log(us / 1000) for us in pairs.treatment_us],
+            BASELINE: [math.log(us / 1000) for us in pairs.baseline],
+            TREATMENT: [math.log(us / 1000) for us in pairs.treatment],
         }
 
     def conditions(self, key: SideKey) -> dict[str, str]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from orchestrator.analysis.audit import Side
 from orchestrator.analysis.sides.pairing import Statistic, group_key, pair
+from orchestrator.analysis.sides.side import Side
 from orchestrator.analysis.statistics import MIN_PAIRS
 from orchestrator.analysis.table import Speedup, SpeedupTable
+from orchestrator.frameworks.registry import OPTIONAL, own_level
 from orchestrator.isa.levels import LEVELS, NATIVE
 from orchestrator.runs.records import RunRecord, TrialRecord
 from orchestrator.trial import Factors
@@ -21,7 +22,6 @@ SETTING = (
 #: What a speed-up may depend on, on one device.
 FACTORS = ("model", "scheme", *SETTING)
 
-_OF_TORCH = ("engine", "processor")
 _NUMBERS = ("threads", "batch", "input_size")
 
 
@@ -101,9 +101,8 @@ def _logs(run: RunRecord) -> dict[tuple[str, ...], dict[int, float]]:
 
 def setting_levels(factors: Factors) -> Iterable[str]:
     """The levels of ``SETTING``, in its order, as a row under ``factors`` has them."""
-    torch = factors.framework == "torch"
     for name in SETTING:
-        yield _text(getattr(factors, name)) if torch or name not in _OF_TORCH else ""
+        yield _text(own_level(factors, name) if name in OPTIONAL else getattr(factors, name))
 
 
 def ordered(factor: str, levels: Iterable[str]) -> list[str]:

@@ -118,6 +118,8 @@ def _provenance(weights: str) -> str:
 
 
 def _statistic(measurement: Measurement) -> str:
+    if measurement.steady is None:
+        return "no time"
     return "mean" if measurement.steady.median_us is None else "median"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from statistics import median
 
-from orchestrator.analysis.audit import Side
+from orchestrator.analysis.sides.side import Side
 
 #: µg of CO2 for a millijoule at 1 g/kWh: 1 mJ is 1/3.6e9 kWh, and 1 g is 1e6 µg.
 _UG_PER_MJ_AND_G_PER_KWH = 1 / 3600

@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from orchestrator.analysis.audit import Side
 from orchestrator.analysis.sides.pairing import GroupKey, group_key
+from orchestrator.analysis.sides.side import Side
 from orchestrator.errors import JournalError
 from orchestrator.runs.records import RunRecord, TrialRecord
 from orchestrator.trial import Factors, Variant

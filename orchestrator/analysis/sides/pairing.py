@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from statistics import median
 from typing import TypeAlias
 
 from orchestrator.analysis.statistics import estimate
+from orchestrator.figures import INFERENCE_TIME, Comparison, Figure, figures_named
+from orchestrator.measures.registry import measure_of
 from orchestrator.runs.records import TrialRecord
-from orchestrator.trial import Factors, TrialKind
+from orchestrator.trial import Factors
 
 #: Device, model, factors: what a comparison holds equal.
 GroupKey: TypeAlias = "tuple[str, str, Factors]"
 
-#: Block → one statistic of the process's steady state, in µs.
+#: Block → what stands for the process of a figure, in its unit: of its times one statistic, in µs.
 Centres: TypeAlias = "Mapping[int, float]"
 
 
@@ -33,20 +35,22 @@ class Statistic(str, Enum):
 
 @dataclass(frozen=True)
 class Pairs:
-    """The blocks in which both sides ended ok, with both times in µs, in the order of blocks."""
+    """The blocks in which both sides ended ok, with what each found of ``figure``, in the order of
+    blocks. Times are in µs."""
 
     blocks: tuple[int, ...]
-    baseline_us: tuple[float, ...]
-    treatment_us: tuple[float, ...]
+    baseline: tuple[float, ...]
+    treatment: tuple[float, ...]
+    figure: Figure = INFERENCE_TIME
 
     def __len__(self) -> int:
         return len(self.blocks)
 
     @property
     def logs(self) -> list[float]:
-        """The logarithm of baseline ÷ treatment, a block each."""
-        both = zip(self.baseline_us, self.treatment_us, strict=True)
-        return [math.log(baseline / treatment) for baseline, treatment in both]
+        """The treatment's gain, a block each: of times the logarithm of baseline ÷ treatment."""
+        both = zip(self.baseline, self.treatment, strict=True)
+        return [self.figure.gain(baseline, treatment) for baseline, treatment in both]
 
 
 def group_key(record: TrialRecord) -> GroupKey:
@@ -68,15 +72,17 @@ def compared_replicate(partner_ids: frozenset[str], baselines: Iterable[TrialRec
     return next((r.trial.replicate for r in baselines if r.trial.trial_id in partner_ids), -1)
 
 
-def pair(baseline: Centres, treatment: Centres) -> Pairs:
+def pair(baseline: Centres, treatment: Centres, figure: Figure = INFERENCE_TIME) -> Pairs:
+    """Both sides' amounts of ``figure``, over the blocks that both have."""
     blocks = tuple(sorted(baseline.keys() & treatment.keys()))
-    return Pairs(blocks, tuple(baseline[b] for b in blocks), tuple(treatment[b] for b in blocks))
+    one, other = (tuple(side[block] for block in blocks) for side in (baseline, treatment))
+    return Pairs(blocks, one, other, figure)
 
 
 def centre_us(record: TrialRecord) -> float | None:
     """A usable time of one process, else None: a logarithm needs it positive and finite."""
-    time = record.measurement.steady.centre_us if record.measurement is not None else None
-    return time if time is not None and 0 < time < math.inf else None
+    measured = record.measurement
+    return None if measured is None else INFERENCE_TIME.usable(measured.centre(INFERENCE_TIME.name))
 
 
 def centres(records: Iterable[TrialRecord], *, replicate: int = 0) -> dict[int, float]:
@@ -95,7 +101,9 @@ def all_times(records: Iterable[TrialRecord]) -> Mapping[tuple[Statistic, int], 
     }
     for record in records:
         trial, measurement = record.trial, record.measurement
-        if measurement is None or trial.kind is not TrialKind.TIMING:
+        if measurement is None or measurement.steady is None:
+            continue
+        if not measure_of(trial.kind).in_blocks:
             continue
         places = by_replicate.get(trial.replicate)
         if places is None:  # of a duet
@@ -112,11 +120,36 @@ def all_times(records: Iterable[TrialRecord]) -> Mapping[tuple[Statistic, int], 
 _ORDER = (Statistic.CENTRE, Statistic.MEAN, Statistic.MINIMUM)
 
 
+def amounts(records: Iterable[TrialRecord], figure: Figure) -> Mapping[int, Centres]:
+    """Replicate → block → the usable amount of ``figure``, of the trials that stand in blocks."""
+    found: dict[int, dict[int, float]] = {}
+    for record in records:
+        if record.measurement is None or not measure_of(record.trial.kind).in_blocks:
+            continue
+        amount = figure.usable(record.measurement.centre(figure.name))
+        if amount is not None:
+            found.setdefault(record.trial.replicate, {})[record.trial.block] = amount
+    return found
+
+
+def figures_of(records: Iterable[TrialRecord]) -> tuple[Figure, ...]:
+    """The figures beside the time that some trial in a block found, in the order of their list."""
+    names = {
+        name
+        for record in records
+        if record.measurement is not None and measure_of(record.trial.kind).in_blocks
+        for name in record.measurement.figures
+    }
+    return figures_named(names)
+
+
 def comparison_precision(trials: Iterable[TrialRecord], baseline: str) -> dict[str, float | None]:
     """How well each treatment of one group is known so far: scheme → achieved half-width.
 
     The half-width is that of the 95 % interval of the log ratio, so 0.02 means about ±2 %; None
-    where there are too few pairs for an interval. Cheap enough to be asked after every block.
+    where there are too few pairs for an interval. Where no trial has a time, it is that of the
+    least certain of the figures that are compared as ratios. Cheap enough to be asked after every
+    block.
     """
     by_scheme: dict[str, list[TrialRecord]] = {}
     for record in trials:
@@ -126,9 +159,27 @@ def comparison_precision(trials: Iterable[TrialRecord], baseline: str) -> dict[s
     found = {}
     for scheme, records in by_scheme.items():
         replicate = compared_replicate(partners(records), baselines)
-        beside = base.get((Statistic.CENTRE, replicate), {})
-        found[scheme] = half_width(pair(beside, centres(records)))
+        beside, own = base.get((Statistic.CENTRE, replicate), {}), centres(records)
+        ratios = [f for f in figures_of(baselines) if f.comparison is Comparison.RATIO]
+        if own or beside or not ratios:
+            found[scheme] = half_width(pair(beside, own))
+        else:
+            found[scheme] = _least_certain(baselines, records, ratios, replicate)
     return found
+
+
+def _least_certain(
+    baselines: Sequence[TrialRecord],
+    records: Sequence[TrialRecord],
+    figures: Sequence[Figure],
+    replicate: int,
+) -> float | None:
+    widths = []
+    for figure in figures:
+        beside, own = amounts(baselines, figure).get(replicate, {}), amounts(records, figure)
+        widths.append(half_width(pair(beside, own.get(0, {}), figure)))
+    known = [width for width in widths if width is not None]
+    return max(known) if len(known) == len(widths) else None
 
 
 def half_width(pairs: Pairs) -> float | None:

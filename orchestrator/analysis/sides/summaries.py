@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from statistics import median
 
-from orchestrator.analysis.audit import Side
+from orchestrator.analysis.sides.side import Side
 from orchestrator.runs.records import RunRecord
 
 _MB = 1e6
-
-#: The peak resident set is the figure; growth since the start stands in where that is all there is.
-_MEMORY_KINDS = ("peak", "overall")
 
 
 def microarchitecture(run: RunRecord, device: str) -> str:
@@ -49,22 +46,5 @@ def size_mb(side: Side) -> float | None:
     return _median_mb([size for size in printed if size is not None])
 
 
-def memory_mb(baseline: Side, treatment: Side) -> tuple[float | None, float | None, str | None]:
-    """Median memory of either side, both of one kind, and the kind. Unlike kinds are not mixed."""
-    best: tuple[float | None, float | None, str | None] = (None, None, None)
-    for kind in _MEMORY_KINDS:
-        one, other = (_median_mb(_of_kind(side, kind)) for side in (baseline, treatment))
-        if one is not None and other is not None:
-            return one, other, kind
-        if best[2] is None and (one is not None or other is not None):
-            best = (one, other, kind)
-    return best
-
-
 def _median_mb(values: list[int]) -> float | None:
     return median(values) / _MB if values else None
-
-
-def _of_kind(side: Side, kind: str) -> list[int]:
-    found = (m.peak_bytes if kind == "peak" else m.overall_bytes for m in side.memory)
-    return [value for value in found if value is not None]

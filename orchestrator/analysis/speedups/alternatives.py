@@ -11,9 +11,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from orchestrator.analysis.audit import Side
 from orchestrator.analysis.sides.conditions import statistic_of
 from orchestrator.analysis.sides.pairing import Statistic, pair
+from orchestrator.analysis.sides.side import Side
 from orchestrator.analysis.speedups.verdicts import doubt
 from orchestrator.analysis.statistics import Estimate, estimate, holm, p_value
 from orchestrator.analysis.table import Alternative, Speedup, Verdict

@@ -8,15 +8,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TypedDict
 
-from orchestrator.analysis.audit import Side, aa_effect, audit, most_common, no_noise_floor
+from orchestrator.analysis.audit import aa_effect, audit, most_common, no_noise_floor
 from orchestrator.analysis.sides.control import control
 from orchestrator.analysis.sides.energy import energy
 from orchestrator.analysis.sides.groups import ComparisonGroup, comparison_groups
 from orchestrator.analysis.sides.pairing import Pairs, Statistic, median_ms, pair
+from orchestrator.analysis.sides.side import Side
 from orchestrator.analysis.sides.summaries import (
     delegated,
     isa_way,
-    memory_mb,
     microarchitecture,
     runtime_from,
     runtime_versions,
@@ -24,14 +24,16 @@ from orchestrator.analysis.sides.summaries import (
 )
 from orchestrator.analysis.speedups import alternatives
 from orchestrator.analysis.speedups.distributions import distributions
+from orchestrator.analysis.speedups.figures import compare_figures, without_time
 from orchestrator.analysis.speedups.published import Publication, beside
 from orchestrator.analysis.speedups.sweeps import sweeps
-from orchestrator.analysis.speedups.verdicts import ALPHA, CERTAIN, doubt, floor_of
+from orchestrator.analysis.speedups.verdicts import ALPHA, CERTAIN, doubt
 from orchestrator.analysis.statistics import (
     MIN_PAIRS,
     Estimate,
     Interval,
     estimate,
+    floor_of,
     holm,
     p_value,
 )
@@ -43,9 +45,11 @@ from orchestrator.analysis.table import (
     SpeedupTable,
     Verdict,
 )
+from orchestrator.frameworks.registry import group_of, own_level
 from orchestrator.measurement import Finding, Outcome
+from orchestrator.measures.memory.comparison import memory_mb
 from orchestrator.runs.records import RunRecord
-from orchestrator.trial import Factors, Group, TrialKind
+from orchestrator.trial import Factors, TrialKind
 
 
 def analyse(run: RunRecord, published: Iterable[Publication] = ()) -> SpeedupTable:
@@ -54,7 +58,8 @@ def analyse(run: RunRecord, published: Iterable[Publication] = ()) -> SpeedupTab
 
     Raises JournalError where the run tells of one trial twice.
     """
-    groups = comparison_groups(run)
+    every = comparison_groups(run)
+    groups = [group for group in every if not without_time(group)]
     floors = [_noise_floor(group) for group in groups]
     effects = _aa_effects(groups, floors)
     compared = [
@@ -82,6 +87,7 @@ def analyse(run: RunRecord, published: Iterable[Publication] = ()) -> SpeedupTab
         sweeps=sweeps(run, groups, judged),
         distributions=distributions(groups),
         duet=run.duet,
+        figures=compare_figures(run, every),
     )
 
 
@@ -134,7 +140,7 @@ def _compare(
         findings.append(no_noise_floor(floor.blocks))
     forbidden = any(finding.forbids for finding in findings)
     found = None if forbidden or not len(pairs) else estimate(pairs.logs)
-    base_memory, treatment_memory, memory_kind = memory_mb(baseline, treatment)
+    base_memory, treatment_memory, memory_kind = memory_mb(baseline.memory, treatment.memory)
     used = energy(baseline, treatment, run.grid_gco2_per_kwh.get(group.device))
     factors = group.factors
     failures = baseline.failures + treatment.failures
@@ -154,14 +160,14 @@ def _compare(
         threads=factors.threads if factors else None,
         batch=factors.batch if factors else None,
         input_size=factors.input_size if factors else None,
-        engine=factors.engine if factors and factors.framework == "torch" else "",
-        processor=factors.processor if factors and factors.framework == "torch" else "",
+        engine=own_level(factors, "engine") if factors else "",
+        processor=own_level(factors, "processor") if factors else "",
         model=group.model,
         scheme=treatment.scheme,
         baseline_scheme=run.baseline,
         blocks=len(pairs),
-        baseline_ms=_ms(pairs, pairs.baseline_us, baseline),
-        treatment_ms=_ms(pairs, pairs.treatment_us, treatment),
+        baseline_ms=_ms(pairs, pairs.baseline, baseline),
+        treatment_ms=_ms(pairs, pairs.treatment, treatment),
         **_ratios(found),
         p_value=None if found is None else p_value(pairs.logs),
         noise_floor=floor.floor,
@@ -216,7 +222,7 @@ def _ratios(found: Estimate | None) -> _Ratios:
 def _stopped(run: RunRecord, group: ComparisonGroup) -> str:
     if group.factors is None:
         return ""
-    key = Group(group.device, group.model, group.factors, (), run.baseline).key
+    key = group_of(group.device, group.model, group.factors, (), run.baseline).key
     return run.stopped.get(key) or run.paused.get(key, "")
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from orchestrator.analysis.audit import Side
 from orchestrator.analysis.sides.groups import ComparisonGroup
 from orchestrator.analysis.sides.pairing import Statistic
+from orchestrator.analysis.sides.side import Side
 from orchestrator.analysis.statistics import estimate
 from orchestrator.analysis.table import Distribution
 from orchestrator.trial import Factors

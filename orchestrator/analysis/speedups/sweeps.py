@@ -11,11 +11,13 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from orchestrator.analysis.audit import Side, most_common
+from orchestrator.analysis.audit import most_common
 from orchestrator.analysis.sides.groups import ComparisonGroup
 from orchestrator.analysis.sides.pairing import Statistic
+from orchestrator.analysis.sides.side import Side
 from orchestrator.analysis.statistics import estimate
 from orchestrator.analysis.table import Speedup, Sweep, SweepPoint
+from orchestrator.frameworks.registry import OPTIONAL
 from orchestrator.measurement import Outcome
 from orchestrator.runs.records import RunRecord, TrialRecord
 from orchestrator.trial import Factors
@@ -105,7 +107,7 @@ def _key_of(row: Speedup) -> object:
     factors = Factors(
         row.runner, row.runtime, row.delegate, row.threads or 0, row.batch or 0, row.isa,
         input_size=row.input_size or 0,
-        **({"engine": row.engine, "processor": row.processor} if row.runner == "torch" else {}),
+        **{name: level for name in OPTIONAL if (level := getattr(row, name))},
     )  # fmt: skip
     return (row.device, row.model, row.scheme, factors)
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
-from orchestrator.analysis.statistics import Estimate, estimate
+from orchestrator.analysis.statistics import Estimate
 
 #: Family-wise error rate of a table.
 ALPHA = 0.05
@@ -16,19 +15,18 @@ CERTAIN = (
 )
 
 
-def floor_of(logs: Sequence[float]) -> float | None:
-    """The noise floor that the baseline's log ratios to itself yield: the bound of their interval
-    farther from 1, as a ratio of at least 1. None with too few for an interval."""
-    interval = estimate(logs).interval if logs else None
-    return math.exp(max(abs(interval.low), abs(interval.high))) if interval else None
+def doubt(
+    found: Estimate, floor: float | None, p_adjusted: float | None, nothing: str = "1"
+) -> str | None:
+    """Why the two sides may not be called different; None if they may.
 
-
-def doubt(found: Estimate, floor: float | None, p_adjusted: float | None) -> str | None:
-    """Why the two sides may not be called different; None if they may."""
+    ``floor`` is a ratio, the exponential of the gain that it bounds; ``nothing`` is what no effect
+    is called in the figure's own terms.
+    """
     if found.interval is None:
         return "too few blocks for a 95 % interval"
     if not found.interval.excludes_zero:
-        return "the interval includes 1"
+        return f"the interval includes {nothing}"
     if floor is None:
         return "there is no noise floor to hold the effect against"
     if abs(found.centre) <= math.log(floor):

@@ -33,6 +33,7 @@ from orchestrator.artifacts.lock_file import LockFile
 from orchestrator.artifacts.sites.resolve import Package, resolve
 from orchestrator.artifacts.sites.target import SiteTarget
 from orchestrator.errors import ArtifactError
+from orchestrator.plain_files import created
 from orchestrator.runtimes import Runtime
 
 #: The oldest time that a zip file can tell.
@@ -164,7 +165,7 @@ def _pack(folder: Path, archive: Path) -> None:
     files = sorted(
         path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()
     )
-    with archive.open("wb") as raw:
+    with created(archive) as raw:
         with zipfile.ZipFile(raw, "w") as bundle:
             for name in filter(_belongs, files):
                 _add(bundle, name, folder / name)

@@ -21,9 +21,10 @@ from distributed import Client
 from distributed.security import Security
 
 from orchestrator import __version__
+from orchestrator.artifacts.blob import Blob
 from orchestrator.errors import DeviceError, TransientDeviceError, UsageError
 from orchestrator.fleet.cluster.far_end import CHUNK_BYTES, FarEnd, worker_version
-from orchestrator.fleet.provision import Blob, BlobStream
+from orchestrator.fleet.provision import BlobStream
 from orchestrator.fleet.ssh.route import SshEndpoint
 from orchestrator.fleet.transport import ChannelTimeout, Completed, Readable
 

@@ -18,8 +18,9 @@ from typing import Any, TypeVar
 from distributed import get_worker
 
 from orchestrator import __version__
+from orchestrator.artifacts.blob import Blob
 from orchestrator.errors import TransientDeviceError
-from orchestrator.fleet.provision import Blob, BlobStream
+from orchestrator.fleet.provision import BlobStream
 from orchestrator.fleet.ssh import SshTransport
 from orchestrator.fleet.ssh.route import SshEndpoint
 from orchestrator.fleet.transport import Channel, ChannelTimeout, Completed

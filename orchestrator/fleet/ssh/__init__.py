@@ -130,8 +130,8 @@ class SshTransport:
         said = printable(process.said_before)[-_LONGEST_SAID:] or "nothing"
         return kind(
             f"the login shell on {self._hops[-1].address} did not start our command {how}; it "
-            f"said: {said}; give that user a shell such as /bin/sh (`chsh`), and let its start "
-            f"files end nothing and ask nothing where there is no terminal",
+            f"said: {said}; give that user a shell such as /bin/sh (`chsh`) and its key no forced "
+            f"command, and let start files end nothing and ask nothing where no terminal is",
             device=self.device,
         )
 

@@ -1,14 +1,17 @@
 """Public keys, from files and from the agent; never a password, never a question.
 
 Order: keys that are both in the agent and among the given identity files; given files; other keys
-of the agent. Without given files the agent comes before ssh's default files, as with OpenSSH.
+of the agent. Without given files the agent comes before ssh's default files, as with OpenSSH. A key
+that somebody signed is offered with its certificate first, then by itself.
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import shlex
-from collections.abc import Iterator
+import struct
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +19,7 @@ import paramiko
 from cryptography.exceptions import UnsupportedAlgorithm
 from paramiko.agent import Agent, AgentKey
 from paramiko.message import Message
-from paramiko.pkey import UnknownKeyType
+from paramiko.pkey import PublicBlob, UnknownKeyType
 from paramiko.ssh_exception import (
     AuthenticationException,
     BadAuthenticationType,
@@ -25,7 +28,8 @@ from paramiko.ssh_exception import (
 )
 
 from orchestrator.errors import AuthenticationError, TransientDeviceError
-from orchestrator.fleet.ssh.host_keys import fingerprint
+from orchestrator.fleet.ssh import certificates
+from orchestrator.fleet.ssh.host_keys import fingerprint, key_type
 from orchestrator.fleet.ssh.route import Hop
 
 _OPENSSH_MAGIC = b"openssh-key-v1\0"
@@ -47,6 +51,7 @@ class KeysOnly:
     def __init__(self, hop: Hop) -> None:
         self._hop = hop
         self._tried: list[str] = []
+        self._signed: list[tuple[Path, bytes]] = []
 
     def authenticate(self, transport: paramiko.Transport) -> list[object]:
         """Return once we are let in. Raises AuthenticationError, TransientDeviceError."""
@@ -58,8 +63,9 @@ class KeysOnly:
         agent = self._agent()
         try:
             for label, key in self._keys(agent.get_keys() if agent else ()):
-                if self._offer(transport, label, key):
-                    return []
+                for named, offered in self._with_certificates(label, key):
+                    if self._offer(transport, named, offered):
+                        return []
         finally:
             if agent:
                 agent.close()
@@ -87,6 +93,7 @@ class KeysOnly:
     def _keys(self, agent_keys: tuple[AgentKey, ...]) -> Iterator[tuple[str, paramiko.PKey]]:
         """Keys to offer, each once, in order. Notes the files that yield none."""
         identities = [_identity(path) for path in self._hop.keys]
+        self._signed = self._certificates(identities)
         in_agent = {key.asbytes(): key for key in agent_keys}
         matched = [x.public for x in identities if x.public and x.public in in_agent]
         for blob in matched:
@@ -109,6 +116,38 @@ class KeysOnly:
                 self._tried.append(f"{identity.path}: {identity.trouble}")
         return found
 
+    def _with_certificates(
+        self, label: str, key: paramiko.PKey
+    ) -> Iterator[tuple[str, paramiko.PKey]]:
+        """The key with each certificate that is for it, and by itself."""
+        for path, blob in self._signed:
+            if _signed_key(blob) == key.asbytes():
+                key.public_blob = PublicBlob(key_type(blob), blob)
+                yield f"{label} with {path}", key
+        key.public_blob = None
+        yield label, key
+
+    def _certificates(self, identities: Sequence[_Identity]) -> list[tuple[Path, bytes]]:
+        """Every usable certificate: those that are named, then those beside the identity files."""
+        found = []
+        for path in self._hop.certificates:
+            try:
+                blob = _public_line(path.read_text(errors="replace"))
+            except OSError as exc:
+                self._tried.append(f"certificate {path}: {exc.strerror}")
+                continue
+            if blob is None or _signed_key(blob) is None:
+                self._tried.append(f"certificate {path}: it is not a certificate")
+            else:
+                found.append((path, blob))
+        for identity in identities:
+            beside = identity.path.with_name(f"{identity.path.name}-cert.pub")
+            with contextlib.suppress(OSError):
+                blob = _public_line(beside.read_text(errors="replace"))
+                if blob is not None and _signed_key(blob) is not None:
+                    found.append((beside, blob))
+        return found
+
     def _offer(self, transport: paramiko.Transport, label: str, key: paramiko.PKey) -> bool:
         try:
             missing = transport.auth_publickey(self._hop.user, key)
@@ -119,9 +158,12 @@ class KeysOnly:
             self._tried.append(f"{label}: {_why(exc)}")
             return False
         if missing:
-            raise self._refused(
-                f"{label} is accepted, but the server wants {', '.join(missing)} as well, "
-                "which cannot be done unattended"
+            raise AuthenticationError(
+                f"{self._hop.address} does not let us in: {label} is accepted, but the server "
+                f"wants {', '.join(missing)} as well, which cannot be done unattended; have keys "
+                f"alone accepted there (AuthenticationMethods publickey in its sshd_config), or "
+                f"log in once with OpenSSH's ControlMaster and use `transport: exec` over it",
+                device=self._hop.endpoint.device,
             )
         return True
 
@@ -161,6 +203,14 @@ def _identity(path: Path) -> _Identity:
         in_agent = " and is not in the agent" if public else ""
         return _Identity(path, None, public, f"is no private key we can use{in_agent}: {exc}")
     return _Identity(path, key, key.asbytes(), None)
+
+
+def _signed_key(blob: bytes) -> bytes | None:
+    """The public key in a certificate; None where ``blob`` is none."""
+    try:
+        return certificates.parse(blob).key
+    except (ValueError, struct.error):
+        return None
 
 
 def _public(path: Path) -> bytes | None:

@@ -1,4 +1,4 @@
-"""Host certificates: a host's key signed by an authority that a known_hosts file trusts.
+"""Certificates: of hosts, whose key an authority signed that a known_hosts file trusts; of users.
 
 Format: PROTOCOL.certkeys of OpenSSH. As there, a certificate that is not accepted counts for
 nothing, and the plain key in it is judged like any other. Stricter than OpenSSH before 10.3 in one
@@ -31,11 +31,13 @@ _RSA_SIGNATURES = ("rsa-sha2-256", "rsa-sha2-512")
 
 @dataclass(frozen=True)
 class Certificate:
-    """What a certificate says; nothing of it has been checked. Times are seconds since 1970."""
+    """What a certificate says; nothing of it has been checked. ``key`` is the plain public key in
+    it. Times are seconds since 1970."""
 
     kind: int
     key_id: str
     principals: tuple[str, ...]
+    key: bytes
     valid_after: int
     valid_before: int
     critical: bytes
@@ -50,8 +52,9 @@ def parse(blob: bytes) -> Certificate:
     base = reader.text().removesuffix(SUFFIX)
     if base not in _KEY_FIELDS or key_type(blob) == base:
         raise ValueError(f"{base[:40]!r} is no kind of certificate")
-    for _ in range(1 + _KEY_FIELDS[base]):  # the nonce, then the key
-        reader.string()
+    reader.string()  # the nonce
+    fields = [base.encode(), *(reader.string() for _ in range(_KEY_FIELDS[base]))]
+    key = b"".join(len(field).to_bytes(4, "big") + field for field in fields)
     reader.number(8)  # the serial number
     kind, key_id = reader.number(4), reader.text()
     names = _Reader(reader.string())
@@ -71,6 +74,7 @@ def parse(blob: bytes) -> Certificate:
         kind,
         key_id,
         tuple(principals),
+        key,
         valid_after,
         valid_before,
         critical,

@@ -6,13 +6,12 @@ it lets the command of a ``Match exec`` read our terminal, so that is run here. 
 OpenSSH that stay: ``Match user`` and ``Match host`` also see a User or HostName set further below,
 and ``Match host`` compares a HostName with its %h not yet replaced.
 
-Read: HostName, User, Port, IdentityFile, IdentitiesOnly, IdentityAgent none, ProxyJump,
-ProxyCommand, ConnectTimeout, AddressFamily, UserKnownHostsFile, GlobalKnownHostsFile,
+Read: HostName, User, Port, IdentityFile, CertificateFile, IdentitiesOnly, IdentityAgent none,
+ProxyJump, ProxyCommand, ConnectTimeout, AddressFamily, UserKnownHostsFile, GlobalKnownHostsFile,
 HostKeyAlias, HashKnownHosts, StrictHostKeyChecking, CanonicalizeHostname. Host, Include, and Match
-all, canonical, final, host, originalhost, user, localuser, exec. Not read: CertificateFile (a
-``<key>-cert.pub`` beside a key is), KnownHostsCommand, VerifyHostKeyDNS, BindAddress, the lists of
-algorithms. RevokedHostKeys, another IdentityAgent and a ``Host`` or ``Match`` line in a file
-included below one are refused rather than passed over.
+all, canonical, final, host, originalhost, user, localuser, exec. Not read: KnownHostsCommand,
+VerifyHostKeyDNS, BindAddress, the lists of algorithms. RevokedHostKeys, another IdentityAgent and a
+``Host`` or ``Match`` line in a file included below one are refused rather than passed over.
 """
 
 from __future__ import annotations
@@ -33,6 +32,9 @@ _EXEC_TIMEOUT_S = 30.0
 #: An option of no meaning, to see whether a block applies; and a block that never does.
 _PROBE = "orchestrateprobe"
 _NEVER = "Host !*"
+#: Of several CertificateFile lines paramiko keeps one, of IdentityFile all: they go by that name.
+_CERTIFICATE = "orchestrate-certificate:"
+_QUOTE = '"'
 _MAX_DEPTH = 16  # OpenSSH's own bound on Include
 _LINE = re.compile(r"\s*(\w+)(?:\s*=\s*|\s+)(.*\S)\s*\Z")
 _CRITERIA = frozenset(
@@ -52,7 +54,7 @@ def lookup(
     """What the configuration says about ``host``; ``user`` and ``port`` count as given first.
 
     ``file`` stands in for both the user's and the system's file, as ``ssh -F`` does. The keys are
-    lower case; ``identityfile`` is a list. Raises SshConfigError.
+    lower case; ``identityfile`` and ``certificatefile`` are lists. Raises SshConfigError.
     """
     config = SSHConfig()
     try:
@@ -60,7 +62,23 @@ def lookup(
         found: Mapping[str, str | list[str]] = config.lookup(host)
     except (ConfigParseError, CouldNotCanonicalize, KeyError, ValueError) as exc:
         raise SshConfigError(f"the ssh configuration for {host} cannot be used: {exc}") from exc
-    return found
+    return _certificates_apart(found)
+
+
+def _certificates_apart(found: Mapping[str, str | list[str]]) -> Mapping[str, str | list[str]]:
+    named = found.get("identityfile", [])
+    certificates = [name.removeprefix(_CERTIFICATE) for name in named if _is_certificate(name)]
+    if not certificates:
+        return found
+    keys: dict[str, str | list[str]] = {
+        "identityfile": [name for name in named if not _is_certificate(name)],
+        "certificatefile": certificates,
+    }
+    return {**found, **keys}
+
+
+def _is_certificate(name: str) -> bool:
+    return name.startswith(_CERTIFICATE)
 
 
 def configured_hosts(file: Path | None) -> tuple[str, ...]:
@@ -129,6 +147,9 @@ def _lines(path: Path, folder: Path, *, depth: int, header: str) -> Iterator[str
                 )
             header = f"{match[1]} {value}"
             _check_match(key, value, f"{path}:{number}")
+        if key == "certificatefile":
+            yield f"IdentityFile {_CERTIFICATE}{value.strip(_QUOTE)}"
+            continue
         yield f"{match[1]} {value}"
 
 

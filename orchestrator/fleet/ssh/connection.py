@@ -15,13 +15,13 @@ from typing import Any
 import fabric
 import paramiko
 from paramiko.config import SSHConfig
-from paramiko.ssh_exception import SSHException
+from paramiko.ssh_exception import IncompatiblePeer, SSHException
 
 from orchestrator.errors import DeviceError
 from orchestrator.fleet.exchange import Deadline
 from orchestrator.fleet.ssh.auth import KeysOnly
 from orchestrator.fleet.ssh.dial import Proxy, dial, run_proxy
-from orchestrator.fleet.ssh.errors import is_without_greeting, translated
+from orchestrator.fleet.ssh.errors import NothingInCommon, is_without_greeting, translated
 from orchestrator.fleet.ssh.route import Hop
 from orchestrator.fleet.ssh.verify import HostKeyCheck
 
@@ -30,6 +30,10 @@ _paramiko_log = logging.getLogger("paramiko")
 if _paramiko_log.level == logging.NOTSET:
     _paramiko_log.setLevel(logging.CRITICAL)
 
+
+#: What a server opens with: random bytes, then lists of algorithms (RFC 4253, 7.1).
+_COOKIE_BYTES = 16
+_LISTS = 8
 
 #: So many of us may be about to log in at one server: from 10 on, OpenSSH drops some at random
 #: (MaxStartups 10:30:100), and a jump host sees every device of a fleet come at once.
@@ -212,9 +216,24 @@ class SshConnection:
             connection.transport.close()
 
 
+class _Transport(paramiko.Transport):
+    """One that tells what the server had offered where nothing is in common."""
+
+    def _parse_kex_init(self, m: paramiko.Message) -> None:
+        begin = m.packet.tell()
+        base: Any = super()  # it is not among what paramiko documents, nor in its stubs
+        try:
+            base._parse_kex_init(m)
+        except IncompatiblePeer as exc:
+            m.packet.seek(begin)
+            m.get_bytes(_COOKIE_BYTES)
+            lists = [list(map(str, m.get_list())) for _ in range(_LISTS)]
+            raise NothingInCommon(str(exc), lists) from exc
+
+
 def _transport_maker(check: HostKeyCheck) -> Callable[..., paramiko.Transport]:
     def make(*args: Any, **kwargs: Any) -> paramiko.Transport:
-        transport = paramiko.Transport(*args, **kwargs)
+        transport = _Transport(*args, **kwargs)
         security = transport.get_security_options()
         security.key_types = check.preferred(tuple(security.key_types))
         # AES-GCM needs no second pass in Python for the checksum: uploads run twice as fast

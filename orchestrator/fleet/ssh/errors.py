@@ -2,12 +2,48 @@
 
 from __future__ import annotations
 
+import re
 import socket
+from dataclasses import dataclass
 
+import paramiko
 from paramiko.ssh_exception import ChannelException, IncompatiblePeer
 
 from orchestrator.errors import DeviceError, PermanentDeviceError, TransientDeviceError
 from orchestrator.fleet.ssh.route import Hop
+
+
+@dataclass(frozen=True)
+class Algorithms:
+    """One kind of what two ends agree on: ``of`` is paramiko's word for it, ``place`` its place
+    among the lists that a server opens with (RFC 4253, 7.1), ``option`` sshd_config's word."""
+
+    name: str
+    of: str
+    place: int
+    option: str
+
+
+ALGORITHMS = (
+    Algorithms("key exchanges", "kex", 0, "KexAlgorithms"),
+    Algorithms("host keys", "host key", 1, "HostKeyAlgorithms"),
+    Algorithms("ciphers", "cipher", 2, "Ciphers"),
+    Algorithms("checksums", "macs", 4, "MACs"),
+)
+#: What newer software refuses: SHA-1, MD5, DSA, small groups, ciphers with CBC and RC4.
+_OUTDATED = re.compile(r"sha1\b|md5|ssh-dss|\Assh-rsa\Z|-cbc|arcfour")
+
+#: What stands among key exchanges and is none.
+_NO_ALGORITHM = ("ext-info-", "kex-strict-")
+
+
+class NothingInCommon(IncompatiblePeer):
+    """An IncompatiblePeer that tells the lists which the server had opened with."""
+
+    def __init__(self, message: str, offered: list[list[str]]) -> None:
+        super().__init__(message)
+        self.offered = offered
+
 
 _Explanation = tuple[type[DeviceError], str, str]
 
@@ -53,8 +89,7 @@ def _in_the_network(exc: Exception, hop: Hop) -> _Explanation:
 
 def _in_the_protocol(exc: Exception, hop: Hop) -> _Explanation:
     if isinstance(exc, IncompatiblePeer):
-        remedy = "the SSH server there is too old or too strict; update it or widen its algorithms"
-        return PermanentDeviceError, f"no algorithm in common ({exc})", remedy
+        return _nothing_in_common(exc)
     text = str(exc).strip()
     try_it = f"try `{hop.ssh_command}`"
     if text.startswith(_BANNER):
@@ -68,6 +103,27 @@ def _in_the_protocol(exc: Exception, hop: Hop) -> _Explanation:
     if isinstance(exc, EOFError) or not text:
         return TransientDeviceError, "it hung up during the handshake", try_it
     return TransientDeviceError, text, try_it
+
+
+def _nothing_in_common(exc: IncompatiblePeer) -> _Explanation:
+    """Of which kind of algorithm the two have none in common, and which of them is behind."""
+    kind = next((kind for kind in ALGORITHMS if kind.of in str(exc)), None)
+    lists = exc.offered if isinstance(exc, NothingInCommon) else None
+    offered = [] if kind is None or lists is None else lists[kind.place]
+    offered = [name for name in offered if not name.startswith(_NO_ALGORITHM)]
+    if kind is None or not offered:
+        remedy = "update whichever is older, the SSH server there or paramiko here"
+        return PermanentDeviceError, f"no algorithm in common ({exc})", remedy
+    reason = f"no algorithm in common: of {kind.name} it offers only {', '.join(offered)}"
+    if all(_OUTDATED.search(name) for name in offered):
+        return PermanentDeviceError, reason, "which is outdated; update the SSH server there"
+    return (
+        PermanentDeviceError,
+        reason[:500],
+        f"which paramiko {paramiko.__version__} here does not speak; add another to {kind.option} "
+        f"in its sshd_config, update paramiko, or let OpenSSH's client carry: `transport: exec` "
+        f"with `exec: ssh HOST {{command}}`",
+    )
 
 
 def _refused_forward(exc: ChannelException, hop: Hop, via: Hop | None) -> _Explanation:

@@ -54,9 +54,10 @@ class Hop:
     """One host on the way, everything about it settled.
 
     ``keys`` are identity files in the order to try; ``keys_given`` is false where they are only
-    ssh's defaults. ``known_hosts`` are the user's files, the first of which new keys go into.
-    ``checking`` is StrictHostKeyChecking as written. ``behind_gateway`` tells that ssh-keyscan
-    cannot reach it from here.
+    ssh's defaults. ``certificates`` are files that the configuration names, for whichever key.
+    ``known_hosts`` are the user's files, the first of which new keys go into. ``checking`` is
+    StrictHostKeyChecking as written. ``behind_gateway`` tells that ssh-keyscan cannot reach it from
+    here.
     """
 
     endpoint: SshEndpoint
@@ -65,6 +66,7 @@ class Hop:
     user: str
     keys: tuple[Path, ...]
     keys_given: bool
+    certificates: tuple[Path, ...]
     only_given_keys: bool
     use_agent: bool
     known_hosts: tuple[Path, ...]
@@ -125,11 +127,11 @@ def _hop(endpoint: SshEndpoint) -> tuple[Hop, SshEndpoint | None]:
 
 
 def _settled(endpoint: SshEndpoint, options: _Options) -> tuple[Hop, SshEndpoint | None]:
-    _refuse_unsupported(options)
     host = _text(options, "hostname", endpoint.host)
     port = _number(options, "port", _DEFAULT_PORT)
     user = _text(options, "user", "") or getpass.getuser()
     tokens = _tokens(endpoint, host, port, user)
+    _refuse_unsupported(options, tokens)
     gateway, proxy_command = _proxy(endpoint, options, (host, port, user))
     given = _identity_files(endpoint, options)
     user_files = _file_list(_text(options, "userknownhostsfile", _DEFAULT_KNOWN_HOSTS), tokens)
@@ -145,6 +147,7 @@ def _settled(endpoint: SshEndpoint, options: _Options) -> tuple[Hop, SshEndpoint
         user=user,
         keys=given or tuple(Path("~/.ssh", name).expanduser() for name in _DEFAULT_KEYS),
         keys_given=bool(given),
+        certificates=_certificate_files(options),
         only_given_keys=_text(options, "identitiesonly", "no").lower() == "yes",
         use_agent=_text(options, "identityagent", "").lower() != "none",
         known_hosts=user_files,
@@ -236,15 +239,23 @@ def _identity_files(endpoint: SshEndpoint, options: _Options) -> tuple[Path, ...
     return tuple(dict.fromkeys(paths))
 
 
-def _refuse_unsupported(options: _Options) -> None:
+def _certificate_files(options: _Options) -> tuple[Path, ...]:
+    named = options.get("certificatefile", [])
+    return tuple(Path(name).expanduser() for name in named if name.lower() != "none")
+
+
+def _refuse_unsupported(options: _Options, tokens: Mapping[str, str]) -> None:
     if _text(options, "revokedhostkeys", "none").lower() != "none":
         raise config.SshConfigError(
             "RevokedHostKeys is not supported; put @revoked lines into a known_hosts file"
         )
     agent = _text(options, "identityagent", "none")
     if agent.lower() not in ("none", "ssh_auth_sock", "$ssh_auth_sock"):
+        # expanded here: within the quotes that a space needs no shell would do it
+        (socket,) = _file_list(shlex.quote(agent), tokens) or (agent,)
         raise config.SshConfigError(
-            f"IdentityAgent {agent} is not supported; run with SSH_AUTH_SOCK={shlex.quote(agent)}"
+            f"IdentityAgent {agent} is not supported; run with "
+            f"SSH_AUTH_SOCK={shlex.quote(str(socket))}"
         )
 
 

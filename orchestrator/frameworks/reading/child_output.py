@@ -24,7 +24,8 @@ from orchestrator.measurement import (
     Operator,
     Outcome,
 )
-from orchestrator.trial import RunSettings, Trial, TrialKind
+from orchestrator.measures.registry import measure_of
+from orchestrator.trial import RunSettings, Trial
 
 SCHEMA = 1
 STAGE, RESULT, ERROR = ("@orchestrate-stage ", "@orchestrate-result ", "@orchestrate-error ")
@@ -45,7 +46,7 @@ _STAGES = {
 
 
 def common_arguments(trial: Trial, settings: RunSettings, files: Files) -> list[str]:
-    """The options that every child has, ``--memory`` last where it is one."""
+    """The options that every child has; those of the trial's measure last."""
     asked = judgement.effective_settings(trial, settings)
     decimal = judgement.decimal
     pairs = {
@@ -60,7 +61,7 @@ def common_arguments(trial: Trial, settings: RunSettings, files: Files) -> list[
         "--batch": str(trial.factors.batch),
     }
     flat = [word for pair in pairs.items() for word in pair]
-    return [*flat, "--memory"] if trial.kind is TrialKind.MEMORY else flat
+    return [*flat, *measure_of(trial.kind).options]
 
 
 def result_of(evidence: Evidence, settings: RunSettings) -> dict[str, Any] | Reading:

@@ -11,8 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.measurement import Energy, Finding, Measurement
-from orchestrator.trial import Trial, TrialKind
+from orchestrator.measurement import Energy, Finding, Invocations, Measurement
+from orchestrator.measures.registry import measure_of
+from orchestrator.trial import Trial
 
 #: Of all CPUs' time. On two CPUs this is a fifth of one: enough to be on the trial's CPU now and
 #: then. It is also the gate's default, so that what passes the gate is not then complained of.
@@ -58,7 +59,7 @@ def findings(trial: Trial, seen: Circumstances) -> tuple[Finding, ...]:
     Nothing disturbs a trial that does not measure time, but for its binary.
     """
     found = [_unpinned_binary(seen)]
-    if trial.kind is TrialKind.TIMING:
+    if measure_of(trial.kind).quiet:
         found += [
             *_slowed(seen.during.get("throttle_reasons") or ()),
             _frequency(seen),
@@ -78,25 +79,25 @@ def energy_of(power: Mapping[str, Any] | None, measurement: Measurement) -> Ener
     process, as long as its inferences together took: ``benchmark_model`` ends right after it. With
     fewer than two samples within it, it would be told from what lies around it.
     """
-    if power is None:
+    steady = measurement.steady
+    if power is None or steady is None:
         return None
     samples = [(float(at), float(joules)) for at, joules in power["samples"]]
-    window = measurement.steady_window_s or _last_part(samples, measurement)
+    window = measurement.steady_window_s or _last_part(samples, steady)
     if window is None or not samples or not _covers(samples, window):
         return None
     begun, ended = (_at(samples, moment) for moment in window)
     return Energy(
         source=str(power["source"]),
         joules=round(ended - begun, 6),
-        inferences=measurement.steady.count,
+        inferences=steady.count,
         window_s=round(window[1] - window[0], 6),
     )
 
 
 def _last_part(
-    samples: list[tuple[float, float]], measurement: Measurement
+    samples: list[tuple[float, float]], steady: Invocations
 ) -> tuple[float, float] | None:
-    steady = measurement.steady
     if not samples or steady.mean_us is None:
         return None
     end = samples[-1][0]

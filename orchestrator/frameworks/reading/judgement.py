@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import re
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from orchestrator.errors import UsageError
+from orchestrator.frameworks import registry
+from orchestrator.frameworks.about import WORDED, RunnerAbout
 from orchestrator.frameworks.runner import Evidence, Reading
 from orchestrator.isa.levels import LEVELS, unknown_isa
-from orchestrator.measurement import Finding, Invocations, Measurement, Memory, Outcome
-from orchestrator.trial import PhaseSettings, RunSettings, Trial, TrialKind
-
-DELEGATES = ("xnnpack", "none")
+from orchestrator.measurement import Finding, Invocations, Measurement, Outcome
+from orchestrator.measures.registry import measure_of
+from orchestrator.trial import PhaseSettings, RunSettings, Trial
 
 #: Fewer warm-up inferences than this leave caches, clocks and lazy allocations unsettled.
 MIN_WARMUP_COUNT = 5
@@ -31,9 +32,6 @@ LOADING = "while loading the model"
 
 #: The runtime says this on stderr whenever the delegate comes to life, in every version known.
 XNNPACK_CREATED = "Created TensorFlow Lite XNNPACK delegate"
-
-_MEMORY_WARMUP = PhaseSettings(runs=1, seconds=0.0)
-_MEMORY_STEADY = PhaseSettings(runs=5, seconds=0.0)
 
 #: The last is a Jetson's driver: the GPU's memory is the machine's, and 12 is ENOMEM.
 _OUT_OF_MEMORY = re.compile(
@@ -58,21 +56,22 @@ _INCOMPATIBLE = (
 
 
 def effective_settings(trial: Trial, settings: RunSettings) -> RunSettings:
-    """A memory trial needs few inferences: the peak is reached within the first ones, and the
-    official tool's own list of samples grows with each."""
-    if trial.kind is not TrialKind.MEMORY:
-        return settings
-    return RunSettings(_MEMORY_WARMUP, _MEMORY_STEADY, settings.timeout_s)
+    """The phases of this trial: its measure's, made out of the suite's."""
+    return measure_of(trial.kind).settings(settings)
 
 
-def refuse_unknown_factors(trial: Trial) -> None:
-    """Raise UsageError for a factor no runner can apply: it would vary in name only."""
+def refuse_unknown_factors(trial: Trial, runner: RunnerAbout) -> None:
+    """Raise UsageError for a factor the runner cannot apply: it would vary in name only."""
     factors = trial.factors
-    if factors.delegate not in DELEGATES:
-        raise UsageError(
-            f"{trial.trial_id}: delegate {factors.delegate!r} is not one that "
-            f"{factors.runner} can apply; use one of: {', '.join(DELEGATES)}"
-        )
+    for name in WORDED:
+        level, known = getattr(factors, name), runner.levels(name)
+        if level not in known:
+            takers = registry.runners_where(lambda each: level in each.levels(name))  # noqa: B023
+            whose = f" (a factor of runner {' and '.join(takers)})" if takers else ""
+            raise UsageError(
+                f"{trial.trial_id}: {name} {level!r}{whose} means nothing to runner "
+                f"{runner.name}; use one of: {', '.join(known)}"
+            )
     if unknown_isa(factors.isa):
         raise UsageError(
             f"{trial.trial_id}: isa {factors.isa!r} is not known; use one of: native, "
@@ -82,16 +81,27 @@ def refuse_unknown_factors(trial: Trial) -> None:
         raise UsageError(
             f"{trial.trial_id}: input_size must be at least 0, not {factors.input_size}"
         )
-    if factors.framework != "torch" and (factors.engine, factors.processor) != ("default", "cpu"):
+    if factors.input_size and not runner.input_sizes:
         raise UsageError(
-            f"{trial.trial_id}: {factors.runner} has no engine {factors.engine!r} and no processor "
-            f"{factors.processor!r}; these are factors of runner torch"
+            f"{trial.trial_id}: runner {runner.name} runs a model at its own input size; leave out "
+            f"input_size{_or_runner(runner, lambda each: each.input_sizes)}"
+        )
+    if factors.batch > 1 and not runner.batches:
+        raise UsageError(
+            f"{trial.trial_id}: runner {runner.name} cannot run batch {factors.batch}; write "
+            f"batch: [1]{_or_runner(runner, lambda each: each.batches)}"
         )
     if factors.threads < 1 or factors.batch < 1:
         raise UsageError(
             f"{trial.trial_id}: threads and batch must be at least 1, "
             f"not {factors.threads} and {factors.batch}"
         )
+
+
+def _or_runner(runner: RunnerAbout, able: Callable[[RunnerAbout], bool]) -> str:
+    """Which runner of the same files can do it."""
+    others = [each.name for each in registry.framework_of(runner.name).runners if able(each)]
+    return f", or use runner: {others[0]}" if others else ""
 
 
 def decimal(value: float) -> str:
@@ -217,35 +227,8 @@ def findings(
     return tuple(finding for finding in found if finding is not None)
 
 
-def believable_memory(
-    memory: Memory | None, *, inherited: bool = False
-) -> tuple[Memory | None, tuple[Finding, ...]]:
-    """``memory``, or None and the finding that says why its figures are no measurement.
-
-    ``inherited``: they count from the peak of the agent (see ``Evidence.launch``).
-    """
-    if memory is not None and inherited:
-        finding = Finding(
-            "memory_inherited",
-            "the kernel there, or what stands in for it, refuses PR_SET_CHILD_SUBREAPER, so the "
-            "tool was started by the agent itself, and its peak of memory began with the agent's",
-            "measure memory with runner: litert where /proc/self/status has VmHWM, or without "
-            "that emulator or sandbox; the figures are left out",
-        )
-        return None, (finding,)
-    if memory is None or memory.init_bytes != 0 or memory.overall_bytes != 0:
-        return memory, ()
-    finding = Finding(
-        "memory_zero",
-        "memory is reported as init=0 and overall=0: the peak was inherited from the process "
-        "that started the runner, so nothing was measured",
-        "start the runner from a small process (the agent does); the figures are left out",
-    )
-    return None, (finding,)
-
-
-def _truncated(asked: PhaseSettings, steady: Invocations) -> Finding | None:
-    if steady.count >= asked.runs:
+def _truncated(asked: PhaseSettings, steady: Invocations | None) -> Finding | None:
+    if steady is None or steady.count >= asked.runs:
         return None
     return Finding(
         "truncated",
@@ -256,7 +239,7 @@ def _truncated(asked: PhaseSettings, steady: Invocations) -> Finding | None:
 
 def _short_warmup(trial: Trial, warmup: Invocations | None) -> Finding | None:
     count = 0 if warmup is None else warmup.count
-    if trial.kind is not TrialKind.TIMING or count >= MIN_WARMUP_COUNT:
+    if not measure_of(trial.kind).quiet or count >= MIN_WARMUP_COUNT:
         return None
     return Finding(
         "short_warmup",
@@ -266,7 +249,7 @@ def _short_warmup(trial: Trial, warmup: Invocations | None) -> Finding | None:
 
 
 def _drift(trial: Trial, ratio: float | None) -> Finding | None:
-    if trial.kind is not TrialKind.TIMING or ratio is None or abs(ratio - 1) <= DRIFT_SHARE:
+    if not measure_of(trial.kind).quiet or ratio is None or abs(ratio - 1) <= DRIFT_SHARE:
         return None
     return Finding(
         "drift",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.errors import UsageError
+from orchestrator.frameworks.about import RunnerAbout
 from orchestrator.frameworks.reading import judgement
 from orchestrator.frameworks.reading.child_output import (
     NonsenseError,
@@ -24,12 +25,13 @@ from orchestrator.frameworks.reading.child_output import (
 from orchestrator.frameworks.reading.judgement import failed
 from orchestrator.frameworks.runner import DIRECT, Command, Evidence, Files, Reading
 from orchestrator.measurement import Delegation, Invocations, Measurement, Operator, Outcome
-from orchestrator.runtimes import ANY, OF_RUNNER, Runtime, belongs_to, parse_runtime
+from orchestrator.measures.memory.reading import believable_memory
+from orchestrator.runtimes import ANY, Runtime, parse_runtime
 from orchestrator.trial import RunSettings, Trial
 
 
 @dataclass(frozen=True)
-class Own:
+class ChildReport:
     """What one runner's child tells beside what all of them tell.
 
     ``ran``: what, as asked for, as it ran. ``xnnpack_seen``: whether the runtime said that it
@@ -42,16 +44,16 @@ class Own:
     operators: tuple[Operator, ...] = ()
 
 
-def asked_runtime(trial: Trial, runner: str) -> Runtime:
+def asked_runtime(trial: Trial, runner: RunnerAbout) -> Runtime:
     """What the trial asks for. Raises UsageError where the runner has no such runtime."""
     try:
         runtime = parse_runtime(trial.factors.runtime)
     except ValueError as exc:
         raise UsageError(f"{trial.trial_id}: runtime: {exc}") from exc
-    if not belongs_to(trial.factors.runtime, runner):
+    if runtime.name not in (ANY, *runner.runtimes):
         raise UsageError(
-            f"{trial.trial_id}: runtime {runtime.name!r} is not of runner {runner}; use one of: "
-            f"{', '.join((ANY, *OF_RUNNER[runner]))}"
+            f"{trial.trial_id}: runtime {runtime.name!r} is not of runner {runner.name}; use one "
+            f"of: {', '.join((ANY, *runner.runtimes))}"
         )
     return runtime
 
@@ -76,7 +78,7 @@ def read_child(
     settings: RunSettings,
     files: Files,
     evidence: Evidence,
-    own: Callable[[Mapping[str, Any]], Own],
+    own: Callable[[Mapping[str, Any]], ChildReport],
 ) -> Reading:
     """What the evidence means. Never raises on the child's output.
 
@@ -99,7 +101,7 @@ def _reading(
     evidence: Evidence,
     *,
     data: Mapping[str, Any],
-    own: Own,
+    own: ChildReport,
 ) -> Reading:
     """Every field checked. Raises NonsenseError for anything but figures in their places."""
     runtime = string(data, "runtime")
@@ -110,7 +112,7 @@ def _reading(
     _check_as_asked([("batch", trial.factors.batch, integer(data, "batch")), *own.ran], steady)
     _check_runtime(trial, files, version, bundled=data.get("bundled") is True)
     inherited = evidence.launch == DIRECT and not peak_is_own(data)
-    memory, remarks = judgement.believable_memory(memory_of(data), inherited=inherited)
+    memory, remarks = believable_memory(memory_of(data), inherited=inherited)
     measurement = Measurement(
         init_us=figure(data, "init_us"),
         first_us=judgement.first_inference_us(warmup, steady),

@@ -13,8 +13,10 @@ from orchestrator.errors import UsageError
 from orchestrator.frameworks.reading import judgement
 from orchestrator.frameworks.reading.judgement import failed
 from orchestrator.frameworks.runner import DIRECT, Command, Evidence, Files, Reading
+from orchestrator.frameworks.tflite.about import BENCHMARK_MODEL
 from orchestrator.frameworks.tflite.benchmark_log import BenchmarkLog, parse_benchmark_log, stream
 from orchestrator.measurement import Delegation, Finding, Invocations, Measurement, Outcome
+from orchestrator.measures.memory.reading import believable_memory
 from orchestrator.trial import RunSettings, Trial, TrialKind
 
 _FAILED_TO_INVOKE = "failed to invoke"
@@ -27,15 +29,16 @@ MOST_ROUNDED = 0.001
 class BenchmarkModelRunner:
     """Runs the official binary; see :class:`orchestrator.frameworks.runner.Runner`."""
 
-    name = "benchmark_model"
+    about = BENCHMARK_MODEL
+    name = about.name
 
     def command(self, trial: Trial, settings: RunSettings, files: Files) -> Command:
         """The binary with every flag that matters set once, as ``--name=value``.
 
         Raises UsageError for what the tool cannot do.
         """
-        _refuse_unsupported(trial)
-        binary = files.benchmark_model_sha256
+        judgement.refuse_unknown_factors(trial, self.about)
+        binary = files.binary_sha256
         if binary is None:
             raise UsageError(
                 f"{trial.trial_id}: {trial.device} has no benchmark_model binary; name one in "
@@ -63,21 +66,6 @@ def read_log(
     if missing is not None:
         return failed(missing)
     return _ok(trial, settings, files, evidence, log)
-
-
-def _refuse_unsupported(trial: Trial) -> None:
-    judgement.refuse_unknown_factors(trial)
-    if trial.factors.input_size:
-        raise UsageError(
-            f"{trial.trial_id}: benchmark_model cannot resize inputs that are not named to it; "
-            "use runner: litert for input sizes"
-        )
-    if trial.factors.batch != 1:
-        raise UsageError(
-            f"{trial.trial_id}: benchmark_model cannot run batch {trial.factors.batch}: it "
-            "resizes only inputs that are named to it, and silently mis-sizes a wrong name; "
-            "use runner: litert for batches"
-        )
 
 
 def _flags(trial: Trial, settings: RunSettings, files: Files) -> list[str]:
@@ -214,7 +202,7 @@ def _measurement(
     log: BenchmarkLog, files: Files, launch: str | None
 ) -> tuple[Measurement, tuple[Finding, ...]]:
     """The figures, and what is unbelievable among them. ``_missing`` has passed the log."""
-    memory, remarks = judgement.believable_memory(log.memory, inherited=launch == DIRECT)
+    memory, remarks = believable_memory(log.memory, inherited=launch == DIRECT)
     measurement = Measurement(
         init_us=log.timings.init_us if log.timings else None,
         first_us=judgement.first_inference_us(log.warmup, log.steady),
@@ -226,14 +214,14 @@ def _measurement(
         operators=log.operators,
         runtime_name=log.tool or "benchmark_model",
         # the tool has no version: its bytes are the only name it has
-        runtime_version=(files.benchmark_model_sha256 or "")[:12] or None,
+        runtime_version=(files.binary_sha256 or "")[:12] or None,
     )
     return measurement, remarks
 
 
 def _coarse(log: BenchmarkLog, measurement: Measurement) -> tuple[Finding, ...]:
     """Where the times are of the summary alone, which rounds them."""
-    mean_us = measurement.steady.mean_us
+    mean_us = measurement.steady.mean_us if measurement.steady else None
     alone = all(phase.request is None for phase in log.phases)
     if not log.tool or not alone or not mean_us or ROUNDED_US / mean_us <= MOST_ROUNDED:
         return ()

@@ -1,8 +1,9 @@
 """Reads FlatBuffers by position, and trusts not one byte of them.
 
 Only what a ``.tflite`` file needs. Every read is checked against the end of the file, and how much
-may be read in all is bounded, so that a file whose references run in circles, or that refers to one
-long vector a thousand times, ends in an error as well. Format: https://flatbuffers.dev/internals/
+may be read in all is bounded in proportion to the file's size, so that a file whose references run
+in circles, or that refers to one long vector a thousand times, ends in an error as well. Format:
+https://flatbuffers.dev/internals/
 """
 
 from __future__ import annotations
@@ -12,9 +13,13 @@ import struct
 from collections.abc import Iterator
 from typing import Any, TypeAlias
 
-#: What a file's tables, vectors and names may cost in all; a real one costs a tenth of it, and
-#: reading all of it takes a second.
-_BUDGET = 1_000_000
+#: What the tables, vectors and names of a small file may cost in all. A million takes a second.
+_LEAST_BUDGET = 1_000_000
+#: A larger file may cost one for so many bytes of it. A real one has a table in 60 bytes at most,
+#: and most of it is weights, which are not read.
+_BYTES_PER_COST = 4
+#: No file may cost more, however large: a million tensors, which take some seconds to read.
+_MOST_BUDGET = 20_000_000
 _TABLE_COST = 10
 _CHARACTERS_AT_ONCE = 16
 
@@ -32,7 +37,11 @@ class Buffer:
         self.data = data
         # A file cannot hold more tables than bytes either; one that refers to the same tables over
         # and over can make a reader visit any number.
-        self._left = min(_BUDGET, _TABLE_COST * len(data))
+        self._left = min(
+            _TABLE_COST * len(data),
+            max(_LEAST_BUDGET, len(data) // _BYTES_PER_COST),
+            _MOST_BUDGET,
+        )
 
     def scalar(self, kind: str, position: int) -> int:
         """An integer at a position; ``kind`` is a struct format character."""
@@ -41,6 +50,11 @@ class Buffer:
         except struct.error as exc:
             raise MalformedError(f"byte {position} lies behind the end") from exc
         return int(value)
+
+    def float32(self, position: int) -> float:
+        """A 32-bit float at a position."""
+        self.check_range(position, 4)
+        return float(struct.unpack_from("<f", self.data, position)[0])
 
     def slice(self, position: int, length: int) -> bytes:
         """``length`` bytes from ``position`` on."""
@@ -91,9 +105,17 @@ class Table:
         """A vector of integers, empty where it is absent."""
         return self._numbers(field, kind)
 
-    def floats(self, field: int) -> tuple[float, ...]:
-        """A vector of 32-bit floats, empty where it is absent."""
-        return self._numbers(field, "f")
+    def floats(self, field: int) -> tuple[int, float | None]:
+        """How many 32-bit floats a vector has, and the first of them.
+
+        The others are not read: a large layer has as many scales as channels.
+        """
+        start, count = self._vector(field, 4)
+        return count, self._buffer.float32(start) if count else None
+
+    def has(self, field: int) -> bool:
+        """Whether the field is there, whatever it holds."""
+        return self._field(field) is not None
 
     def text(self, field: int) -> str:
         """A string, empty where it is absent; bytes that are not UTF-8 are replaced."""

@@ -9,64 +9,69 @@ import contextlib
 import hashlib
 import mmap
 import os
+import re
 import stat
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import ModelBuildError
-from orchestrator.frameworks.tflite.file import Graph, ModelFile, Operator, Tensor, read_model
+from orchestrator.frameworks.tflite.file import (
+    Graph,
+    ModelFile,
+    Operator,
+    Signature,
+    Tensor,
+    read_model,
+)
 from orchestrator.frameworks.tflite.flatbuffer import Bytes, MalformedError
-from orchestrator.frameworks.tflite.runtimes import newest, oldest_runtime
-from orchestrator.frameworks.tflite.work import MULTIPLYING, multiply_accumulates
-
-#: Operators that multiply by weights; what these hold decides the scheme.
-_WEIGHTED = frozenset(
-    """
-    CONV_2D DEPTHWISE_CONV_2D FULLY_CONNECTED TRANSPOSE_CONV CONV_3D CONV_3D_TRANSPOSE
-    BATCH_MATMUL RNN LSTM SVDF UNIDIRECTIONAL_SEQUENCE_RNN UNIDIRECTIONAL_SEQUENCE_LSTM
-    BIDIRECTIONAL_SEQUENCE_RNN BIDIRECTIONAL_SEQUENCE_LSTM EMBEDDING_LOOKUP
-    """.split()  # noqa: SIM905  # a word list reads better than as many quotes
+from orchestrator.frameworks.tflite.flow import Accountant, Amount, reachable
+from orchestrator.frameworks.tflite.names import FLOATS
+from orchestrator.frameworks.tflite.runtimes import newest
+from orchestrator.frameworks.tflite.schemes import (
+    Use,
+    computes,
+    granularity,
+    is_quantized,
+    multiplied,
+    name_scheme,
+    stored_as_integers,
+    uses,
 )
-_WEIGHT_TYPES = frozenset(
-    ("float32", "float16", "bfloat16", "int8", "uint8", "int4", "uint4", "int2", "int16")
-)
-_INTEGER_WEIGHTS = frozenset(("int8", "uint8", "int4", "uint4", "int2", "int16"))
-#: The converter leaves weights of fewer elements in float32 (its kWeightsMinNumElementsDefault).
-_SMALL_WEIGHTS = 1024
+from orchestrator.frameworks.tflite.versions import Need, need
 
-_BY_TYPES: Mapping[tuple[str, bool, str], str] = {
-    # weights, whether a DEQUANTIZE stands before the operator, activations
-    ("float32", False, "float32"): "float32",
-    ("float16", True, "float32"): "float16",
-    ("int8", True, "float32"): "weight_only_int8",
-    ("int8", False, "float32"): "dynamic_range",
-    ("int8", False, "int8"): "full_int8",
-}
+_HASHED_AT_ONCE = 1 << 20
+_VERSION = re.compile(r"\d{1,4}(\.\d{1,4}){1,3}")
 
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """An input or output; -1 in ``shape`` where the size is open."""
+    """An input or output; -1 in ``shape`` where the size is open.
+
+    ``key`` is what the signature calls it, None where the file has no signature.
+    """
 
     name: str
     shape: tuple[int, ...]
     dtype: str
+    key: str | None = None
 
 
 @dataclass(frozen=True)
 class OperatorCount:
     """How often an operator occurs in one version of it.
 
-    ``runtime`` is the oldest runtime that has that version, None where that is not known.
+    ``runtime`` is the oldest runtime that computes it, None where that is not known. ``because``
+    says what asks for more than the ``version`` that the file claims, None where nothing does.
     """
 
     name: str
     version: int
     count: int
     runtime: str | None = None
+    because: str | None = None
 
 
 @dataclass(frozen=True)
@@ -86,8 +91,8 @@ class Work:
 
     ``multiply_accumulates`` is None where the file does not tell for some operator; ``uncounted``
     names those. An operator is quantized where it has integer weights or integer activations, by
-    scale; the shares are of all operators (QUANTIZE and DEQUANTIZE apart), and of the
-    multiply-accumulates counted.
+    scale; the shares are of the operators that compute on real numbers (those that convert, and
+    those on shapes and indices, apart), and of the multiply-accumulates counted.
     """
 
     multiply_accumulates: int | None
@@ -97,16 +102,35 @@ class Work:
 
 
 @dataclass(frozen=True)
+class SignatureInfo:
+    """A way to call the file, and what that costs; ``name`` is None where the file has none."""
+
+    name: str | None
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+    parameters: int
+    multiply_accumulates: int | None
+
+
+@dataclass(frozen=True)
 class Inspection:
-    """What a ``.tflite`` file holds.
+    """What a ``.tflite`` file holds. All but the last two groups are about one ``signature``: the
+    one asked for, else what a runtime calls by itself.
 
-    ``scheme`` is one of the schemes, or ``mixed`` where operators disagree (``weights`` says how).
-    ``granularity`` is that of integer weights: ``per_channel``, ``per_tensor``, ``mixed``, or None
-    without integer weights. ``parameters`` counts the elements of every constant but shapes and
-    axes. ``smallest_activation_scale`` is None where no activation is quantized.
+    ``scheme`` names the types of weights and activations, or is ``mixed`` where there are several
+    of either (``weights`` says how). ``granularity`` is that of integer weights: ``per_channel``,
+    ``per_tensor``, ``blockwise`` (of ``block_size`` weights), ``mixed``, or None without integer
+    weights. ``parameters`` counts the elements of every constant but shapes and axes, a constant
+    that several graphs use once. ``smallest_activation_scale`` is None where no activation is
+    quantized.
 
-    ``min_runtime`` is what the converter noted; ``oldest_runtime`` the oldest runtime that has
-    every operator version, as far as versions are known: ``unknown_operators`` are not.
+    ``min_runtime`` is what the converter noted; ``oldest_runtime`` the oldest runtime that computes
+    every operator of the file, by its version, types and features, as far as they are known, and
+    not older than what was noted: ``unknown_operators`` are not known. ``oldest_because`` names
+    what asks for it.
+
+    ``content`` is equal for files that hold the same network with the same types and constants,
+    however they are packed; None where that cannot be told.
     """
 
     scheme: str
@@ -125,20 +149,30 @@ class Inspection:
     work: Work
     oldest_runtime: str | None
     unknown_operators: tuple[str, ...]
+    oldest_because: str | None
+    signature: str | None
+    signatures: tuple[SignatureInfo, ...]
+    block_size: int | None
+    weight_types: tuple[str, ...]
+    activation_types: tuple[str, ...]
+    external_files: tuple[str, ...]
+    content: str | None
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
 
-def inspect_file(path: Path) -> Inspection:
+def inspect_file(path: Path, signature: str | None = None) -> Inspection:
     """Read a file and say what it holds. Raises ModelBuildError, whatever the bytes are."""
     with opened(path) as data:
         try:
-            return inspect_bytes(data)
+            return inspect_bytes(data, signature)
         except MalformedError as exc:
             raise ModelBuildError(
                 f"{path}: is no complete .tflite file: {exc}; copy or build it again"
             ) from exc
+        except UnknownSignatureError as exc:
+            raise ModelBuildError(f"{path}: {exc}") from exc
 
 
 @contextlib.contextmanager
@@ -171,165 +205,153 @@ def scheme_of(path: Path) -> str:
             model = read_model(data)
         except MalformedError as exc:
             raise ModelBuildError(f"{path}: is no complete .tflite file: {exc}") from exc
-    return _scheme(model, [use for graph in model.graphs for use in _weighted_uses(graph)])
+    graphs = _running(model, _chosen(model, None)[1])
+    return name_scheme(graphs, [use for graph in graphs for use in uses(graph)])
 
 
-def inspect_bytes(data: Bytes) -> Inspection:
-    """The same for bytes in memory. Raises MalformedError."""
+class UnknownSignatureError(Exception):
+    """The file has no signature of that name."""
+
+
+def inspect_bytes(data: Bytes, signature: str | None = None) -> Inspection:
+    """The same for bytes in memory. Raises MalformedError and UnknownSignatureError."""
     model = read_model(data)
-    main = model.graphs[0]
-    weighted = [use for graph in model.graphs for use in _weighted_uses(graph)]
-    operators = _operator_counts(model)
+    chosen, entry = _chosen(model, signature)
+    graphs = _running(model, entry)
+    weighted = [use for graph in graphs for use in uses(graph)]
+    accountant = _accountant(model)
+    called = _signature_info(model, chosen, entry, accountant)
+    needs = {
+        (op.name, op.version, need(op, graph)): None
+        for graph in model.graphs
+        for op in graph.operators
+    }
+    noted = model.min_runtime or ""
+    oldest = newest(
+        {n.runtime for _, _, n in needs if n.runtime is not None}
+        | ({noted} if _VERSION.fullmatch(noted) else set())
+    )
     return Inspection(
-        scheme=_scheme(model, weighted),
-        granularity=_granularity(weighted),
-        inputs=tuple(_info(main.tensors[i]) for i in main.inputs),
-        outputs=tuple(_info(main.tensors[i]) for i in main.outputs),
-        operators=operators,
+        scheme=name_scheme(graphs, weighted),
+        granularity=granularity(weighted),
+        inputs=called.inputs,
+        outputs=called.outputs,
+        operators=_operator_counts(graphs),
         weights=_weight_uses(weighted),
-        parameters=_parameters(model),
+        parameters=called.parameters,
         constant_bytes=model.constant_bytes,
-        smallest_activation_scale=_smallest_activation_scale(model),
+        smallest_activation_scale=_smallest_activation_scale(graphs),
         min_runtime=model.min_runtime,
         description=model.description,
         size_bytes=len(data),
-        sha256=hashlib.sha256(data).hexdigest(),
-        work=_work(model, weighted),
-        oldest_runtime=newest({op.runtime for op in operators if op.runtime is not None}),
+        sha256=_sha256(data, [(0, len(data))]),
+        work=_work(graphs, accountant.amount(entry)),
+        oldest_runtime=oldest,
         unknown_operators=tuple(
-            f"{op.name} version {op.version}" for op in operators if op.runtime is None
+            dict.fromkeys(
+                f"{name} with {n.because}" if n.because else f"{name} version {version}"
+                for name, version, n in sorted(needs, key=lambda each: each[:2])
+                if n.runtime is None
+            )
         ),
+        oldest_because=_because(needs, oldest),
+        signature=called.name,
+        signatures=tuple(
+            _signature_info(model, each, each.graph, accountant) for each in model.signatures
+        ),
+        block_size=_block_size(weighted),
+        weight_types=tuple(sorted({use.weights.dtype for use in weighted})),
+        activation_types=_activation_types(graphs, weighted),
+        external_files=_external_files(model),
+        content=_content(model, data),
     )
 
 
-@dataclass(frozen=True)
-class _Use:
-    """One operator's weights and how it uses them."""
-
-    scheme: str
-    weights: Tensor
-    multiply_accumulates: int | None
-
-
-def _weighted_uses(graph: Graph) -> list[_Use]:
-    sources = {
-        op.outputs[0]: graph.tensors[op.inputs[0]]
-        for op in graph.operators
-        if op.name in ("DEQUANTIZE", "DENSIFY") and op.inputs and op.outputs
-    }
-    uses = (_use(op, graph, sources) for op in graph.operators if op.name in _WEIGHTED)
-    return [use for use in uses if use is not None]
+def _chosen(model: ModelFile, name: str | None) -> tuple[Signature | None, int]:
+    """The signature that is measured, and its graph. Without a name it is what a runtime calls:
+    graph 0, under the name that the file has for it."""
+    if name is None:
+        return next((each for each in model.signatures if each.graph == 0), None), 0
+    for each in model.signatures:
+        if each.name == name:
+            return each, each.graph
+    there = ", ".join(each.name for each in model.signatures) or "none"
+    raise UnknownSignatureError(f"it has no signature {name!r}; there are: {there}")
 
 
-def _use(op: Operator, graph: Graph, sources: Mapping[int, Tensor]) -> _Use | None:
-    """None for an operator without constant weights, such as a product of two activations."""
-    weights: list[tuple[Tensor, bool]] = []
-    activations: list[Tensor] = []
-    for index in op.inputs:
-        source = sources.get(index)
-        if source is not None and source.constant:
-            weights.append((source, True))
-        elif graph.tensors[index].constant:
-            weights.append((graph.tensors[index], False))
-        else:
-            activations.append(graph.tensors[index])
-    weights = [w for w in weights if w[0].dtype in _WEIGHT_TYPES]
-    if not weights or not activations:
-        return None
-    tensor, dequantized = max(weights, key=lambda w: w[0].elements)
-    key = (tensor.dtype, dequantized, activations[0].dtype)
-    return _Use(_BY_TYPES.get(key, "mixed"), tensor, multiply_accumulates(op, graph))
+def _running(model: ModelFile, entry: int) -> list[Graph]:
+    """The graphs that an inference runs, the first one first."""
+    called = reachable(model, entry, once=False)
+    return [model.graphs[index] for index in (entry, *(i for i in called if i != entry))]
 
 
-def _work(model: ModelFile, uses: list[_Use]) -> Work:
-    done: list[tuple[Operator, int | None]] = [
-        (op, multiply_accumulates(op, graph))
-        for graph in model.graphs
-        for op in graph.operators
-        if op.name in MULTIPLYING
-    ]
-    uncounted = sorted({op.name for op, count in done if count is None})
-    total = sum(count for _, count in done if count is not None)
-    quantized = sum(
-        use.multiply_accumulates or 0 for use in uses if use.weights.dtype in _INTEGER_WEIGHTS
+def _accountant(model: ModelFile) -> Accountant:
+    stored: dict[int, Mapping[int, bool]] = {}
+
+    def on_integers(operator: Operator, graph: Graph) -> bool:
+        if id(graph) not in stored:
+            stored[id(graph)] = stored_as_integers(graph)
+        return is_quantized(operator, graph, stored[id(graph)])
+
+    return Accountant(model, on_integers)
+
+
+def _signature_info(
+    model: ModelFile, signature: Signature | None, entry: int, accountant: Accountant
+) -> SignatureInfo:
+    graph, amount = model.graphs[entry], accountant.amount(entry)
+    # several names for one tensor: the first one counts
+    inputs = {index: name for name, index in reversed(signature.inputs)} if signature else {}
+    outputs = {index: name for name, index in reversed(signature.outputs)} if signature else {}
+    return SignatureInfo(
+        name=None if signature is None else signature.name,
+        inputs=tuple(_info(graph.tensors[i], inputs.get(i)) for i in graph.inputs),
+        outputs=tuple(_info(graph.tensors[i], outputs.get(i)) for i in graph.outputs),
+        parameters=_parameters(_running(model, entry)),
+        multiply_accumulates=None if amount.unknown else amount.total,
     )
+
+
+def _work(graphs: list[Graph], amount: Amount) -> Work:
+    flags = []
+    for graph in graphs:
+        stored = stored_as_integers(graph)
+        flags += [is_quantized(o, graph, stored) for o in graph.operators if computes(o, graph)]
     return Work(
-        multiply_accumulates=None if uncounted else total,
-        uncounted=tuple(uncounted),
-        quantized_operators_share=_quantized_operators(model),
-        quantized_work_share=quantized / total if total else None,
+        multiply_accumulates=None if amount.unknown else amount.total,
+        uncounted=tuple(sorted(amount.unknown)),
+        quantized_operators_share=sum(flags) / len(flags) if flags else 0.0,
+        quantized_work_share=amount.quantized / amount.total if amount.total else None,
     )
 
 
-def _quantized_operators(model: ModelFile) -> float:
-    flags = [
-        _is_quantized(op, graph)
-        for graph in model.graphs
-        for op in graph.operators
-        if op.name not in ("QUANTIZE", "DEQUANTIZE")
-    ]
-    return sum(flags) / len(flags) if flags else 0.0
+def _because(needs: Iterable[tuple[str, int, Need]], oldest: str | None) -> str | None:
+    """What asks for the oldest runtime, where that is not a version that the file claims."""
+    for name, _, each in needs:
+        if each.runtime == oldest and each.because is not None:
+            return f"{name} with {each.because}"
+    return None
 
 
-def _is_quantized(op: Operator, graph: Graph) -> bool:
-    """Whether it has integer weights, also ones dequantized before it, or works on integers."""
-    tensors = [graph.tensors[i] for i in (*op.inputs, *op.outputs)]
-    if any(t.scales and t.dtype in _INTEGER_WEIGHTS for t in tensors):
-        return True
-    return any(graph.dequantized.get(i) in _INTEGER_WEIGHTS for i in op.inputs)
+def _block_size(found: list[Use]) -> int | None:
+    sizes = {use.weights.block for use in found if use.weights.block}
+    return sizes.pop() if len(sizes) == 1 else None
 
 
-def _scheme(model: ModelFile, uses: list[_Use]) -> str:
-    types = {t.dtype for graph in model.graphs for t in graph.tensors}
-    schemes = {use.scheme for use in uses}
-    if schemes & {"dynamic_range", "weight_only_int8"} and _only_small(uses, "float32"):
-        schemes.discard("float32")
-    if not schemes:
-        schemes = {_scheme_without_weights(types)}
-    scheme = schemes.pop() if len(schemes) == 1 else "mixed"
-    if scheme == "full_int8" and any(_inner_floats(graph) for graph in model.graphs):
-        return "mixed"
-    if scheme in ("float32", "float16") and types & {"int8", "uint8", "int16", "int4"}:
-        return "mixed"
-    return scheme
+def _activation_types(graphs: list[Graph], found: list[Use]) -> tuple[str, ...]:
+    """Those that weights are multiplied with; of a network without weights, all there are."""
+    types = {use.activations for use in multiplied(found)} or {
+        t.dtype
+        for graph in graphs
+        for t in graph.tensors
+        if not t.constant and (t.quantized or t.dtype in FLOATS)
+    }
+    return tuple(sorted(types))
 
 
-def _only_small(uses: list[_Use], scheme: str) -> bool:
-    return all(u.weights.elements < _SMALL_WEIGHTS for u in uses if u.scheme == scheme)
-
-
-def _scheme_without_weights(types: set[str]) -> str:
-    if "int8" in types:
-        return "full_int8"
-    return "float32" if "float32" in types else "mixed"
-
-
-def _inner_floats(graph: Graph) -> bool:
-    """Whether a fully quantized graph computes anything in float after all.
-
-    At its border a QUANTIZE may take float input in and a DEQUANTIZE may hand float output out.
-    """
-    border = set(graph.inputs) | set(graph.outputs)
-    return any(
-        graph.tensors[i].dtype == "float32" and i not in border
-        for op in graph.operators
-        for i in (*op.inputs, *op.outputs)
-    )
-
-
-def _granularity(uses: list[_Use]) -> str | None:
-    integer = [u.weights.scales for u in uses if "int" in u.weights.dtype]
-    if not integer:
-        return None
-    per_channel = [len(scales) > 1 for scales in integer]
-    if all(per_channel):
-        return "per_channel"
-    return "mixed" if any(per_channel) else "per_tensor"
-
-
-def _weight_uses(uses: list[_Use]) -> tuple[WeightUse, ...]:
-    schemes = sorted({use.scheme for use in uses})
-    grouped = {s: [u for u in uses if u.scheme == s] for s in schemes}
+def _weight_uses(found: list[Use]) -> tuple[WeightUse, ...]:
+    schemes = sorted({use.scheme for use in found})
+    grouped = {s: [u for u in found if u.scheme == s] for s in schemes}
     return tuple(
         WeightUse(
             s,
@@ -341,34 +363,77 @@ def _weight_uses(uses: list[_Use]) -> tuple[WeightUse, ...]:
     )
 
 
-def _operator_counts(model: ModelFile) -> tuple[OperatorCount, ...]:
-    counts = Counter((op.name, op.version) for graph in model.graphs for op in graph.operators)
+def _operator_counts(graphs: list[Graph]) -> tuple[OperatorCount, ...]:
+    counts = Counter((o.name, o.version, need(o, g)) for g in graphs for o in g.operators)
+    ordered = sorted(counts.items(), key=lambda each: (each[0][:2], str(each[0][2].runtime)))
     return tuple(
-        OperatorCount(name, version, count, oldest_runtime(name, version))
-        for (name, version), count in sorted(counts.items())
+        OperatorCount(name, version, count, asked.runtime, asked.because)
+        for (name, version, asked), count in ordered
     )
 
 
-def _parameters(model: ModelFile) -> int:
-    # Integers without a scale are shapes and axes; with one they are quantized biases.
-    return sum(
-        t.elements
-        for graph in model.graphs
-        for t in graph.tensors
-        if t.constant and (t.dtype in _WEIGHT_TYPES or t.scales)
-    )
+def _parameters(graphs: list[Graph]) -> int:
+    """Graphs share constants; what one of them alone uses twice are two layers' parameters."""
+    most: Counter[int] = Counter()
+    for graph in graphs:
+        here: Counter[int] = Counter()
+        scales = {t.block_scales for t in graph.tensors if t.block}
+        for index, t in enumerate(graph.tensors):
+            # Integers without a scale are shapes and axes; with one they are quantized biases.
+            if (
+                index not in scales
+                and t.constant
+                and (t.dtype in FLOATS or t.scales or t.quantized)
+            ):
+                here[t.buffer] += t.elements
+        most |= here
+    return most.total()
 
 
-def _smallest_activation_scale(model: ModelFile) -> float | None:
+def _smallest_activation_scale(graphs: list[Graph]) -> float | None:
     scales = [
-        scale
-        for graph in model.graphs
+        t.scale
+        for graph in graphs
         for t in graph.tensors
-        if t.dtype in ("int8", "int16") and not t.constant
-        for scale in t.scales
+        if t.quantized and not t.constant and t.scale is not None
     ]
     return min(scales, default=None)
 
 
-def _info(tensor: Tensor) -> TensorInfo:
-    return TensorInfo(tensor.name, tensor.shape, tensor.dtype)
+def _external_files(model: ModelFile) -> tuple[str, ...]:
+    held = any(t.external for graph in model.graphs for t in graph.tensors)
+    return model.external_files or ("another file",) if held else ()
+
+
+def _info(tensor: Tensor, key: str | None) -> TensorInfo:
+    return TensorInfo(tensor.name, tensor.shape, tensor.dtype, key)
+
+
+def _content(model: ModelFile, data: Bytes) -> str | None:
+    """A hash of what is computed: operators, types, shapes, scales, and the constants' bytes.
+
+    None for constants that overlap or are elsewhere: those of a real file do not.
+    """
+    extents = {model.extents[t.buffer] for g in model.graphs for t in g.tensors if t.buffer > 0}
+    if _external_files(model) or sum(length for _, length in extents) > len(data):
+        return None
+    bytes_of = {extent: _sha256(data, [extent]) for extent in extents}
+    found = hashlib.sha256()
+    for graph in model.graphs:
+        for t in graph.tensors:
+            constant = bytes_of[model.extents[t.buffer]] if t.constant_bytes and t.buffer else ""
+            real = (t.shape, t.dtype, t.scales, t.scale, t.axis, t.block, t.sparse, constant)
+            found.update(repr(real).encode())
+        for op in graph.operators:
+            found.update(repr((op.name, op.slots, op.outputs, op.options)).encode())
+        found.update(repr((graph.inputs, graph.outputs)).encode())
+    return found.hexdigest()
+
+
+def _sha256(data: Bytes, extents: Iterable[tuple[int, int]]) -> str:
+    """Of pieces of a file, some at a time: a slice of mapped bytes is a copy."""
+    found = hashlib.sha256()
+    for start, length in extents:
+        for place in range(start, start + length, _HASHED_AT_ONCE):
+            found.update(data[place : min(place + _HASHED_AT_ONCE, start + length)])
+    return found.hexdigest()

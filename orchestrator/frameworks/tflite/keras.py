@@ -8,17 +8,20 @@ import math
 import socket
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import keras
 import numpy as np
 import numpy.typing as npt
+import tensorflow as tf
 
 from orchestrator.artifacts.download import STALL_S, check_reachable
 from orchestrator.errors import ArtifactError, ModelBuildError
+from orchestrator.frameworks.images import Image
 from orchestrator.frameworks.tflite.catalog import ModelSpec
 
 #: Where Keras fetches weights from; asked once, briefly, before Keras tries.
@@ -70,6 +73,16 @@ def preprocess(spec: ModelSpec) -> Callable[[npt.NDArray[np.float32]], npt.NDArr
         return np.asarray(module.preprocess_input(image.copy()), dtype=np.float32)
 
     return apply
+
+
+def folder_images(paths: tuple[Path, ...], side: int) -> Iterator[Image]:
+    """The images of files, resized. Raises ModelBuildError naming one that cannot be read."""
+    for path in paths:
+        try:
+            pixels = tf.io.decode_image(path.read_bytes(), channels=3, expand_animations=False)
+        except (OSError, tf.errors.InvalidArgumentError) as exc:
+            raise ModelBuildError(f"representative image {path}: cannot be read: {exc}") from exc
+        yield tf.image.resize(pixels, (side, side)).numpy().astype(np.float32)[np.newaxis]
 
 
 class _UnavailableError(Exception):

@@ -14,12 +14,13 @@ from orchestrator.frameworks.reading.child_output import (
     string,
 )
 from orchestrator.frameworks.reading.python_child import (
-    Own,
+    ChildReport,
     asked_runtime,
     child_command,
     read_child,
 )
 from orchestrator.frameworks.runner import Command, Evidence, Files, Reading
+from orchestrator.frameworks.tflite.about import LITERT
 from orchestrator.measurement import Delegation
 from orchestrator.runtimes import ANY, Runtime, parse_runtime
 from orchestrator.trial import RunSettings, Trial
@@ -28,12 +29,13 @@ from orchestrator.trial import RunSettings, Trial
 class LiteRtRunner:
     """Runs the Python child; see :class:`orchestrator.frameworks.runner.Runner`."""
 
-    name = "litert"
+    about = LITERT
+    name = about.name
 
     def command(self, trial: Trial, settings: RunSettings, files: Files) -> Command:
         """The child's command line. Raises UsageError for what it cannot do."""
-        judgement.refuse_unknown_factors(trial)
-        runtime = asked_runtime(trial, self.name)
+        judgement.refuse_unknown_factors(trial, self.about)
+        runtime = asked_runtime(trial, self.about)
         return child_command(self.name, files, _arguments(trial, runtime, settings, files))
 
     def read(
@@ -42,8 +44,8 @@ class LiteRtRunner:
         """What the evidence means. Never raises on the child's output."""
         xnnpack_seen = judgement.XNNPACK_CREATED in evidence.stderr
 
-        def own(data: Mapping[str, Any]) -> Own:
-            return Own(_ran(trial, data), _delegation(data), xnnpack_seen)
+        def own(data: Mapping[str, Any]) -> ChildReport:
+            return ChildReport(_ran(trial, data), _delegation(data), xnnpack_seen)
 
         return read_child(trial, settings, files, evidence, own)
 

@@ -1,9 +1,12 @@
-"""Names of the operators and types in the TensorFlow Lite schema, by their number there.
+"""Names of the operators, types and options in the TensorFlow Lite schema, by their number there.
 
 From `schema.fbs` of LiteRT 2.3, which only ever appends.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 OPERATORS: tuple[str, ...] = tuple(
     """
@@ -47,3 +50,64 @@ TYPES: tuple[str, ...] = tuple(
     uint64 resource variant uint32 uint16 int4 bfloat16 int2 uint4 float8_e4m3fn float8_e5m2
     """.split()  # noqa: SIM905  # a word list reads better than as many quotes
 )
+
+#: Types that weights and activations are quantized to.
+INTEGER_WEIGHTS = frozenset(("int8", "uint8", "int4", "uint4", "int2", "int16"))
+FLOATS = frozenset(("float32", "float16", "bfloat16", "float64"))
+
+
+@dataclass(frozen=True)
+class Option:
+    """A scalar of an operator's options; ``kind`` is a struct format character."""
+
+    name: str
+    field: int
+    kind: str = "b"
+    default: int = 0
+
+
+_BUILTIN, _BUILTIN_2 = 4, 12  # the operator's fields builtin_options and builtin_options_2
+
+
+def _asymmetric(field: int) -> Option:
+    return Option("asymmetric", field)
+
+
+#: Operator → the field that its options stand in, and those of them that are read: which subgraphs
+#: it runs, and what an operator version depends on.
+OPTIONS: Mapping[str, tuple[int, tuple[Option, ...]]] = {
+    "ADD": (_BUILTIN, (Option("power_of_two", 1, default=1),)),
+    "BATCH_MATMUL": (_BUILTIN, (Option("adj_x", 0), Option("adj_y", 1), _asymmetric(2))),
+    "BIDIRECTIONAL_SEQUENCE_LSTM": (_BUILTIN, (_asymmetric(5),)),
+    "BIDIRECTIONAL_SEQUENCE_RNN": (_BUILTIN, (_asymmetric(3),)),
+    "CALL": (_BUILTIN, (Option("callee", 0, "I"),)),
+    "CALL_ONCE": (_BUILTIN, (Option("init", 0, "i"),)),
+    "CONV_2D": (_BUILTIN, (Option("bias_type", 6),)),
+    "DEPTHWISE_CONV_2D": (
+        _BUILTIN,
+        (Option("dilation_x", 5, "i", 1), Option("dilation_y", 6, "i", 1)),
+    ),
+    "FAKE_QUANT": (_BUILTIN, (Option("narrow", 3),)),
+    "FULLY_CONNECTED": (
+        _BUILTIN,
+        (Option("shuffled", 1), Option("keep_dims", 2), _asymmetric(3), Option("bias_type", 4)),
+    ),
+    "GATHER": (_BUILTIN, (Option("batch_dims", 1, "i"),)),
+    "IF": (_BUILTIN, (Option("then", 0, "i"), Option("else", 1, "i"))),
+    "LSTM": (_BUILTIN, (Option("basic", 3), _asymmetric(4))),
+    "RESIZE_BILINEAR": (_BUILTIN, (Option("half_pixel", 3),)),
+    "RESIZE_NEAREST_NEIGHBOR": (_BUILTIN, (Option("align", 0), Option("half_pixel", 1))),
+    "RNN": (_BUILTIN, (_asymmetric(1),)),
+    "STABLEHLO_COMPOSITE": (_BUILTIN_2, (Option("decomposition", 1, "i"),)),
+    "STABLEHLO_WHILE": (_BUILTIN_2, (Option("cond", 0, "i"), Option("body", 1, "i"))),
+    "STRIDED_SLICE": (
+        _BUILTIN,
+        (Option("ellipsis", 2, "i"), Option("new_axis", 3, "i"), Option("offset", 5)),
+    ),
+    "SUB": (_BUILTIN, (Option("power_of_two", 1, default=1),)),
+    "SVDF": (_BUILTIN, (_asymmetric(2),)),
+    "TRANSPOSE_CONV": (_BUILTIN, (Option("fused", 3), Option("bias_type", 4))),
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": (_BUILTIN, (_asymmetric(4), Option("diagonal", 5))),
+    "UNIDIRECTIONAL_SEQUENCE_RNN": (_BUILTIN, (_asymmetric(2),)),
+    "WHILE": (_BUILTIN, (Option("cond", 0, "i"), Option("body", 1, "i"))),
+}

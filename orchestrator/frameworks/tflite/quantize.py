@@ -13,8 +13,8 @@ import keras
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
+from orchestrator.frameworks.images import Image
 from orchestrator.frameworks.tflite.catalog import SCHEMES, ModelSpec, SchemeSpec
-from orchestrator.frameworks.tflite.images import Image
 
 
 class Converter:

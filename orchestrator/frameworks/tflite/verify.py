@@ -39,6 +39,12 @@ def _check_integer(variant: Variant, found: Inspection) -> None:
     types = {tensor.dtype for tensor in (*found.inputs, *found.outputs)}
     if types != {"int8"}:
         raise ModelBuildError(f"{variant}: its inputs and outputs are {sorted(types)}, not int8")
+    share = found.work.quantized_operators_share
+    if share < 1:
+        raise ModelBuildError(
+            f"{variant}: {100 * (1 - share):.0f} % of its operators compute in float; this "
+            f"TensorFlow does not convert the model so, leave the scheme out or use another version"
+        )
     if found.granularity != "per_channel":
         raise ModelBuildError(f"{variant}: its weights are {found.granularity}, not per_channel")
     scale = found.smallest_activation_scale

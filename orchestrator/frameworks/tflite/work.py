@@ -12,15 +12,30 @@ from collections.abc import Callable, Mapping
 
 from orchestrator.frameworks.tflite.file import Graph, Operator, Tensor
 
-#: Operators that multiply and accumulate. Those of them that are not counted below are named.
-MULTIPLYING = frozenset(
+_RECURRENT = frozenset(
     """
-    CONV_2D DEPTHWISE_CONV_2D FULLY_CONNECTED TRANSPOSE_CONV BATCH_MATMUL CONV_3D CONV_3D_TRANSPOSE
     RNN LSTM SVDF UNIDIRECTIONAL_SEQUENCE_RNN UNIDIRECTIONAL_SEQUENCE_LSTM
-    BIDIRECTIONAL_SEQUENCE_RNN BIDIRECTIONAL_SEQUENCE_LSTM STABLEHLO_CONVOLUTION
-    STABLEHLO_DOT_GENERAL
+    BIDIRECTIONAL_SEQUENCE_RNN BIDIRECTIONAL_SEQUENCE_LSTM
     """.split()  # noqa: SIM905  # a word list reads better than as many quotes
 )
+#: Operators that multiply and accumulate. Those of them that are not counted below are named.
+_MULTIPLYING = _RECURRENT | frozenset(
+    """
+    CONV_2D DEPTHWISE_CONV_2D FULLY_CONNECTED TRANSPOSE_CONV BATCH_MATMUL CONV_3D CONV_3D_TRANSPOSE
+    STABLEHLO_CONVOLUTION STABLEHLO_DOT_GENERAL
+    """.split()  # noqa: SIM905  # a word list reads better than as many quotes
+)
+#: Operators of somebody's own that only sort out what a network has found.
+_CUSTOM_WITHOUT_PRODUCTS = frozenset(
+    ("CUSTOM:TFLite_Detection_PostProcess", "CUSTOM:PosenetDecoderOp", "CUSTOM:NumericVerify")
+)
+
+
+def multiplies(operator: Operator) -> bool:
+    """Whether its work is multiply-accumulates, or somebody's own and may be."""
+    if operator.name.startswith("CUSTOM:"):
+        return operator.name not in _CUSTOM_WITHOUT_PRODUCTS
+    return operator.name in _MULTIPLYING
 
 
 def multiply_accumulates(operator: Operator, graph: Graph) -> int | None:
@@ -71,6 +86,32 @@ def _matmul(inputs: list[Tensor], output: Tensor) -> int | None:
     return _elements(output) * (sides // rows) if rows > 0 and sides % rows == 0 else None
 
 
+def _convolution_3d(inputs: list[Tensor], output: Tensor) -> int | None:
+    """Weights are [depth, height, width, in (of a group), out]."""
+    if not (_known(output, 5) and _known(inputs[1], 5)):
+        return None
+    return _elements(output) * math.prod(inputs[1].shape[:4])
+
+
+def _transposed_3d(inputs: list[Tensor], _: Tensor) -> int | None:
+    """Inputs are the output's shape, weights [depth, height, width, out, in], and the volume."""
+    if len(inputs) < 3 or not (_known(inputs[2], 5) and _known(inputs[1], 5)):
+        return None
+    return _elements(inputs[2]) * math.prod(inputs[1].shape[:4])
+
+
+def _recurrent(inputs: list[Tensor], _: Tensor) -> int | None:
+    """Every weight once a step. Steps are all dimensions of the input but the last.
+
+    Vectors of weights are biases and peepholes, which are not matrices.
+    """
+    matrices = [t for t in inputs[1:] if t.constant and len(t.shape) == 2]
+    if not matrices or not _known(inputs[0]) or len(inputs[0].shape) < 2:
+        return None
+    steps = math.prod(1 if side < 0 else side for side in inputs[0].shape[:-1])
+    return steps * sum(t.elements for t in matrices)
+
+
 def _known(tensor: Tensor, rank: int | None = None) -> bool:
     """Whether no dimension but the first is open."""
     right_rank = rank is None or len(tensor.shape) == rank
@@ -87,4 +128,7 @@ _COUNTS: Mapping[str, Callable[[list[Tensor], Tensor], int | None]] = {
     "TRANSPOSE_CONV": _transposed,
     "FULLY_CONNECTED": _dense,
     "BATCH_MATMUL": _matmul,
+    "CONV_3D": _convolution_3d,
+    "CONV_3D_TRANSPOSE": _transposed_3d,
+    **dict.fromkeys(_RECURRENT, _recurrent),
 }

@@ -21,6 +21,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
 
 from orchestrator.errors import ModelBuildError
+from orchestrator.frameworks.file_kinds import foreign_archive, foreign_kind
 from orchestrator.frameworks.tflite.flatbuffer import Bytes
 from orchestrator.frameworks.tflite.inspect import Inspection, inspect_file, opened
 from orchestrator.frameworks.torch.catalog import EXTRA_FILE
@@ -33,6 +34,7 @@ _MAX_CODE_BYTES = 8 * _MB
 _MAX_NOTE_BYTES = 10_000
 _MAX_RANK = 8
 _MAX_NAMES_SHOWN = 5
+_HEAD_BYTES = 4096
 _NOTE = f"extra/{EXTRA_FILE}"
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # of torch.save before version 1.6
 
@@ -47,6 +49,7 @@ _HARMLESS = re.compile(
 #: What a TorchScript archive names beside that: its own classes, and helpers of its reader.
 _SCRIPT = re.compile(r"__torch__\.[\w.]+|torch\.jit\._pickle\.\w+")
 _OPERATOR = re.compile(r"\b(?:torch|ops\.\w+)\.(\w+)\(")
+_QUANTIZED_TYPES = frozenset(("qint8", "quint8"))
 _QUANTIZED = re.compile(r"\bops\.quantized\.(\w+)\(")
 
 _DTYPES = {
@@ -70,12 +73,12 @@ class StoredType:
 class TorchInspection:
     """What a ``.pt`` file holds.
 
-    ``kind`` is ``torchscript`` or ``state_dict``. ``scheme`` is ``float32``, ``float16``,
-    ``dynamic_int8``, ``static_int8`` or ``mixed``, as its content shows. How a model came to its
-    integers (afterwards or trained so) content does not show: ``noted_scheme`` is what the zoo
-    wrote into the file when it built it, None where nothing is written; ``input_shape`` likewise,
-    without the batch. ``parameters`` counts stored floating-point and quantized
-    values, buffers such as running means included: the format does not tell those apart.
+    ``kind`` is ``torchscript`` or ``state_dict``. ``scheme`` is the type of the weights,
+    ``dynamic_int8``, ``dynamic_fp16``, ``static_int8`` or ``mixed``, as its content shows. How a
+    model came to its integers (afterwards or trained so) content does not show: ``noted_scheme`` is
+    what the zoo wrote into the file when it built it, None where nothing is written;
+    ``input_shape`` likewise, without the batch. ``parameters`` counts stored floating-point and
+    quantized values, buffers such as running means included: the format does not tell those apart.
     ``operators`` are those that the program's text calls, with how often it does.
     """
 
@@ -98,12 +101,22 @@ class _RefusedError(Exception):
     """Why the file is not read."""
 
 
-def inspect_any(path: Path) -> Inspection | TorchInspection:
-    """A ``.tflite`` or a ``.pt`` file, told apart by its bytes. Raises ModelBuildError."""
+def inspect_any(path: Path, signature: str | None = None) -> Inspection | TorchInspection:
+    """A ``.tflite`` file or one of PyTorch's, told apart by its bytes. Raises ModelBuildError.
+
+    What is neither is named for what it is, where it is something known. ``signature`` is one of a
+    ``.tflite`` file's; the one that a runtime calls by itself where none is named.
+    """
     with opened(path) as data:
-        head = data[:2]
-    is_torch = head == b"PK" or head[:1] == b"\x80"  # a zip archive, a binary pickle
-    return inspect_torch(path) if is_torch else inspect_file(path)
+        head = bytes(data[:_HEAD_BYTES])
+    if head[:2] == b"PK" or head[:1] == b"\x80":  # a zip archive, a binary pickle
+        if signature is not None:
+            raise ModelBuildError(f"{path}: is not a .tflite file, and has no signatures")
+        return inspect_torch(path)
+    foreign = None if head[4:8] == b"TFL3" else foreign_kind(head)
+    if foreign is not None:
+        raise ModelBuildError(f"{path}: {foreign}")
+    return inspect_file(path, signature)
 
 
 def inspect_torch(path: Path) -> TorchInspection:
@@ -129,6 +142,9 @@ def inspect_torch(path: Path) -> TorchInspection:
 def _archive(data: Bytes) -> TorchInspection:
     _check_directory(data)
     with zipfile.ZipFile(cast("IO[bytes]", _Seekable(data))) as archive:
+        foreign = foreign_archive(archive.namelist())
+        if foreign is not None:
+            raise _RefusedError(foreign)
         members = _members(archive)
         if "data.pkl" not in members:
             raise _RefusedError("holds no data.pkl, so torch did not write it")
@@ -337,7 +353,7 @@ def _inspection(
     return TorchInspection(
         kind=kind,
         scheme=scheme,
-        quantized=scheme in ("static_int8", "dynamic_int8"),
+        quantized=scheme in ("static_int8", "dynamic_int8", "dynamic_fp16"),
         stored=stored,
         parameters=sum(s.elements for s in stored if "float" in s.dtype or s.dtype[:1] == "q"),
         operators=tuple(sorted((name, count) for name, count in calls.items() if count > 0)),
@@ -351,8 +367,12 @@ def _scheme(stored: Iterable[StoredType], code: str) -> str:
     calls = _QUANTIZED.findall(code)
     computing = {name for name in calls if not re.search("prepack|unpack", name)}
     if computing:
-        return "dynamic_int8" if all("dynamic" in name for name in computing) else "static_int8"
-    if types & {"qint8", "quint8"}:
+        if not all("dynamic" in name for name in computing):
+            return "static_int8"
+        # a scripted module has a branch for either; the weights say which one it takes
+        half = all("fp16" in name for name in computing)
+        return "dynamic_int8" if not half and types & _QUANTIZED_TYPES else "dynamic_fp16"
+    if types & _QUANTIZED_TYPES:
         return "mixed"  # integers, but no program that says how they are used
     floats = types & {"float32", "float16", "bfloat16", "float64"}
     return floats.pop() if len(floats) == 1 else "mixed"

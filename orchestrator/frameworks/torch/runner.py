@@ -5,51 +5,33 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from orchestrator.errors import UsageError
 from orchestrator.frameworks.reading import judgement
 from orchestrator.frameworks.reading.child_output import common_arguments, operators_of, string
 from orchestrator.frameworks.reading.python_child import (
-    Own,
+    ChildReport,
     asked_runtime,
     child_command,
     read_child,
 )
 from orchestrator.frameworks.runner import Command, Evidence, Files, Reading
+from orchestrator.frameworks.torch.about import TORCH
 from orchestrator.trial import RunSettings, Trial, TrialKind
-
-ENGINES = ("default", "x86", "fbgemm", "qnnpack", "onednn")
-PROCESSORS = ("cpu", "cuda")
 
 
 class TorchRunner:
     """Runs the Python child; see :class:`orchestrator.frameworks.runner.Runner`."""
 
-    name = "torch"
+    about = TORCH
+    name = about.name
 
     def command(self, trial: Trial, settings: RunSettings, files: Files) -> Command:
         """The child's command line. Raises UsageError for what it cannot do."""
-        judgement.refuse_unknown_factors(trial)
-        asked_runtime(trial, self.name)
+        judgement.refuse_unknown_factors(trial, self.about)
+        asked_runtime(trial, self.about)
         asked = trial.factors
-        for what, value, known in (
-            ("delegate", asked.delegate, ("none",)),
-            ("engine", asked.engine, ENGINES),
-            ("processor", asked.processor, PROCESSORS),
-        ):
-            if value not in known:
-                raise UsageError(
-                    f"{trial.trial_id}: {what} {value!r} means nothing to runner torch; use one "
-                    f"of: {', '.join(known)}"
-                )
-        if asked.input_size:
-            raise UsageError(
-                f"{trial.trial_id}: runner torch runs a model at its own input size; leave out "
-                f"input_size"
-            )
         own = ["--engine", asked.engine, "--processor", asked.processor]
         if files.input_shape is not None:
             own += ["--input", "x".join(map(str, files.input_shape[1:]))]
-        own += ["--profile"] if trial.kind is TrialKind.PROFILE else []
         own += common_arguments(trial, settings, files)
         return child_command(self.name, files, own)
 
@@ -58,9 +40,9 @@ class TorchRunner:
     ) -> Reading:
         """What the evidence means. Never raises on the child's output."""
 
-        def own(data: Mapping[str, Any]) -> Own:
+        def own(data: Mapping[str, Any]) -> ChildReport:
             profiled = trial.kind is TrialKind.PROFILE
-            return Own(_ran(trial, data), operators=operators_of(data) if profiled else ())
+            return ChildReport(_ran(trial, data), operators=operators_of(data) if profiled else ())
 
         return read_child(trial, settings, files, evidence, own)
 

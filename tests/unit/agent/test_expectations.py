@@ -12,7 +12,7 @@ from orchestrate_agent.children.probe import has_runtime, lack
 from orchestrate_agent.errors import AgentError
 from orchestrate_agent.expectations import compare
 from orchestrate_agent.machine import facts
-from orchestrator.runtimes import OF_RUNNER
+from orchestrator.frameworks.registry import runner
 
 NODE: dict[str, Any] = {
     "system": {"architecture": "x86_64", "libc": "glibc 2.35"},
@@ -41,7 +41,7 @@ def test_what_a_node_cannot_tell_is_named() -> None:
 
 
 def test_any_runtime_is_one_of_those_of_the_runner() -> None:
-    assert OF_RUNNER["litert"] == probe.TFLITE
+    assert runner("litert").runtimes == probe.TFLITE
     for name in probe.TFLITE:
         assert has_runtime({name: "1"}, "any") and has_runtime({name: "1"}, name)
     assert not has_runtime({"torch": "2"}, "any")

@@ -186,7 +186,7 @@ def test_a_block_counts_only_where_both_sides_ended_ok() -> None:
 def test_a_mean_stands_in_where_a_runner_reports_no_median() -> None:
     def without_median(record: TrialRecord) -> TrialRecord:
         assert record.measurement is not None
-        steady = dataclasses.replace(record.measurement.steady, median_us=None)
+        steady = dataclasses.replace(record.measurement.timing, median_us=None)
         return dataclasses.replace(
             record, measurement=dataclasses.replace(record.measurement, steady=steady)
         )

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.analysis import Speedup, Verdict, analyse
-from orchestrator.frameworks.registry import runner_named
+from orchestrator.frameworks.parts import runner_named
 from orchestrator.measurement import Delegation, Finding, Measurement, Outcome
 from orchestrator.report import render
 from orchestrator.runs.records import Flaw, RunRecord, SplitDevice, TrialRecord
@@ -178,7 +178,7 @@ def delegated(baseline: tuple[int, int], treatment: tuple[int, int]) -> RunRecor
 
 def timed(measurement: Measurement | None, **figures: float | None) -> Measurement:
     assert measurement is not None
-    steady = dataclasses.replace(measurement.steady, **figures)  # type: ignore[arg-type] # floats
+    steady = dataclasses.replace(measurement.timing, **figures)  # type: ignore[arg-type] # floats
     return dataclasses.replace(measurement, steady=steady)
 
 
@@ -186,7 +186,7 @@ def disagreeing() -> RunRecord:
     """The study's ResNet50 in one session: faster by the median, slower by the mean."""
     trials = []
     for record in blocks_of({BASELINE: 100_000.0, INT8: 90_000.0}, 10, seed=3):
-        median = record.measurement.steady.median_us if record.measurement else None
+        median = record.measurement.timing.median_us if record.measurement else None
         assert median is not None
         tail = 1.25 if record.trial.variant.scheme == INT8 else 1.0
         figures = {"mean_us": median * tail, "min_us": median * 0.98}
@@ -240,6 +240,7 @@ PROVOKED: dict[str, Callable[[], RunRecord]] = {
         [*blocks_of(TIMES, 6), dataclasses.replace(ok(INT8, 6, 1.0), artifact_sha256="d" * 64)]
     ),
     "no_op": lambda: changed_artifacts(no_op="it has no Linear layer"),
+    "larger_than_baseline": lambda: changed_artifacts(size_bytes=10**9),
     "less_delegated": lambda: delegated((75, 75), (21, 75)),
     "cpu_quota": lambda: clean_run(facts={"here": {"cpu": {"cpu_quota": 0.5}}}),
     "emulated": lambda: clean_run(facts={"here": {"virtualization": "qemu-user"}}),
@@ -363,7 +364,7 @@ def test_statistics_that_agree_are_no_finding() -> None:
     trials = [
         dataclasses.replace(r, measurement=timed(r.measurement, min_us=us * 0.97))
         for r in blocks_of(TIMES, 8)
-        if r.measurement and (us := r.measurement.steady.median_us)
+        if r.measurement and (us := r.measurement.timing.median_us)
     ]
     row = row_of(run_of(trials))
     assert row.findings == ()

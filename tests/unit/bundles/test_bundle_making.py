@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from orchestrator.artifacts.blob import Blob
 from orchestrator.bundles import making
 from orchestrator.config import Suite
 from orchestrator.errors import UsageError
-from orchestrator.fleet.provision import Blob
 from tests.unit.test_plan import device, suite
 
 STATED = {"architecture": "x86_64", "python": "3.12", "libc": "glibc 2.35"}

@@ -18,21 +18,14 @@ from orchestrator.config import (
     with_overrides,
 )
 from orchestrator.errors import ConfigError, UsageError
-from orchestrator.zoo import known_models, known_schemes
 
 MODELS = ("mobilenet_v1", "resnet50")
 SCHEMES = ("float32", "float16", "dynamic_range", "full_int8")
-KNOWN = {
-    "known_models": MODELS,
-    "known_schemes": SCHEMES,
-    "torch_models": known_models("torch"),
-    "torch_schemes": known_schemes("torch"),
-}
 SMALL = "models: [resnet50]\nschemes: [float32, float16]\n"
 
 
 def load(name: str, relative_to: Path | None = None) -> Suite:
-    return load_suite(name, relative_to=relative_to, **KNOWN)
+    return load_suite(name, relative_to=relative_to)
 
 
 def written(folder: Path, text: str, name: str = "mine") -> Path:
@@ -51,7 +44,7 @@ def test_quick_is_what_the_design_says() -> None:
     warmup, steady = quick.protocol.warmup, quick.protocol.steady
     assert (warmup.runs, warmup.seconds, steady.runs, steady.seconds) == (5, 0.5, 30, 1.0)
     assert quick.protocol.timeout_s == 300
-    assert quick.protocol.memory_trials == 1
+    assert quick.protocol.memory.trials == 1
 
 
 def test_what_quick_says_of_defaults_is_true() -> None:
@@ -86,7 +79,7 @@ def test_every_field_is_read(tmp_path: Path) -> None:
     assert (suite.name, suite.baseline, suite.runtime) == ("mine", "float16", "tensorflow")
     assert (suite.factors.threads, suite.factors.delegate) == ((1, 4), ("none", "xnnpack"))
     assert (suite.protocol.blocks, suite.protocol.precision) == ((12, 12), 0.01)
-    assert (suite.protocol.budget_s, suite.protocol.memory_trials) == (5400, 0)
+    assert (suite.protocol.budget_s, suite.protocol.memory.trials) == (5400, 0)
     warmup, steady = suite.protocol.warmup, suite.protocol.steady
     assert (warmup.runs, warmup.seconds, steady.runs, steady.seconds) == (0, 0, 7, 2)
     assert suite.protocol.timeout_s == 90
@@ -159,13 +152,7 @@ def test_shipped_suites_in_a_wheel_and_in_a_checkout(
 def test_every_shipped_suite_is_good() -> None:
     assert {"quick", "seven-cnns", "pytorch"} <= set(shipped_suites())
     for path in shipped_suites().values():
-        suite = load_suite(
-            str(path),
-            known_models=known_models(),
-            known_schemes=known_schemes(),
-            torch_models=known_models("torch"),
-            torch_schemes=known_schemes("torch"),
-        )
+        suite = load_suite(str(path))
         assert suite.name == path.stem
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.errors import UsageError
-from orchestrator.frameworks.registry import runner_named
+from orchestrator.frameworks.parts import runner_named
 from orchestrator.frameworks.runner import Evidence, Files, Reading
 from orchestrator.measurement import Outcome
 from orchestrator.trial import PhaseSettings, RunSettings, Trial, TrialKind
@@ -106,7 +106,7 @@ def test_a_good_log_is_a_measurement_in_our_units() -> None:
     got = reading.measurement
     assert (got.init_us, got.first_us) == (15784, 15862)
     assert got.warmup is not None and got.warmup.count == 49
-    assert (got.steady.count, got.steady.median_us, got.steady.mean_us) == (98, 9998, 10143.7)
+    assert (got.timing.count, got.timing.median_us, got.timing.mean_us) == (98, 9998, 10143.7)
     assert got.memory is not None and got.memory.init_bytes == round(42.7695 * 2**20)
     assert got.model_size_bytes == 16_862_700
     assert (got.runtime_name, got.runtime_version) == ("benchmark_model", "b" * 12)
@@ -136,7 +136,7 @@ def test_figures_of_a_slow_model_survive_the_scientific_notation() -> None:
     settings = RunSettings(PhaseSettings(1, 0), PhaseSettings(3, 0), 150)
     reading = read(cases.recorded("recorded/slow_sci"), delegate="none", settings=settings)
     assert reading.measurement is not None
-    assert reading.measurement.steady.mean_us == 1_392_180
+    assert reading.measurement.timing.mean_us == 1_392_180
     assert codes(reading) == {"short_warmup": False}
 
 
@@ -150,9 +150,9 @@ def test_without_warm_up_the_first_inference_is_that_of_the_steady_phase() -> No
 def test_old_formats_give_what_they_hold() -> None:
     reading = read(cases.recorded("composed/v2_4"), size=102_162_000)
     assert reading.measurement is not None
-    assert reading.measurement.steady.mean_us == 266473
-    assert reading.measurement.steady.median_us is None
-    assert reading.measurement.steady.centre_us == 266473
+    assert reading.measurement.timing.mean_us == 266473
+    assert reading.measurement.timing.median_us is None
+    assert reading.measurement.timing.centre_us == 266473
 
 
 def test_the_process_is_replayed_and_its_flags_are_all_known() -> None:

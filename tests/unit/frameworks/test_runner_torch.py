@@ -9,9 +9,9 @@ import pytest
 
 from orchestrate_agent.children import torch as child
 from orchestrator.errors import UsageError
-from orchestrator.frameworks.registry import runner_named
+from orchestrator.frameworks.parts import runner_named
 from orchestrator.frameworks.runner import Reading
-from orchestrator.frameworks.torch import runner as torch
+from orchestrator.frameworks.torch.about import ENGINES, PROCESSORS
 from orchestrator.measurement import Outcome
 from orchestrator.trial import Trial, TrialKind
 from tests import runner_cases as cases
@@ -68,7 +68,7 @@ def test_the_command_is_one_the_child_understands() -> None:
 
 
 def test_engines_and_processors_are_those_of_the_child() -> None:
-    assert (torch.ENGINES, torch.PROCESSORS) == (child.ENGINES, child.PROCESSORS)
+    assert (ENGINES, PROCESSORS) == (child.ENGINES, child.PROCESSORS)
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_a_good_result_is_a_measurement() -> None:
     reading = read(said(result()))
     got = reading.measurement
     assert reading.outcome is Outcome.OK and got is not None and reading.findings == ()
-    assert (got.init_us, got.first_us, got.steady.count) == (985.099, 67.0, 30)
+    assert (got.init_us, got.first_us, got.timing.count) == (985.099, 67.0, 30)
     assert (got.runtime_name, got.runtime_version) == ("torch", "2.13.0+cpu")
     assert got.memory is not None and got.memory.peak_bytes == 44_000_000
     assert got.delegation is None

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.frameworks.registry import runner_named
+from orchestrator.frameworks.parts import runner_named
 from orchestrator.frameworks.runner import Evidence, Reading
 from orchestrator.measurement import Outcome
 from orchestrator.trial import TrialKind
@@ -130,7 +130,7 @@ def test_an_inference_lasts_until_the_gpu_has_finished(measure: Measure) -> None
     reading, evidence = measure("")
     got = reading.measurement
     assert got is not None, f"{reading.reason}\n{evidence.stderr}"
-    for us in (got.init_us, got.first_us, got.steady.min_us):
+    for us in (got.init_us, got.first_us, got.timing.min_us):
         assert us is not None and us >= 3000
     assert got.memory is not None and got.memory.gpu_peak_bytes == 9_000_000
     assert got.memory.peak_bytes

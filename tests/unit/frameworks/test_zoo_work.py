@@ -56,7 +56,7 @@ def test_the_work_of_mobilenet_is_what_its_paper_says(pytestconfig: pytest.Confi
 
 
 def _work(name: str, output: tuple[int, ...], *inputs: tuple[int, ...]) -> int | None:
-    tensors = tuple(Tensor("", shape, "float32", 0, ()) for shape in (*inputs, output))
+    tensors = tuple(Tensor("", shape, "float32") for shape in (*inputs, output))
     operator = Operator(name, 1, tuple(range(len(inputs))), (len(inputs),))
     return multiply_accumulates(operator, Graph(tensors, (operator,), (), ()))
 

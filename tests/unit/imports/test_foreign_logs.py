@@ -12,10 +12,10 @@ import pytest
 from orchestrator import cli
 from orchestrator.analysis import Speedup, Verdict, analyse
 from orchestrator.errors import UsageError
-from orchestrator.frameworks.registry import runner_named
 from orchestrator.frameworks.runner import Reading
 from orchestrator.frameworks.tflite.benchmark_log import parse_benchmark_log
-from orchestrator.imports.logs import ReadLogs, Told, read_logs
+from orchestrator.frameworks.tflite.benchmark_model import BenchmarkModelRunner
+from orchestrator.imports.logs import ImportHints, ReadLogs, read_logs
 from orchestrator.imports.prefixes import bare
 from orchestrator.imports.split import processes
 from orchestrator.measurement import Invocations, Outcome
@@ -24,7 +24,7 @@ from orchestrator.trial import PhaseSettings, RunSettings, Variant
 from tests import runner_cases as cases
 
 DATA = Path(__file__).resolve().parents[2] / "data" / "imports"
-TOLD = Told(device="phone")
+TOLD = ImportHints(device="phone")
 LOG = cases.log_text("recorded/t1_fp32")[0]
 
 
@@ -169,6 +169,7 @@ def test_the_case_of_logcat() -> None:
     )
     one, other = float32.reading.measurement, int8.reading.measurement
     assert one is not None and other is not None
+    assert one.steady is not None and other.steady is not None
     assert (one.steady.median_us, other.steady.median_us) == (51891, 21891)
     assert (one.init_us, one.memory is not None) == (119515, True)
     assert float32.factors.delegate == "xnnpack"
@@ -206,7 +207,7 @@ def test_two_encodings_in_one_file_are_told(
 
 
 def told_of(name: str) -> ReadLogs:
-    told = Told(device="phone", variant=Variant("m", "float32"))
+    told = ImportHints(device="phone", variant=Variant("m", "float32"))
     return read_logs(name, text_of(name), told)
 
 
@@ -230,8 +231,8 @@ def read_streams(stdout: str, stderr: str) -> Reading:
     """What the runner makes of a trial's output."""
     evidence = replace(cases.recorded("recorded/t1_fp32"), stdout=stdout, stderr=stderr)
     settings = RunSettings(PhaseSettings(5, 0.5), PhaseSettings(30, 1.0), 300.0)
-    runner = runner_named("benchmark_model")
-    return runner.read(cases.a_trial(), settings, cases.files(size=cases.FP32_SIZE), evidence)
+    asked, files = cases.a_trial(), cases.files(size=cases.FP32_SIZE)
+    return BenchmarkModelRunner().read(asked, settings, files, evidence)
 
 
 def whole_litert_log() -> tuple[str, str]:

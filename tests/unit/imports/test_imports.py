@@ -12,7 +12,7 @@ import pytest
 from orchestrator import cli
 from orchestrator.analysis import SpeedupTable, Verdict, analyse
 from orchestrator.errors import UsageError
-from orchestrator.imports.logs import Told, read_logs
+from orchestrator.imports.logs import ImportHints, read_logs
 from orchestrator.imports.naming import read_table, variant_of
 from orchestrator.imports.split import processes
 from orchestrator.imports.trials import same_sizes
@@ -21,7 +21,7 @@ from orchestrator.runs.directory import list_runs
 from orchestrator.trial import Variant
 from tests import runner_cases as cases
 
-TOLD = Told(device="lab")
+TOLD = ImportHints(device="lab")
 
 
 def out(case: str) -> str:
@@ -152,7 +152,7 @@ def test_the_figures_are_those_of_the_log() -> None:
     assert measured.warmup is not None
     assert (measured.init_us, measured.first_us) == (15784, 15862)
     assert (measured.warmup.count, measured.warmup.mean_us) == (49, 10327.1)
-    assert (measured.steady.count, measured.steady.median_us) == (98, 9998)
+    assert (measured.timing.count, measured.timing.median_us) == (98, 9998)
     assert measured.memory is not None
     assert figure.variant == Variant("mobilenet_v1", "float32")
     assert (figure.factors.threads, figure.factors.delegate) == (1, "not-told")
@@ -162,7 +162,7 @@ def test_the_figures_are_those_of_the_log() -> None:
 
 def test_what_a_log_does_not_tell_the_user_may() -> None:
     silent = out("t1_fp32").replace("Num threads: [1]", "").replace("inference: [1]", "")
-    told = Told("lab", threads=4, delegate="xnnpack", variant=Variant("m", "float32"))
+    told = ImportHints("lab", threads=4, delegate="xnnpack", variant=Variant("m", "float32"))
     (figure,) = read_logs("log.txt", silent, told).figures
     assert (figure.factors.threads, figure.factors.delegate) == (4, "xnnpack")
     assert figure.source.naming == "as the user said"

@@ -135,9 +135,9 @@ def test_a_curve_is_the_first_process_of_a_scheme_time_by_time() -> None:
         == ("mobilenet_v1", "full_int8", 0)
     )
     assert trial.measurement is not None and trial.measurement.warmup is not None
-    assert len(curve.steady_ms) == trial.measurement.steady.count
+    assert len(curve.steady_ms) == trial.measurement.timing.count
     assert len(curve.warmup_ms) == trial.measurement.warmup.count
-    assert min(curve.steady_ms) * 1000 == trial.measurement.steady.min_us
+    assert min(curve.steady_ms) * 1000 == trial.measurement.timing.min_us
     assert curve.warmup_ms[0] * 1000 == trial.measurement.first_us
 
 

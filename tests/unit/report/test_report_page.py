@@ -16,6 +16,7 @@ import pytest
 from orchestrator.analysis import SpeedupTable, analyse
 from orchestrator.errors import OrchestrateError
 from orchestrator.report import charts, render, repeat, write_charts
+from orchestrator.report.draughtsman import Draughtsman
 from orchestrator.report.inline_svg import inline
 from orchestrator.report.markup import Markup, element, join
 from tests import pages
@@ -209,10 +210,8 @@ def test_without_the_extra_the_tables_stay_and_what_to_install_is_said(
 def test_a_chart_that_cannot_be_drawn_is_said_and_costs_no_page(
     table: SpeedupTable, monkeypatch: pytest.MonkeyPatch, drawn: None
 ) -> None:
-    def refuse(specification: Any, **_: Any) -> str:
-        raise ValueError("no such mark\nand more")
-
-    monkeypatch.setattr("vl_convert.vegalite_to_svg", refuse)
+    refusal = {"refused": "no such mark\nand more"}
+    monkeypatch.setattr(Draughtsman, "_ask", lambda *_: refusal)
     text = Page(render(table, "html")).text
     assert "the chart heat-map cannot be drawn (no such mark); the tables have its figures" in text
 

@@ -1,0 +1,161 @@
+"""The plan and the files it needs: found, built, written into the manifest, found again."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from orchestrator import __version__
+from orchestrator.artifacts.blob import Blob
+from orchestrator.artifacts.sites import known_sizes
+from orchestrator.campaign.words import Places, Preparation
+from orchestrator.config import Device, Inventory, Suite
+from orchestrator.console import Console
+from orchestrator.errors import (
+    ArtifactError,
+)
+from orchestrator.fleet.materials import Materials
+from orchestrator.isa.build import CapObject, build_cap_object
+from orchestrator.plan import Plan, make_plan
+from orchestrator.runs.journal import utc_now
+from orchestrator.runs.manifest import (
+    Manifest,
+)
+from orchestrator.runs.records import ArtifactRecord
+from orchestrator.runtimes import parse_runtime
+from orchestrator.trial import Variant
+from orchestrator.zoo import (
+    BuildOptions,
+    ModelArtifact,
+    artifacts_by_hash,
+    check_variants,
+    ensure_artifacts,
+    find_artifacts,
+    find_kept,
+    keep,
+    resolve,
+)
+
+_PACKAGES = ("fabric", "paramiko", "numpy", "scipy", "pandas", "pydantic")
+
+
+def build_options(suite: Suite, chosen: BuildOptions) -> BuildOptions:
+    """How the models of a suite are built: as chosen, and so that the oldest runtime it names can
+    load them. All runtimes of a suite measure the same files, so that they alone differ."""
+    old = any(parse_runtime(each).name == "tflite-runtime" for each in suite.runtimes)
+    return replace(chosen, compatibility="tflite-2.14") if old else chosen
+
+
+def prepare(devices: Sequence[Device], suite: Suite, places: Places, *, seed: int) -> Preparation:
+    """The plan, and the files that are there, read and compared. Raises OrchestrateError.
+
+    Touches no device and changes nothing.
+    """
+    own = resolve(suite)
+    plan = make_plan(devices, own.suite, seed=seed)
+    zoo = [variant for variant in plan.variants if variant not in own.artifacts]
+    options = build_options(own.suite, places.building)
+    built = find_artifacts(
+        zoo, places.models, damaged_ok=True, options=options, framework=own.suite.framework
+    )
+    prepared = Preparation(own.suite, plan, own, built, options, known_sizes(places.models))
+    check_variants(own, prepared.built)
+    return prepared
+
+
+def build(
+    prepared: Preparation, models_dir: Path, console: Console
+) -> dict[Variant, ModelArtifact]:
+    """Every file of the plan, those that are missing built."""
+    suite, options = prepared.suite, prepared.options
+    if options.compatibility != "current":
+        console.say(
+            f"models: built for {options.compatibility}, because suite {suite.name} asks for "
+            f"runtime {' and '.join(suite.runtimes)}"
+        )
+    models = ensure_artifacts(
+        prepared.zoo_variants,
+        models_dir,
+        on_progress=lambda p: console.say(f"models {p.done}/{p.total}: {p.step}"),
+        options=options,
+        framework=suite.framework,
+    )
+    return models | keep(prepared.own, models_dir)
+
+
+def new_manifest(
+    run_id: str,
+    inventory: Inventory,
+    prepared: Preparation,
+    models: Mapping[Variant, ModelArtifact],
+) -> Manifest:
+    """Of a run without a device."""
+    return Manifest(
+        run_id=run_id,
+        created=utc_now(),
+        seed=prepared.plan.seed,
+        inventory=inventory.for_a_run(),
+        suite=prepared.suite.for_a_run(),
+        devices=(),
+        versions=_versions(),
+        artifacts=tuple(_artifact_record(models[variant]) for variant in prepared.plan.variants),
+    )
+
+
+def cap_of(plan: Plan, models_dir: Path) -> CapObject | None:
+    """The object that caps the instruction set, if some device's plan asks for that.
+
+    Not of the manifest: it has no figure in it, and another build of it caps the same.
+    """
+    return build_cap_object(models_dir) if any(d.capped_isas for d in plan.devices) else None
+
+
+def stored_materials(manifest: Manifest, plan: Plan, models_dir: Path) -> Materials:
+    """The bytes of an earlier run, exactly those: another build of a model is another model.
+
+    Raises ArtifactError where one is not there any more.
+    """
+    own = {each["name"] for each in manifest.suite.get("user_models", ())}
+    records = [record for record in manifest.artifacts if record.variant.model in own]
+    zoo = {r.variant: r.sha256 for r in manifest.artifacts if r.variant.model not in own}
+    models = artifacts_by_hash(zoo, models_dir)
+    models |= find_kept([(r.variant, r.sha256, r.weights) for r in records], models_dir)
+    for record in manifest.artifacts:
+        model = models.get(record.variant)
+        if model is None or model.sha256 != record.sha256:
+            raise ArtifactError(
+                f"{models_dir}: holds no {record.variant} with SHA-256 {record.sha256}, which run "
+                f"{manifest.run_id} measures; name the folder that does with --models"
+            )
+    return materials_of(manifest, models, cap_of(plan, models_dir))
+
+
+def named_materials(manifest: Manifest, plan: Plan, models_dir: Path) -> Materials:
+    """The same without the bytes: enough to say what a trial's evidence means."""
+    return materials_of(manifest, {}, cap_of(plan, models_dir))
+
+
+def materials_of(
+    manifest: Manifest,
+    models: Mapping[Variant, ModelArtifact],
+    cap: CapObject | None,
+) -> Materials:
+    own = manifest.suite.get("user_models", ())
+    return Materials(
+        artifacts={record.variant: record for record in manifest.artifacts},
+        inputs={each["name"]: tuple(each["input"]) for each in own if each.get("input")},
+        blobs={v: Blob(m.sha256, m.path, m.size_bytes) for v, m in models.items()},
+        cap=None if cap is None else Blob(cap.sha256, cap.path, cap.size_bytes),
+    )
+
+
+def _artifact_record(model: ModelArtifact) -> ArtifactRecord:
+    return ArtifactRecord(model.variant, model.sha256, model.size_bytes, model.weights, model.no_op)
+
+
+def _versions() -> dict[str, str]:
+    packages = {name: importlib.metadata.version(name) for name in _PACKAGES}
+    return {"orchestrate": __version__, "python": platform.python_version(), **packages}

@@ -1,0 +1,39 @@
+"""What a measure says of itself. Plain values; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from orchestrator.trial import RunSettings, TrialKind
+
+
+def as_asked(settings: RunSettings) -> RunSettings:
+    """The settings of the suite, unchanged."""
+    return settings
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One kind of trial.
+
+    ``in_blocks``: its trials stand in the randomised blocks and are compared pair by pair. Those of
+    any other measure come before the blocks, as many a variant as the suite's protocol says under
+    the measure's name. ``quiet``: they wait at the gate, are pinned, tuned and asked for energy,
+    and what disturbs them is remarked on. ``judged``: a variant that fails in them is not tried
+    further. ``settings`` makes the phases of such a trial out of the suite's; ``options`` are what
+    a measuring child is told; ``columns`` are those of ``speedup.csv`` that the measure fills.
+    """
+
+    kind: TrialKind
+    in_blocks: bool = False
+    quiet: bool = False
+    judged: bool = True
+    settings: Callable[[RunSettings], RunSettings] = as_asked
+    options: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Its name in journals and suites."""
+        return self.kind.value

@@ -1,0 +1,26 @@
+"""The only list of the measures, those beside the blocks in the order of their trials. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from orchestrator.measures.about import Measure
+from orchestrator.measures.memory import MEMORY
+from orchestrator.measures.profile import PROFILE
+from orchestrator.measures.timing import TIMING
+from orchestrator.trial import TrialKind
+
+MEASURES: Mapping[TrialKind, Measure] = MappingProxyType(
+    {measure.kind: measure for measure in (MEMORY, PROFILE, TIMING)}
+)
+
+
+def measure_of(kind: TrialKind) -> Measure:
+    """The measure whose trials are of this kind."""
+    return MEASURES[kind]
+
+
+def measures_beside() -> tuple[Measure, ...]:
+    """The measures whose trials belong to no block."""
+    return tuple(measure for measure in MEASURES.values() if not measure.in_blocks)

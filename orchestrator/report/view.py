@@ -1,0 +1,296 @@
+"""The table as a reader meets it: sections, columns, cells and notes, put together once.
+
+Every format sets type from this and decides nothing: which sections there are, what a column is
+called and holds, and what stands below. A column that some run has and another has not
+(``Column.there``) appears where a row has it, in every format that has columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from orchestrator.analysis.table import (
+    Alternative,
+    FigureComparison,
+    FigureVerdict,
+    Speedup,
+    SpeedupTable,
+    Verdict,
+)
+from orchestrator.figures import Comparison
+from orchestrator.report import figures, published
+from orchestrator.report import sweep as sweeps
+from orchestrator.report.clean import clean
+from orchestrator.report.notes import (
+    SIGNS,
+    Explanation,
+    SectionKey,
+    by_model,
+    codes,
+    conditions,
+    device_title,
+    explanations,
+    floors_of,
+    method,
+    place_in_full,
+    problem,
+    section_label,
+    section_labels,
+    section_under,
+    sections,
+    setting,
+    totals,
+    weights,
+)
+
+#: The signs of the verdicts on figures beside the time.
+FIGURE_SIGNS = {
+    FigureVerdict.BETTER: SIGNS[Verdict.FASTER],
+    FigureVerdict.WORSE: SIGNS[Verdict.SLOWER],
+    FigureVerdict.INDISTINGUISHABLE: SIGNS[Verdict.INDISTINGUISHABLE],
+    FigureVerdict.INVALID: SIGNS[Verdict.INVALID],
+}
+
+FIGURES_METHOD = (
+    "Figures beside the time: medians over the blocks compared. Gain: the ratio of a positive "
+    "amount, above 1 where the scheme is the better one, or the difference of a share, above 0 "
+    "where it is; interval, noise floor and Holm's correction as for speed-ups, over the "
+    "comparisons of one figure."
+)
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the table: its name in layouts, its header and unit, and the text of its cells.
+
+    ``right``: the text is a single number, set flush right. ``there`` says of which rows it has
+    something to show; None: of every row.
+    """
+
+    name: str
+    header: str
+    unit: str
+    cell: Callable[[Speedup], str]
+    right: bool = False
+    there: Callable[[Speedup], bool] | None = None
+
+    @property
+    def title(self) -> str:
+        """``Time, ms``."""
+        return f"{self.header}, {self.unit}" if self.unit else self.header
+
+    def shown(self, rows: Sequence[Speedup]) -> bool:
+        """Whether some of ``rows`` has something to show in it."""
+        return self.there is None or any(map(self.there, rows))
+
+
+def _alternative(found: Alternative | None) -> str:
+    if found is None:
+        return figures.NONE
+    said = figures.ratio(found.speedup, found.ci_low, found.ci_high)
+    return f"{SIGNS[found.verdict]} {said}"
+
+
+COLUMNS: Mapping[str, Column] = {
+    column.name: column
+    for column in (
+        Column("speedup", "Speed-up, 95 % interval", "", figures.speedup),
+        Column("precision", "±", "", figures.precision, right=True),
+        Column("verdict", "Verdict", "", lambda row: row.verdict.value),
+        Column("time", "Time", "ms", lambda row: figures.change(row.baseline_ms, row.treatment_ms)),
+        Column(
+            "size",
+            "Size",
+            "MB",
+            lambda row: figures.change(row.baseline_size_mb, row.treatment_size_mb),
+        ),
+        Column(
+            "memory",
+            "Memory",
+            "MB",
+            lambda row: figures.change(row.baseline_memory_mb, row.treatment_memory_mb),
+        ),
+        Column(
+            "by_mean",
+            "By mean",
+            "",
+            lambda row: _alternative(row.by_mean),
+            there=lambda row: row.by_mean is not None,
+        ),
+        Column(
+            "by_minimum",
+            "By minimum",
+            "",
+            lambda row: _alternative(row.by_minimum),
+            there=lambda row: row.by_minimum is not None,
+        ),
+        Column(
+            "energy",
+            "Energy",
+            "mJ",
+            lambda row: figures.change(row.baseline_energy_mj, row.treatment_energy_mj),
+            there=lambda row: bool(row.baseline_energy_mj or row.treatment_energy_mj),
+        ),
+        Column(
+            "co2",
+            "CO₂",
+            "µg",
+            lambda row: figures.change(row.baseline_co2_ug, row.treatment_co2_ug),
+            there=lambda row: bool(row.baseline_co2_ug or row.treatment_co2_ug),
+        ),
+        Column("blocks", "n", "", lambda row: str(row.blocks), right=True),
+        Column("findings", "Findings", "", lambda row: ", ".join(codes(row))),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Section:
+    """A device under one setting of the factors: rows that may be read beside each other.
+
+    ``lines`` says under what they were measured; ``floors`` is a line a model. ``measured`` is
+    False where nothing was sent to the device.
+    """
+
+    key: SectionKey
+    label: str
+    title: str
+    lines: tuple[str, ...]
+    rows: tuple[Speedup, ...]
+    floors: tuple[str, ...]
+    measured: bool
+
+    @property
+    def models(self) -> Mapping[str, Sequence[Speedup]]:
+        """The rows by model, in the order of the table."""
+        return by_model(self.rows)
+
+    def columns(self, names: Sequence[str]) -> tuple[Column, ...]:
+        """Of the columns of these names, those that some row has something in."""
+        return tuple(COLUMNS[name] for name in names if COLUMNS[name].shown(self.rows))
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A small table of plain cells with a title; ``problems`` are lines below it."""
+
+    title: str
+    header: tuple[str, ...]
+    cells: tuple[tuple[str, ...], ...]
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class View:
+    """Everything that a report shows of a table, in the order in which it shows it."""
+
+    baseline: str
+    run_id: str
+    totals: str
+    weights: str
+    empty: str
+    sections: tuple[Section, ...]
+    figures: tuple[Grid, ...]
+    sweeps: tuple[Grid, ...]
+    published: tuple[str, ...]
+    explanations: tuple[Explanation, ...]
+    problems: tuple[str, ...]
+    lost: tuple[tuple[str, str], ...]
+    method: str
+
+    @property
+    def lists(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """The lists of plain lines below the table, each with its title; those that are not empty.
+
+        Findings are left out: formats refer to them by code or number.
+        """
+        lost = tuple(f"{name}: {why}" for name, why in self.lost)
+        found = (("Trials that did not end ok", self.problems), ("Devices lost", lost))
+        return tuple((title, lines) for title, lines in found if lines)
+
+
+NOTHING = "Nothing was compared: no scheme beside the baseline was planned."
+
+
+def view_of(table: SpeedupTable) -> View:
+    """What a report of ``table`` shows. Computes no figure."""
+    beside = published.lines(table.rows)
+    return View(
+        baseline=table.baseline,
+        run_id=table.run_id,
+        totals=totals(table),
+        weights=weights(table),
+        empty="" if table.rows or table.figures else NOTHING,
+        sections=_sections(table),
+        figures=_figures(table),
+        sweeps=tuple(
+            Grid(
+                sweeps.title(sweep),
+                tuple(sweeps.header(sweep)),
+                tuple(sweeps.cells(sweep)),
+                tuple(sweeps.problems(sweep)),
+            )
+            for sweep in table.sweeps
+        ),
+        published=tuple(beside),
+        explanations=tuple(explanations(table)),
+        problems=tuple(map(problem, table.problems)),
+        lost=tuple((clean(name), clean(why)) for name, why in table.lost.items()),
+        method=method(table),
+    )
+
+
+def _sections(table: SpeedupTable) -> tuple[Section, ...]:
+    labels = section_labels(table.rows)
+    return tuple(
+        Section(
+            key=key,
+            label=labels[key],
+            title=clean(device_title(rows)),
+            lines=(setting(rows), *conditions(rows)),
+            rows=tuple(rows),
+            floors=tuple(floors_of(table, key)),
+            measured=key.threads is not None,
+        )
+        for key, rows in sections(table.rows).items()
+    )
+
+
+def _figures(table: SpeedupTable) -> tuple[Grid, ...]:
+    """A grid a device and setting, a line a figure of a scheme."""
+    places: dict[SectionKey, list[FigureComparison]] = {}
+    for row in table.figures:
+        places.setdefault(section_under(row.device, row.factors), []).append(row)
+    return tuple(
+        Grid(
+            title=clean(f"Other figures: {section_label(key)}"),
+            header=("Model", "Scheme", "Figure", "Amount", "Gain, 95 % interval", "Verdict", "n"),
+            cells=tuple(_figure_cells(row) for row in rows),
+            problems=tuple(
+                clean(f"{row.model} {row.scheme}, {row.figure.label}: {row.reason}")
+                for row in rows
+                if row.verdict is FigureVerdict.INVALID
+            ),
+        )
+        for key, rows in places.items()
+    )
+
+
+def _figure_cells(row: FigureComparison) -> tuple[str, ...]:
+    ratio = row.figure.comparison is Comparison.RATIO
+    gain = (figures.ratio if ratio else figures.difference)(row.gain, row.low, row.high)
+    return (
+        clean(row.model),
+        clean(row.scheme),
+        f"{row.figure.label}, {row.figure.unit}",
+        figures.change(row.baseline, row.treatment),
+        gain,
+        f"{FIGURE_SIGNS[row.verdict]} {row.verdict.value}",
+        str(row.blocks),
+    )
+
+
+def place_of(row: Speedup) -> str:
+    """Where a row was measured, a capped instruction set said."""
+    return place_in_full(row.device, row.isa)

@@ -1,0 +1,30 @@
+"""What each measure asks of a trial, and that every kind of trial has one."""
+
+from __future__ import annotations
+
+from orchestrator.measures.registry import MEASURES, measure_of, measures_beside
+from orchestrator.trial import PhaseSettings, RunSettings, TrialKind
+
+ASKED = RunSettings(PhaseSettings(5, 0.5), PhaseSettings(30, 1.0), 300.0)
+
+
+def test_every_kind_of_trial_has_its_measure() -> None:
+    assert set(MEASURES) == set(TrialKind)
+    assert all(measure_of(kind).name == kind.value for kind in TrialKind)
+
+
+def test_timing_alone_stands_in_blocks_and_needs_a_quiet_machine() -> None:
+    assert [m.kind for m in MEASURES.values() if m.in_blocks] == [TrialKind.TIMING]
+    assert [m.kind for m in MEASURES.values() if m.quiet] == [TrialKind.TIMING]
+    assert [m.kind for m in measures_beside()] == [TrialKind.MEMORY, TrialKind.PROFILE]
+
+
+def test_a_memory_trial_is_short_and_the_others_run_as_asked() -> None:
+    short = measure_of(TrialKind.MEMORY).settings(ASKED)
+    assert (short.warmup.runs, short.steady.runs, short.timeout_s) == (1, 5, 300.0)
+    assert measure_of(TrialKind.TIMING).settings(ASKED) == ASKED
+    assert measure_of(TrialKind.PROFILE).settings(ASKED) == ASKED
+
+
+def test_what_cannot_be_profiled_may_be_timed_all_the_same() -> None:
+    assert not measure_of(TrialKind.PROFILE).judged and measure_of(TrialKind.MEMORY).judged
