@@ -47,7 +47,9 @@ def test_sides_under_unlike_delegates_are_never_compared(tmp_path: Path) -> None
     code, rows = imported(tmp_path, DATA / "gpu.txt")
     assert code == 0
     (row,) = rows
-    assert (row.delegate, row.verdict, row.speedup) == ("nnapi", Verdict.INVALID, None)
+    assert row.factors is not None
+    assert row.factors.delegate == "nnapi"
+    assert (row.verdict, row.speedup) == (Verdict.INVALID, None)
     (finding,) = [f for f in row.findings if f.forbids]
     assert finding.code == "no_counterpart"
     assert "delegate: full_int8 under nnapi, float32 under gpu" in finding.message
