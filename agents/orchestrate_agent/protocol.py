@@ -14,7 +14,7 @@ Operations
 ----------
 ``hello``    {protocol}                          → {protocol, agent_hash, pid, started, facts}
 ``have``     {blobs: [sha256]}                   → {present: [sha256]}
-``probe``    {python}                            → {executable, version, bits, implementation,
+``probe``    {python, runtimes}                  → {executable, version, bits, implementation,
                                                    free_threaded, runtimes: {name: version}}
 ``submit``   {run_id, device, trials: [TrialRequest]} → {accepted: [id], known: [id]}
 ``events``   {run_id, device, from_seq}          → {last_seq}, then events from ``from_seq`` on
@@ -102,6 +102,7 @@ MAX_DEPTH = 64
 #: Bounds of a request; beyond them it is a mistake or an attack, not a measurement.
 MAX_TRIALS = 10_000
 MAX_BLOBS = 10_000
+MAX_RUNTIMES = 100
 MAX_ARGUMENTS = 1000
 MAX_TEXT_BYTES = 128 * 1024 - 1  # the kernel's limit for one argument
 MAX_TIMEOUT_S = 7 * 24 * 3600.0
@@ -445,6 +446,7 @@ class Have:
 @dataclass(frozen=True)
 class Probe:
     python: str
+    runtimes: Tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -536,7 +538,7 @@ def _python(fields: Mapping[str, Any]) -> str:
 _PARSERS: Dict[str, Callable[[Mapping[str, Any]], Body]] = {
     "hello": lambda f: Hello(_int(f, "protocol", 0, MAX_INTEGER)),
     "have": lambda f: Have(_sha_list(f, "blobs")),
-    "probe": lambda f: Probe(_python(f)),
+    "probe": lambda f: Probe(_python(f), _names(f, "runtimes")),
     "submit": _submit,
     "events": lambda f: Events(
         _name(f, "run_id"), _name(f, "device"), _int(f, "from_seq", 1, MAX_INTEGER)
@@ -677,6 +679,13 @@ def _bool(fields: Mapping[str, Any], key: str, *, default: bool) -> bool:
     if not isinstance(value, bool):
         raise ProtocolError(f"{key} must be true or false, not {_kind(value)}")
     return value
+
+
+def _names(fields: Mapping[str, Any], key: str) -> Tuple[str, ...]:
+    values = _list(fields, key, MAX_RUNTIMES)
+    if not all(isinstance(value, str) and is_name(value) for value in values):
+        raise ProtocolError(f"{key} must hold names")
+    return tuple(values)
 
 
 def _sha_list(

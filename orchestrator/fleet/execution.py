@@ -38,6 +38,7 @@ from orchestrator.fleet.provision import (
 )
 from orchestrator.fleet.recording import Recorder, Requests, Target
 from orchestrator.fleet.vigil import SilenceError, Vigil
+from orchestrator.frameworks import registry
 from orchestrator.plan import Plan
 from orchestrator.runs.directory import RunDirectory, trial_record
 from orchestrator.runs.journal import Journal, naming
@@ -218,7 +219,8 @@ class DeviceRun:
         if trial_id not in self._trials:
             raise UsageError(
                 f"{self._device}: this run has planned {trial_id}, which does not follow from the "
-                f"inventory as it is now; was the device given or denied a `benchmark_model:`? "
+                f"inventory as it is now; was the device given or denied a "
+                f"`{registry.tool().name}:`? "
                 f"Resume with the inventory that the run was started with"
             )
         self._schedule.release(trial_id)

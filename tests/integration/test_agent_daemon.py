@@ -708,7 +708,7 @@ def test_a_proc_of_another_namespace_is_refused(site: AgentSite) -> None:
 
 
 def test_probe_finds_the_runtimes_of_another_python(agent: AgentClient) -> None:
-    found = agent.ask("probe", python=sys.executable)
+    found = agent.ask("probe", python=sys.executable, runtimes=["ai-edge-litert", "torch"])
     assert found["version"] == "{}.{}.{}".format(*sys.version_info[:3])
     for name in ("ai-edge-litert", "tensorflow"):
         try:
@@ -724,7 +724,7 @@ def test_a_python_that_is_none(agent: AgentClient) -> None:
         ("/bin/false", "probe_failed"),
         ("/bin/echo", "probe_failed"),
     ):
-        error = refused(agent, "probe", python=python)
+        error = refused(agent, "probe", python=python, runtimes=[])
         assert error.kind == kind
         assert str(Path(python).expanduser()) in str(error)
 

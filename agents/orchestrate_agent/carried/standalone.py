@@ -312,7 +312,7 @@ def _found_here(document: Document) -> Dict[str, Any]:
     told, found = facts.collect(), {}
     if document.runtimes or document.sites:
         python = sys.executable if document.python == protocol.PYTHON else document.python
-        probed = probe(python)
+        probed = probe(python, [name for names in document.runtimes for name in names])
         told["python"] = {name: probed[name] for name in told["python"]}
         found = probed["runtimes"]
     _check_expected(told, document.expect, for_sites=bool(document.sites))

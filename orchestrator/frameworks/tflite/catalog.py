@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.frameworks.building import CURRENT, BuildOptions, representative_data
+from orchestrator.frameworks.about import CURRENT
+from orchestrator.frameworks.building import BuildOptions, representative_data
 from orchestrator.frameworks.tflite.about import OLD_RUNTIME
 from orchestrator.trial import Variant
 

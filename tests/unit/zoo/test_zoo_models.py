@@ -62,6 +62,7 @@ class Toolchain:
             scheme=scheme,
             recipe_key=key_of(default(), variant, request.options),
             details={"weights": self.weights, "weights_sha256": self.weights_sha256},
+            suffix=".tflite",
         )
 
 
