@@ -13,10 +13,10 @@ from functools import partial
 from orchestrate_agent.course import (
     BlockOutline,
     Course,
-    Ended,
     GroupOutline,
     Outline,
     Slot,
+    TrialEnd,
     never_enough,
 )
 from orchestrator.measurement import Outcome
@@ -108,12 +108,13 @@ class Schedule:
     def finish(self, record: TrialRecord) -> None:
         """Note a finished trial."""
         trial = record.trial
-        ended = Ended(
+        ended = TrialEnd(
             ok=record.outcome is Outcome.OK,
             # a runtime that cannot load a file will not load it the next time; anything else may
             # have been a passing trouble
             hopeless=record.outcome is Outcome.INCOMPATIBLE,
             wall_s=record.wall_s or 0.0,
+            blameless=record.blameless,
         )
         # told twice, as after a resume: nothing may be counted twice
         if not self._course.end(trial.trial_id, ended):

@@ -91,8 +91,9 @@ class Outline:
 
 
 @dataclass(frozen=True)
-class Ended:
-    """Says how a trial ended. ``hopeless``: the next one of its scheme would end the same.
+class TrialEnd:
+    """Says how a trial ended. ``hopeless``: the next one of its scheme would end the same;
+    ``blameless``: it did not even begin, for no reason of its own.
 
     ``wall_s``: how long its process took, in seconds.
     """
@@ -100,6 +101,7 @@ class Ended:
     ok: bool
     hopeless: bool
     wall_s: float
+    blameless: bool = False
 
 
 #: (a group's key, the treatments that are not given up) → why it needs no block beyond those that
@@ -175,7 +177,7 @@ class Course:
         """Note that a group was stopped earlier, which is not decided anew on resuming."""
         self._stopped[group] = reason
 
-    def end(self, trial_id: str, ended: Ended) -> bool:
+    def end(self, trial_id: str, ended: TrialEnd) -> bool:
         """Note how a trial ended; False for one that is none of ours, or ended before."""
         slot = self._slots.get(trial_id)
         if slot is None or trial_id in self._ended:
@@ -186,7 +188,7 @@ class Course:
         # the budget is the device's time, and the halves of a duet share theirs
         self._spent_s += ended.wall_s / (1 if slot.partner is None else 2)
         # an end that says nothing of the scheme neither lengthens nor ends the scheme's streak
-        if not slot.judged:
+        if not slot.judged or ended.blameless:
             return True
         key = (slot.group, slot.scheme)
         self._streak[key] = 0 if ended.ok else self._streak[key] + 1

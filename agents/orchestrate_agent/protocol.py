@@ -52,13 +52,16 @@ Events, each with ``seq`` (per session, from 1), ``time`` (UTC, ISO 8601), ``eve
               machine_lock, conditions, power, lost, reason
 ``interrupted`` attempt, reason, orderly: the agent or the node died under the trial, or (orderly)
               the agent was stopped; it runs again
-``cancelled`` reason
+``cancelled`` reason, and where the node lost a file that the trial needs ``lacking``: what, in
+              words; it did not run, or what came of it says nothing. Put the file back (``put``,
+              ``unpack``, the agent itself) and submit the trial again
 
 A trial ends in exactly one ``finished`` or ``cancelled``; one that was cancelled is queued again
 when it is submitted again. In ``finished`` the ``reason`` is null
 when the process ran to its end: then exactly one of ``exit_code`` and ``signal`` is a number.
 Otherwise both are null and ``reason`` says in a sentence why there is no process to speak of: it
-could not be started (``lost`` false, no ``started`` before), or the agent died under it
+could not be started (``lost`` false, no ``started`` before; ``cause`` is ``"environment"`` where
+that was none of its own doing), or the agent died under it
 MAX_ATTEMPTS times (``lost`` true). ``oom_killed`` is null where the node cannot tell, and
 ``oom_memory`` is ``"cgroup"`` or ``"machine"`` where it tells whose memory had run out; ``wall_s``,
 ``rusage``, ``launch`` and the healths are null where nothing ran. ``launch`` is ``"forked"``, or
@@ -124,6 +127,8 @@ PYTHON = "{python}"
 #: What a trial waits for before it starts; see above.
 LOCK, PREPARATION = "lock", "preparation"
 #: What a session's spool holds of a trial; see above.
+#: The ``cause`` of a trial that could not be started and is not to blame for it.
+ENVIRONMENT = "environment"
 EVENT_KINDS = ("queued", "started", "finished", "interrupted", "cancelled")
 
 OPS = (

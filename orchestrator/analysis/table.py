@@ -205,7 +205,7 @@ class FigureComparison:
 
 
 @dataclass(frozen=True)
-class Problem:
+class FailedTrials:
     """Trials of one variant that did not end ok, for one reason."""
 
     device: str
@@ -283,7 +283,7 @@ class SpeedupTable:
     devices: tuple[str, ...]
     rows: tuple[Speedup, ...]
     noise_floors: tuple[NoiseFloor, ...]
-    problems: tuple[Problem, ...]
+    problems: tuple[FailedTrials, ...]
     lost: Mapping[str, str]
     stopped: Mapping[str, str]
     outcomes: Mapping[Outcome, int]

@@ -15,7 +15,7 @@ from typing import IO
 from orchestrate_agent import protocol
 from orchestrator.errors import PermanentDeviceError
 from orchestrator.fleet.exchange import FarProcess, LineChannel, complete
-from orchestrator.fleet.transport import SIGNALLED, Completed, Readable, checked
+from orchestrator.fleet.transport import SIGNALLED, CommandEnd, Readable, checked
 
 _READ_BYTES = 64 * 1024
 #: What close() leaves a command to end by itself before it is killed, in seconds.
@@ -47,7 +47,7 @@ class LocalTransport:
         stdin: Readable | bytes | None = None,
         timeout_s: float,
         on_sent: Callable[[int], None] | None = None,
-    ) -> Completed:
+    ) -> CommandEnd:
         return complete(
             self._start(argv),
             f"`{argv[0]}`",

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from orchestrator.artifacts.blob import Blob
-from orchestrator.fleet.provision import Node
+from orchestrator.fleet.provision import ReachedDevice
 from orchestrator.plan import DevicePlan
 from orchestrator.runs.records import ArtifactRecord
 from orchestrator.trial import Variant
@@ -49,10 +49,10 @@ class DeviceSupply:
 
 
 @dataclass(frozen=True)
-class SuppliedNode:
+class SuppliedDevice:
     """A device that was reached, and what it was given."""
 
-    node: Node
+    node: ReachedDevice
     supply: DeviceSupply
 
 

@@ -12,7 +12,7 @@ from orchestrator.errors import UsageError
 from orchestrator.fleet.agent_archive import AgentArchive
 from orchestrator.fleet.carried import CarriedTransport
 from orchestrator.fleet.local import LocalTransport
-from orchestrator.fleet.provision import AgentPlace, Node, reach
+from orchestrator.fleet.provision import AgentPlace, ReachedDevice, reach
 from orchestrator.fleet.ssh import SshEndpoint, SshTransport
 from orchestrator.fleet.transport import Transport
 
@@ -97,7 +97,7 @@ def reach_device(
     run_id: str | None = None,
     only_look: bool = False,
     way: Way = transport_to,
-) -> Node:
+) -> ReachedDevice:
     """Connect to ``device`` and its agent. Raises DeviceError."""
     return reach(
         way(device, inventory), place_on(device), archive, run_id=run_id, only_look=only_look

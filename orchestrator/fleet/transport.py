@@ -24,7 +24,7 @@ from orchestrator.errors import TransientDeviceError
 
 #: Most of a command's stdout that ``run`` accepts, and of its stderr that it keeps, in bytes.
 CAPTURE_BYTES = 4 * 1024 * 1024
-#: ``Completed.exit_code`` of a command that a signal ended.
+#: ``CommandEnd.exit_code`` of a command that a signal ended.
 SIGNALLED = -1
 #: How shells tell of a signal: 128 and its number.
 SIGNAL_CODES = range(129, 193)
@@ -41,7 +41,7 @@ class ChannelTimeout(TransientDeviceError):  # noqa: N818  (named after what hap
 
 
 @dataclass(frozen=True)
-class Completed:
+class CommandEnd:
     """A command that ended by itself. ``stderr`` holds its last ``CAPTURE_BYTES``."""
 
     exit_code: int
@@ -108,7 +108,7 @@ class Transport(Protocol):
         stdin: Readable | bytes | None = None,
         timeout_s: float,
         on_sent: Callable[[int], None] | None = None,
-    ) -> Completed:
+    ) -> CommandEnd:
         """Run a command to its end, feeding it ``stdin`` piece by piece.
 
         ``on_sent`` is told, in the calling thread, how many bytes of stdin have been sent so far.

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from orchestrator.analysis.table import Problem, Speedup, SpeedupTable, Verdict
+from orchestrator.analysis.table import FailedTrials, Speedup, SpeedupTable, Verdict
 from orchestrator.factors import ABSENT, FACTORS, Factors
 from orchestrator.frameworks.settings import level_of, taken, title_of
 from orchestrator.isa.levels import capped
@@ -260,7 +260,7 @@ def weights(table: SpeedupTable) -> str:
     )
 
 
-def problem(each: Problem) -> str:
+def problem(each: FailedTrials) -> str:
     """``cc1 resnet50 full_int8: 6 timing trials ended timeout: did not finish …``."""
     ended = f"{counted(each.count, f'{each.kind.value} trial')} ended {each.outcome.value}"
     return f"{each.device} {each.model} {each.scheme}: {ended}: {clean(each.reason)}"

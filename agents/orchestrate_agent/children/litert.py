@@ -75,7 +75,7 @@ class Runtime(NamedTuple):
     numpy: Any
 
 
-class Loaded(NamedTuple):
+class LoadedModel(NamedTuple):
     """``rows``: the first dimension of every output, as the file has it."""
 
     interpreter: Any
@@ -194,7 +194,7 @@ def _version(name: str) -> str | None:
     return getattr(package, "__version__", None)
 
 
-def load(runtime: Runtime, args: argparse.Namespace) -> Loaded:
+def load(runtime: Runtime, args: argparse.Namespace) -> LoadedModel:
     """Build the interpreter from the file, memory-mapped, and allocate; timed as one."""
     resolver = _resolver(runtime, args.delegate)
     try:
@@ -210,7 +210,7 @@ def load(runtime: Runtime, args: argparse.Namespace) -> Loaded:
         end = time.perf_counter_ns()
     except (ValueError, RuntimeError) as error:
         raise ChildError(_kind(str(error)), "cannot load the model: %s" % error) from error
-    return Loaded(interpreter, microseconds(end - start), rows)
+    return LoadedModel(interpreter, microseconds(end - start), rows)
 
 
 def _resolver(runtime: Runtime, delegate: str) -> dict[str, Any]:

@@ -75,7 +75,7 @@ _INCOMPATIBLE = (
 _NO_MODEL = ("constants.pkl", "PytorchStreamReader", "not found in the archive")
 
 
-class Loaded(NamedTuple):
+class LoadedModel(NamedTuple):
     model: Any
     input_shape: List[int]
     init_us: float
@@ -206,7 +206,7 @@ def _set_up(torch: Any, args: argparse.Namespace) -> None:
         )
 
 
-def load(torch: Any, args: argparse.Namespace) -> Loaded:
+def load(torch: Any, args: argparse.Namespace) -> LoadedModel:
     """The model on its processor, and what it takes; timed as one. Raises ChildError."""
     extra: Dict[str, Any] = {EXTRA_FILE: ""}
     with _translated("cannot load the model"):
@@ -226,7 +226,7 @@ def load(torch: Any, args: argparse.Namespace) -> Loaded:
         raise ChildError(
             "invalid_model", "%s does not say what it takes; give its input's shape" % args.model
         )
-    return Loaded(model, shape, microseconds(end - start))
+    return LoadedModel(model, shape, microseconds(end - start))
 
 
 def _gpu_peak(torch: Any, args: argparse.Namespace) -> Optional[int]:
@@ -283,7 +283,7 @@ def _shape_in(extra: Any) -> Optional[List[int]]:
 
 
 def _inference(
-    torch: Any, loaded: Loaded, args: argparse.Namespace
+    torch: Any, loaded: LoadedModel, args: argparse.Namespace
 ) -> "tuple[Callable[[], object], Callable[[], None]]":
     """(the inference, what fills its input): uniform values, as ``benchmark_model`` draws them."""
     with _translated("cannot make an input"):

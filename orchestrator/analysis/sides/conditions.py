@@ -17,7 +17,7 @@ _NOT_TOLD = "not told"
 
 
 @dataclass(frozen=True)
-class Conditions:
+class SideConditions:
     """Every distinct value one side saw over its trials; alike sides saw one and the same.
 
     ``binary`` is the SHA-256 of benchmark_model, ``statistic`` which centre the times are
@@ -42,10 +42,10 @@ class Difference:
     treatment: str
 
 
-def conditions(records: Iterable[TrialRecord], artifact: ArtifactRecord | None) -> Conditions:
+def conditions(records: Iterable[TrialRecord], artifact: ArtifactRecord | None) -> SideConditions:
     """Collect what ``records``, the ok trials of one side, ran under."""
     measured = [(r, r.measurement) for r in records if r.measurement is not None]
-    return Conditions(
+    return SideConditions(
         runtime=frozenset(m.runtime_name or _NOT_TOLD for _, m in measured),
         runtime_version=frozenset(m.runtime_version or _NOT_TOLD for _, m in measured),
         binary=frozenset(r.binary_sha256 or _NOT_TOLD for r, _ in measured),
@@ -64,13 +64,13 @@ def statistic_of(records: Iterable[TrialRecord]) -> str:
     return _words(frozenset(found)) or "median"
 
 
-def differences(baseline: Conditions, treatment: Conditions) -> tuple[Difference, ...]:
+def differences(baseline: SideConditions, treatment: SideConditions) -> tuple[Difference, ...]:
     """Find every condition under which the two sides were not one and the same throughout.
 
     A side that nothing is known of (no ok trial, no artifact) differs in nothing.
     """
     found = []
-    for each in fields(Conditions):
+    for each in fields(SideConditions):
         one, other = getattr(baseline, each.name), getattr(treatment, each.name)
         if one and other and len(one | other) > 1:
             found.append(Difference(each.name, _words(one), _words(other)))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from orchestrator.analysis.sides import control
-from orchestrator.analysis.sides.conditions import Conditions, conditions
+from orchestrator.analysis.sides.conditions import SideConditions, conditions
 from orchestrator.analysis.sides.pairing import (
     Centres,
     Statistic,
@@ -44,7 +44,7 @@ class Side:
         )
 
     @cached_property
-    def conditions(self) -> Conditions:
+    def conditions(self) -> SideConditions:
         """What those ran under."""
         return conditions(self.timed, self.artifact)
 

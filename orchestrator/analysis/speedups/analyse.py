@@ -39,8 +39,8 @@ from orchestrator.analysis.statistics import (
 )
 from orchestrator.analysis.table import (
     Alternative,
+    FailedTrials,
     NoiseFloor,
-    Problem,
     Speedup,
     SpeedupTable,
     Verdict,
@@ -286,7 +286,7 @@ def _beside_other(
     return replace(row, by_mean=mean, by_minimum=minimum, findings=findings)
 
 
-def _problems(run: RunRecord) -> tuple[Problem, ...]:
+def _problems(run: RunRecord) -> tuple[FailedTrials, ...]:
     reasons: dict[tuple[str, str, str, TrialKind, Outcome], list[str]] = {}
     for record in run.trials:
         trial = record.trial
@@ -300,6 +300,6 @@ def _problems(run: RunRecord) -> tuple[Problem, ...]:
             )
             reasons.setdefault(key, []).append(record.reason or "no reason recorded")
     return tuple(
-        Problem(*key, reason=most_common(texts), count=len(texts))
+        FailedTrials(*key, reason=most_common(texts), count=len(texts))
         for key, texts in sorted(reasons.items())
     )

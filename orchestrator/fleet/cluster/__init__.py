@@ -26,7 +26,7 @@ from orchestrator.errors import DeviceError, TransientDeviceError, UsageError
 from orchestrator.fleet.cluster.far_end import CHUNK_BYTES, FarEnd, worker_version
 from orchestrator.fleet.provision import BlobStream
 from orchestrator.fleet.ssh.route import SshEndpoint
-from orchestrator.fleet.transport import ChannelTimeout, Completed, Readable
+from orchestrator.fleet.transport import ChannelTimeout, CommandEnd, Readable
 
 #: How long a worker may take beyond what was asked of it before it counts as lost, in seconds.
 ANSWER_S = 30.0
@@ -187,13 +187,13 @@ class ClusterTransport:
         stdin: Readable | bytes | None = None,
         timeout_s: float,
         on_sent: Callable[[int], None] | None = None,
-    ) -> Completed:
+    ) -> CommandEnd:
         if isinstance(stdin, BlobStream):
             self._bring(stdin.blobs)
             names = [blob.sha256 for blob in stdin.blobs]
             return self._run_watched(argv, names, timeout_s, on_sent or (lambda sent: None))
         data = stdin if isinstance(stdin, bytes) or stdin is None else _all_of(stdin)
-        done: Completed = self.call("run", argv, data, timeout_s, within_s=timeout_s)
+        done: CommandEnd = self.call("run", argv, data, timeout_s, within_s=timeout_s)
         return done
 
     def open(self, argv: Sequence[str]) -> ClusterChannel:
@@ -243,13 +243,13 @@ class ClusterTransport:
         names: Sequence[str],
         timeout_s: float,
         on_sent: Callable[[int], None],
-    ) -> Completed:
+    ) -> CommandEnd:
         self.call("begin_push", argv, names, timeout_s, within_s=START_S)
         try:
             while True:
                 sent, done = self.call("push_state", GLANCE_S, within_s=GLANCE_S)
                 if done is not None:
-                    completed: Completed = done
+                    completed: CommandEnd = done
                     return completed
                 on_sent(sent)
         except DeviceError:

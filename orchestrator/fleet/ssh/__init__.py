@@ -24,7 +24,7 @@ from orchestrator.fleet.transport import (
     SIGNAL_CODES,
     SIGNALLED,
     ChannelTimeout,
-    Completed,
+    CommandEnd,
     Readable,
     shell_command,
 )
@@ -66,7 +66,7 @@ class SshTransport:
         stdin: Readable | bytes | None = None,
         timeout_s: float,
         on_sent: Callable[[int], None] | None = None,
-    ) -> Completed:
+    ) -> CommandEnd:
         if stdin is not None and not isinstance(stdin, bytes):
             self._settle()  # a stream cannot be read twice
         process = self._start(argv)

@@ -127,7 +127,7 @@ def _reading(
         steady_window_s=window_of(data),
         operators=own.operators,
     )
-    applied = judgement.Applied(
+    applied = judgement.RunTraits(
         size_matches=size_bytes == files.model_size_bytes,
         xnnpack_seen=own.xnnpack_seen,
         threads=integer(data, "threads"),

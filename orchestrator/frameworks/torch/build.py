@@ -20,8 +20,8 @@ from orchestrator.frameworks.building import (
 from orchestrator.frameworks.torch.about import FRAMEWORK
 from orchestrator.frameworks.torch.catalog import MODELS, recipe
 from orchestrator.frameworks.torch.data import calibration_images, training_set
-from orchestrator.frameworks.torch.models import Weighted, import_torchvision, load_model
-from orchestrator.frameworks.torch.quantize import Converted, Converter
+from orchestrator.frameworks.torch.models import WeightedModel, import_torchvision, load_model
+from orchestrator.frameworks.torch.quantize import ConvertedNetwork, Converter
 from orchestrator.trial import Variant
 
 
@@ -60,7 +60,7 @@ def build(request: BuildRequest, site: BuildSite) -> None:
 
 
 def _details(
-    variant: Variant, options: BuildOptions, loaded: Weighted, made: Converted
+    variant: Variant, options: BuildOptions, loaded: WeightedModel, made: ConvertedNetwork
 ) -> dict[str, Any]:
     """What the manifest says of a file besides its name and its hash.
 
