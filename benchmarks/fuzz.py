@@ -361,9 +361,7 @@ def _awaiting(folder: Path) -> tuple[RunDirectory, list[dict[str, Any]]]:
     suite = folder / "suite.yaml"
     suite.write_text("models: [mobilenet_v1]\nschemes: [float32, float16]\nrunner: litert\n")
     known = load_inventory(inventory)
-    asked = load_suite(
-        str(suite), known_models=["mobilenet_v1"], known_schemes=["float32", "float16"]
-    )
+    asked = load_suite(str(suite))
     plan = make_plan(known.devices, asked, seed=1)
     manifest = Manifest(
         run_id=RUN,
@@ -507,7 +505,7 @@ def _state(folder: Path) -> list[tuple[str, Any]]:
 
 
 def _escapes(said: str) -> str:
-    """What of a text is no text, as escapes."""
+    """What of a text is not text, as escapes."""
     odd = {c for c in said if c not in "\n\t" and unicodedata.category(c) in ("Cc", "Cf", "Cs")}
     return "".join(sorted(odd)).encode("unicode_escape").decode()
 

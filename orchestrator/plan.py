@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from orchestrator.config import Device, Protocol, Suite
 from orchestrator.errors import UsageError
+from orchestrator.factors import VARIED, combinations
+from orchestrator.frameworks import registry
+from orchestrator.frameworks.about import Library, RunnerAbout
 from orchestrator.isa.levels import NATIVE
 from orchestrator.measures.registry import measures_beside
 from orchestrator.runtimes import ANY
@@ -18,7 +20,6 @@ from orchestrator.trial import (
     FIRST_PARTNER,
     NO_BLOCK,
     Duet,
-    Factors,
     GateSettings,
     Group,
     PhaseSettings,
@@ -35,7 +36,7 @@ T = TypeVar("T")
 class Block:
     """One randomised pass over a group: every scheme once, the baseline twice.
 
-    As duets: every treatment beside a baseline of its own, and the baseline beside itself; the two
+    As duets: every treatment runs with a baseline of its own, and the baseline with itself; the two
     trials of a duet follow each other.
     """
 
@@ -65,8 +66,8 @@ class DevicePlan:
 
     @property
     def needs_binary(self) -> bool:
-        """Whether some group runs the official ``benchmark_model``."""
-        return any(group.factors.runner == "benchmark_model" for group in self.groups)
+        """Whether some group's runner is a binary that the device has to be given."""
+        return any(registry.runner(g.factors.runner).tool is not None for g in self.groups)
 
     @property
     def cpus_for_duets(self) -> int:
@@ -80,8 +81,20 @@ class DevicePlan:
         return frozenset(g.factors.runtime for g in self.groups if g.factors.runtime)
 
     @property
+    def choices(self) -> Mapping[str, tuple[Library, ...]]:
+        """What may stand for each of ``runtimes``: the library named, or any of the runner's."""
+        return {
+            g.factors.runtime: registry.choices(
+                registry.runner(g.factors.runner), g.factors.runtime
+            )
+            for g in self.groups
+            if g.factors.runtime
+        }
+
+    @property
     def capped_isas(self) -> frozenset[str]:
-        """The instruction sets that processes are to be capped to; empty where it is none."""
+        """The instruction sets that processes are to be capped to; empty where nothing is
+        capped."""
         return frozenset(g.factors.isa for g in self.groups) - {NATIVE}
 
 
@@ -142,7 +155,7 @@ class Plan:
 
 
 def make_plan(devices: Sequence[Device], suite: Suite, *, seed: int) -> Plan:
-    """Every trial of a run of ``suite`` on ``devices``; the same arguments give the same plan.
+    """Make every trial of a run of ``suite`` on ``devices``; the same arguments give the same plan.
 
     Raises UsageError where the suite asks a runner for what it cannot do.
     """
@@ -168,20 +181,27 @@ def _settings(protocol: Protocol) -> RunSettings:
     )
 
 
-def resolve_runner(suite: Suite, device: Device) -> str:
-    """``auto`` takes the official binary where the device has one.
+def resolve_runner(suite: Suite, device: Device) -> RunnerAbout:
+    """``auto`` takes the first of its runners that the device and the suite permit.
 
-    Unless the suite names a runtime, or batches or input sizes, which the binary cannot be given
-    without knowing each model's input names.
+    A binary takes the device's having one, and that the suite names no runtime, nor batches nor
+    input sizes, which it cannot be given without knowing each model's input names.
     """
-    if suite.runner != "auto":
-        return suite.runner
-    binary_can = suite.runtimes == (ANY,) and _inputs_as_they_are(suite)
-    return "benchmark_model" if device.benchmark_model is not None and binary_can else "litert"
+    if suite.runner != registry.AUTO:
+        return registry.runner(suite.runner)
+    *_, last = possible = registry.default().runners
+    return next((each for each in possible if _is_permitted(each, suite, device)), last)
 
 
-def _inputs_as_they_are(suite: Suite) -> bool:
-    return suite.factors.batch == (1,) and suite.factors.input_size == (0,)
+def _is_permitted(runner: RunnerAbout, suite: Suite, device: Device) -> bool:
+    has_tool = runner.tool is None or device.binary is not None
+    has_runtime = bool(runner.libraries) or suite.runtimes == (ANY,)
+    return has_tool and has_runtime and _takes_inputs(runner, suite)
+
+
+def _takes_inputs(runner: RunnerAbout, suite: Suite) -> bool:
+    batches = runner.batches or suite.factors.batch == (1,)
+    return batches and (runner.input_sizes or suite.factors.input_size == (0,))
 
 
 def _plan_device(device: Device, suite: Suite, seed: int) -> DevicePlan:
@@ -204,70 +224,63 @@ def _plan_device(device: Device, suite: Suite, seed: int) -> DevicePlan:
 
 def _groups(device: Device, suite: Suite) -> tuple[Group, ...]:
     runner = resolve_runner(suite, device)
-    if device.transport == "adb":
-        _refuse_on_android(suite, device, runner)
-    if runner == "benchmark_model" and device.benchmark_model is None:
-        raise UsageError(
-            f"suite {suite.name}: runner benchmark_model, but device {device.name} has no "
-            f"`benchmark_model:` in the inventory; give a path, a URL or `official`, or let the "
-            f"suite's runner be `litert`"
-        )
-    if runner == "benchmark_model" and not _inputs_as_they_are(suite):
-        raise UsageError(
-            f"suite {suite.name}: runner benchmark_model measures batch 1 only, at the model's "
-            f"own input size; write `batch: [1]` and no `input_size`, or let the suite's runner be "
-            f"`litert`"
-        )
-    if runner == "litert" and suite.protocol.profile.trials:
-        raise UsageError(
-            f"suite {suite.name}: `profile` asks for the time of every operator, and the Python "
-            f"packages of runner litert have no profiler; leave it out, or use runner "
-            f"benchmark_model or torch"
-        )
-    f = suite.factors
+    _refuse_impossible(suite, device, runner)
+    levels = {each.name: getattr(suite.factors, each.name) for each in VARIED}
+    levels["runtime"] = _runtimes(suite, runner)
     return tuple(
-        Group(
-            device=device.name,
-            model=model,
-            factors=Factors(
-                runner, runtime, delegate, threads, batch, isa, engine, processor, input_size
-            ),
-            schemes=suite.schemes_of(model),
-            baseline=suite.baseline,
-        )
-        for (
-            model,
-            runtime,
-            delegate,
-            threads,
-            batch,
-            isa,
-            input_size,
-            engine,
-            processor,
-        ) in itertools.product(
-            suite.models,
-            _runtimes(suite, runner),
-            f.delegate,
-            f.threads,
-            f.batch,
-            f.isa,
-            f.input_size,
-            f.engine,
-            f.processor,
-        )
+        registry.group_of(device.name, model, factors, suite.schemes_of(model), suite.baseline)
+        for model in suite.models
+        for factors in combinations(runner.name, levels)
     )
 
 
-def _refuse_on_android(suite: Suite, device: Device, runner: str) -> None:
-    way_out = "leave the device out with --device, or measure it with a suite of its own"
-    if runner != "benchmark_model":
-        asked = (
-            "a runtime, batches or input sizes" if suite.runner == "auto" else f"runner {runner}"
+def _refuse_impossible(suite: Suite, device: Device, runner: RunnerAbout) -> None:
+    """Raise UsageError where the suite asks the runner for what it cannot do on the device."""
+    if device.transport == "adb":
+        _refuse_on_android(suite, device, runner)
+    others = registry.framework_of(runner.name).runners
+    if runner.tool is not None and device.binary is None:
+        raise UsageError(
+            f"suite {suite.name}: runner {runner.name}, but device {device.name} has no "
+            f"`{runner.tool.name}:` in the inventory; give a path, a URL or `official`, or let the "
+            f"suite's runner be {_or(each.name for each in others if each.tool is None)}"
         )
+    if not _takes_inputs(runner, suite):
+        able = (each.name for each in others if _takes_inputs(each, suite))
+        raise UsageError(
+            f"suite {suite.name}: runner {runner.name} measures "
+            f"{'' if runner.batches else 'batch 1 only, at '}the model's own input size; write "
+            f"{'' if runner.batches else '`batch: [1]` and '}no `input_size`"
+            f"{_instead(able)}"
+        )
+    for measure in measures_beside():
+        if suite.protocol.trials_of(measure.name) and measure.kind not in runner.kinds:
+            having = [each.name for each in registry.runners() if measure.kind in each.kinds]
+            why = runner.lacks.get(measure.kind, f"runner {runner.name} has no such trials")
+            raise UsageError(
+                f"suite {suite.name}: `{measure.name}` asks for what runner {runner.name} cannot "
+                f"tell: {why}; leave it out, or use runner {' or '.join(having)}"
+            )
+
+
+def _or(names: Iterable[str]) -> str:
+    return " or ".join(f"`{name}`" for name in names)
+
+
+def _instead(names: Iterable[str]) -> str:
+    able = _or(names)
+    return f", or let the suite's runner be {able}" if able else ""
+
+
+def _refuse_on_android(suite: Suite, device: Device, runner: RunnerAbout) -> None:
+    way_out = "leave the device out with --device, or measure it with a suite of its own"
+    if not runner.android:
+        auto = suite.runner == registry.AUTO
+        asked = "a runtime, batches or input sizes" if auto else f"runner {runner.name}"
+        able = " and ".join(each.name for each in registry.runners() if each.android)
         raise UsageError(
             f"suite {suite.name} asks for {asked}, and device {device.name} is an Android device: "
-            f"no Python is there, so that benchmark_model alone runs, at batch 1 and the model's "
+            f"no Python is there, so that {able} alone runs, at batch 1 and the model's "
             f"own input size; {way_out}"
         )
     if suite.factors.isa != (NATIVE,):
@@ -277,12 +290,10 @@ def _refuse_on_android(suite: Suite, device: Device, runner: str) -> None:
         )
 
 
-def _runtimes(suite: Suite, runner: str) -> tuple[str, ...]:
-    if runner == "benchmark_model":
+def _runtimes(suite: Suite, runner: RunnerAbout) -> tuple[str, ...]:
+    if not runner.libraries:
         return ("",)
-    # torch has one, so that any of them is that one
-    any_is = "torch" if runner == "torch" else ANY
-    return tuple(dict.fromkeys(any_is if r == ANY else r for r in suite.runtimes))
+    return tuple(dict.fromkeys(registry.own_runtime(runner, each) for each in suite.runtimes))
 
 
 def _block(seed: int, group: Group, index: int) -> Block:

@@ -12,12 +12,7 @@ from dataclasses import dataclass
 from packaging.version import InvalidVersion, Version
 
 ANY = "any"
-#: Runner → its runtimes, in the order of preference.
-OF_RUNNER: dict[str, tuple[str, ...]] = {
-    "litert": ("ai-edge-litert", "tflite-runtime", "tensorflow"),
-    "torch": ("torch",),
-}
-NAMES = tuple(name for names in OF_RUNNER.values() for name in names)
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 #: Versions go into file names and command lines: PEP 440 allows more, and no release uses it.
 _VERSION = re.compile(r"[0-9][A-Za-z0-9.+]{0,63}")
 
@@ -47,13 +42,13 @@ class Runtime:
 
 
 def parse_runtime(text: str) -> Runtime:
-    """The inverse of ``str``. Raises ValueError with what to write instead."""
+    """The inverse of ``str``. Raises ValueError with what to write instead.
+
+    Whether there is a runtime of that name, the registry of frameworks knows.
+    """
     name, pinned, version = text.partition("==")
-    if name not in (ANY, *NAMES) or (pinned and name == ANY):
-        raise ValueError(
-            f"`{text[:80]}` is no runtime; there are {', '.join((ANY, *NAMES))}, and "
-            f"NAME==VERSION for one that is provided, like {NAMES[0]}==2.3.0"
-        )
+    if not _NAME.fullmatch(name) or (pinned and name == ANY):
+        raise ValueError(f"`{text[:80]}` is not a runtime; write NAME or NAME==VERSION")
     if not pinned:
         return Runtime(name)
     try:
@@ -63,9 +58,3 @@ def parse_runtime(text: str) -> Runtime:
             f"`{text[:80]}` names no version; write it in full, like {name}==2.3.0"
         ) from None
     return Runtime(name, version)
-
-
-def belongs_to(runtime: str, runner: str) -> bool:
-    """Whether ``runner`` can be given ``runtime``, as a suite writes it."""
-    name = parse_runtime(runtime).name
-    return name == ANY or name in OF_RUNNER.get(runner, ())

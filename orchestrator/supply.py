@@ -1,9 +1,9 @@
-"""What devices are given beside the models: their ``benchmark_model``, their runtimes."""
+"""What devices are given in addition to the models: their ``benchmark_model``, their runtimes."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,8 @@ from orchestrator.artifacts.sites import (
 from orchestrator.config import Device
 from orchestrator.errors import ArtifactError, PermanentDeviceError
 from orchestrator.fleet.materials import DeviceSupply
-from orchestrator.fleet.provision import Node, installed_runtimes
+from orchestrator.fleet.provision import ReachedDevice, installed_runtimes
+from orchestrator.frameworks import registry
 from orchestrator.plan import DevicePlan, Plan
 from orchestrator.runs.manifest import (
     FILE_NAME,
@@ -41,9 +42,6 @@ from orchestrator.runs.manifest import (
 )
 from orchestrator.runs.passing_on import facts_to_keep
 from orchestrator.runtimes import ANY, Runtime, parse_runtime
-
-#: What ``any`` may be where nothing is installed. TensorFlow is ten times the size, and the same.
-_PROVIDED_FOR_ANY = ("ai-edge-litert", "tflite-runtime")
 
 Say = Callable[[str], None]
 
@@ -82,7 +80,7 @@ class Supplies:
             if not (folder / FILE_NAME).exists():
                 write_manifest(folder, self._manifest)
 
-    def complete(self, device: Device, node: Node) -> DeviceSupply:
+    def complete(self, device: Device, node: ReachedDevice) -> DeviceSupply:
         """Get what ``device`` needs and lacks, and note it; returns all that it was given.
 
         Raises DeviceError, JournalError.
@@ -108,7 +106,7 @@ class Supplies:
     def _note(
         self,
         device: str,
-        node: Node,
+        node: ReachedDevice,
         binary: BinaryArtifact | None,
         sites: dict[str, SiteArtifact],
     ) -> DeviceSupply:
@@ -132,7 +130,7 @@ class Supplies:
 def _completed(
     manifest: Manifest,
     device: str,
-    node: Node,
+    node: ReachedDevice,
     binaries: Sequence[BinaryRecord],
     sites: Sequence[SiteRecord],
 ) -> Manifest:
@@ -183,12 +181,12 @@ def _supply_of(
     )
 
 
-def binary_for(device: Device, node: Node, models_dir: Path, say: Say) -> BinaryArtifact:
+def binary_for(device: Device, node: ReachedDevice, models_dir: Path, say: Say) -> BinaryArtifact:
     """The device's ``benchmark_model``. Raises ArtifactError."""
-    if device.benchmark_model is None:
-        raise ArtifactError("the inventory names no `benchmark_model:` for it")
+    if device.binary is None:
+        raise ArtifactError(f"the inventory names no `{registry.tool().name}:` for it")
     platform = _platform_of(node.facts)
-    return resolve_binary(device.benchmark_model, platform, models_dir, on_progress=say)
+    return resolve_binary(device.binary, platform, models_dir, on_progress=say)
 
 
 def _platform_of(facts: Mapping[str, Any]) -> str:
@@ -197,11 +195,15 @@ def _platform_of(facts: Mapping[str, Any]) -> str:
     if android is not None:
         if android.get("abi") is None:
             raise ArtifactError("it does not tell its ABI (`getprop ro.product.cpu.abi`)")
-        return android_platform_of(str(android["abi"]))
-    return platform_of(str(system.get("architecture")), system.get("userland_bits"))
+        return android_platform_of(registry.tool(), str(android["abi"]))
+    return platform_of(
+        registry.tool(), str(system.get("architecture")), system.get("userland_bits")
+    )
 
 
-def sites_for(node: Node, plan: DevicePlan, models_dir: Path, say: Say) -> dict[str, SiteArtifact]:
+def sites_for(
+    node: ReachedDevice, plan: DevicePlan, models_dir: Path, say: Say
+) -> dict[str, SiteArtifact]:
     """Bundles of the runtimes that the device does not have itself, by the factor's value.
 
     A pinned one is always provided, so that it is the same on every device. Raises ArtifactError,
@@ -213,11 +215,14 @@ def sites_for(node: Node, plan: DevicePlan, models_dir: Path, say: Say) -> dict[
     lacking = [
         runtime
         for text, runtime in asked.items()
-        if runtime.version is not None or not has_runtime(own, text)
+        if runtime.version is not None
+        or not has_runtime(own, [each.name for each in plan.choices[text]])
     ]
     say = _about(node.device, say)
     return {
-        str(runtime): _site_for(runtime, node.facts, models_dir, say, python=node.place.python)
+        str(runtime): _site_for(
+            runtime, plan, node.facts, models_dir, say, python=node.place.python
+        )
         for runtime in lacking
     }
 
@@ -234,14 +239,14 @@ def sites_for_stated(
         return {}
     say = _about(device.name, say)
     asked = [parse_runtime(text) for text in sorted(plan.runtimes)]
-    return {str(runtime): _site_for(runtime, facts, models_dir, say) for runtime in asked}
+    return {str(runtime): _site_for(runtime, plan, facts, models_dir, say) for runtime in asked}
 
 
 def _about(device: str, say: Say) -> Say:
     return lambda text: say(f"{device}: {text}")
 
 
-def check_fit(node: Node, targets: Mapping[str, str]) -> None:
+def check_fit(node: ReachedDevice, targets: Mapping[str, str]) -> None:
     """Refuse bundles for a device whose Python is another one than they were made for.
 
     ``targets`` maps the factor's value to the target's key. Raises PermanentDeviceError.
@@ -261,6 +266,7 @@ def check_fit(node: Node, targets: Mapping[str, str]) -> None:
 
 def _site_for(
     runtime: Runtime,
+    plan: DevicePlan,
     facts: Mapping[str, Any],
     models_dir: Path,
     say: Say,
@@ -270,20 +276,16 @@ def _site_for(
     """``python`` is the one there that was asked for its own."""
     target = target_of(facts)
     failures = []
-    for candidate in _candidates(runtime):
+    for library in plan.choices[str(runtime)]:
+        if runtime.name == ANY and not library.stands_in:
+            continue
+        candidate = Runtime(library.name, runtime.version)
         try:
-            return provide_site(candidate, target, models_dir, say)
+            return provide_site(candidate, target, models_dir, say, library.constraints)
         except ArtifactError as exc:
             failures.append(str(exc))
     whose = "" if runtime.version or python is None else f"`{python}` there has none, and "
     raise ArtifactError(f"runtime {runtime}: {whose}none can be provided: {'; '.join(failures)}")
-
-
-def _candidates(runtime: Runtime) -> Iterator[Runtime]:
-    if runtime.name == ANY:
-        yield from map(Runtime, _PROVIDED_FOR_ANY)
-    else:
-        yield runtime
 
 
 def binary_record(device: str, binary: BinaryArtifact) -> BinaryRecord:

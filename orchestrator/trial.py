@@ -7,9 +7,13 @@ from dataclasses import asdict, dataclass
 from enum import Enum
 from typing import Any
 
+from orchestrator.factors import Factors as Factors  # noqa: PLC0414  # re-exported: one of the words
+from orchestrator.factors import key_of
+
 #: Memory and profile trials belong to no block.
 NO_BLOCK = -1
-#: The replicate of the baseline that runs beside a group's first treatment; 0 and 1 are the A/A's.
+#: The replicate of the baseline that is the partner of a group's first treatment; 0 and 1 are the
+#: A/A's.
 FIRST_PARTNER = 2
 
 
@@ -30,34 +34,6 @@ class Variant:
 
     def __str__(self) -> str:
         return f"{self.model} {self.scheme}"
-
-
-@dataclass(frozen=True, order=True)
-class Factors:
-    """What else may vary between trials. A comparison holds all of these equal.
-
-    ``runner`` is resolved (never ``auto``); ``runtime`` is what the suite asks for
-    (:mod:`orchestrator.runtimes`) and empty for the official binary. ``input_size`` is
-    the height and width that inputs are resized to; 0 is the model's own. ``engine`` is torch's
-    library of quantized kernels (``default``: the build's own choice), and ``processor`` where it
-    computes; other runners have neither, and the defaults stand for that.
-    """
-
-    runner: str
-    runtime: str
-    delegate: str
-    threads: int
-    batch: int
-    isa: str
-    # Journals written before a factor existed lack it; its default is what they were measured with.
-    engine: str = "default"
-    processor: str = "cpu"
-    input_size: int = 0
-
-    @property
-    def framework(self) -> str:
-        """Whose model files the runner takes: ``tflite`` or ``torch``."""
-        return "torch" if self.runner == "torch" else "tflite"
 
 
 @dataclass(frozen=True)
@@ -167,20 +143,20 @@ class Trial:
 
 @dataclass(frozen=True)
 class Group:
-    """What is compared with each other: one model's schemes on one device, all factors equal."""
+    """What is compared with each other: one model's schemes on one device, all factors equal.
+
+    ``own`` are the factors that mean something to the group's runner alone: they are part of its
+    key whatever they are.
+    """
 
     device: str
     model: str
     factors: Factors
     schemes: tuple[str, ...]
     baseline: str
+    own: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
         """A stable name of the group, unique within a run."""
-        f = self.factors
-        condition = [f.runner, f.runtime, f.delegate, f"t{f.threads}", f"b{f.batch}", f.isa]
-        # a factor at its default is left out, so that keys and trial ids of earlier runs stay
-        condition += [f"i{f.input_size}"] if f.input_size else []
-        condition += [f.engine, f.processor] if f.framework == "torch" else []
-        return "/".join((self.device, self.model, *condition))
+        return "/".join((self.device, self.model, *key_of(self.factors, self.own)))

@@ -1,8 +1,8 @@
 """What a run's folder would have this machine start: asked about once, unless it is the user's own.
 
 A run goes on with the inventory that stands in its folder, and the folder may be somebody else's.
-An inventory that the user names is his own; what it starts is remembered outside of every run, by
-hash, so that his own runs go on without a question.
+An inventory that the users name is their own; what it starts is remembered outside of every run,
+by hash, so that their own runs go on without a question.
 """
 
 from __future__ import annotations
@@ -72,9 +72,9 @@ def _programs(devices: Iterable[Device]) -> Iterator[tuple[str, str]]:
             continue
         if device.python is not None:
             yield device.name, f"python: {device.python}"
-        binary = device.benchmark_model
+        binary = device.binary
         if device.transport == "local" and binary is not None and not binary.official:
-            yield device.name, f"benchmark_model: {binary.path or binary.url}"
+            yield device.name, f"{binary.tool.name}: {binary.path or binary.url}"
 
 
 def _hash(words: str) -> str:

@@ -6,9 +6,14 @@ import ctypes
 import os
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
 from orchestrate_agent.process.launch import PR_SET_CHILD_SUBREAPER
+
+# how long an example takes says how busy the machine is, and nothing of what is tested
+hypothesis.settings.register_profile("unhurried", deadline=None)
+hypothesis.settings.load_profile("unhurried")
 
 
 @pytest.fixture(autouse=True)

@@ -18,7 +18,9 @@ from orchestrator.errors import (
     ArtifactError,
 )
 from orchestrator.fleet.materials import Materials
-from orchestrator.frameworks.registry import runner_for
+from orchestrator.frameworks import registry
+from orchestrator.frameworks.about import CURRENT
+from orchestrator.frameworks.parts import runner_for
 from orchestrator.frameworks.runner import Files
 from orchestrator.isa.build import CapObject, build_cap_object
 from orchestrator.plan import Plan, make_plan
@@ -27,7 +29,6 @@ from orchestrator.runs.manifest import (
     Manifest,
 )
 from orchestrator.runs.records import ArtifactRecord
-from orchestrator.runtimes import parse_runtime
 from orchestrator.trial import InputSpec, Variant
 from orchestrator.zoo import (
     BuildOptions,
@@ -46,14 +47,14 @@ _PACKAGES = ("fabric", "paramiko", "numpy", "scipy", "pandas", "pydantic")
 
 
 def build_options(suite: Suite, chosen: BuildOptions) -> BuildOptions:
-    """How the models of a suite are built: as chosen, and so that the oldest runtime it names can
-    load them. All runtimes of a suite measure the same files, so that they alone differ."""
-    old = any(parse_runtime(each).name == "tflite-runtime" for each in suite.runtimes)
-    return replace(chosen, compatibility="tflite-2.14") if old else chosen
+    """Say how the models of a suite are built: as chosen, and so that the oldest runtime it names
+    can load them. All runtimes of a suite measure the same files, so that they alone differ."""
+    older = registry.compatibility_for(suite.runtimes)
+    return chosen if older is None else replace(chosen, compatibility=older)
 
 
 def prepare(devices: Sequence[Device], suite: Suite, places: Places, *, seed: int) -> Preparation:
-    """The plan, and the files that are there, read and compared. Raises OrchestrateError.
+    """Make the plan, and read and compare the files that are there. Raises OrchestrateError.
 
     Touches no device and changes nothing.
     """
@@ -80,7 +81,7 @@ def _check_commands(plan: Plan, own: OwnFiles) -> None:
                 model_sha256=artifact.sha256,
                 model_size_bytes=artifact.size_bytes,
                 python="python3",
-                benchmark_model_sha256=artifact.sha256,  # any: nothing is run
+                binary_sha256=artifact.sha256,  # any: nothing is run
                 inputs=artifact.inputs,
                 signature=artifact.signature,
                 cap_sha256=artifact.sha256,
@@ -91,9 +92,9 @@ def _check_commands(plan: Plan, own: OwnFiles) -> None:
 def build(
     prepared: Preparation, models_dir: Path, console: Console
 ) -> dict[Variant, ModelArtifact]:
-    """Every file of the plan, those that are missing built."""
+    """Return every file of the plan, having built those that were missing."""
     suite, options = prepared.suite, prepared.options
-    if options.compatibility != "current":
+    if options.compatibility != CURRENT:
         console.say(
             f"models: built for {options.compatibility}, because suite {suite.name} asks for "
             f"runtime {' and '.join(suite.runtimes)}"
@@ -114,7 +115,7 @@ def new_manifest(
     prepared: Preparation,
     models: Mapping[Variant, ModelArtifact],
 ) -> Manifest:
-    """Of a run without a device."""
+    """Make the manifest of a run that has no device yet."""
     return Manifest(
         run_id=run_id,
         created=utc_now(),
@@ -128,7 +129,7 @@ def new_manifest(
 
 
 def cap_of(plan: Plan, models_dir: Path) -> CapObject | None:
-    """The object that caps the instruction set, if some device's plan asks for that.
+    """Make the object that caps the instruction set, if some device's plan asks for that.
 
     Not of the manifest: it has no figure in it, and another build of it caps the same.
     """
@@ -136,7 +137,7 @@ def cap_of(plan: Plan, models_dir: Path) -> CapObject | None:
 
 
 def stored_materials(manifest: Manifest, plan: Plan, models_dir: Path) -> Materials:
-    """The bytes of an earlier run, exactly those: another build of a model is another model.
+    """Find exactly the bytes of an earlier run: another build of a model is another model.
 
     Raises ArtifactError where one is not there any more.
     """
@@ -156,7 +157,7 @@ def stored_materials(manifest: Manifest, plan: Plan, models_dir: Path) -> Materi
 
 
 def named_materials(manifest: Manifest, plan: Plan, models_dir: Path) -> Materials:
-    """The same without the bytes: enough to say what a trial's evidence means."""
+    """Return the materials without their bytes: enough to say what a trial's evidence means."""
     return materials_of(manifest, {}, cap_of(plan, models_dir))
 
 

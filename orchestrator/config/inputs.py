@@ -16,21 +16,11 @@ from typing import Annotated
 from pydantic import BeforeValidator, PlainSerializer
 
 from orchestrator.config.text import hint, listed, shown
+from orchestrator.frameworks.feeding import BOUNDS, check_range
 from orchestrator.trial import InputSpec
 
 _KEYS = ("shape", "dtype", "range")
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
-#: Smallest and largest value of each type of whole numbers.
-BOUNDS: Mapping[str, tuple[int, int]] = {
-    "bool": (0, 1),
-    "uint8": (0, 2**8 - 1),
-    "int8": (-(2**7), 2**7 - 1),
-    "int16": (-(2**15), 2**15 - 1),
-    "uint32": (0, 2**32 - 1),
-    "int32": (-(2**31), 2**31 - 1),
-    "int64": (-(2**63), 2**63 - 1),
-    "uint64": (0, 2**64 - 1),
-}
 DTYPES = (*_FLOATS, *BOUNDS)
 
 _MOST_INPUTS = 64
@@ -107,19 +97,6 @@ def _range(value: object) -> tuple[float, float]:
     if low > high:
         raise ValueError(f"`range` begins above its end; write `range: [{high:g}, {low:g}]`")
     return low, high
-
-
-def check_range(spec: InputSpec) -> None:
-    """Whether the range is one of the type's. Raises ValueError."""
-    if spec.low is None or spec.high is None or spec.dtype not in BOUNDS:
-        return
-    lowest, highest = BOUNDS[spec.dtype]
-    whole = float(spec.low).is_integer() and float(spec.high).is_integer()
-    if not whole or spec.low < lowest or spec.high > highest:
-        raise ValueError(
-            f"`range: [{spec.low:g}, {spec.high:g}]` is not one of {spec.dtype}, which holds whole "
-            f"numbers from {lowest} to {highest}"
-        )
 
 
 def written(specs: tuple[InputSpec, ...]) -> object:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import (
     AfterValidator,
     Field,
     ValidationInfo,
+    create_model,
     field_serializer,
     field_validator,
 )
@@ -26,8 +27,11 @@ from orchestrator.config.values import (
     Text,
     check_list,
 )
+from orchestrator.factors import ABSENT, VARIED, Levels
+from orchestrator.frameworks import registry
+from orchestrator.frameworks.about import RunnerAbout
 from orchestrator.isa.levels import LEVELS, NATIVE, unknown_isa
-from orchestrator.runtimes import ANY, NAMES, belongs_to, parse_runtime
+from orchestrator.runtimes import ANY
 
 _MOST = 64  # values of one list; more is a mistake, the number of trials is their product
 
@@ -57,69 +61,81 @@ def _known_isa(value: str) -> str:
 
 
 def _known_runtime(value: str) -> str:
-    if "==" not in value and value not in (ANY, *NAMES):
-        raise ValueError(f"{shown(value)} is unknown; {hint(value, (ANY, *NAMES), 'there are')}")
-    return str(parse_runtime(value))
+    known = (ANY, *registry.runtime_names())
+    if "==" not in value and value not in known:
+        raise ValueError(f"{shown(value)} is unknown; {hint(value, known, 'there are')}")
+    return str(registry.runtime_named(value))
+
+
+def _known_runner(value: str) -> str:
+    known = (registry.AUTO, *registry.runner_names())
+    if value not in known:
+        raise ValueError(f"{shown(value)} is unknown; {hint(value, known, 'there are')}")
+    return value
+
+
+def _known_level(value: str, info: ValidationInfo) -> str:
+    """A level that some runner knows of the factor that is being read."""
+    known = registry.values_of(str(info.field_name))
+    if value not in known:
+        raise ValueError(f"{shown(value)} is unknown; {hint(value, known, 'there are')}")
+    return value
 
 
 Model = Annotated[Text, AfterValidator(_known_model)]
 Scheme = Annotated[Text, AfterValidator(_known_scheme)]
 Isa = Annotated[Text, AfterValidator(_known_isa)]
 Runtime = Annotated[Text, AfterValidator(_known_runtime)]
-Engine = Literal["default", "x86", "fbgemm", "qnnpack", "onednn"]
+RunnerName = Annotated[Text, AfterValidator(_known_runner)]
+Level = Annotated[Text, AfterValidator(_known_level)]
 Count = Annotated[int, Field(ge=1, le=4096)]
 InputSize = Annotated[int, Field(ge=0, le=16384)]
 
 
-class Factors(Strict):
-    """What varies beside model and scheme: every combination is measured."""
+_LEVELS: Mapping[Levels, Any] = {
+    Levels.COUNT: Count,
+    Levels.SIZE: InputSize,
+    Levels.RUNTIME: Runtime,
+    Levels.ISA: Isa,
+    Levels.WORD: Level,
+}
 
-    threads: tuple[Count, ...] = Field(
-        default=(1,), strict=False, max_length=_MOST, examples=["threads: [1, 4]"]
-    )
-    delegate: tuple[Literal["xnnpack", "none"], ...] = Field(
-        default=("xnnpack",),
-        strict=False,
-        max_length=_MOST,
-        examples=["delegate: [xnnpack]"],
-    )
-    isa: tuple[Isa, ...] = Field(
-        default=("native",),
-        strict=False,
-        max_length=_MOST,
-        examples=["isa: [native, haswell]"],
-    )
-    batch: tuple[Count, ...] = Field(
-        default=(1,), strict=False, max_length=_MOST, examples=["batch: [1]"]
-    )
-    #: What a Python runner computes with.
-    runtime: tuple[Runtime, ...] = Field(
-        default=(ANY,),
-        strict=False,
-        max_length=_MOST,
-        examples=["runtime: [ai-edge-litert==2.3.0, tflite-runtime==2.14.0]"],
-    )
 
-    #: Height and width that inputs are resized to; 0 is the model's own.
-    input_size: tuple[InputSize, ...] = Field(
-        default=(0,), strict=False, max_length=_MOST, examples=["input_size: [128, 224]"]
-    )
+class _Factors(Strict):
+    """What varies besides model and scheme: every combination is measured."""
 
-    #: Torch's library of quantized kernels; ``default`` is what the build chooses.
-    engine: tuple[Engine, ...] = Field(
-        default=("default",), strict=False, max_length=_MOST, examples=["engine: [default]"]
-    )
-    #: Where torch computes.
-    processor: tuple[Literal["cpu", "cuda"], ...] = Field(
-        default=("cpu",), strict=False, max_length=_MOST, examples=["processor: [cpu]"]
-    )
-
-    @field_validator(
-        "threads", "delegate", "isa", "batch", "runtime", "input_size", "engine", "processor"
-    )
+    @field_validator("*")
     @classmethod
     def _refuse_repeated(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
         return check_list(value)
+
+
+if TYPE_CHECKING:
+
+    class Factors(_Factors):
+        """The section has the levels of each factor of :data:`orchestrator.factors.VARIED`."""
+
+        def __getattr__(self, name: str) -> tuple[Any, ...]: ...
+
+else:  # a field a factor
+    Factors = create_model(
+        "Factors",
+        __base__=_Factors,
+        __module__=__name__,
+        __doc__=_Factors.__doc__,
+        **{
+            each.name: (
+                tuple[_LEVELS[each.levels], ...],
+                Field(
+                    default=(each.default,),
+                    strict=False,
+                    max_length=_MOST,
+                    examples=[f"{each.name}: [{each.example or each.default}]"],
+                ),
+            )
+            for each in VARIED
+        },
+    )
 
 
 class Warmup(Strict):
@@ -235,11 +251,8 @@ class Suite(Strict):
         examples=["schemes: [float32, dynamic_range]"],
     )
     baseline: Text = Field(default="float32", validate_default=True, examples=["baseline: float32"])
-    #: ``auto``: the official binary where there is one for the device, else ``litert``. ``torch``
-    #: measures PyTorch's models; the others those of TensorFlow Lite.
-    runner: Literal["auto", "benchmark_model", "litert", "torch"] = Field(
-        default="auto", examples=["runner: auto"]
-    )
+    #: ``auto``: the binary where there is one for the device, else Python.
+    runner: RunnerName = Field(default=registry.AUTO, examples=["runner: auto"])
     #: The short form of the factor of the same name; None where it is not used.
     runtime: Runtime | None = Field(default=None, examples=["runtime: any"])
     factors: Factors = Field(
@@ -304,24 +317,8 @@ class Suite(Strict):
             )
         for runtime in value.runtime:
             _check_of_use(runtime, info.data.get("runner"))
-        if info.data.get("runner") != "torch":
-            for name, only in (("engine", ("default",)), ("processor", ("cpu",))):
-                if getattr(value, name) != only:
-                    raise ValueError(
-                        f"`{name}` is a factor of `runner: torch` alone; delete it, or write"
-                        f" `runner: torch`"
-                    )
-            return value
-        if value.input_size != (0,):
-            raise ValueError(
-                "`runner: torch` runs a model at its own input size; delete `input_size`"
-            )
-        if "delegate" in value.model_fields_set and value.delegate != ("none",):
-            raise ValueError(
-                "`delegate` means nothing to `runner: torch`; delete it, or write"
-                " `delegate: [none]`"
-            )
-        return value.model_copy(update={"delegate": ("none",)})
+        runner = info.data.get("runner")
+        return value if runner is None else _of_use_to(value, runner)
 
     @property
     def runtimes(self) -> tuple[str, ...]:
@@ -330,11 +327,11 @@ class Suite(Strict):
 
     @property
     def framework(self) -> str:
-        """Whose models it names: ``tflite`` or ``torch``. All of a run are of one."""
-        return framework_of(self.runner)
+        """The name of the framework whose models it names. All of a run are of one."""
+        return registry.framework_of(self.runner).name
 
     def to_json(self) -> dict[str, Any]:
-        """As plain JSON, with the keys a suite's file has, and its name."""
+        """Return it as plain JSON, with the keys a suite's file has, and its name."""
         data = self.model_dump(mode="json", by_alias=True, exclude_none=True)
         if not self.user_models:
             del data["user_models"]
@@ -347,7 +344,8 @@ class Suite(Strict):
         return data
 
     def for_a_run(self) -> dict[str, Any]:
-        """As a run's folder keeps it, which may be passed on: without the folder of its file."""
+        """Return it as a run's folder keeps it, which may be passed on: without the folder of its
+        file."""
         data = self.to_json()
         for model in data.get("user_models", ()):
             model["place"] = Path(model["place"]).name
@@ -362,27 +360,64 @@ class Suite(Strict):
         return revived(cls, dict(data), "the suite of the run")
 
 
+def _possible(runner: str) -> tuple[RunnerAbout, ...]:
+    """The runners that a suite's ``runner`` can stand for."""
+    return registry.default().runners if runner == registry.AUTO else (registry.runner(runner),)
+
+
 def _check_of_use(runtime: str, runner: str | None) -> None:
     """Raise ValueError where ``runner`` cannot be given ``runtime``; None is a wrong runner."""
-    if runner is None or belongs_to(runtime, "litert" if runner == "auto" else runner):
+    if runner is None or any(registry.takes_runtime(each, runtime) for each in _possible(runner)):
         return
-    if runner == "benchmark_model":
+    own = registry.find_runner(runner)
+    if own is not None and not own.libraries:
         raise ValueError(
-            "`runner: benchmark_model` has its runtime built in; delete this line,"
-            " or write `runner: litert`"
+            f"`runner: {runner}` has its runtime built in; delete this line, or write "
+            f"`runner: {_instead_of(own)}`"
         )
-    if runner == "torch":
-        raise ValueError(
-            "`runner: torch` has one runtime, torch; delete this line, or write `runner: litert`"
-        )
+    whose = listed(
+        [each.name for each in registry.runners() if registry.takes_runtime(each, runtime)]
+    )
     raise ValueError(
-        f"{shown(runtime)} is of another runner; delete it, or write `runner: torch` for its models"
+        f"{shown(runtime)} is of another runner ({whose}); delete it, or write `runner: {whose}`"
     )
 
 
-def framework_of(runner: object) -> str:
-    """Whose models a suite with this runner names."""
-    return "torch" if runner == "torch" else "tflite"
+def _instead_of(runner: RunnerAbout) -> str:
+    """A runner of the same files that can be given a runtime."""
+    others = registry.framework_of(runner.name).runners
+    return next((each.name for each in others if each.libraries), registry.AUTO)
+
+
+def _of_use_to(factors: Factors, runner: str) -> Factors:
+    """The factors as the runner takes them: one that it cannot apply is not varied.
+
+    Raises ValueError where the suite asks for such a one.
+    """
+    possible = _possible(runner)
+    neutral: dict[str, tuple[str, ...]] = {}
+    for name, level in ABSENT.items():
+        known = {each for one in possible for each in one.levels(name)}
+        written = name in factors.model_fields_set
+        unknown = [each for each in getattr(factors, name) if each not in known]
+        if not unknown:
+            continue
+        if written:
+            raise ValueError(_means_nothing(name, unknown[0], level, runner))
+        neutral[name] = (level,)
+    if factors.input_size != (0,) and not any(each.input_sizes for each in possible):
+        raise ValueError(
+            f"`runner: {runner}` runs a model at its own input size; delete `input_size`"
+        )
+    return factors.model_copy(update=neutral) if neutral else factors
+
+
+def _means_nothing(factor: str, value: str, level: str, runner: str) -> str:
+    takers = registry.runners_where(lambda each: value in each.levels(factor))
+    return (
+        f"`{factor}: {value}` means nothing to `runner: {runner}`; delete it, or write `{factor}: "
+        f"[{level}]` or `runner: {takers[0]}`"
+    )
 
 
 def with_overrides(

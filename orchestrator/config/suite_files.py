@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from pathlib import Path
 
 from orchestrator.config.problems import Problems, unknown_key
-from orchestrator.config.suite import Suite, framework_of
+from orchestrator.config.suite import Suite
 from orchestrator.config.text import hint, shown
 from orchestrator.config.tree import read_mapping
 from orchestrator.config.user_models import split_models
 from orchestrator.config.values import is_path
 from orchestrator.errors import ConfigError, UsageError
+from orchestrator.frameworks import registry
+from orchestrator.frameworks.about import Framework
+from orchestrator.frameworks.parts import known_models
 
-#: Fields of a suite that are no keys of its file.
+#: Fields of a suite that are not keys of its file.
 _NOT_WRITTEN = {"name", "user_models"}
 _PACKAGE = Path(__file__).resolve().parent.parent
 
@@ -47,27 +49,15 @@ def _suites_in(folder: Path) -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.yaml")) if path.is_file()}
 
 
-def load_suite(
-    name_or_path: str,
-    *,
-    relative_to: Path | None = None,
-    known_models: Collection[str],
-    known_schemes: Collection[str],
-    torch_models: Collection[str] = (),
-    torch_schemes: Collection[str] = (),
-) -> Suite:
-    """The suite of a name, or in a file. A suite with ``runner: torch`` names PyTorch's models.
+def load_suite(name_or_path: str, *, relative_to: Path | None = None) -> Suite:
+    """The suite of a name, or in a file. Its models are those that its runner's framework has.
 
     ``relative_to`` is the inventory beside which a name is looked for first; a path is relative to
     the working directory. Raises UsageError where no suite has that name, ConfigError with
     everything that is wrong with the file.
     """
     path = Path(name_or_path) if is_path(name_or_path) else _find(name_or_path, relative_to)
-    known = {
-        "tflite": {"models": known_models, "schemes": known_schemes},
-        "torch": {"models": torch_models, "schemes": torch_schemes},
-    }
-    return _read(path, known)
+    return _read(path)
 
 
 def _find(name: str, relative_to: Path | None) -> Path:
@@ -80,7 +70,7 @@ def _find(name: str, relative_to: Path | None) -> Path:
     )
 
 
-def _read(path: Path, known: dict[str, dict[str, Collection[str]]]) -> Suite:
+def _read(path: Path) -> Suite:
     root = read_mapping(path, "a suite holds `models:` and `schemes:` (see suites/quick.yaml)")
     problems = Problems(path)
     for key in _NOT_WRITTEN & root.entries.keys():
@@ -88,10 +78,17 @@ def _read(path: Path, known: dict[str, dict[str, Collection[str]]]) -> Suite:
         problems.add(root.entries[key].key_mark, unknown_key(key, keys))
     data, tree, own = split_models(problems, path, root)
     data |= {"name": path.stem, "user_models": own}
-    names = known[framework_of(root.data.get("runner"))]
-    names = {**names, "models": {*names["models"], *(model.name for model in own)}}
-    suite = problems.validate(Suite, tree, data, **names)
+    of = _framework(root.data.get("runner"))
+    models = {*known_models(of.name), *(model.name for model in own)}
+    suite = problems.validate(Suite, tree, data, models=models, schemes=of.scheme_names)
     problems.raise_if_any()
     if suite is None:  # only for the type checker: a suite that is None left a problem behind
-        raise ConfigError("is no suite", path=path)
+        raise ConfigError("is not a suite", path=path)
     return suite
+
+
+def _framework(runner: object) -> Framework:
+    """Return the framework whose models a suite with this runner names; a wrong runner is refused
+    later."""
+    known = isinstance(runner, str) and registry.find_runner(runner) is not None
+    return registry.framework_of(str(runner)) if known else registry.default()

@@ -11,9 +11,10 @@ from orchestrate_agent.protocol import Conditions, Duet, Event, Gate, TrialReque
 from orchestrator.errors import AgentError
 from orchestrator.fleet import told
 from orchestrator.fleet.materials import DeviceSupply, Materials
+from orchestrator.frameworks import registry
+from orchestrator.frameworks.parts import runner_for
 from orchestrator.frameworks.reading import circumstances
 from orchestrator.frameworks.reading.circumstances import Circumstances
-from orchestrator.frameworks.registry import runner_for
 from orchestrator.frameworks.runner import Command, Evidence, Files, Reading
 from orchestrator.isa.levels import NATIVE
 from orchestrator.measurement import Energy, Finding, Measurement, Outcome
@@ -68,14 +69,14 @@ class Requests:
     def files(self, trial: Trial) -> Files:
         """What the trial's runner needs to know of its files."""
         artifact, cap = self.materials.artifacts[trial.variant], self.materials.cap
-        uses_binary = trial.factors.runner == "benchmark_model"
-        binary = self.supply.binary if uses_binary else None
+        tool = registry.runner(trial.factors.runner).tool
+        binary = None if tool is None else self.supply.binary
         site = self.supply.sites.get(trial.factors.runtime)
         return Files(
             model_sha256=artifact.sha256,
             model_size_bytes=artifact.size_bytes,
             python=self.target.python,
-            benchmark_model_sha256=None if binary is None else binary.sha256,
+            binary_sha256=None if binary is None else binary.sha256,
             inputs=artifact.inputs,
             signature=artifact.signature,
             cap_sha256=None if cap is None or trial.factors.isa == NATIVE else cap.sha256,
@@ -83,7 +84,7 @@ class Requests:
         )
 
     def _conditions(self, trial: Trial) -> Conditions:
-        """Only what measures time needs the machine still, and only there energy is of use."""
+        """Ask for a still machine only where time is measured: only there energy is of use, too."""
         if not measure_of(trial.kind).quiet:
             return Conditions()
         duet = None if trial.duet is None else Duet(trial.duet.partner, trial.duet.half)
@@ -148,12 +149,13 @@ class Recorder:
             energy=None if energy is None else asdict(energy),
             during=seen.during,
             artifact_sha256=files.model_sha256,
-            binary_sha256=files.benchmark_model_sha256,
+            binary_sha256=files.binary_sha256,
             **({} if files.site_sha256 is None else {"site_sha256": files.site_sha256}),
             log=log,
             agent_seq=event.seq,
             device_time=event.time,
             **{name: event.fields.get(name) for name in _AS_TOLD},
+            **({"cause": cause} if (cause := event.fields.get("cause")) is not None else {}),
             **{k: v for k, v in asdict(evidence).items() if k not in ("stdout", "stderr")},
         )
 
@@ -191,7 +193,7 @@ class Recorder:
                 after=after or {},
                 rusage=fields.get("rusage") or {},
                 conditions=fields.get("conditions") or {},
-                unpinned_binary=trial.factors.runner == "benchmark_model"
+                unpinned_binary=registry.runner(trial.factors.runner).tool is not None
                 and self._requests.supply.unpinned,
             )
         except _MISREAD as exc:
@@ -210,7 +212,7 @@ class Recorder:
             raise _unreadable(exc, self._target.device) from exc
 
 
-#: What the agent says of a finished trial beside the evidence.
+#: What the agent says of a finished trial in addition to the evidence.
 _AS_TOLD = ("attempt", "rusage", "machine_lock", "conditions", "health_before", "health")
 
 

@@ -6,11 +6,22 @@ knows its own files; the words that they share are here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from orchestrator.config.inputs import check_range
 from orchestrator.trial import InputSpec
+
+#: Smallest and largest value of each type of whole numbers.
+BOUNDS: Mapping[str, tuple[int, int]] = {
+    "bool": (0, 1),
+    "uint8": (0, 2**8 - 1),
+    "int8": (-(2**7), 2**7 - 1),
+    "int16": (-(2**15), 2**15 - 1),
+    "uint32": (0, 2**32 - 1),
+    "int32": (-(2**31), 2**31 - 1),
+    "int64": (-(2**63), 2**63 - 1),
+    "uint64": (0, 2**64 - 1),
+}
 
 
 class FeedingError(Exception):
@@ -36,6 +47,19 @@ def check_batches(specs: Iterable[InputSpec], batches: Sequence[int]) -> None:
                 f"cannot be run at batch {others[0]}: the shape {list(spec.shape)}{of} does not "
                 f"begin with 1, which the batch would replace; write `batch: [1]`"
             )
+
+
+def check_range(spec: InputSpec) -> None:
+    """Whether the range is one of the type's. Raises ValueError."""
+    if spec.low is None or spec.high is None or spec.dtype not in BOUNDS:
+        return
+    lowest, highest = BOUNDS[spec.dtype]
+    whole = float(spec.low).is_integer() and float(spec.high).is_integer()
+    if not whole or spec.low < lowest or spec.high > highest:
+        raise ValueError(
+            f"`range: [{spec.low:g}, {spec.high:g}]` is not one of {spec.dtype}, which holds whole "
+            f"numbers from {lowest} to {highest}"
+        )
 
 
 def check_spec(spec: InputSpec) -> None:

@@ -1,39 +1,209 @@
-"""The runners by name."""
+"""The frameworks there are: the only list, and what is asked of it.
+
+It holds plain values and imports no framework's code, so that the command line can ask it at once.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
+from collections.abc import Callable, Iterable, Iterator
 
+from orchestrator.artifacts.tool import Tool
 from orchestrator.errors import UsageError
-from orchestrator.frameworks.reading.capped import CappedRunner
-from orchestrator.frameworks.runner import Runner
-from orchestrator.frameworks.tflite.benchmark_model import BenchmarkModelRunner
-from orchestrator.frameworks.tflite.litert import LiteRtRunner
-from orchestrator.frameworks.torch.runner import TorchRunner
-from orchestrator.isa.levels import NATIVE
-from orchestrator.trial import Trial
+from orchestrator.factors import OPTIONAL, Factors
+from orchestrator.frameworks.about import (
+    Framework,
+    Library,
+    RunnerAbout,
+    SchemeAbout,
+)
+from orchestrator.frameworks.tflite import about as tflite
+from orchestrator.frameworks.torch import about as torch
+from orchestrator.runtimes import ANY, Runtime, parse_runtime
+from orchestrator.trial import Group
 
-_ALL: tuple[Runner, ...] = (BenchmarkModelRunner(), LiteRtRunner(), TorchRunner())
+#: The first is the one that is meant where nothing names one: files and entries of before there
+#: were two say nothing, and ``runner: auto`` takes one of its runners.
+FRAMEWORKS: tuple[Framework, ...] = (
+    tflite.FRAMEWORK,
+    torch.FRAMEWORK,
+)
 
-RUNNERS: Mapping[str, Runner] = MappingProxyType({runner.name: runner for runner in _ALL})
+#: What a suite writes for: the default framework's first runner that the device permits.
+AUTO = "auto"
 
 
-def runner_named(name: str) -> Runner:
-    """The runner of this name. Raises UsageError for any other, ``auto`` included: what ``auto``
-    stands for depends on the device and is settled when the plan is made."""
-    try:
-        return RUNNERS[name]
-    except KeyError:
+def default() -> Framework:
+    """The framework that is meant where nothing names one."""
+    return FRAMEWORKS[0]
+
+
+def names() -> tuple[str, ...]:
+    """The names of all frameworks."""
+    return tuple(each.name for each in FRAMEWORKS)
+
+
+def framework(name: str) -> Framework:
+    """The framework of this name. Raises UsageError with the list for any other."""
+    for each in FRAMEWORKS:
+        if each.name == name:
+            return each
+    raise UsageError(f"framework {name!r} is not known; use one of: {', '.join(names())}")
+
+
+def runners() -> tuple[RunnerAbout, ...]:
+    """Every runner of every framework."""
+    return tuple(runner for each in FRAMEWORKS for runner in each.runners)
+
+
+def runner_names() -> tuple[str, ...]:
+    """The names of all runners."""
+    return tuple(runner.name for runner in runners())
+
+
+def runners_where(holds: Callable[[RunnerAbout], bool]) -> tuple[str, ...]:
+    """The names of the runners of which something holds."""
+    return tuple(runner.name for runner in runners() if holds(runner))
+
+
+def find_runner(name: str) -> RunnerAbout | None:
+    """The runner of this name; None for one that nobody knows, as a journal may name it."""
+    return next((runner for runner in runners() if runner.name == name), None)
+
+
+def runner(name: str) -> RunnerAbout:
+    """The runner of this name. Raises UsageError with the list for any other, ``auto`` included:
+    what that stands for depends on the device and is settled when the plan is made."""
+    found = find_runner(name)
+    if found is None:
         raise UsageError(
-            f"runner {name!r} is not known; use one of: {', '.join(sorted(RUNNERS))}"
-        ) from None
+            f"runner {name!r} is not known; use one of: {', '.join(sorted(runner_names()))}"
+        )
+    return found
 
 
-def runner_for(trial: Trial) -> Runner:
-    """The runner that ``trial`` names, under the instruction set that it names.
+def framework_of(runner_name: str) -> Framework:
+    """Return the framework whose files the runner takes; ``auto`` is one of the default
+    framework's. Raises UsageError for a runner that nobody knows."""
+    if runner_name == AUTO:
+        return default()
+    wanted = runner(runner_name)
+    return next(each for each in FRAMEWORKS if wanted in each.runners)
 
-    Raises UsageError as :func:`runner_named` does.
+
+def frameworks_of(runner_names: Iterable[str]) -> tuple[Framework, ...]:
+    """Return the frameworks whose files these runners take, each once. Raises UsageError for an
+    unknown runner."""
+    found = {each.name: each for each in map(framework_of, runner_names)}
+    return tuple(found.values())
+
+
+def tool() -> Tool:
+    """The binary that the inventory can name for a device: that of the first runner with one."""
+    return next(runner.tool for runner in runners() if runner.tool is not None)
+
+
+# -- factors --------------------------------------------------------------------------------------
+
+
+def values_of(factor: str) -> tuple[str, ...]:
+    """Every value that some runner knows of a factor, in the order of the list."""
+    known = (value for runner in runners() for value in runner.factors.get(factor, ()))
+    return tuple(dict.fromkeys(known))
+
+
+def own_factors(factors: Factors) -> tuple[str, ...]:
+    """The optional factors that mean something to the runner that ``factors`` name.
+
+    Of a runner that nobody knows those that were recorded with another value than the default.
     """
-    runner = runner_named(trial.factors.runner)
-    return runner if trial.factors.isa == NATIVE else CappedRunner(runner)
+    known = find_runner(factors.runner)
+    if known is not None:
+        return tuple(each.name for each in OPTIONAL if each.name in known.factors)
+    return tuple(each.name for each in OPTIONAL if each.of(factors) != each.default)
+
+
+def group_of(
+    device: str, model: str, factors: Factors, schemes: tuple[str, ...], baseline: str
+) -> Group:
+    """What is compared with each other under these factors."""
+    return Group(device, model, factors, schemes, baseline, own_factors(factors))
+
+
+# -- runtimes -------------------------------------------------------------------------------------
+
+
+def libraries() -> tuple[Library, ...]:
+    """Every library that some Python runner computes with."""
+    found = (library for each in FRAMEWORKS for library in each.libraries)
+    return tuple(dict.fromkeys(found))
+
+
+def library(name: str) -> Library | None:
+    """The library of this name; None for one that nobody knows."""
+    return next((each for each in libraries() if each.name == name), None)
+
+
+def runtime_names() -> tuple[str, ...]:
+    """The runtimes that a suite may name."""
+    return tuple(each.name for each in libraries())
+
+
+def runtime_named(text: str) -> Runtime:
+    """The runtime that a suite writes. Raises ValueError with what to write instead."""
+    known = (ANY, *runtime_names())
+    name, _, version = text.partition("==")
+    if name not in known or (version and name == ANY):
+        raise ValueError(
+            f"`{text[:80]}` is not a runtime; there are {', '.join(known)}, and "
+            f"NAME==VERSION for one that is provided, like {known[1]}==2.3.0"
+        )
+    return parse_runtime(text)
+
+
+def takes_runtime(runner: RunnerAbout, text: str) -> bool:
+    """Whether the runner can be given a runtime, as a suite writes it."""
+    name = parse_runtime(text).name
+    return name == ANY or name in runner.runtimes
+
+
+def own_runtime(runner: RunnerAbout, text: str) -> str:
+    """A runtime as the runner's trials name it: any is the one, where there is but one."""
+    one = len(runner.libraries) == 1 and text == ANY
+    return runner.runtimes[0] if one else text
+
+
+def choices(runner: RunnerAbout, text: str) -> tuple[Library, ...]:
+    """The libraries of which one is to be there: the one named, or any of the runner's."""
+    name = parse_runtime(text).name
+    return tuple(each for each in runner.libraries if name in (ANY, each.name))
+
+
+def compatibility_for(runtimes: Iterable[str]) -> str | None:
+    """The older runtime that these need files for; None where the newest will do."""
+    needs = (library(parse_runtime(text).name) for text in runtimes)
+    return next((each.compatibility for each in needs if each and each.compatibility), None)
+
+
+# -- schemes --------------------------------------------------------------------------------------
+
+
+def schemes() -> Iterator[SchemeAbout]:
+    """Every framework's schemes; one that two frameworks have comes twice."""
+    for each in FRAMEWORKS:
+        yield from each.schemes
+
+
+def scheme_phrase(name: str, model: str) -> str | None:
+    """What was done to a model in a scheme, as part of a sentence; None where nothing says it."""
+    found = next((each.phrase for each in schemes() if each.name == name and each.phrase), None)
+    return None if found is None else found.format(model=model)
+
+
+def endings() -> tuple[str, ...]:
+    """The endings of all files that some runner takes."""
+    return tuple(ending for each in FRAMEWORKS for ending in each.endings)
+
+
+def compatibilities() -> tuple[str, ...]:
+    """Every older runtime that some framework's files can be built for."""
+    return tuple(older for each in FRAMEWORKS for older in each.compatibilities)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from orchestrator.frameworks.about import RunnerAbout
 from orchestrator.isa.proof import IsaProof
 from orchestrator.measurement import Finding, Measurement, Outcome
 from orchestrator.trial import InputSpec, RunSettings, Trial
@@ -24,7 +25,7 @@ class Files:
     model_sha256: str
     model_size_bytes: int
     python: str
-    benchmark_model_sha256: str | None = None
+    binary_sha256: str | None = None
     inputs: tuple[InputSpec, ...] = ()
     signature: str | None = None
     cap_sha256: str | None = None
@@ -98,8 +99,9 @@ class Reading:
 
 
 class Runner(Protocol):
-    """One way to execute a variant and measure it."""
+    """One way to execute a variant and measure it; ``about`` is what it can be asked for."""
 
+    about: RunnerAbout
     name: str
 
     def command(self, trial: Trial, settings: RunSettings, files: Files) -> Command:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator import __version__
+from orchestrator.frameworks.registry import group_of
 from orchestrator.imports.trials import FigureTrial, slug, to_event
 from orchestrator.runs.directory import RunDirectory, new_run_id
 from orchestrator.runs.journal import Journal
@@ -42,7 +43,7 @@ def save(
 
 def _group(placed: FigureTrial, baseline: str) -> Group:
     trial = placed.trial
-    return Group(trial.device, trial.variant.model, trial.factors, (), baseline)
+    return group_of(trial.device, trial.variant.model, trial.factors, (), baseline)
 
 
 def _flat(placed: FigureTrial) -> dict[str, Any]:

@@ -6,11 +6,11 @@ import csv
 import math
 
 from orchestrator.errors import UsageError
+from orchestrator.factors import NOT_TOLD, untold
 from orchestrator.frameworks.runner import Reading
 from orchestrator.imports.naming import variant_named
-from orchestrator.imports.trials import NOT_TOLD, ImportedFigure, Source, published_finding, slug
+from orchestrator.imports.trials import ImportedFigure, Source, published_finding, slug
 from orchestrator.measurement import Invocations, Measurement, Outcome
-from orchestrator.trial import Factors
 
 _NEEDED = (
     "source", "device", "microarchitecture", "model", "baseline_scheme", "scheme", "threads",
@@ -25,7 +25,8 @@ def is_table(text: str) -> bool:
 
 
 def read_table(name: str, text: str) -> tuple[ImportedFigure, ...]:
-    """Two figures a line: the baseline's and the treatment's. A source and device make a device.
+    """Read two figures a line: the baseline's and the treatment's. A source and device make a
+    device.
 
     Lines without times (a direction alone) hold no figure and are left out. Raises UsageError
     naming every line that is malformed.
@@ -55,14 +56,7 @@ def _pair(name: str, line: int, row: dict[str, str]) -> list[ImportedFigure]:
         variant_named(f"{name}:{line}", row["model"], row[column])
         for column in ("baseline_scheme", "scheme")
     ]
-    factors = Factors(
-        runner=row["runner"] or NOT_TOLD,
-        runtime="",
-        delegate=NOT_TOLD,
-        threads=_count(row, "threads") or 0,
-        batch=1,
-        isa="native",
-    )
+    factors = untold(row["runner"] or NOT_TOLD, threads=_count(row, "threads") or 0)
     processes = _count(row, "processes")
     known = "n unknown" if processes is None else f"a mean of {processes} processes"
     text = ",".join(row[column] or "" for column in _NEEDED)
@@ -93,7 +87,7 @@ def _count(row: dict[str, str], column: str) -> int | None:
     if not text:
         return None
     if not text.isascii() or not text.isdigit() or not int(text):
-        raise ValueError(f"{column} {text!r} is no count")
+        raise ValueError(f"{column} {text!r} is not a count")
     return int(text)
 
 
@@ -103,5 +97,5 @@ def _us(row: dict[str, str], column: str) -> float:
     except ValueError:
         value = math.nan
     if not 0 < value < math.inf:
-        raise ValueError(f"{column} {row[column]!r} is no time in milliseconds")
+        raise ValueError(f"{column} {row[column]!r} is not a time in milliseconds")
     return value

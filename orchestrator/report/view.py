@@ -39,14 +39,13 @@ from orchestrator.report.notes import (
     section_label,
     section_labels,
     section_of,
-    section_under,
     sections,
     setting,
     totals,
     weights,
 )
 
-#: The signs of the verdicts on figures beside the time.
+#: The signs of the verdicts on figures other than time.
 FIGURE_SIGNS = {
     FigureVerdict.BETTER: SIGNS[Verdict.FASTER],
     FigureVerdict.WORSE: SIGNS[Verdict.SLOWER],
@@ -55,7 +54,7 @@ FIGURE_SIGNS = {
 }
 
 FIGURES_METHOD = (
-    "Figures beside the time: medians over the blocks compared. Gain: the ratio of a positive "
+    "Figures other than time: medians over the blocks compared. Gain: the ratio of a positive "
     "amount, above 1 where the scheme is the better one, or the difference of a share, above 0 "
     "where it is; interval, noise floor and Holm's correction as for speed-ups, over the "
     "comparisons of one figure."
@@ -175,7 +174,7 @@ class Section:
         return by_model(self.rows)
 
     def columns(self, names: Sequence[str]) -> tuple[Column, ...]:
-        """Of the columns of these names, those that some row has something in."""
+        """Return, of the columns of these names, those that some row has something in."""
         return tuple(COLUMNS[name] for name in names if COLUMNS[name].shown(self.rows))
 
 
@@ -219,7 +218,7 @@ class View:
         return tuple((title, lines) for title, lines in found if lines)
 
 
-NOTHING = "Nothing was compared: no scheme beside the baseline was planned."
+NOTHING = "Nothing was compared: no scheme other than the baseline was planned."
 
 
 def view_of(table: SpeedupTable) -> View:
@@ -261,7 +260,7 @@ def _sections(table: SpeedupTable) -> tuple[Section, ...]:
             lines=(setting(rows), *conditions(rows)),
             rows=tuple(rows),
             floors=tuple(floors_of(table, key)),
-            measured=key.threads is not None,
+            measured=key.factors is not None,
         )
         for key, rows in sections(table.rows).items()
     )
@@ -269,14 +268,10 @@ def _sections(table: SpeedupTable) -> tuple[Section, ...]:
 
 def _alone(table: SpeedupTable) -> tuple[Grid, ...]:
     """The times of models of which nothing was compared, a grid a device and setting."""
-    compared = {
-        (section_under(d.device, d.factors), d.model)
-        for d in table.distributions
-        if d.scheme != table.baseline
-    } | {(section_of(r), r.model) for r in table.rows}
+    compared = {(section_of(row), row.model) for row in table.rows}
     places: dict[SectionKey, list[Distribution]] = {}
     for found in table.distributions:
-        key = section_under(found.device, found.factors)
+        key = SectionKey(found.device, found.factors)
         if (key, found.model) not in compared:
             places.setdefault(key, []).append(found)
     return tuple(
@@ -305,7 +300,7 @@ def _figures(table: SpeedupTable) -> tuple[Grid, ...]:
     """A grid a device and setting, a line a figure of a scheme."""
     places: dict[SectionKey, list[FigureComparison]] = {}
     for row in table.figures:
-        places.setdefault(section_under(row.device, row.factors), []).append(row)
+        places.setdefault(SectionKey(row.device, row.factors), []).append(row)
     return tuple(
         Grid(
             title=clean(f"Other figures: {section_label(key)}"),
@@ -336,5 +331,5 @@ def _figure_cells(row: FigureComparison) -> tuple[str, ...]:
 
 
 def place_of(row: Speedup) -> str:
-    """Where a row was measured, a capped instruction set said."""
+    """Say where a row was measured, and its instruction set where it is capped."""
     return place_in_full(row.device, row.isa)

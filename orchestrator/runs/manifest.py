@@ -21,7 +21,7 @@ from orchestrator.runs.shape import (
     SHA256,
     TEXT,
     WHOLE,
-    Needed,
+    NotNull,
     Shape,
     problem,
     shape_of,
@@ -140,26 +140,26 @@ _SHAPE: Shape = {
     "seed": WHOLE,
     "inventory": {
         **dict.fromkeys(("path", "suite"), TEXT),
-        "devices": Needed(
-            [Needed({"name": Needed(TEXT), "transport": TEXT, "grid_gco2_per_kwh": NUMBER})]
+        "devices": NotNull(
+            [NotNull({"name": NotNull(TEXT), "transport": TEXT, "grid_gco2_per_kwh": NUMBER})]
         ),
     },
     "suite": {
         **dict.fromkeys(("name", "baseline", "runner"), TEXT),
         "protocol": {"blocks": TEXT, "precision": NUMBER, "duet": FLAG},
-        "user_models": Needed([Needed({"name": Needed(TEXT)})]),
+        "user_models": NotNull([NotNull({"name": NotNull(TEXT)})]),
     },
-    "devices": [Needed(TEXT)],
-    "versions": {"*": Needed(TEXT)},
+    "devices": [NotNull(TEXT)],
+    "versions": {"*": NotNull(TEXT)},
     "artifacts": [
         {
             **_FILE,
             **dict.fromkeys(("model", "scheme", "weights", "no_op", "signature"), TEXT),
-            "inputs": [Needed(shape_of(InputSpec))],
+            "inputs": [NotNull(shape_of(InputSpec))],
         }
     ],
     "binaries": [{**_FILE, "device": TEXT, "source": TEXT, "pinned": FLAG}],
-    "facts": {"*": Needed(FACTS)},
+    "facts": {"*": NotNull(FACTS)},
     "sites": [
         {
             **_FILE,

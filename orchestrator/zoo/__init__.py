@@ -1,12 +1,12 @@
 """Builds, finds and inspects model files.
 
-``catalog`` and ``torch_catalog`` list what there is, ``frameworks`` holds both, ``models`` finds
-and builds, ``parallel`` lets as many build as memory allows, ``child`` runs ``build`` in a process
-of its own, where ``keras`` makes the model and ``quantize`` converts it, or the ``torch_*`` modules
-do both; ``inspect`` and ``torch_file`` read files; ``user_files`` makes variants of the user's own.
+``models`` finds and builds, ``parallel`` lets as many build as memory allows, ``child`` runs
+``build`` in a process of its own, where the framework's own builder works; ``user_files`` makes
+variants of the user's own.
 """
 
-from orchestrator.frameworks.tflite.catalog import COMPATIBILITIES, DEFAULT_OPTIONS, BuildOptions
+from orchestrator.frameworks.building import DEFAULT_OPTIONS, BuildOptions
+from orchestrator.frameworks.parts import known_models, known_schemes
 from orchestrator.frameworks.tflite.inspect import (
     Inspection,
     SignatureInfo,
@@ -16,7 +16,6 @@ from orchestrator.frameworks.tflite.inspect import (
     scheme_of,
 )
 from orchestrator.frameworks.torch.file import TorchInspection, inspect_any
-from orchestrator.zoo.frameworks import FRAMEWORKS, known_models, known_schemes
 from orchestrator.zoo.models import (
     BuildProgress,
     ModelArtifact,
@@ -34,9 +33,7 @@ from orchestrator.zoo.user_files import (
 )
 
 __all__ = [
-    "COMPATIBILITIES",
     "DEFAULT_OPTIONS",
-    "FRAMEWORKS",
     "BuildOptions",
     "BuildProgress",
     "Inspection",

@@ -1,6 +1,6 @@
 """Starts the build child, follows it, and says what went wrong when it ends badly.
 
-TensorFlow or PyTorch lives and dies in the child, with its memory, its threads and its talk.
+The framework that builds lives and dies in the child, with its memory, its threads and its talk.
 """
 
 from __future__ import annotations
@@ -12,67 +12,16 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import orchestrator
 from orchestrator.artifacts.files import make_folder, translated
 from orchestrator.errors import ModelBuildError
-from orchestrator.frameworks.tflite.catalog import BuildOptions
+from orchestrator.frameworks import registry
+from orchestrator.frameworks.building import BuildRequest
 
 _COMMAND = (sys.executable, "-m", "orchestrator.zoo.build")
 _TAIL_LINES = 12
-
-
-@dataclass(frozen=True)
-class BuildRequest:
-    """One model's schemes to build. ``weights`` is the policy that holds for this build."""
-
-    model: str
-    schemes: tuple[str, ...]
-    weights: str
-    options: BuildOptions
-    models_dir: Path
-    framework: str = "tflite"
-
-    def to_json(self) -> dict[str, Any]:
-        """As the child reads it."""
-        folder, dataset = self.options.representative, self.options.dataset
-        return {
-            "framework": self.framework,
-            "model": self.model,
-            "schemes": list(self.schemes),
-            "weights": self.weights,
-            "policy": self.options.weights,
-            "seed": self.options.seed,
-            "representative": None if folder is None else str(folder.absolute()),
-            "compatibility": self.options.compatibility,
-            "calibration": self.options.calibration,
-            "dataset": None if dataset is None else str(dataset.absolute()),
-            "models_dir": str(self.models_dir.absolute()),
-        }
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> BuildRequest:
-        """The inverse of :meth:`to_json`."""
-        folder, dataset = data["representative"], data["dataset"]
-        options = BuildOptions(
-            weights=data["policy"],
-            seed=data["seed"],
-            representative=None if folder is None else Path(folder),
-            compatibility=data["compatibility"],
-            calibration=data["calibration"],
-            dataset=None if dataset is None else Path(dataset),
-        )
-        return cls(
-            model=data["model"],
-            schemes=tuple(data["schemes"]),
-            weights=data["weights"],
-            options=options,
-            models_dir=Path(data["models_dir"]),
-            framework=data["framework"],
-        )
 
 
 def run_build(
@@ -88,8 +37,9 @@ def run_build(
     """
     logs = request.models_dir / "build-logs"
     make_folder(logs)
-    # one model's name may stand in both catalogues
-    log = logs / f"{request.model}{'-torch' if request.framework == 'torch' else ''}.log"
+    # one model's name may stand in several catalogues
+    marked = request.framework != registry.default().name
+    log = logs / f"{request.model}{f'-{request.framework}' * marked}.log"
     with translated(log):
         stderr = log.open("wb")
     with stderr:

@@ -12,10 +12,12 @@ from typing import Any, cast
 from orchestrator.artifacts.files import locked, make_folder
 from orchestrator.artifacts.store import ArtifactStore, Entry
 from orchestrator.errors import ArtifactError, ModelBuildError
-from orchestrator.frameworks.tflite.catalog import DEFAULT_OPTIONS, BuildOptions
+from orchestrator.frameworks import registry
+from orchestrator.frameworks.about import Framework
+from orchestrator.frameworks.building import DEFAULT_OPTIONS, BuildOptions, BuildRequest
+from orchestrator.frameworks.parts import check_known, check_toolchain, key_of, parts_of
 from orchestrator.trial import InputSpec, Variant
-from orchestrator.zoo.child import BuildRequest, run_build
-from orchestrator.zoo.frameworks import FRAMEWORKS, Framework
+from orchestrator.zoo.child import run_build
 from orchestrator.zoo.parallel import Job, capacity, run_jobs
 
 
@@ -40,8 +42,8 @@ class ModelArtifact:
 
     @property
     def framework(self) -> str:
-        """Entries of before there were two say nothing: those are of TFLite."""
-        return str(self.entry.get("framework", "tflite"))
+        """Entries of before there were two say nothing: those are of the first."""
+        return str(self.entry.get("framework", registry.default().name))
 
 
 @dataclass(frozen=True)
@@ -62,15 +64,15 @@ def find_artifacts(
     verify: bool = False,
     damaged_ok: bool = False,
     options: BuildOptions = DEFAULT_OPTIONS,
-    framework: str = "tflite",
+    framework: str | None = None,
 ) -> dict[Variant, ModelArtifact]:
-    """Those of the variants that are there, sizes checked, and hashes where ``verify``.
+    """Find those of the variants that are there; sizes are checked, and hashes where ``verify``.
 
     All schemes of a model in it have the same weights. Raises ArtifactError where a file is
     damaged (unless ``damaged_ok``: then it is as good as absent), ModelBuildError for a variant
     that the catalogue lacks.
     """
-    of = FRAMEWORKS[framework]
+    of = registry.default() if framework is None else registry.framework(framework)
     stock = _Stock(ArtifactStore(models_dir), options, of)
     found, damaged = stock.look(_wanted(variants, of), verify=verify)
     if damaged and not damaged_ok:
@@ -81,7 +83,7 @@ def find_artifacts(
 
 
 def stored_artifacts(models_dir: Path) -> tuple[ModelArtifact, ...]:
-    """Everything in the manifest, whether its file is there or not. Raises ArtifactError."""
+    """Return everything in the manifest, whether its file is there or not. Raises ArtifactError."""
     store = ArtifactStore(models_dir)
     return tuple(_artifact(entry, store) for entry in store.entries())
 
@@ -89,9 +91,8 @@ def stored_artifacts(models_dir: Path) -> tuple[ModelArtifact, ...]:
 def artifacts_by_hash(
     hashes: Mapping[Variant, str], models_dir: Path
 ) -> dict[Variant, ModelArtifact]:
-    """Those of the files, each named by its SHA-256, that are there and whole, whatever the options
-    that they were built with. Raises ArtifactError where one is damaged.
-    """
+    """Find those of the files, each named by its SHA-256, that are there and whole, whatever the
+    options that they were built with. Raises ArtifactError where one is damaged."""
     store = ArtifactStore(models_dir)
     found: dict[Variant, ModelArtifact] = {}
     for entry in store.entries():
@@ -111,7 +112,7 @@ def ensure_artifacts(
     *,
     on_progress: Callable[[BuildProgress], None] = lambda _: None,
     options: BuildOptions = DEFAULT_OPTIONS,
-    framework: str = "tflite",
+    framework: str | None = None,
 ) -> dict[Variant, ModelArtifact]:
     """All the variants, built where they are missing or damaged; every hash is verified.
 
@@ -120,7 +121,7 @@ def ensure_artifacts(
 
     Raises ModelBuildError or ArtifactError. What was built until then stays and is found again.
     """
-    of = FRAMEWORKS[framework]
+    of = registry.default() if framework is None else registry.framework(framework)
     wanted = _wanted(variants, of)
     builder = _Builder(wanted, models_dir, options, on_progress, of)
     found, _ = _Stock(builder.store, options, of).look(wanted, verify=True)
@@ -156,7 +157,8 @@ class _Builder:
         self._say(f"waiting: another process builds in {self.store.folder}")
 
     def ensure(self) -> dict[Variant, ModelArtifact]:
-        """Under the lock: everything, as many models at a time as there is room for."""
+        """Make sure of everything, under the lock, as many models at a time as there is room
+        for."""
         made: dict[Variant, ModelArtifact] = {}
         missing: list[str] = []
         for model in dict.fromkeys(variant.model for variant in self._wanted):
@@ -171,7 +173,7 @@ class _Builder:
             def build() -> None:
                 made.update(self._ensure_model(model))
 
-            return Job(model, self._framework.models[model].peak_mb, build)
+            return Job(model, parts_of(self._framework).models[model].peak_mb, build)
 
         run_jobs([job(model) for model in missing], capacity(), self._kill_children)
         return {variant: made[variant] for variant in self._wanted}
@@ -215,7 +217,13 @@ class _Builder:
     def _build(self, model: str, schemes: tuple[str, ...], weights: str) -> None:
         _check_toolchain(self._framework)
         request = BuildRequest(
-            model, schemes, weights, self._options, self.store.folder, self._framework.name
+            model,
+            schemes,
+            weights,
+            self._options,
+            self.store.folder,
+            framework=self._framework.name,
+            parts=self._framework.parts,
         )
         run_build(
             request, lambda message: self._on_message(model, message), on_start=self._on_start
@@ -277,16 +285,16 @@ class _Stock:
 
     def _is_ours(self, entry: Entry) -> bool:
         of = self._framework
-        if entry.details.get("framework", "tflite") != of.name:
+        if entry.details.get("framework", registry.default().name) != of.name:
             return False
-        known = entry.model in of.models and entry.scheme in of.schemes
+        known = entry.model in parts_of(of).models and entry.scheme in of.scheme_names
         return known and self._key(entry) == entry.recipe_key and self._store.path(entry).exists()
 
     def _key(self, entry: Entry) -> str:
         # Kept, because for a folder of images it takes reading them.
         variant = Variant(entry.model, entry.scheme)
         if variant not in self._keys:
-            self._keys[variant] = self._framework.recipe_key(variant, self._options)
+            self._keys[variant] = key_of(self._framework, variant, self._options)
         return self._keys[variant]
 
     def _counts(self, entry: Entry) -> bool:
@@ -317,9 +325,9 @@ def _inputs(shape: object) -> tuple[InputSpec, ...]:
 def _wanted(variants: Iterable[Variant], framework: Framework) -> tuple[Variant, ...]:
     wanted = tuple(dict.fromkeys(variants))
     for variant in wanted:
-        framework.check_known(variant)
+        check_known(framework, variant)
     return wanted
 
 
 def _check_toolchain(framework: Framework) -> None:
-    framework.check_toolchain()
+    check_toolchain(framework)

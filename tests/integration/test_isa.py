@@ -16,7 +16,8 @@ import pytest
 
 from orchestrate_agent.machine import facts
 from orchestrator.fleet.provision import isa_unavailable
-from orchestrator.frameworks.reading.capped import libraries_of, variables
+from orchestrator.frameworks.reading.capped import variables
+from orchestrator.frameworks.registry import runner as registered
 from orchestrator.isa import levels
 from orchestrator.isa.build import SOURCE, CapObject, build_cap_object
 from orchestrator.isa.proof import IsaProof, UnprovenError, prove, without_proof
@@ -162,7 +163,7 @@ def test_torch_is_capped_and_asked(cap: CapObject) -> None:
     code = "import torch; print(torch.backends.cpu.get_cpu_capability())"
     done = capped(cap, level, sys.executable, "-c", code)
     assert done.stdout == ("AVX2\n" if level == "haswell" else "DEFAULT\n")
-    assert prove(level, done.stderr, cap.sha256, libraries_of("torch")).level == level
+    assert prove(level, done.stderr, cap.sha256, registered("torch").measured_in).level == level
 
 
 @needs_capping

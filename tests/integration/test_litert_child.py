@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.frameworks.registry import runner_named
+from orchestrator.frameworks.parts import runner_named
 from orchestrator.frameworks.runner import Evidence, Reading
 from orchestrator.measurement import Measurement, Outcome
 from orchestrator.trial import Trial, TrialKind
@@ -91,7 +91,7 @@ with open(f"{folder}/custom_op.tflite", "wb") as file:
 with open(f"{folder}/truncated.tflite", "wb") as file:
     file.write(content[: len(content) // 2])
 with open(f"{folder}/no_model.tflite", "wb") as file:
-    file.write(b"this is no model at all")
+    file.write(b"this is not a model at all")
 with open(f"{folder}/empty.tflite", "wb") as file:
     pass
 """

@@ -13,7 +13,7 @@ import pytest
 
 from orchestrator.config import Suite
 from orchestrator.errors import UsageError
-from orchestrator.frameworks.registry import runner_named
+from orchestrator.frameworks.parts import runner_named
 from orchestrator.frameworks.runner import Evidence, Reading
 from orchestrator.frameworks.torch.file import TorchInspection, inspect_any
 from orchestrator.measurement import Outcome

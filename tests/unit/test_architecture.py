@@ -23,32 +23,37 @@ MAY_IMPORT: dict[str, set[str]] = {
     "answer": set(),
     "figures": set(),
     "measurement": {"figures"},
-    "trial": set(),
+    # isa: the order of instruction sets
+    "factors": {"isa"},
+    "trial": {"factors"},
     "measures": {"measurement", "trial"},
     "artifacts": {"plain_files", "errors", "runtimes"},
     "isa": {"artifacts", "errors"},
     "runtimes": set(),
-    "config": {"errors", "isa", "runtimes", "trial"},
-    "plan": {"config", "errors", "isa", "measures", "runtimes", "trial"},
-    # zoo: the builders in frameworks/ still take their request from it
     "frameworks": {
-        "artifacts", "config", "plan", "trial", "isa", "measurement", "measures", "errors",
-        "runtimes", "zoo",
+        "factors", "artifacts", "errors", "isa", "measurement", "measures", "runtimes", "trial",
+    },
+    "config": {"artifacts", "factors", "errors", "frameworks", "isa", "runtimes", "trial"},
+    "plan": {
+        "factors", "config", "errors", "frameworks", "isa", "measures", "runtimes", "trial",
     },
     # agents: what says which machine a node is
     "runs": {
+        "factors",
         "plain_files", "agents", "frameworks", "measures", "plan", "trial", "measurement", "errors",
     },
     "analysis": {
-        "figures", "runs", "plan", "trial", "measurement", "measures", "errors", "isa",
+        "figures", "frameworks", "runs", "plan", "trial", "measurement", "measures", "errors",
+        "factors", "isa",
     },
-    "imports": {"runs", "frameworks", "plan", "trial", "measurement", "errors"},
+    "imports": {"factors", "runs", "frameworks", "plan", "trial", "measurement", "errors"},
     "published": {"analysis"},
     "schedule": {"agents", "runs", "plan", "trial", "measurement", "measures"},
     # runs: the page shows the manifest and single times from the logs
     "report": {
-        "analysis", "figures", "isa", "plain_files", "plan", "trial", "measurement", "errors",
-        "printable", "runs", "runtimes",
+        "factors",
+        "analysis", "figures", "frameworks", "isa", "plain_files", "plan", "trial", "measurement",
+        "errors", "printable", "runs", "runtimes",
     },
     # config: the user's own files stand in the suite
     "zoo": {"plain_files", "artifacts", "config", "frameworks", "plan", "trial", "errors"},
@@ -60,25 +65,29 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "discovery": {"config", "errors", "fleet"},
     "supply": {
-        "agents", "artifacts", "config", "errors", "fleet", "plan", "trial", "runs", "runtimes",
+        "frameworks", "agents", "artifacts", "config", "errors", "fleet", "plan", "trial", "runs",
+        "runtimes",
     },
     "console": {"fleet", "printable"},
     "trust": {"config", "errors", "plain_files"},
     "campaign": {
-        "analysis", "artifacts", "config", "console", "errors", "fleet", "frameworks", "isa",
+        "frameworks", "analysis", "artifacts", "config", "console", "errors", "fleet", "isa",
         "measurement", "plan", "trial", "runs", "runtimes", "supply", "zoo",
     },
     "bundles": {
-        "agents", "artifacts", "campaign", "config", "console", "errors", "fleet", "plain_files",
-        "plan", "trial", "runs", "runtimes", "schedule", "supply",
+        "frameworks", "agents", "artifacts", "campaign", "config", "console", "errors", "fleet",
+        "plain_files", "plan", "trial", "runs", "runtimes", "schedule", "supply",
     },
-    "commands": {
+    # config: an option's value is read by its parsers, imported when they are used
+    "commands": {"frameworks"},
+    "answers": {
+        "commands",
         "analysis", "answer", "artifacts", "bundles", "campaign", "config", "console", "discovery",
         "errors", "fleet", "frameworks", "imports", "measurement", "plain_files", "plan", "trial",
         "printable",
         "published", "report", "runs", "zoo", "trust", "agents",
     },
-    "cli": {"answer", "commands", "config", "errors", "printable"},
+    "cli": {"answer", "answers", "commands", "errors", "printable"},
     "__main__": {"cli"},
     "notebook": {"analysis", "published", "report", "runs"},
     "__init__": {"notebook"},
@@ -103,10 +112,9 @@ FENCES: dict[str, tuple[str, ...]] = {
     "distributed": ("orchestrator/fleet/cluster",),
     "tensorflow": (
         "orchestrator/frameworks/tflite",
-        "orchestrator/zoo/build.py",
         "agents/orchestrate_agent/children/litert.py",
     ),
-    "keras": ("orchestrator/frameworks/tflite", "orchestrator/zoo/build.py"),
+    "keras": ("orchestrator/frameworks/tflite",),
     "ai_edge_quantizer": ("orchestrator/frameworks/tflite",),
     "ai_edge_litert": ("agents/orchestrate_agent/children/litert.py",),
     "tflite_runtime": ("agents/orchestrate_agent/children/litert.py",),
@@ -129,6 +137,7 @@ FENCES: dict[str, tuple[str, ...]] = {
 
 #: Nothing here may reach the world outside its arguments.
 PURE = (
+    "orchestrator/factors.py",
     "orchestrator/trial.py",
     "orchestrator/plan.py",
     "orchestrator/schedule.py",
@@ -137,7 +146,10 @@ PURE = (
     "orchestrator/measures",
     "orchestrator/analysis",
     "orchestrator/frameworks/reading",
+    "orchestrator/frameworks/about.py",
     "orchestrator/frameworks/registry.py",
+    "orchestrator/frameworks/tflite/about.py",
+    "orchestrator/frameworks/torch/about.py",
     "orchestrator/frameworks/runner.py",
     "orchestrator/frameworks/tflite/benchmark_log.py",
     "orchestrator/frameworks/tflite/benchmark_model.py",
@@ -233,8 +245,7 @@ def test_what_is_pure_cannot_reach_out(path: Path) -> None:
 
 
 def test_the_parts_form_no_cycle() -> None:
-    # zoo: see frameworks
-    arrows = {part: used - {"agents", "zoo"} for part, used in MAY_IMPORT.items()}
+    arrows = {part: used - {"agents"} for part, used in MAY_IMPORT.items()}
     order: list[str] = []
     while len(order) < len(MAY_IMPORT):
         free = [part for part in arrows if part not in order and arrows[part] <= set(order)]

@@ -48,7 +48,7 @@ def test_an_inventory_keeps_its_name_and_paths_from_home(home: Path) -> None:
 def test_a_suite_of_own_models_keeps_the_place_in_its_file(home: Path) -> None:
     (home / "own.tflite").write_bytes(b"")
     (home / "suite.yaml").write_text("models: [{file: own.tflite, name: own}]\nrunner: litert\n")
-    suite = load_suite(str(home / "suite.yaml"), known_models=[], known_schemes=["float32"])
+    suite = load_suite(str(home / "suite.yaml"))
     (model,) = suite.for_a_run()["user_models"]
     assert model["place"] == "suite.yaml:1:10"
     assert Suite.from_json(suite.for_a_run()).user_models[0].name == "own"

@@ -9,12 +9,12 @@ import pytest
 
 from orchestrator.config import Device, Suite
 from orchestrator.errors import UsageError
+from orchestrator.frameworks.registry import group_of
 from orchestrator.plan import DevicePlan, Plan, make_plan
 from orchestrator.runs.directory import trial_from_event
 from orchestrator.trial import (
     Factors,
     GateSettings,
-    Group,
     PhaseSettings,
     RunSettings,
     Trial,
@@ -155,9 +155,10 @@ def test_the_protocol_becomes_the_settings_of_every_trial() -> None:
 
 def test_torch_s_groups_say_engine_and_processor_and_other_keys_stay_as_they_were() -> None:
     litert = Factors("litert", "any", "xnnpack", 1, 1, "native")
-    assert Group("here", "m", litert, ("a",), "a").key == "here/m/litert/any/xnnpack/t1/b1/native"
+    key = group_of("here", "m", litert, ("a",), "a").key
+    assert key == "here/m/litert/any/xnnpack/t1/b1/native"
     factors = Factors("torch", "torch", "none", 1, 1, "native", "x86", "cpu")
-    assert Group("here", "m", factors, ("a",), "a").key.endswith("/native/x86/cpu")
+    assert group_of("here", "m", factors, ("a",), "a").key.endswith("/native/x86/cpu")
 
 
 def test_a_suite_of_torch_is_planned_for_every_engine() -> None:

@@ -1,4 +1,4 @@
-"""What a bundle carries beside the agent: one device's plan, and the files that its trials need.
+"""What a bundle carries besides the agent: one device's plan, and the files that its trials need.
 
 ``orchestrate_agent/bundle.json`` is the document; ``blobs/<sha256>`` the files. Every file is
 hashed before it is used, wherever it came from.
@@ -51,7 +51,7 @@ class Document:
     run_id: str
     device: str
     python: str
-    runtimes: Tuple[str, ...]
+    runtimes: Tuple[Tuple[str, ...], ...]
     sites: Tuple[str, ...]
     expect: Mapping[str, object]
     outline: Outline
@@ -80,7 +80,7 @@ def _parsed(text: bytes) -> Document:
         run_id=data["run_id"],
         device=data["device"],
         python=data["python"],
-        runtimes=tuple(data["runtimes"]),
+        runtimes=tuple(tuple(names) for names in data["runtimes"]),
         sites=tuple(data["sites"]),
         expect=data["expect"],
         outline=Outline.from_json(data["outline"]),
@@ -173,7 +173,7 @@ def _opened(archive: str) -> Iterator[zipfile.ZipFile]:
 
 
 def _fetch(file: File, models: str) -> None:
-    """By the name it has in a folder of models, else by its hash."""
+    """Fetch the file by the name it has in a folder of models, else by its hash."""
     tried: List[str] = []
     for name in (file.name, file.sha256):
         is_address = models.startswith(("http://", "https://"))

@@ -80,7 +80,7 @@ _LISTING = "Traceback of TorchScript"
 _NO_MODEL = ("constants.pkl", "PytorchStreamReader", "not found in the archive")
 
 
-class Loaded(NamedTuple):
+class LoadedModel(NamedTuple):
     model: Any
     inputs: List[Dict[str, Any]]
     init_us: float
@@ -104,7 +104,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def measure(args: argparse.Namespace, begin: Begin) -> Dict[str, Any]:
-    """Everything the result line holds. Raises ChildError or MemoryError."""
+    """Measure everything that the result line holds. Raises ChildError or MemoryError."""
     begin("import")
     size_bytes = _model_size(args.model)
     enter_site(args.site)
@@ -177,7 +177,9 @@ def kind_of(message: str) -> str:
 def _model_size(path: str) -> int:
     head, size = head_and_size(path, 4)
     if head != b"PK\x03\x04" or not zipfile.is_zipfile(path):
-        raise ChildError("invalid_model", "%s is no TorchScript file: it is no zip archive" % path)
+        raise ChildError(
+            "invalid_model", "%s is not a TorchScript file, for it is not a zip" % path
+        )
     return size
 
 
@@ -194,7 +196,7 @@ def _import_torch() -> Any:
 
 
 def _set_up(torch: Any, args: argparse.Namespace) -> None:
-    """Threads, engine and processor, before the model is loaded: weights are packed for them."""
+    """Set threads, engine and processor before the model is loaded: weights are packed for them."""
     torch.set_num_threads(args.threads)
     torch.set_num_interop_threads(1)
     supported = [name for name in torch.backends.quantized.supported_engines if name != "none"]
@@ -214,7 +216,7 @@ def _set_up(torch: Any, args: argparse.Namespace) -> None:
         )
 
 
-def load(torch: Any, args: argparse.Namespace) -> Loaded:
+def load(torch: Any, args: argparse.Namespace) -> LoadedModel:
     """The model on its processor, and what it takes; timed as one. Raises ChildError."""
     extra: Dict[str, Any] = {EXTRA_FILE: ""}
     with _translated("cannot load the model"):
@@ -238,7 +240,7 @@ def load(torch: Any, args: argparse.Namespace) -> Loaded:
                 "%s does not say what it takes; give its input's shape" % args.model,
             )
         inputs = [{"shape": [args.batch, *shape]}]
-    return Loaded(model, inputs, microseconds(end - start))
+    return LoadedModel(model, inputs, microseconds(end - start))
 
 
 def _gpu_peak(torch: Any, args: argparse.Namespace) -> Optional[int]:
@@ -295,7 +297,7 @@ def _shape_in(extra: Any) -> Optional[List[int]]:
 
 
 def _inference(
-    torch: Any, loaded: Loaded, args: argparse.Namespace
+    torch: Any, loaded: LoadedModel, args: argparse.Namespace
 ) -> "tuple[Callable[[], object], Callable[[], None]]":
     """(the inference, what fills its inputs): uniform values, as ``benchmark_model`` draws them."""
     with _translated("cannot make an input"):
@@ -348,7 +350,7 @@ def _random_input(torch: Any, generator: Any, spec: Dict[str, Any]) -> Any:
 
 @contextlib.contextmanager
 def _translated(what: str) -> Any:
-    """torch's errors as ours."""
+    """Raise torch's errors as ours."""
     try:
         yield
     except (RuntimeError, ValueError, OSError) as error:

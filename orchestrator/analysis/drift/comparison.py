@@ -19,9 +19,11 @@ from orchestrator.analysis.speedups.verdicts import doubt
 from orchestrator.analysis.statistics import Estimate, Interval, holm
 from orchestrator.analysis.table import Speedup, Verdict
 from orchestrator.errors import UsageError
+from orchestrator.factors import Factors
+from orchestrator.frameworks.settings import title_of
 from orchestrator.runs.manifest import Manifest
 from orchestrator.runs.records import RunRecord, TrialRecord
-from orchestrator.trial import Factors, Variant
+from orchestrator.trial import Variant
 
 #: The figures of a comparison that can drift.
 SPEEDUP, BASELINE, TREATMENT = "speed-up", "baseline time", "treatment time"
@@ -29,7 +31,7 @@ SPEEDUP, BASELINE, TREATMENT = "speed-up", "baseline time", "treatment time"
 
 @dataclass(frozen=True)
 class ReadRun:
-    """A run as it stands on disk."""
+    """A run as it was read from disk."""
 
     manifest: Manifest
     record: RunRecord
@@ -80,7 +82,8 @@ class ComparedRow:
 
 @dataclass(frozen=True)
 class RunComparison:
-    """Two runs beside each other. ``only_first`` and ``only_second`` were measured in one alone."""
+    """Two runs held against each other. ``only_first`` and ``only_second`` were measured in one run
+    alone."""
 
     first: str
     second: str
@@ -126,16 +129,10 @@ def compare_runs(first: ReadRun, second: ReadRun) -> RunComparison:
 def _rows(run: RunRecord) -> dict[SideKey, Speedup]:
     """Every comparison of which anything was sent to its device."""
     return {
-        (row.device, row.model, _factors(row), row.scheme): row
+        (row.device, row.model, row.factors, row.scheme): row
         for row in analyse(run).rows
-        if row.threads is not None
+        if row.factors is not None
     }
-
-
-def _factors(row: Speedup) -> Factors:
-    torch = (row.engine, row.processor) if row.runner == "torch" else ("default", "cpu")
-    own = (row.runner, row.runtime, row.delegate, row.threads or 0, row.batch or 0, row.isa)
-    return Factors(*own, *torch, row.input_size or 0)
 
 
 class _Sides:
@@ -156,7 +153,7 @@ class _Sides:
         return (*key[:3], self.run.baseline)
 
     def logs(self, key: SideKey) -> dict[str, list[float]]:
-        """Of the blocks compared: the log of each figure."""
+        """Return the logarithms of each figure, of the blocks that are compared."""
         baselines, trials = self.trials(self.baseline_of(key)), self.trials(key)
         replicate = compared_replicate(partners(trials), baselines)
         pairs = pair(centres(baselines, replicate=replicate), centres(trials))
@@ -167,7 +164,8 @@ class _Sides:
         }
 
     def conditions(self, key: SideKey) -> dict[str, str]:
-        """Those of the treatment and of the baseline, each under its scheme's name."""
+        """Return the conditions of the treatment and of the baseline, each under its scheme's
+        name."""
         return {
             f"{name} of {side[3]}": value
             for side in (self.baseline_of(key), key)
@@ -248,6 +246,5 @@ def _logs(drift: Drift) -> Estimate:
 
 
 def _name(key: SideKey) -> str:
-    device, model, f, scheme = key
-    words = [device, model, scheme, f.runner, f.delegate, f"threads {f.threads}"]
-    return " ".join([*words, f"batch {f.batch}", f"isa {f.isa}"])
+    device, model, factors, scheme = key
+    return f"{device} {model} {scheme} ({title_of(factors)})"

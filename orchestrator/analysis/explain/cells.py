@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,20 +10,16 @@ from orchestrator.analysis.sides.pairing import Statistic, group_key, pair
 from orchestrator.analysis.sides.side import Side
 from orchestrator.analysis.statistics import MIN_PAIRS
 from orchestrator.analysis.table import Speedup, SpeedupTable
-from orchestrator.isa.levels import LEVELS, NATIVE
+from orchestrator.factors import FACTORS as ALL
+from orchestrator.factors import Factors, find_factor
+from orchestrator.frameworks.settings import level_of
 from orchestrator.runs.records import RunRecord, TrialRecord
-from orchestrator.trial import Factors
 
-#: What a comparison group holds equal, as rows and factors name it.
-SETTING = (
-    "isa", "runtime", "delegate", "runner", "engine", "processor", "threads", "batch", "input_size",
-)  # fmt: skip
+#: What a comparison group holds equal: what surprises most comes first.
+SETTING = tuple(each.name for each in sorted(ALL, key=lambda each: each.place))
 
 #: What a speed-up may depend on, on one device.
 FACTORS = ("model", "scheme", *SETTING)
-
-_OF_TORCH = ("engine", "processor")
-_NUMBERS = ("threads", "batch", "input_size")
 
 
 @dataclass(frozen=True)
@@ -36,11 +33,11 @@ class Cell:
 
     @property
     def group(self) -> tuple[str, ...]:
-        """Cells of one group share blocks, and the baseline in them."""
+        """Names the group: cells of one group share blocks, and the baseline in them."""
         return (self.row.device, *(self.levels[name] for name in ("model", *SETTING)))
 
     def without(self, *names: str) -> tuple[tuple[str, str], ...]:
-        """Its levels of all other factors."""
+        """Return its levels of all other factors."""
         return tuple((name, level) for name, level in self.levels.items() if name not in names)
 
 
@@ -53,8 +50,8 @@ class Gap:
 
 
 def cells(run: RunRecord, table: SpeedupTable) -> tuple[tuple[Cell, ...], tuple[Gap, ...]]:
-    """The comparisons of ``table``, which is that of ``run``: those that say something, and those
-    that do not, because they are invalid or have too few blocks for an interval."""
+    """Split the comparisons of ``table``, which is that of ``run``: those that say something, and
+    as gaps those that do not, because they are invalid or have too few blocks for an interval."""
     logs = _logs(run)
     usable, gaps = [], []
     for row in table.rows:
@@ -71,12 +68,9 @@ def cells(run: RunRecord, table: SpeedupTable) -> tuple[tuple[Cell, ...], tuple[
 
 
 def levels_of(row: Speedup) -> dict[str, str]:
-    """The row's level of each of ``FACTORS``; empty where nothing of it was sent."""
-    return {name: _text(getattr(row, name)) for name in FACTORS}
-
-
-def _text(value: object) -> str:
-    return "" if value is None else str(value)
+    """Return the row's level of each of ``FACTORS``; empty where nothing of it was sent."""
+    setting = setting_levels(row.factors) if row.factors else itertools.repeat("")
+    return {"model": row.model, "scheme": row.scheme, **dict(zip(SETTING, setting, strict=False))}
 
 
 def _logs(run: RunRecord) -> dict[tuple[str, ...], dict[int, float]]:
@@ -100,33 +94,19 @@ def _logs(run: RunRecord) -> dict[tuple[str, ...], dict[int, float]]:
 
 
 def setting_levels(factors: Factors) -> Iterable[str]:
-    """The levels of ``SETTING``, in its order, as a row under ``factors`` has them."""
-    torch = factors.framework == "torch"
+    """Return the levels of ``SETTING``, in its order, as a row under ``factors`` has them."""
     for name in SETTING:
-        yield _text(getattr(factors, name)) if torch or name not in _OF_TORCH else ""
+        yield str(level_of(factors, name))
 
 
 def ordered(factor: str, levels: Iterable[str]) -> list[str]:
-    """Each level once, the reference first: ``native`` and then ever older instruction sets,
+    """List each level once, the reference first: ``native`` and then ever older instruction sets,
     ``xnnpack``, the smallest number, the first model or scheme of the table, else by name."""
-    distinct = list(dict.fromkeys(levels))
-    if factor in ("model", "scheme"):
-        return distinct
-    if factor == "isa":
-        return sorted(distinct, key=_isa_place)
-    if factor in _NUMBERS:
-        return sorted(distinct, key=lambda level: (int(level or 0), level))
-    if factor == "delegate":
-        return sorted(distinct, key=lambda level: (level != "xnnpack", level))
-    return sorted(distinct)
-
-
-def _isa_place(level: str) -> tuple[int, str]:
-    known = (NATIVE, *reversed(LEVELS))
-    return (known.index(level) if level in known else len(known), level)
+    known = find_factor(factor)
+    return known.ordered(levels) if known else list(dict.fromkeys(levels))
 
 
 def varied(some: Sequence[Cell]) -> dict[str, list[str]]:
-    """The factors that differ between cells of one device, with their levels in order."""
+    """Find the factors that differ between cells of one device, with their levels in order."""
     levels = {name: ordered(name, (cell.levels[name] for cell in some)) for name in FACTORS}
     return {name: found for name, found in levels.items() if len(found) > 1}

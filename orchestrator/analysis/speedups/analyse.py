@@ -40,26 +40,32 @@ from orchestrator.analysis.statistics import (
 )
 from orchestrator.analysis.table import (
     Alternative,
+    FailedTrials,
     NoiseFloor,
-    Problem,
     Speedup,
     SpeedupTable,
     Verdict,
 )
+from orchestrator.factors import untold
+from orchestrator.frameworks.registry import group_of
 from orchestrator.measurement import Finding, Outcome
 from orchestrator.measures.memory.comparison import memory_mb
 from orchestrator.runs.records import RunRecord
-from orchestrator.trial import Factors, Group, TrialKind
+from orchestrator.trial import TrialKind
 
 
 def analyse(run: RunRecord, published: Iterable[Publication] = ()) -> SpeedupTable:
-    """Every comparison that was planned, with what is certain about it and what is not; beside it
-    what is ``published`` of the same.
+    """Return every comparison that was planned, with what is certain about it and what is not, and
+    with what is ``published`` of the same.
 
     Raises JournalError where the run tells of one trial twice.
     """
+    # A group whose trials report no time at all (one measured for another figure) has no speed-up,
+    # and must not take part in the corrections below; ``figures`` has it.
     every = comparison_groups(run)
     groups = [group for group in every if not without_time(group)]
+    # Before any treatment is looked at: what the baseline yields against itself, group by group.
+    # An effect there is a finding on each of the group's rows.
     floors = [_noise_floor(group) for group in groups]
     effects = _aa_effects(groups, floors)
     compared = [
@@ -67,6 +73,8 @@ def analyse(run: RunRecord, published: Iterable[Publication] = ()) -> SpeedupTab
         for group, floor, effect in zip(groups, floors, effects, strict=True)
         for side in group.treatments.values()
     ]
+    # Verdicts come after all rows are there: Holm's correction needs every p-value of the table.
+    # The other statistics and the published figures are held against finished verdicts.
     judged = beside(_beside_others(_judge(row for row, _, _ in compared), compared), published)
     return SpeedupTable(
         run_id=run.run_id,
@@ -98,7 +106,7 @@ def _noise_floor(group: ComparisonGroup) -> NoiseFloor:
     return NoiseFloor(
         device=group.device,
         model=group.model,
-        factors=group.factors or Factors("", "", "", 0, 0, ""),
+        factors=group.factors or untold(""),
         blocks=len(pairs),
         ratio=math.exp(found.centre) if found else None,
         low=math.exp(interval.low) if interval else None,
@@ -114,7 +122,8 @@ def _aa(baseline: Side) -> Pairs:
 def _aa_effects(
     groups: Sequence[ComparisonGroup], floors: Sequence[NoiseFloor]
 ) -> list[tuple[Finding, ...]]:
-    """Where the baseline differs from itself, after Holm's correction over all A/A comparisons."""
+    """Find where the baseline differs from itself, after Holm's correction over all A/A
+    comparisons."""
     tested = [p_value(_aa(group.baseline).logs) for group in groups]
     known = [index for index, p in enumerate(tested) if p is not None]
     adjusted = dict(zip(known, holm([p for p in tested if p is not None]), strict=True))
@@ -131,38 +140,32 @@ def _compare(
     floor: NoiseFloor,
     of_group: Iterable[Finding],
 ) -> Speedup:
-    """One row, its verdict still open: that needs the other rows' p-values."""
+    """Make one row, its verdict still open: that needs the other rows' p-values."""
     baseline = group.baseline
     beside = baseline.times_for(treatment, Statistic.CENTRE)
     pairs = pair(beside, treatment.times[Statistic.CENTRE, 0])
     findings = [*audit(run, baseline, treatment, pairs, device=group.device), *of_group]
+    # with fewer pairs too_few_blocks is said already, and the floor is the lesser lack
     if floor.floor is None and len(pairs) >= MIN_PAIRS:
         findings.append(no_noise_floor(floor.blocks))
+    # No estimate at all where a finding forbids: a number that stands in a table is read, whatever
+    # verdict is beside it.
     forbidden = any(finding.forbids for finding in findings)
     found = None if forbidden or not len(pairs) else estimate(pairs.logs)
     base_memory, treatment_memory, memory_kind = memory_mb(baseline.memory, treatment.memory)
     used = energy(baseline, treatment, run.grid_gco2_per_kwh.get(group.device))
-    factors = group.factors
     failures = baseline.failures + treatment.failures
     return Speedup(
         run_id=run.run_id,
         device=group.device,
         microarchitecture=microarchitecture(run, group.device),
-        isa=factors.isa if factors else "",
+        factors=group.factors,
         isa_way=isa_way(baseline, treatment),
-        inputs=inputs_fed(baseline, factors),
-        runner=factors.runner if factors else "",
-        runtime=factors.runtime if factors else "",
+        inputs=inputs_fed(baseline, group.factors),
         runtime_version=runtime_versions(baseline, treatment),
         runtime_from=runtime_from(baseline, treatment),
         baseline_delegated=delegated(baseline),
         treatment_delegated=delegated(treatment),
-        delegate=factors.delegate if factors else "",
-        threads=factors.threads if factors else None,
-        batch=factors.batch if factors else None,
-        input_size=factors.input_size if factors else None,
-        engine=factors.engine if factors and factors.framework == "torch" else "",
-        processor=factors.processor if factors and factors.framework == "torch" else "",
         model=group.model,
         scheme=treatment.scheme,
         baseline_scheme=run.baseline,
@@ -199,7 +202,8 @@ def _compare(
 
 
 def _ms(pairs: Pairs, paired_us: Sequence[float], side: Side) -> float | None:
-    """Over the blocks compared; where there are none, over all that was measured."""
+    """Take the median over the blocks compared; where there are none, over all that was
+    measured."""
     return median_ms(paired_us if len(pairs) else side.times[Statistic.CENTRE, 0].values())
 
 
@@ -223,12 +227,12 @@ def _ratios(found: Estimate | None) -> _Ratios:
 def _stopped(run: RunRecord, group: ComparisonGroup) -> str:
     if group.factors is None:
         return ""
-    key = Group(group.device, group.model, group.factors, (), run.baseline).key
+    key = group_of(group.device, group.model, group.factors, (), run.baseline).key
     return run.stopped.get(key) or run.paused.get(key, "")
 
 
 def _judge(rows: Iterable[Speedup]) -> tuple[Speedup, ...]:
-    """Every row with its verdict, after Holm's correction over all of them."""
+    """Give every row its verdict, after Holm's correction over all of them."""
     rows = list(rows)
     tested = [(i, row.p_value) for i, row in enumerate(rows) if row.p_value is not None]
     adjusted = dict(zip((i for i, _ in tested), holm([p for _, p in tested]), strict=True))
@@ -243,6 +247,7 @@ def _with_verdict(row: Speedup, p_adjusted: float | None) -> Speedup:
     if row.ci_low is not None and row.ci_high is not None:
         interval = Interval(math.log(row.ci_low), math.log(row.ci_high))
     found = Estimate(math.log(row.speedup), interval)
+    # the verdict is the sign alone, and only where nothing gives doubt: interval, floor, correction
     why = doubt(found, row.noise_floor, p_adjusted)
     verdict = Verdict.FASTER if row.speedup > 1 else Verdict.SLOWER
     return replace(
@@ -256,7 +261,8 @@ def _with_verdict(row: Speedup, p_adjusted: float | None) -> Speedup:
 def _beside_others(
     rows: Sequence[Speedup], compared: Sequence[tuple[Speedup, Side, Side]]
 ) -> tuple[Speedup, ...]:
-    """Every row with the verdicts by mean and minimum beside its own, and whether they agree."""
+    """Give every row the verdicts by mean and by minimum, and say whether they agree with its
+    own."""
     by_mean, by_minimum = (
         alternatives.judge(
             [
@@ -282,7 +288,7 @@ def _beside_other(
     return replace(row, by_mean=mean, by_minimum=minimum, findings=findings)
 
 
-def _problems(run: RunRecord) -> tuple[Problem, ...]:
+def _problems(run: RunRecord) -> tuple[FailedTrials, ...]:
     reasons: dict[tuple[str, str, str, TrialKind, Outcome], list[str]] = {}
     for record in run.trials:
         trial = record.trial
@@ -296,6 +302,6 @@ def _problems(run: RunRecord) -> tuple[Problem, ...]:
             )
             reasons.setdefault(key, []).append(record.reason or "no reason recorded")
     return tuple(
-        Problem(*key, reason=most_common(texts), count=len(texts))
+        FailedTrials(*key, reason=most_common(texts), count=len(texts))
         for key, texts in sorted(reasons.items())
     )

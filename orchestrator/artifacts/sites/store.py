@@ -12,7 +12,7 @@ import os
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
@@ -30,6 +30,7 @@ from orchestrator.artifacts.files import (
     translated,
 )
 from orchestrator.artifacts.lock_file import LockFile
+from orchestrator.artifacts.sites.constraint import Constraint
 from orchestrator.artifacts.sites.resolve import Package, resolve
 from orchestrator.artifacts.sites.target import SiteTarget
 from orchestrator.errors import ArtifactError
@@ -67,8 +68,11 @@ def provide_site(
     target: SiteTarget,
     models_dir: Path,
     on_progress: Callable[[str], None] = lambda _: None,
+    constraints: Iterable[Constraint] = (),
 ) -> SiteArtifact:
     """The bundle of ``runtime`` for ``target``, as it was made before or made now.
+
+    ``constraints`` are what its wheels need without saying so.
 
     Raises ArtifactError where there are no wheels for it, or they cannot be fetched.
     """
@@ -83,7 +87,7 @@ def provide_site(
             if found is not None:
                 return found
         on_progress(f"runtime {runtime} for {target}: asking the package index")
-        made = _make(runtime, target, folder)
+        made = _make(runtime, target, folder, constraints)
         lock.record(key, {**_entry(made), "resolved": _today()})
     on_progress(f"runtime {made.loads} for {target}: {made.size_bytes / 1e6:.0f} MB")
     return made
@@ -116,7 +120,8 @@ def known_sizes(models_dir: Path) -> dict[str, int]:
 def _known(
     entry: Mapping[str, Any], folder: Path, requirement: str, target: str, lock: Path
 ) -> SiteArtifact | None:
-    """None where the file is gone or damaged: it is then made anew."""
+    """Return the bundle that the lock file knows; None where the file is gone or damaged: it is
+    then made anew."""
     try:
         packages = tuple(Package(**each) for each in entry["packages"])
         sha256, size_bytes = str(entry["sha256"]), int(entry["size_bytes"])
@@ -139,12 +144,14 @@ def _entry(site: SiteArtifact) -> dict[str, Any]:
     }
 
 
-def _make(runtime: Runtime, target: SiteTarget, folder: Path) -> SiteArtifact:
+def _make(
+    runtime: Runtime, target: SiteTarget, folder: Path, constraints: Iterable[Constraint]
+) -> SiteArtifact:
     remove_partials(folder)
     for left in folder.glob(f"{_WORK}*"):  # of a process that was killed; we hold the lock
         shutil.rmtree(left, ignore_errors=True)
     with _work_folder(folder) as work:
-        packages = resolve(runtime, target, work / "site")
+        packages = resolve(runtime, target, work / "site", constraints)
         partial = partial_name(folder / "site.zip")
         with translated(partial):
             _pack(work / "site", partial)
@@ -161,7 +168,8 @@ def _work_folder(folder: Path) -> Iterator[Path]:
 
 
 def _pack(folder: Path, archive: Path) -> None:
-    """The same files are the same bytes: sorted, without times or owners. Raises OSError."""
+    """Pack the files so that the same files are the same bytes: sorted, without times or owners.
+    Raises OSError."""
     files = sorted(
         path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()
     )
@@ -182,7 +190,8 @@ def _add(bundle: zipfile.ZipFile, name: str, path: Path) -> None:
 
 
 def _belongs(name: str) -> bool:
-    """Not the commands, which name this machine's interpreter, nor the list that hashes them."""
+    """Whether the file belongs into the bundle: the commands do not, which name this machine's
+    interpreter, nor does the list that hashes them."""
     parts = name.split("/")
     return (
         parts[0] != "bin"

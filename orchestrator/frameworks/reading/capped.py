@@ -15,8 +15,6 @@ from orchestrator.trial import RunSettings, Trial
 #: What ``cap_cpuid.c`` reads.
 VARIABLE = "ORCHESTRATE_CPUID_CLEAR"
 
-#: The binary has its libraries in itself.
-_LIBRARIES = {"litert": ("pywrap", "litert", "tensorflow"), "torch": ("torch",)}
 _TRAPS: dict[int, str] = {signal.SIGSEGV: "SIGSEGV", signal.SIGILL: "SIGILL"}
 
 
@@ -24,6 +22,7 @@ class CappedRunner:
     """``runner`` as a process that sees an older CPU; see :class:`..base.Runner`."""
 
     def __init__(self, runner: Runner) -> None:
+        self.about = runner.about
         self.name = runner.name
         self._runner = runner
 
@@ -50,7 +49,7 @@ class CappedRunner:
             return _with_hint(reading, own)
         level = trial.factors.isa
         try:
-            proof = prove(level, evidence.stderr, files.cap_sha256 or "", libraries_of(self.name))
+            proof = prove(level, evidence.stderr, files.cap_sha256 or "", self.about.measured_in)
         except UnprovenError as exc:
             said = _loader_said(own.stderr)
             return Reading(
@@ -73,11 +72,6 @@ def variables(isa: str, path: str) -> dict[str, str]:
         "LD_BIND_NOW": "1",
         VARIABLE: levels.setting(isa),
     }
-
-
-def libraries_of(runner: str) -> tuple[str, ...]:
-    """Words of which one is in the name of each library that the runner measures with."""
-    return _LIBRARIES.get(runner, ())
 
 
 def _with_hint(reading: Reading, evidence: Evidence) -> Reading:

@@ -31,7 +31,7 @@ CLOCK_SLEW = 0.001
 CLOCK_JUMP_S = 0.05
 #: With the governor `performance` a clock that moves more than this was moved by heat or power.
 FREQUENCY_SHARE = 0.1
-#: The power mechanisms' word for a supply that is too weak, beside those for heat.
+#: The power mechanisms' word for a supply that is too weak, as opposed to those for heat.
 _UNDER_VOLTAGE = "under_voltage"
 
 
@@ -248,7 +248,7 @@ def _unpinned_binary(seen: Circumstances) -> Finding | None:
         return None
     return Finding(
         "unpinned_binary",
-        "nothing said beforehand which benchmark_model this must be: a nightly build of another "
+        "nothing said beforehand which binary this must be: a nightly build of another "
         "day moves figures by some 10 %",
         "give its `sha256:` in the inventory; later runs keep to this one by themselves",
     )

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import re
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from orchestrator.errors import UsageError
+from orchestrator.factors import ABSENT
+from orchestrator.frameworks import registry
+from orchestrator.frameworks.about import RunnerAbout
 from orchestrator.frameworks.runner import Evidence, Reading
 from orchestrator.isa.levels import LEVELS, unknown_isa
 from orchestrator.measurement import Finding, Invocations, Measurement, Outcome
 from orchestrator.measures.registry import measure_of
 from orchestrator.trial import PhaseSettings, RunSettings, Trial
-
-DELEGATES = ("xnnpack", "none")
 
 #: Fewer warm-up inferences than this leave caches, clocks and lazy allocations unsettled.
 MIN_WARMUP_COUNT = 5
@@ -60,14 +61,18 @@ def effective_settings(trial: Trial, settings: RunSettings) -> RunSettings:
     return measure_of(trial.kind).settings(settings)
 
 
-def refuse_unknown_factors(trial: Trial) -> None:
-    """Raise UsageError for a factor no runner can apply: it would vary in name only."""
+def refuse_unknown_factors(trial: Trial, runner: RunnerAbout) -> None:
+    """Raise UsageError for a factor the runner cannot apply: it would vary in name only."""
     factors = trial.factors
-    if factors.delegate not in DELEGATES:
-        raise UsageError(
-            f"{trial.trial_id}: delegate {factors.delegate!r} is not one that "
-            f"{factors.runner} can apply; use one of: {', '.join(DELEGATES)}"
-        )
+    for name in ABSENT:
+        level, known = getattr(factors, name), runner.levels(name)
+        if level not in known:
+            takers = registry.runners_where(lambda each: level in each.levels(name))  # noqa: B023
+            whose = f" (a factor of runner {' and '.join(takers)})" if takers else ""
+            raise UsageError(
+                f"{trial.trial_id}: {name} {level!r}{whose} means nothing to runner "
+                f"{runner.name}; use one of: {', '.join(known)}"
+            )
     if unknown_isa(factors.isa):
         raise UsageError(
             f"{trial.trial_id}: isa {factors.isa!r} is not known; use one of: native, "
@@ -77,16 +82,27 @@ def refuse_unknown_factors(trial: Trial) -> None:
         raise UsageError(
             f"{trial.trial_id}: input_size must be at least 0, not {factors.input_size}"
         )
-    if factors.framework != "torch" and (factors.engine, factors.processor) != ("default", "cpu"):
+    if factors.input_size and not runner.input_sizes:
         raise UsageError(
-            f"{trial.trial_id}: {factors.runner} has no engine {factors.engine!r} and no processor "
-            f"{factors.processor!r}; these are factors of runner torch"
+            f"{trial.trial_id}: runner {runner.name} runs a model at its own input size; leave out "
+            f"input_size{_or_runner(runner, lambda each: each.input_sizes)}"
+        )
+    if factors.batch > 1 and not runner.batches:
+        raise UsageError(
+            f"{trial.trial_id}: runner {runner.name} cannot run batch {factors.batch}; write "
+            f"batch: [1]{_or_runner(runner, lambda each: each.batches)}"
         )
     if factors.threads < 1 or factors.batch < 1:
         raise UsageError(
             f"{trial.trial_id}: threads and batch must be at least 1, "
             f"not {factors.threads} and {factors.batch}"
         )
+
+
+def _or_runner(runner: RunnerAbout, able: Callable[[RunnerAbout], bool]) -> str:
+    """Which runner of the same files can do it."""
+    others = [each.name for each in registry.framework_of(runner.name).runners if able(each)]
+    return f", or use runner: {others[0]}" if others else ""
 
 
 def decimal(value: float) -> str:
@@ -176,7 +192,7 @@ def _quoted_tail(stderr: str) -> str:
 
 
 @dataclass(frozen=True)
-class Applied:
+class RunTraits:
     """What the runner's output shows of how the trial was really run.
 
     ``size_matches``: the file that ran is as long as the artifact, within the rounding of whoever
@@ -196,7 +212,7 @@ def findings(
     settings: RunSettings,
     evidence: Evidence,
     measurement: Measurement,
-    applied: Applied,
+    applied: RunTraits,
 ) -> tuple[Finding, ...]:
     """What to remark on a trial that ended well."""
     asked = effective_settings(trial, settings)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.errors import UsageError
+from orchestrator.frameworks.about import RunnerAbout
 from orchestrator.frameworks.reading import judgement
 from orchestrator.frameworks.reading.child_output import (
     NonsenseError,
@@ -25,13 +26,13 @@ from orchestrator.frameworks.reading.judgement import failed
 from orchestrator.frameworks.runner import DIRECT, Command, Evidence, Files, Reading
 from orchestrator.measurement import Delegation, Invocations, Measurement, Operator, Outcome
 from orchestrator.measures.memory.reading import believable_memory
-from orchestrator.runtimes import ANY, OF_RUNNER, Runtime, belongs_to, parse_runtime
+from orchestrator.runtimes import ANY, Runtime, parse_runtime
 from orchestrator.trial import RunSettings, Trial
 
 
 @dataclass(frozen=True)
 class ChildReport:
-    """What one runner's child tells beside what all of them tell.
+    """What one runner's child tells in addition to what all of them tell.
 
     ``ran``: what, as asked for, as it ran. ``xnnpack_seen``: whether the runtime said that it
     created the delegate. ``operators`` are those of a profile trial.
@@ -43,16 +44,16 @@ class ChildReport:
     operators: tuple[Operator, ...] = ()
 
 
-def asked_runtime(trial: Trial, runner: str) -> Runtime:
+def asked_runtime(trial: Trial, runner: RunnerAbout) -> Runtime:
     """What the trial asks for. Raises UsageError where the runner has no such runtime."""
     try:
         runtime = parse_runtime(trial.factors.runtime)
     except ValueError as exc:
         raise UsageError(f"{trial.trial_id}: runtime: {exc}") from exc
-    if not belongs_to(trial.factors.runtime, runner):
+    if runtime.name not in (ANY, *runner.runtimes):
         raise UsageError(
-            f"{trial.trial_id}: runtime {runtime.name!r} is not of runner {runner}; use one of: "
-            f"{', '.join((ANY, *OF_RUNNER[runner]))}"
+            f"{trial.trial_id}: runtime {runtime.name!r} is not of runner {runner.name}; use one "
+            f"of: {', '.join((ANY, *runner.runtimes))}"
         )
     return runtime
 
@@ -126,7 +127,7 @@ def _reading(
         steady_window_s=window_of(data),
         operators=own.operators,
     )
-    applied = judgement.Applied(
+    applied = judgement.RunTraits(
         size_matches=size_bytes == files.model_size_bytes,
         xnnpack_seen=own.xnnpack_seen,
         threads=integer(data, "threads"),

@@ -1,32 +1,24 @@
 """Which models and schemes there are, and what exactly determines a built file's bytes.
 
-A new model is one row of ``MODELS``; a new scheme one row of ``SCHEMES`` and its converter
-settings in ``quantize``.
+A new model is one row of ``MODELS``; a new scheme one row of ``SCHEMES`` and of ``about``, and its
+converter settings in ``quantize``.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from orchestrator.artifacts.files import sha256_of
-from orchestrator.errors import ModelBuildError
+from orchestrator.frameworks.about import CURRENT
+from orchestrator.frameworks.building import BuildOptions, representative_data
+from orchestrator.frameworks.tflite.about import OLD_RUNTIME
 from orchestrator.trial import Variant
 
 #: Raised when the way of building changes the bytes that the same options give.
 RECIPE = 1
-#: Each image costs a ResNet50 half a second of one core, and of 64 images no activation scale of
-#: MobileNet is more than a fifth wider than of 16. Accuracy would ask for more; time does not.
-REPRESENTATIVE_IMAGES = 16
 #: The oldest runtime that files can be built for, and what its version is called.
-COMPATIBILITIES: Mapping[str, tuple[int, int] | None] = {"current": None, "tflite-2.14": (2, 14)}
-#: How PyTorch's observers find the range of an activation.
-CALIBRATIONS = ("max", "percentile", "entropy")
-IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png")
+COMPATIBILITIES: Mapping[str, tuple[int, int] | None] = {CURRENT: None, OLD_RUNTIME: (2, 14)}
 
 
 @dataclass(frozen=True)
@@ -108,85 +100,12 @@ SCHEMES: Mapping[str, SchemeSpec] = {
 }
 
 
-@dataclass(frozen=True)
-class BuildOptions:
-    """What the user may choose about building.
-
-    ``weights``: ``auto`` takes ImageNet's where they can be had and random ones otherwise;
-    ``imagenet`` and ``random`` insist. ``seed`` is that of random weights and random images.
-    ``representative`` is a folder of images to calibrate on instead of random ones.
-    ``compatibility``: ``current``, or the runtime of 2023 that must be able to load the files. For
-    PyTorch alone: ``calibration`` is how ranges are found (``max``, ``percentile``, ``entropy``),
-    and ``dataset`` a folder of labelled images, in Imagenette's layout, to train on.
-    """
-
-    weights: str = "auto"
-    seed: int = 0
-    representative: Path | None = None
-    compatibility: str = "current"
-    calibration: str = "entropy"
-    dataset: Path | None = None
-
-    def __post_init__(self) -> None:
-        if self.weights not in ("auto", "imagenet", "random"):
-            raise ValueError(f"weights {self.weights!r}: write auto, imagenet or random")
-        if self.compatibility not in COMPATIBILITIES:
-            raise ValueError(
-                f"compatibility {self.compatibility!r}: write {' or '.join(COMPATIBILITIES)}"
-            )
-        if self.calibration not in CALIBRATIONS:
-            raise ValueError(f"calibration {self.calibration!r}: write {', '.join(CALIBRATIONS)}")
-
-    @property
-    def dense_per_tensor(self) -> bool:
-        """Whether dense layers get one scale for all their weights.
-
-        With one scale a channel, today's converter writes FULLY_CONNECTED version 12 for dynamic
-        range, which tflite-runtime 2.14 answers with "Registration failed". The integer-only
-        version, 4, is as old as per-channel weights, and 2.14 computes it like today's runtime.
-        """
-        return self.compatibility == "tflite-2.14"
-
-
-DEFAULT_OPTIONS = BuildOptions()
-
-
-def check_known(variant: Variant) -> None:
-    """Raise ModelBuildError where the catalogue lacks the variant's model or scheme."""
-    if variant.model not in MODELS:
-        raise ModelBuildError(f"no model {variant.model}; there are {', '.join(MODELS)}")
-    if variant.scheme not in SCHEMES:
-        raise ModelBuildError(f"no scheme {variant.scheme}; there are {', '.join(SCHEMES)}")
-
-
-def representative_images(folder: Path) -> tuple[Path, ...]:
-    """The images of a folder that are calibrated on: the first by name. Raises ModelBuildError."""
-    try:
-        found = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
-    except OSError as exc:
-        raise ModelBuildError(f"representative data {folder}: {exc.strerror or exc}") from exc
-    if not found:
-        raise ModelBuildError(
-            f"representative data {folder}: holds no image ({', '.join(IMAGE_SUFFIXES)})"
-        )
-    return tuple(found[:REPRESENTATIVE_IMAGES])
-
-
-def representative_data(options: BuildOptions) -> dict[str, Any]:
-    """What a scheme is calibrated on, as recorded and hashed. Raises ModelBuildError."""
-    if options.representative is None:
-        return {"kind": "random", "count": REPRESENTATIVE_IMAGES, "seed": options.seed}
-    images = representative_images(options.representative)
-    names = [sha256_of(image) for image in images]
-    digest = hashlib.sha256("\n".join(names).encode()).hexdigest()
-    return {"kind": "folder", "count": len(images), "sha256": digest}
-
-
 def recipe(variant: Variant, options: BuildOptions) -> dict[str, Any]:
-    """Everything that determines the bytes, toolchain versions apart. Raises ModelBuildError."""
+    """Return everything that determines the bytes, toolchain versions apart. Raises
+    ModelBuildError."""
     model, scheme = MODELS[variant.model], SCHEMES[variant.scheme]
     # Only what differs from the default is named, so that files from before it existed still count.
-    current = options.compatibility == "current"
+    current = options.compatibility == CURRENT
     compatibility = {} if current else {"compatibility": options.compatibility}
     return {
         "recipe": RECIPE,
@@ -201,9 +120,3 @@ def recipe(variant: Variant, options: BuildOptions) -> dict[str, Any]:
         "representative": representative_data(options) if scheme.calibrated else None,
         **compatibility,
     }
-
-
-def recipe_key(variant: Variant, options: BuildOptions) -> str:
-    """Hash of :func:`recipe`: what a stored file is found by. Raises ModelBuildError."""
-    text = json.dumps(recipe(variant, options), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]

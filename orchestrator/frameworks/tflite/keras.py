@@ -8,17 +8,20 @@ import math
 import socket
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import keras
 import numpy as np
 import numpy.typing as npt
+import tensorflow as tf
 
 from orchestrator.artifacts.download import STALL_S, check_reachable
 from orchestrator.errors import ArtifactError, ModelBuildError
+from orchestrator.frameworks.images import Image
 from orchestrator.frameworks.tflite.catalog import ModelSpec
 
 #: Where Keras fetches weights from; asked once, briefly, before Keras tries.
@@ -27,7 +30,7 @@ _BIAS_STD = 0.05
 
 
 @dataclass(frozen=True)
-class Weighted:
+class WeightedModel:
     """A Keras model and where its weights come from.
 
     ``weights`` is ``imagenet`` or ``random(seed=N)``; ``reason`` says why not ImageNet's.
@@ -41,7 +44,7 @@ class Weighted:
 
 def load_model(
     name: str, spec: ModelSpec, weights: str, seed: int, say: Callable[[str], None]
-) -> Weighted:
+) -> WeightedModel:
     """The model with weights by the policy ``auto``, ``imagenet`` or ``random``.
 
     Raises ModelBuildError where ``imagenet`` is insisted upon and cannot be had.
@@ -59,7 +62,7 @@ def load_model(
                 f"folder to build all of them with random weights"
             ) from exc
         return _random(spec, seed, str(exc), say)
-    return Weighted(model, "imagenet", None, _digest(model))
+    return WeightedModel(model, "imagenet", None, _digest(model))
 
 
 def preprocess(spec: ModelSpec) -> Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]:
@@ -70,6 +73,16 @@ def preprocess(spec: ModelSpec) -> Callable[[npt.NDArray[np.float32]], npt.NDArr
         return np.asarray(module.preprocess_input(image.copy()), dtype=np.float32)
 
     return apply
+
+
+def folder_images(paths: tuple[Path, ...], side: int) -> Iterator[Image]:
+    """The images of files, resized. Raises ModelBuildError naming one that cannot be read."""
+    for path in paths:
+        try:
+            pixels = tf.io.decode_image(path.read_bytes(), channels=3, expand_animations=False)
+        except (OSError, tf.errors.InvalidArgumentError) as exc:
+            raise ModelBuildError(f"representative image {path}: cannot be read: {exc}") from exc
+        yield tf.image.resize(pixels, (side, side)).numpy().astype(np.float32)[np.newaxis]
 
 
 class _UnavailableError(Exception):
@@ -114,12 +127,14 @@ class _Refuse(urllib.request.BaseHandler):
         raise urllib.error.URLError(self._reason)
 
 
-def _random(spec: ModelSpec, seed: int, reason: str | None, say: Callable[[str], None]) -> Weighted:
+def _random(
+    spec: ModelSpec, seed: int, reason: str | None, say: Callable[[str], None]
+) -> WeightedModel:
     why = "" if reason is None else f"ImageNet weights cannot be had ({reason}): "
     say(f"{why}random weights, seed {seed}")
     model = _application(spec)(weights=None)
     _randomise(model, spec, seed)
-    return Weighted(model, f"random(seed={seed})", reason, _digest(model))
+    return WeightedModel(model, f"random(seed={seed})", reason, _digest(model))
 
 
 def _application(spec: ModelSpec) -> Any:

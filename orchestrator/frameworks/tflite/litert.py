@@ -23,6 +23,7 @@ from orchestrator.frameworks.reading.python_child import (
     read_child,
 )
 from orchestrator.frameworks.runner import Command, Evidence, Files, Reading
+from orchestrator.frameworks.tflite.about import LITERT
 from orchestrator.measurement import Delegation
 from orchestrator.runtimes import ANY, Runtime, parse_runtime
 from orchestrator.trial import InputSpec, RunSettings, Trial
@@ -31,12 +32,13 @@ from orchestrator.trial import InputSpec, RunSettings, Trial
 class LiteRtRunner:
     """Runs the Python child; see :class:`orchestrator.frameworks.runner.Runner`."""
 
-    name = "litert"
+    about = LITERT
+    name = about.name
 
     def command(self, trial: Trial, settings: RunSettings, files: Files) -> Command:
         """The child's command line. Raises UsageError for what it cannot do."""
-        judgement.refuse_unknown_factors(trial)
-        runtime = asked_runtime(trial, self.name)
+        judgement.refuse_unknown_factors(trial, self.about)
+        runtime = asked_runtime(trial, self.about)
         return child_command(self.name, files, _arguments(trial, runtime, settings, files))
 
     def read(

@@ -13,8 +13,8 @@ import keras
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
+from orchestrator.frameworks.images import Image
 from orchestrator.frameworks.tflite.catalog import SCHEMES, ModelSpec, SchemeSpec
-from orchestrator.frameworks.tflite.images import Image
 
 
 class Converter:
@@ -109,7 +109,7 @@ class Converter:
 
     def _weight_only(self) -> bytes:
         """TensorFlow's converter always computes in integers where it has the kernels; the
-        quantizer beside it writes a DEQUANTIZE before every operator instead."""
+        quantizer in the same package writes a DEQUANTIZE before every operator instead."""
         from ai_edge_quantizer import quantizer, recipe  # noqa: PLC0415  # only this needs it
 
         if not self._float32.exists():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import Any
 
@@ -11,25 +10,25 @@ import torch
 
 from orchestrator.artifacts.store import ArtifactStore
 from orchestrator.errors import ModelBuildError
-from orchestrator.frameworks.tflite.catalog import BuildOptions
-from orchestrator.frameworks.torch.catalog import MODELS
+from orchestrator.frameworks.building import (
+    BuildOptions,
+    BuildRequest,
+    BuildSite,
+    peak_mb,
+    recipe_key,
+)
+from orchestrator.frameworks.torch.about import FRAMEWORK
+from orchestrator.frameworks.torch.catalog import MODELS, recipe
 from orchestrator.frameworks.torch.data import calibration_images, training_set
-from orchestrator.frameworks.torch.models import Weighted, import_torchvision, load_model
-from orchestrator.frameworks.torch.quantize import Converted, Converter
+from orchestrator.frameworks.torch.models import WeightedModel, import_torchvision, load_model
+from orchestrator.frameworks.torch.quantize import ConvertedNetwork, Converter
 from orchestrator.trial import Variant
-from orchestrator.zoo.child import BuildRequest
-from orchestrator.zoo.frameworks import FRAMEWORKS
-from orchestrator.zoo.peak import peak_mb
 
 
-def build(request: BuildRequest, tell: Callable[[dict[str, str]], None]) -> None:
+def build(request: BuildRequest, site: BuildSite) -> None:
     """Build and store every scheme asked for. Raises ModelBuildError, ArtifactError."""
     name, options = request.model, request.options
-    spec, framework = MODELS[name], FRAMEWORKS["torch"]
-
-    def say(step: str) -> None:
-        tell({"step": step})
-
+    spec, say = MODELS[name], site.say
     loaded = load_model(name, spec, request.weights, options.seed, say)
     converter = Converter(
         loaded.model, spec, options.calibration, lambda: calibration_images(options, spec.side)
@@ -51,39 +50,39 @@ def build(request: BuildRequest, tell: Callable[[dict[str, str]], None]) -> None
             made.data,
             model=name,
             scheme=scheme,
-            recipe_key=framework.recipe_key(variant, options),
+            recipe_key=recipe_key(recipe(variant, options)),
             details=_details(variant, options, loaded, made),
-            suffix=framework.suffix,
+            suffix=FRAMEWORK.endings[0],
         )
         if made.no_op is not None:
             say(f"{name}: {scheme} is a no-op: {made.no_op}")
-        tell({"stored": scheme})
+        site.stored(scheme)
 
 
 def _details(
-    variant: Variant, options: BuildOptions, loaded: Weighted, made: Converted
+    variant: Variant, options: BuildOptions, loaded: WeightedModel, made: ConvertedNetwork
 ) -> dict[str, Any]:
-    """What the manifest says of a file beside its name and its hash.
+    """What the manifest says of a file besides its name and its hash.
 
     ``weights_sha256`` is that of the float weights which all schemes start from; ``training`` says
     how a scheme's were trained further.
     """
-    recipe = FRAMEWORKS["torch"].recipe(variant, options)
+    made_by = recipe(variant, options)
     return {
-        "framework": "torch",
+        "framework": FRAMEWORK.name,
         "weights": loaded.weights,
         "weights_reason": loaded.reason,
         "weights_source": loaded.source,
         "weights_sha256": loaded.weights_sha256,
         "training": made.training,
-        "dataset": recipe["dataset"],
+        "dataset": made_by["dataset"],
         "no_op": made.no_op,
         "quantized_operators": made.operators,
         "observer": made.observer,
-        "input_shape": recipe["input_shape"],
-        "converter": recipe["converter"],
-        "representative": recipe["representative"],
-        "recipe": recipe,
+        "input_shape": made_by["input_shape"],
+        "converter": made_by["converter"],
+        "representative": made_by["representative"],
+        "recipe": made_by,
         "parameters": made.parameters,
         "build_peak_mb": peak_mb(),
         "torch": str(torch.__version__),

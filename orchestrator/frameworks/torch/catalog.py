@@ -13,7 +13,8 @@ from typing import Any
 
 from orchestrator.artifacts.files import sha256_of
 from orchestrator.errors import ModelBuildError
-from orchestrator.frameworks.tflite.catalog import IMAGE_SUFFIXES, BuildOptions, representative_data
+from orchestrator.frameworks.building import IMAGE_SUFFIXES, BuildOptions, representative_data
+from orchestrator.frameworks.torch.about import FRAMEWORK
 from orchestrator.trial import Variant
 
 #: Raised when the way of building changes the bytes that the same options give. 2: a file notes its
@@ -115,10 +116,11 @@ SCHEMES: Mapping[str, TorchSchemeSpec] = {
 
 
 def recipe(variant: Variant, options: BuildOptions) -> dict[str, Any]:
-    """Everything that determines the bytes, toolchain versions apart. Raises ModelBuildError."""
+    """Return everything that determines the bytes, toolchain versions apart. Raises
+    ModelBuildError."""
     model, scheme = MODELS[variant.model], SCHEMES[variant.scheme]
     return {
-        "framework": "torch",
+        "framework": FRAMEWORK.name,
         "recipe": RECIPE,
         "application": model.function,
         "imagenet": model.weights,

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 
 from orchestrator.errors import ModelBuildError
-from orchestrator.frameworks.tflite.catalog import (
+from orchestrator.frameworks.building import (
     BuildOptions,
     representative_data,
     representative_images,
 )
-from orchestrator.frameworks.tflite.images import Image, random_images
+from orchestrator.frameworks.images import Image, random_images
 from orchestrator.frameworks.torch.catalog import TRAINING, TRAINING_IMAGES, training_images
 from orchestrator.frameworks.torch.models import MEAN, STD
 

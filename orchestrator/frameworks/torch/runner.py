@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from orchestrator.errors import UsageError
 from orchestrator.frameworks.reading import judgement
 from orchestrator.frameworks.reading.child_output import (
     common_arguments,
@@ -21,37 +20,21 @@ from orchestrator.frameworks.reading.python_child import (
     read_child,
 )
 from orchestrator.frameworks.runner import Command, Evidence, Files, Reading
+from orchestrator.frameworks.torch.about import TORCH
 from orchestrator.trial import RunSettings, Trial, TrialKind
-
-ENGINES = ("default", "x86", "fbgemm", "qnnpack", "onednn")
-PROCESSORS = ("cpu", "cuda")
 
 
 class TorchRunner:
     """Runs the Python child; see :class:`orchestrator.frameworks.runner.Runner`."""
 
-    name = "torch"
+    about = TORCH
+    name = about.name
 
     def command(self, trial: Trial, settings: RunSettings, files: Files) -> Command:
         """The child's command line. Raises UsageError for what it cannot do."""
-        judgement.refuse_unknown_factors(trial)
-        asked_runtime(trial, self.name)
+        judgement.refuse_unknown_factors(trial, self.about)
+        asked_runtime(trial, self.about)
         asked = trial.factors
-        for what, value, known in (
-            ("delegate", asked.delegate, ("none",)),
-            ("engine", asked.engine, ENGINES),
-            ("processor", asked.processor, PROCESSORS),
-        ):
-            if value not in known:
-                raise UsageError(
-                    f"{trial.trial_id}: {what} {value!r} means nothing to runner torch; use one "
-                    f"of: {', '.join(known)}"
-                )
-        if asked.input_size:
-            raise UsageError(
-                f"{trial.trial_id}: runner torch runs a model at its own input size; leave out "
-                f"input_size"
-            )
         own = ["--engine", asked.engine, "--processor", asked.processor]
         own += inputs_argument(files.inputs, trial.factors.batch)
         own += common_arguments(trial, settings, files)

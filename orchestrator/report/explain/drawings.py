@@ -151,7 +151,7 @@ def _colours(count: int) -> list[str]:
 
 def _sign_map(rows: Sequence[Speedup], found: Explanation) -> alt.FacetChart | None:
     """Settings × models, a panel a scheme: the sign of each comparison, by its verdict alone."""
-    sent = [row for row in rows if row.threads is not None]
+    sent = [row for row in rows if row.factors is not None]
     data: Rows = [
         {
             "model": short(row.model),
@@ -205,7 +205,7 @@ def _order(row: Speedup, found: Explanation) -> list[int]:
 
 
 def _effects(effects: Sequence[Effect]) -> alt.LayerChart | None:
-    """Each level against its reference, over all models and for each."""
+    """Draw each level against its reference, over all models and for each."""
     data: Rows = [
         {
             "change": clean(_change(each)),

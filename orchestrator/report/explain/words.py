@@ -13,18 +13,13 @@ from orchestrator.analysis.explain.flips import DEVICE, Flip, Switch
 from orchestrator.analysis.explain.profiles import OperatorChange
 from orchestrator.analysis.explain.variation import Share, Variation
 from orchestrator.analysis.table import Speedup
+from orchestrator.factors import find_factor
+from orchestrator.frameworks import registry
 from orchestrator.isa.levels import NATIVE, capped
 from orchestrator.isa.proof import FAULTING, REWRITING
 from orchestrator.report import figures
 from orchestrator.report.notes import place_in_full
 
-#: How a scheme is spoken of.
-_DONE = {
-    "dynamic_range": "quantizing the weights of {model} (dynamic_range)",
-    "full_int8": "quantizing weights and activations of {model} (full_int8)",
-    "weight_only_int8": "storing the weights of {model} as integers (weight_only_int8)",
-    "float16": "halving the precision of {model}'s weights (float16)",
-}
 _WAYS = {
     FAULTING: "the CPU made the instruction fault",
     REWRITING: "the instructions were rewritten as each object was loaded, since this CPU, or its "
@@ -127,7 +122,7 @@ def _times(row: Speedup) -> str:
 
 
 def beside(factor: str, row: Speedup, found: Explanation) -> str:
-    """Where a switch of ``factor`` was seen, unless that is all there is: `` (isa native)``."""
+    """Say where a switch of ``factor`` was seen, unless that is all there is: `` (isa native)``."""
     held = _held(factor, row, found)
     where = place_in_full(row.device, row.isa) if factor != "isa" and capped(row.isa) else ""
     said = ", ".join(filter(None, (where, held)))
@@ -145,7 +140,7 @@ def _held(factor: str, row: Speedup, found: Explanation) -> str:
 
 
 def _doing(model: str, scheme: str) -> str:
-    return _DONE.get(scheme, "quantizing {model} ({scheme})").format(model=model, scheme=scheme)
+    return registry.scheme_phrase(scheme, model) or f"quantizing {model} ({scheme})"
 
 
 def under(factor: str, row: Speedup) -> str:
@@ -156,8 +151,8 @@ def under(factor: str, row: Speedup) -> str:
     if factor == "isa":
         own = "with the instruction set that the CPU has"
         return f"as {place_in_full(row.device, level)}" if capped(level) else own
-    words = {"runtime": "under", "runner": "under", "processor": "on", "batch": "at"}
-    return f"{words.get(factor, 'with')} {label(factor, level, row)}"
+    known = find_factor(factor)
+    return f"{known.preposition if known else 'with'} {label(factor, level, row)}"
 
 
 def label(factor: str, level: str, row: Speedup | None = None) -> str:
@@ -165,14 +160,8 @@ def label(factor: str, level: str, row: Speedup | None = None) -> str:
     if factor == "runtime":
         ran = row.runtime_version if row is not None else ""
         return ran or level.replace("==", " ")
-    if factor == "threads":
-        return figures.counted(int(level or 0), "thread")
-    if factor == "input_size":
-        own = level in ("", "0")
-        return "inputs of its own size" if own else f"inputs of {level} × {level}"
-    if factor in ("scheme", "model", "runner", "processor"):
-        return level
-    return f"{factor} {level}"
+    known = find_factor(factor)
+    return known.in_words(level) if known else level
 
 
 # -- effects --------------------------------------------------------------------------------------
@@ -281,7 +270,7 @@ def term(each: Share) -> str:
 
 
 def percent(share: float) -> str:
-    """Two digits at most; what is next to nothing is said to be less than that."""
+    """Show a share in two digits at most; what is next to nothing is said to be less than that."""
     size = abs(100 * share)
     if size < _LEAST_PERCENT:
         return f"< {_LEAST_PERCENT}%"
@@ -332,7 +321,7 @@ def _sure(each: Agreement) -> bool:
 
 
 def place(row: Speedup, found: Explanation) -> str:
-    """Where and under what: ``here@haswell (capped, …), tflite-runtime 2.14.0``."""
+    """Say where and under what: ``here@haswell (capped, …), tflite-runtime 2.14.0``."""
     held = _held(DEVICE, row, found)
     return place_in_full(row.device, row.isa) + (f", {held}" if held else "")
 

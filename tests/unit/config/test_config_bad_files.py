@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -13,24 +12,15 @@ from hypothesis import strategies as st
 
 from orchestrator.config import Inventory, Suite, load_inventory, load_suite
 from orchestrator.errors import ConfigError
-from orchestrator.zoo import known_models, known_schemes
 
 BAD = Path(__file__).parent.parent.parent / "data" / "config" / "bad"
 FILES = sorted(BAD.glob("*.yaml"))
-MODELS = ("mobilenet_v1", "resnet50")
-SCHEMES = ("float32", "float16", "dynamic_range", "full_int8")
-KNOWN: dict[str, Any] = {
-    "known_models": MODELS,
-    "known_schemes": SCHEMES,
-    "torch_models": known_models("torch"),
-    "torch_schemes": known_schemes("torch"),
-}
 
 
 def load(path: Path) -> Inventory | Suite:
     if path.name.startswith("inventory-"):
         return load_inventory(path)
-    return load_suite(str(path), **KNOWN)
+    return load_suite(str(path))
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

@@ -18,21 +18,14 @@ from orchestrator.config import (
     with_overrides,
 )
 from orchestrator.errors import ConfigError, UsageError
-from orchestrator.zoo import known_models, known_schemes
 
 MODELS = ("mobilenet_v1", "resnet50")
 SCHEMES = ("float32", "float16", "dynamic_range", "full_int8")
-KNOWN = {
-    "known_models": MODELS,
-    "known_schemes": SCHEMES,
-    "torch_models": known_models("torch"),
-    "torch_schemes": known_schemes("torch"),
-}
 SMALL = "models: [resnet50]\nschemes: [float32, float16]\n"
 
 
 def load(name: str, relative_to: Path | None = None) -> Suite:
-    return load_suite(name, relative_to=relative_to, **KNOWN)
+    return load_suite(name, relative_to=relative_to)
 
 
 def written(folder: Path, text: str, name: str = "mine") -> Path:
@@ -159,13 +152,7 @@ def test_shipped_suites_in_a_wheel_and_in_a_checkout(
 def test_every_shipped_suite_is_good() -> None:
     assert {"quick", "seven-cnns", "pytorch"} <= set(shipped_suites())
     for path in shipped_suites().values():
-        suite = load_suite(
-            str(path),
-            known_models=known_models(),
-            known_schemes=known_schemes(),
-            torch_models=known_models("torch"),
-            torch_schemes=known_schemes("torch"),
-        )
+        suite = load_suite(str(path))
         assert suite.name == path.stem
 
 

@@ -26,7 +26,7 @@ def own(folder: Path, text: str) -> OwnFiles:
         shutil.copyfile(CASES / f"{case}.tflite", folder / f"{case}.tflite")
     path = folder / "mine.yaml"
     path.write_text(text, encoding="utf-8")
-    suite: Suite = load_suite(str(path), known_models=(), known_schemes=("float32",))
+    suite: Suite = load_suite(str(path))
     return resolve(suite)
 
 
@@ -134,7 +134,7 @@ def test_what_the_binary_cannot_be_told_is_refused_in_the_plan(tmp_path: Path) -
         {"name": "here", "transport": "local", "benchmark_model": "/bin/true"}, strict=False
     )
     places = Places(tmp_path / "results", tmp_path / "models")
-    suite = load_suite(str(tmp_path / "mine.yaml"), known_models=(), known_schemes=("float32",))
+    suite = load_suite(str(tmp_path / "mine.yaml"))
     assert found.artifacts
     with pytest.raises(UsageError, match="cannot hold this name; use runner: litert"):
         prepare([here], suite, places, seed=1)

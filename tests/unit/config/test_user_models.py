@@ -26,9 +26,7 @@ def put(folder: Path, **files: str) -> None:
 def load(folder: Path, text: str) -> Suite:
     path = folder / "mine.yaml"
     path.write_text(text, encoding="utf-8")
-    return load_suite(
-        str(path), known_models=("mobilenet_v1",), known_schemes=("float32", "full_int8")
-    )
+    return load_suite(str(path))
 
 
 def own(folder: Path, text: str) -> OwnFiles:
@@ -107,7 +105,7 @@ def test_names_are_split(name: str, parts: tuple[str, str | None]) -> None:
     ("entry", "place", "message"),
     [
         ("{file: absent.tflite}", "1:17", "there is no file"),
-        ("{file: foo.onnx}", "1:17", "is no model file"),
+        ("{file: foo.onnx}", "1:17", "is not a model file"),
         ("{file: [foo.tflite]}", "1:17", "expected text, not a list"),
         ("{fil: foo.tflite}", "1:11", "unknown key `fil`; did you mean `file`"),
         ("{file: foo.tflite, inptu: 3}", "1:29", "did you mean `input`"),
@@ -152,7 +150,7 @@ def test_what_is_no_key_of_the_file_is_refused(tmp_path: Path) -> None:
             "quant.tflite and twice_int8.tflite are both|int8.tflite and",
         ),
         ("{file: q.tflite}", "q has no float32 to compare with, only full_int8"),
-        ("{file: broken.tflite}", "broken.tflite: is no complete .tflite file"),
+        ("{file: broken.tflite}", "broken.tflite: is not a complete .tflite file"),
         ("{file: f.tflite, input: [1, 3]}", "has another number of sizes"),
     ],
 )
@@ -185,7 +183,9 @@ def test_the_same_bytes_under_two_models_are_refused(tmp_path: Path) -> None:
 def test_a_built_file_that_is_another_scheme_is_refused(tmp_path: Path) -> None:
     store = ArtifactStore(tmp_path)
     data = (DATA / "dynamic_range.tflite").read_bytes()
-    store.add(data, model="resnet50", scheme="full_int8", recipe_key="k", details={})
+    store.add(
+        data, model="resnet50", scheme="full_int8", recipe_key="k", details={}, suffix=".tflite"
+    )
     (artifact,) = stored_artifacts(tmp_path)
     nobody = OwnFiles(Suite(name="s", models=("resnet50",), schemes=("float32",)), {})
     with pytest.raises(UsageError, match=r"resnet50 full_int8 contradicts .* holds dynamic_range"):

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.errors import UsageError
-from orchestrator.frameworks.registry import runner_named
+from orchestrator.frameworks.parts import runner_named
 from orchestrator.frameworks.runner import Evidence, Files, Reading
 from orchestrator.measurement import Outcome
 from orchestrator.trial import PhaseSettings, RunSettings, Trial, TrialKind

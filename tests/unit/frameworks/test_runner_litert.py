@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from orchestrate_agent.children import litert as child
 from orchestrate_agent.children import measuring
 from orchestrator.errors import UsageError
+from orchestrator.frameworks.parts import runner_for, runner_named
 from orchestrator.frameworks.reading import child_output
-from orchestrator.frameworks.registry import runner_for, runner_named
+from orchestrator.frameworks.registry import runner
 from orchestrator.frameworks.runner import Reading
 from orchestrator.measurement import Outcome
-from orchestrator.runtimes import OF_RUNNER
 from orchestrator.trial import Trial, TrialKind
 from tests import runner_cases as cases
 
@@ -103,7 +103,7 @@ def test_what_the_child_cannot_do_is_refused(changes: dict[str, str]) -> None:
 
 
 def test_the_names_of_runtimes_are_those_of_the_child() -> None:
-    assert tuple(child.RUNTIMES) == OF_RUNNER["litert"]
+    assert tuple(child.RUNTIMES) == runner("litert").runtimes
 
 
 def test_a_pinned_runtime_is_run_on_its_bundle_alone() -> None:

@@ -9,9 +9,9 @@ import pytest
 
 from orchestrate_agent.children import torch as child
 from orchestrator.errors import UsageError
-from orchestrator.frameworks.registry import runner_named
+from orchestrator.frameworks.parts import runner_named
 from orchestrator.frameworks.runner import Reading
-from orchestrator.frameworks.torch import runner as torch
+from orchestrator.frameworks.torch.about import ENGINES, PROCESSORS
 from orchestrator.measurement import Outcome
 from orchestrator.trial import Trial, TrialKind
 from tests import runner_cases as cases
@@ -68,7 +68,7 @@ def test_the_command_is_one_the_child_understands() -> None:
 
 
 def test_engines_and_processors_are_those_of_the_child() -> None:
-    assert (torch.ENGINES, torch.PROCESSORS) == (child.ENGINES, child.PROCESSORS)
+    assert (ENGINES, PROCESSORS) == (child.ENGINES, child.PROCESSORS)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.runtimes import Runtime, belongs_to, parse_runtime
+from orchestrator.frameworks.registry import runner, runtime_named, takes_runtime
+from orchestrator.runtimes import Runtime, parse_runtime
 
 
 @pytest.mark.parametrize(
@@ -19,8 +20,8 @@ def test_a_runtime_is_written_as_it_was_read(text: str) -> None:
     ["", "onnx", "any==1", "torch==", "torch==2.*", "torch==../x", "torch>=2", "torch==1 --pre"],
 )
 def test_what_is_no_runtime_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"no runtime|no version"):
-        parse_runtime(text)
+    with pytest.raises(ValueError, match=r"not a runtime|no version"):
+        runtime_named(text)
 
 
 @pytest.mark.parametrize(
@@ -45,8 +46,9 @@ def test_the_loaded_version_is_the_pinned_one_or_another(
 
 
 def test_each_runner_has_its_own() -> None:
-    assert belongs_to("any", "torch") and belongs_to("torch==2.13.0", "torch")
-    assert not belongs_to("torch", "litert")
-    assert not belongs_to("tflite-runtime==2.14.0", "torch")
-    assert not belongs_to("tensorflow", "benchmark_model")
+    torch, litert = runner("torch"), runner("litert")
+    assert takes_runtime(torch, "any") and takes_runtime(torch, "torch==2.13.0")
+    assert not takes_runtime(litert, "torch")
+    assert not takes_runtime(torch, "tflite-runtime==2.14.0")
+    assert not takes_runtime(runner("benchmark_model"), "tensorflow")
     assert Runtime("any").is_version("1.0")

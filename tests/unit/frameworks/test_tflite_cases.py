@@ -6,7 +6,6 @@ import gzip
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -249,10 +248,10 @@ def test_another_archive_is_named_for_what_it_is(
 # -- as variants of a suite -----------------------------------------------------------------------
 
 
-def own(folder: Path, entry: str, **more: Any) -> OwnFiles:
+def own(folder: Path, entry: str) -> OwnFiles:
     path = folder / "mine.yaml"
     path.write_text(f"models: [{entry}]", encoding="utf-8")
-    return resolve(load_suite(str(path), known_models=(), known_schemes=("float32",), **more))
+    return resolve(load_suite(str(path)))
 
 
 def put(folder: Path, **cases: str) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.frameworks.registry import runner_named
+from orchestrator.frameworks.parts import runner_named
 from orchestrator.frameworks.runner import Evidence, Reading
 from orchestrator.measurement import Outcome
 from orchestrator.trial import TrialKind

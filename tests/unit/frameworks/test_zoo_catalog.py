@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import ModelBuildError
-from orchestrator.frameworks.tflite.catalog import MODELS, check_known, recipe, recipe_key
+from orchestrator.frameworks.parts import check_known, key_of
+from orchestrator.frameworks.registry import default
+from orchestrator.frameworks.tflite.catalog import MODELS, recipe
 from orchestrator.trial import Variant
 from orchestrator.zoo import BuildOptions, known_models, known_schemes
 from orchestrator.zoo.parallel import MEMORY_LIMIT_MB
@@ -26,7 +28,9 @@ def test_the_studied_models_and_schemes_are_known() -> None:
 
 def test_keys_tell_variants_apart() -> None:
     keys = {
-        recipe_key(Variant(m, s), BuildOptions()) for m in known_models() for s in known_schemes()
+        key_of(default(), Variant(m, s), BuildOptions())
+        for m in known_models()
+        for s in known_schemes()
     }
     assert len(keys) == len(known_models()) * len(known_schemes())
 
@@ -40,7 +44,7 @@ def test_keys_tell_variants_apart() -> None:
     ],
 )
 def test_keys_tell_options_apart(other: BuildOptions) -> None:
-    assert recipe_key(FLOAT, other) != recipe_key(FLOAT, BuildOptions())
+    assert key_of(default(), FLOAT, other) != key_of(default(), FLOAT, BuildOptions())
 
 
 def test_files_from_before_compatibility_could_be_chosen_still_count() -> None:
@@ -48,7 +52,7 @@ def test_files_from_before_compatibility_could_be_chosen_still_count() -> None:
 
 
 def test_an_unknown_compatibility_is_refused_with_what_there_is() -> None:
-    with pytest.raises(ValueError, match=r"current or tflite-2\.14"):
+    with pytest.raises(ValueError, match=r"current, tflite-2\.14"):
         BuildOptions(compatibility="tflite-2.13")
 
 
@@ -65,22 +69,22 @@ def test_images_count_by_content_and_only_where_they_matter(tmp_path: Path) -> N
     options = replace(BuildOptions(), representative=tmp_path)
     image = tmp_path / "a.png"
     image.write_bytes(b"one")
-    before = recipe_key(INT8, options)
-    assert recipe_key(FLOAT, options) == recipe_key(FLOAT, BuildOptions())
+    before = key_of(default(), INT8, options)
+    assert key_of(default(), FLOAT, options) == key_of(default(), FLOAT, BuildOptions())
 
     image.write_bytes(b"two")
-    assert recipe_key(INT8, options) != before
+    assert key_of(default(), INT8, options) != before
     image.write_bytes(b"one")
-    assert recipe_key(INT8, options) == before
+    assert key_of(default(), INT8, options) == before
 
 
 def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no image")
     with pytest.raises(ModelBuildError, match="holds no image"):
-        recipe_key(INT8, BuildOptions(representative=tmp_path))
+        key_of(default(), INT8, BuildOptions(representative=tmp_path))
 
 
 @pytest.mark.parametrize("variant", [Variant("resnet5", "float32"), Variant("resnet50", "int7")])
 def test_an_unknown_variant_is_refused_with_what_there_is(variant: Variant) -> None:
     with pytest.raises(ModelBuildError, match=r"there are .*(resnet50|dynamic_range)"):
-        check_known(variant)
+        check_known(default(), variant)

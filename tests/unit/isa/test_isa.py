@@ -17,8 +17,9 @@ from orchestrate_agent.protocol import ProtocolError, TrialRequest
 from orchestrator.analysis import SpeedupTable, analyse
 from orchestrator.errors import ArtifactError, UsageError
 from orchestrator.fleet.provision import isa_unavailable
-from orchestrator.frameworks.reading.capped import CappedRunner, libraries_of
-from orchestrator.frameworks.registry import runner_for, runner_named
+from orchestrator.frameworks.parts import runner_for, runner_named
+from orchestrator.frameworks.reading.capped import CappedRunner
+from orchestrator.frameworks.registry import runner as registered
 from orchestrator.frameworks.runner import Evidence, Reading
 from orchestrator.isa import build, levels
 from orchestrator.isa.levels import ANY, FEATURES, LEVELS
@@ -235,10 +236,10 @@ def test_what_there_was_no_room_for_is_not_proven() -> None:
 def test_the_runner_s_own_libraries_must_have_asked(runner: str, asked: str, proven: bool) -> None:
     stderr = rewriting({asked: (4, 4, 0, 0, 0)})
     if proven:
-        assert prove("haswell", stderr, CAP_SHA, libraries_of(runner)).objects
+        assert prove("haswell", stderr, CAP_SHA, registered(runner).measured_in).objects
         return
     with pytest.raises(UnprovenError, match=f"only {asked} asked"):
-        prove("haswell", stderr, CAP_SHA, libraries_of(runner))
+        prove("haswell", stderr, CAP_SHA, registered(runner).measured_in)
 
 
 # -- the runner -----------------------------------------------------------------------------------
@@ -392,8 +393,8 @@ IN_FULL = "here@haswell (capped, not the microarchitecture)"
 def table() -> SpeedupTable:
     """One device, native and capped."""
     native = analyse(run_of(blocks_of({BASELINE: 2000.0, "full_int8": 1000.0}, 6)))
-    capped = dataclasses.replace(native.rows[0], isa="haswell")
     (times,) = {d.factors for d in native.distributions}
+    capped = dataclasses.replace(native.rows[0], factors=dataclasses.replace(times, isa="haswell"))
     also = tuple(
         dataclasses.replace(d, factors=dataclasses.replace(times, isa="haswell"))
         for d in native.distributions

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from orchestrator import cli
+from orchestrator.answers import models as command
 from orchestrator.campaign import build_options
-from orchestrator.commands import models as command
 from orchestrator.config import load_suite
 from orchestrator.trial import Variant
-from orchestrator.zoo import BuildOptions, ModelArtifact, known_models, known_schemes
+from orchestrator.zoo import BuildOptions, ModelArtifact, known_schemes
 
 STUDIED = (
     "mobilenet_v1", "inception_v3", "resnet50", "resnet101", "resnet152", "vgg16", "vgg19",
@@ -96,7 +96,7 @@ def test_the_runtime_of_a_suite_decides_what_must_load_its_files(
 ) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(f"models: [resnet50]\nschemes: [float32]\nrunner: litert\nruntime: {runtime}\n")
-    suite = load_suite(str(path), known_models=known_models(), known_schemes=known_schemes())
+    suite = load_suite(str(path))
     chosen = BuildOptions(representative=tmp_path, calibration="max")
     assert build_options(suite, chosen) == replace(chosen, compatibility=compatibility)
     assert build("--suite", str(path)) == 0

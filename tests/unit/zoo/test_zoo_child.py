@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import ArtifactError, ModelBuildError
-from orchestrator.frameworks.tflite.catalog import BuildOptions
-from orchestrator.zoo.child import BuildRequest, run_build
+from orchestrator.frameworks.building import BuildOptions, BuildRequest
+from orchestrator.zoo.child import run_build
 
 
 def request(folder: Path) -> BuildRequest:
     options = BuildOptions(seed=3, representative=folder)
-    return BuildRequest("mobilenet_v1", ("float32", "full_int8"), "random", options, folder)
+    schemes = ("float32", "full_int8")
+    return BuildRequest("mobilenet_v1", schemes, "random", options, folder, "tflite", "a.module")
 
 
 def run(folder: Path, script: str) -> list[Mapping[str, str]]:

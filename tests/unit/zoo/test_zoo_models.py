@@ -12,7 +12,9 @@ import pytest
 from orchestrator.artifacts.files import locked
 from orchestrator.artifacts.store import ArtifactStore
 from orchestrator.errors import ArtifactError, ModelBuildError
-from orchestrator.frameworks.tflite.catalog import recipe_key
+from orchestrator.frameworks.building import BuildRequest
+from orchestrator.frameworks.parts import key_of
+from orchestrator.frameworks.registry import default
 from orchestrator.trial import Variant
 from orchestrator.zoo import (
     BuildOptions,
@@ -22,7 +24,6 @@ from orchestrator.zoo import (
     find_artifacts,
     models,
 )
-from orchestrator.zoo.child import BuildRequest
 from orchestrator.zoo.parallel import Capacity
 
 FLOAT32 = Variant("mobilenet_v1", "float32")
@@ -59,8 +60,9 @@ class Toolchain:
             f"{variant} {self.weights_sha256}".encode(),
             model=request.model,
             scheme=scheme,
-            recipe_key=recipe_key(variant, request.options),
+            recipe_key=key_of(default(), variant, request.options),
             details={"weights": self.weights, "weights_sha256": self.weights_sha256},
+            suffix=".tflite",
         )
 
 
@@ -243,7 +245,10 @@ def test_a_second_builder_waits_and_finds(toolchain: Toolchain, tmp_path: Path) 
         thread.start()
         assert waiting.wait(10)
         toolchain.store(
-            BuildRequest("mobilenet_v1", (), "auto", BuildOptions(), tmp_path), "float32"
+            BuildRequest(
+                "mobilenet_v1", (), "auto", BuildOptions(), tmp_path, "tflite", "a.module"
+            ),
+            "float32",
         )
     thread.join(10)
     assert found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import platform
 from dataclasses import dataclass
@@ -11,6 +10,8 @@ from pathlib import Path
 from orchestrate_agent.machine.facts import userland_bits
 from orchestrate_agent.sysfs import Tree
 from orchestrator.answer import Answer, ExitCode
+from orchestrator.answers.selection import inventory_of
+from orchestrator.answers.terminal import answer_width, colour_wanted
 from orchestrator.artifacts.binaries import (
     BinaryArtifact,
     android_platform_of,
@@ -19,11 +20,11 @@ from orchestrator.artifacts.binaries import (
     platform_of,
     resolve_binary,
 )
-from orchestrator.commands.selection import inventory_of
-from orchestrator.commands.terminal import answer_width, colour_wanted
+from orchestrator.commands.models import BinariesArguments
 from orchestrator.config import Device
 from orchestrator.console import Console
 from orchestrator.errors import ArtifactError
+from orchestrator.frameworks import registry
 from orchestrator.report.grid import render_grid
 
 _HEADER = ("device", "platform", "from", "state", "MB", "SHA-256")
@@ -42,8 +43,9 @@ class _Row:
     official: bool = False
 
 
-def binaries(arguments: argparse.Namespace) -> Answer:
-    """Touches no device; what a device is comes from its ``expect:``. Raises OrchestrateError."""
+def answer(arguments: BinariesArguments) -> Answer:
+    """Tell which binary each device has, by its ``expect:``; no device is touched. Raises
+    OrchestrateError."""
     devices = inventory_of(arguments).select(arguments.device)
     console = Console() if arguments.fetch else None
     rows = [_row(device, arguments.models, console) for device in devices]
@@ -58,9 +60,11 @@ def binaries(arguments: argparse.Namespace) -> Answer:
 
 def _row(device: Device, models_dir: Path, console: Console | None) -> _Row:
     """``console`` None: nothing is fetched."""
-    spec = device.benchmark_model
+    spec = device.binary
     if spec is None:
-        return _Row(device.name, None, "", "none", "no `benchmark_model:`; Python runs the models")
+        return _Row(
+            device.name, None, "", "none", f"no `{registry.tool().name}:`; Python runs the models"
+        )
     source = str(spec.path or spec.url or "official")
     try:
         of = _platform(device)
@@ -68,7 +72,7 @@ def _row(device: Device, models_dir: Path, console: Console | None) -> _Row:
             fact = "abi" if device.transport == "adb" else "architecture"
             reason = f"its platform is known once it is reached, or with `expect: {{{fact}: …}}`"
             return _Row(device.name, None, source, "unknown", reason)
-        source = source if not spec.official else official_url(of)
+        source = source if not spec.official else official_url(spec.tool, of)
         found = find_binary(spec, of, models_dir)
         if found is None and console is not None:
             found = resolve_binary(spec, of, models_dir, on_progress=console.say)
@@ -82,13 +86,13 @@ def _row(device: Device, models_dir: Path, console: Console | None) -> _Row:
 
 
 def _platform(device: Device) -> str | None:
-    """None where nobody says. Raises ArtifactError."""
+    """Name the device's platform; None where nobody says. Raises ArtifactError."""
     if device.transport == "adb":
         abi = device.expect.get("abi")
-        return None if abi is None else android_platform_of(str(abi))
+        return None if abi is None else android_platform_of(registry.tool(), str(abi))
     told = device.expect.get("architecture")
     machine = platform.machine() if device.transport == "local" else told
-    return None if machine is None else platform_of(str(machine), _bits(device))
+    return None if machine is None else platform_of(registry.tool(), str(machine), _bits(device))
 
 
 def _bits(device: Device) -> int | None:

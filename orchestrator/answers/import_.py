@@ -1,17 +1,18 @@
-"""``import``."""
+"""``orchestrate import``: what bundles brought back, or logs, as a run."""
 
 from __future__ import annotations
 
-import argparse
+import codecs
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from orchestrator import plain_files
 from orchestrator.analysis import analyse
 from orchestrator.answer import Answer, ExitCode
+from orchestrator.answers.terminal import answer_width, colour_wanted
 from orchestrator.bundles.importing import import_results
 from orchestrator.bundles.results import MAGIC
-from orchestrator.commands.terminal import answer_width, colour_wanted
+from orchestrator.commands.import_ import ImportArguments
 from orchestrator.console import Console
 from orchestrator.errors import UsageError
 from orchestrator.imports import naming, table
@@ -26,8 +27,9 @@ from orchestrator.runs.directory import RunDirectory
 from orchestrator.runs.records import RunRecord
 
 
-def import_files(arguments: argparse.Namespace) -> Answer:
-    """What bundles brought back goes into its runs; logs and tables become a run. Their tables."""
+def answer(arguments: ImportArguments) -> Answer:
+    """Merge what bundles brought back into its runs, or make a run of logs and tables; answer with
+    the tables."""
     paths = list(dict.fromkeys(arguments.file))
     zips = [path for path in paths if _is_zip(path)]
     if not zips:
@@ -39,7 +41,7 @@ def import_files(arguments: argparse.Namespace) -> Answer:
     return _import_results(arguments, zips)
 
 
-def _import_results(arguments: argparse.Namespace, paths: Sequence[Path]) -> Answer:
+def _import_results(arguments: ImportArguments, paths: Sequence[Path]) -> Answer:
     arrived = []
     with Console() as console:
         for path in paths:
@@ -56,7 +58,7 @@ def _import_results(arguments: argparse.Namespace, paths: Sequence[Path]) -> Ans
     return Answer("\n".join(texts), ExitCode.FAILED if failed else ExitCode.OK)
 
 
-def _report(arguments: argparse.Namespace, directory: RunDirectory, record: RunRecord) -> str:
+def _report(arguments: ImportArguments, directory: RunDirectory, record: RunRecord) -> str:
     """Write the run's reports anew; its table."""
     found = analyse(record, publications())
     write_reports(found, directory.path, read_background(directory, record, found))
@@ -64,7 +66,7 @@ def _report(arguments: argparse.Namespace, directory: RunDirectory, record: RunR
     return render(found, shape, width=answer_width(), color=colour_wanted())
 
 
-def _import_logs(arguments: argparse.Namespace) -> Answer:
+def _import_logs(arguments: ImportArguments) -> Answer:
     told = _told(arguments)
     files = {str(path): _bytes(path) for path in dict.fromkeys(arguments.file)}
     figures, remarks = _read_all(files, told)
@@ -100,8 +102,9 @@ def _read_all(
     return figures, remarks
 
 
-def _told(arguments: argparse.Namespace) -> ImportHints:
-    if (arguments.model is None) != (arguments.scheme is None):
+def _told(arguments: ImportArguments) -> ImportHints:
+    model, scheme = arguments.model, arguments.scheme
+    if (model is None) != (scheme is None):
         raise UsageError("--model and --scheme go together: they say what every process ran")
     named = {}
     if arguments.map is not None:
@@ -109,8 +112,8 @@ def _told(arguments: argparse.Namespace) -> ImportHints:
             str(arguments.map), _text(str(arguments.map), _bytes(arguments.map))
         )
     variant = None
-    if arguments.model is not None:
-        variant = naming.variant_named("--model, --scheme", arguments.model, arguments.scheme)
+    if model is not None and scheme is not None:
+        variant = naming.variant_named("--model, --scheme", model, scheme)
     return ImportHints(
         device=arguments.device,
         microarchitecture=arguments.microarchitecture,
@@ -138,6 +141,9 @@ def _is_zip(path: Path) -> bool:
 
 #: A log has some kilobytes, and a folder of them in one file some megabytes.
 _MAX_BYTES = 128 * 2**20
+#: By so much of a file its encoding is told.
+_HEAD_BYTES = 512
+_LEAST_ZEROS = 8
 
 
 def _bytes(path: Path) -> bytes:
@@ -152,10 +158,31 @@ def _bytes(path: Path) -> bytes:
 
 
 def _text(name: str, data: bytes) -> str:
-    """Logs hold paths in whatever encoding: what is not UTF-8 is shown as escapes, not lost."""
-    if b"\x00" in data:
-        raise UsageError(f"{name}: not a text file")
-    return data.decode("utf-8-sig", "backslashreplace").replace("\r\n", "\n")
+    """Logs hold paths in whatever encoding: what is not UTF-8 is shown as escapes, not lost.
+
+    Windows PowerShell's ``>`` writes UTF-16.
+    """
+    encoding = _encoding(data)
+    if encoding == "utf-8-sig" and b"\x00" in data:
+        raise UsageError(
+            f"{name}: not a text file: byte {data.index(0) + 1} is 0. Where PowerShell appended to "
+            f"a file of another encoding (`>>`), write it anew with `| Out-File -Encoding utf8`"
+        )
+    return data.decode(encoding, "backslashreplace").replace("\r\n", "\n")
+
+
+def _encoding(data: bytes) -> str:
+    """UTF-16 by its mark, or by every other byte of its beginning being 0; else UTF-8."""
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    head = data[: _HEAD_BYTES - len(data[:_HEAD_BYTES]) % 2]
+    for encoding, zeros, others in (
+        ("utf-16-le", head[1::2], head[::2]),
+        ("utf-16-be", head[::2], head[1::2]),
+    ):
+        if len(zeros) >= _LEAST_ZEROS and not any(zeros) and all(others):
+            return encoding
+    return "utf-8-sig"
 
 
 def _check_baseline(figures: list[ImportedFigure], baseline: str) -> None:

@@ -1,15 +1,12 @@
-"""Images to calibrate integer activations on. Imports TensorFlow only to decode a user's."""
+"""Images to calibrate integer activations on."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-
-from orchestrator.errors import ModelBuildError
 
 Image: TypeAlias = npt.NDArray[np.float32]
 
@@ -35,18 +32,6 @@ def _patches(rng: np.random.Generator, cells: int, side: int) -> npt.NDArray[np.
     grid = rng.uniform(0.0, 1.0, (cells, cells, 3))
     nearest = np.arange(side) * cells // side
     return grid[nearest][:, nearest]
-
-
-def folder_images(paths: tuple[Path, ...], side: int) -> Iterator[Image]:
-    """The images of files, resized. Raises ModelBuildError naming one that cannot be read."""
-    import tensorflow as tf  # noqa: PLC0415  # seconds; and random images do without
-
-    for path in paths:
-        try:
-            pixels = tf.io.decode_image(path.read_bytes(), channels=3, expand_animations=False)
-        except (OSError, tf.errors.InvalidArgumentError) as exc:
-            raise ModelBuildError(f"representative image {path}: cannot be read: {exc}") from exc
-        yield tf.image.resize(pixels, (side, side)).numpy().astype(np.float32)[np.newaxis]
 
 
 def calibration_set(

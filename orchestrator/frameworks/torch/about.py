@@ -1,0 +1,36 @@
+"""PyTorch, in plain values."""
+
+from __future__ import annotations
+
+from orchestrator.frameworks.about import Framework, Library, RunnerAbout, SchemeAbout
+from orchestrator.trial import TrialKind
+
+#: Its libraries of quantized kernels; ``default`` is what the build of torch chooses.
+ENGINES = ("default", "x86", "fbgemm", "qnnpack", "onednn")
+PROCESSORS = ("cpu", "cuda")
+
+TORCH = RunnerAbout(
+    name="torch",
+    kinds=frozenset(TrialKind),
+    libraries=(Library("torch", size="hundreds of MB, with CUDA some GB"),),
+    factors={"engine": ENGINES, "processor": PROCESSORS},
+    measured_in=("torch",),
+)
+
+FRAMEWORK = Framework(
+    name="torch",
+    label="PyTorch",
+    parts="orchestrator.frameworks.torch.parts",
+    runners=(TORCH,),
+    schemes=(
+        SchemeAbout("float32"),
+        SchemeAbout("dynamic_int8"),
+        SchemeAbout("static_int8", needs=("representative", "calibration")),
+        SchemeAbout("qat_int8", needs=("dataset",)),
+    ),
+    endings=(".pt", ".pth", ".jit", ".pts", ".ptl"),
+    builder="PyTorch and torchvision",
+    packages=("torch", "torchvision"),
+    extra="torch",
+    suite="pytorch",
+)
