@@ -23,8 +23,8 @@ from orchestrator.trial import Trial
 #: The least share of the longer steady phase of a duet in which both halves must measure: what is
 #: measured beyond has no neighbour any more.
 LEAST_OVERLAP = 0.8
-#: The least share of the treatment's nodes that a delegate must take, as a part of the share that it
-#: took of the baseline's. Below it the two are as much a comparison of a delegate's kernels with
+#: The least share of the treatment's nodes that a delegate must take, as a part of the share that
+#: it took of the baseline's. Below it the two are as much a comparison of a delegate's kernels with
 #: built-in ones as of two schemes; a few nodes that only one file has (to quantize its input, say)
 #: do not make it one.
 LEAST_DELEGATED = 0.9
