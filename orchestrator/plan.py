@@ -36,7 +36,7 @@ T = TypeVar("T")
 class Block:
     """One randomised pass over a group: every scheme once, the baseline twice.
 
-    As duets: every treatment beside a baseline of its own, and the baseline beside itself; the two
+    As duets: every treatment runs with a baseline of its own, and the baseline with itself; the two
     trials of a duet follow each other.
     """
 
@@ -93,7 +93,8 @@ class DevicePlan:
 
     @property
     def capped_isas(self) -> frozenset[str]:
-        """The instruction sets that processes are to be capped to; empty where it is none."""
+        """The instruction sets that processes are to be capped to; empty where nothing is
+        capped."""
         return frozenset(g.factors.isa for g in self.groups) - {NATIVE}
 
 
@@ -121,6 +122,20 @@ class Plan:
         """Every variant that some trial needs, sorted."""
         return tuple(sorted({t.variant for d in self.devices for t in d.trials}))
 
+    @property
+    def uncompared(self) -> tuple[str, ...]:
+        """What has to be said of models of which nothing is compared; nothing where all are."""
+        groups = [group for device in self.devices for group in device.groups]
+        alone = dict.fromkeys(group.model for group in groups if len(group.schemes) < 2)
+        if not alone:
+            return ()
+        every = "0 comparisons: " if all(len(group.schemes) < 2 for group in groups) else ""
+        return (
+            f"{every}nothing is compared of {', '.join(alone)}, which the baseline "
+            f"{self.baseline} is all there is of; the report shows its time, and no speed-up. Add "
+            f"a variant to compare",
+        )
+
     def fewest_s(self, device: DevicePlan) -> float:
         """Seconds that the fewest blocks take at least on one of the devices.
 
@@ -140,7 +155,7 @@ class Plan:
 
 
 def make_plan(devices: Sequence[Device], suite: Suite, *, seed: int) -> Plan:
-    """Every trial of a run of ``suite`` on ``devices``; the same arguments give the same plan.
+    """Make every trial of a run of ``suite`` on ``devices``; the same arguments give the same plan.
 
     Raises UsageError where the suite asks a runner for what it cannot do.
     """

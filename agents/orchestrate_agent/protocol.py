@@ -52,13 +52,16 @@ Events, each with ``seq`` (per session, from 1), ``time`` (UTC, ISO 8601), ``eve
               machine_lock, conditions, power, lost, reason
 ``interrupted`` attempt, reason, orderly: the agent or the node died under the trial, or (orderly)
               the agent was stopped; it runs again
-``cancelled`` reason
+``cancelled`` reason, and where the node lost a file that the trial needs ``lacking``: what, in
+              words; it did not run, or what came of it says nothing. Put the file back (``put``,
+              ``unpack``, the agent itself) and submit the trial again
 
 A trial ends in exactly one ``finished`` or ``cancelled``; one that was cancelled is queued again
 when it is submitted again. In ``finished`` the ``reason`` is null
 when the process ran to its end: then exactly one of ``exit_code`` and ``signal`` is a number.
 Otherwise both are null and ``reason`` says in a sentence why there is no process to speak of: it
-could not be started (``lost`` false, no ``started`` before), or the agent died under it
+could not be started (``lost`` false, no ``started`` before; ``cause`` is ``"environment"`` where
+that was none of its own doing), or the agent died under it
 MAX_ATTEMPTS times (``lost`` true). ``oom_killed`` is null where the node cannot tell, and
 ``oom_memory`` is ``"cgroup"`` or ``"machine"`` where it tells whose memory had run out; ``wall_s``,
 ``rusage``, ``launch`` and the healths are null where nothing ran. ``launch`` is ``"forked"``, or
@@ -124,6 +127,8 @@ PYTHON = "{python}"
 #: What a trial waits for before it starts; see above.
 LOCK, PREPARATION = "lock", "preparation"
 #: What a session's spool holds of a trial; see above.
+#: The ``cause`` of a trial that could not be started and is not to blame for it.
+ENVIRONMENT = "environment"
 EVENT_KINDS = ("queued", "started", "finished", "interrupted", "cancelled")
 
 OPS = (
@@ -184,7 +189,7 @@ def decode(line: bytes) -> Json:
     except (ValueError, RecursionError) as exc:
         raise ProtocolError(f"a line that is not JSON: {_brief(exc)}", kind="bad_json") from exc
     if not isinstance(message, dict):
-        raise ProtocolError(f"a line that is no JSON object but {_kind(message)}", kind="bad_json")
+        raise ProtocolError(f"a line is not a JSON object but {_kind(message)}", kind="bad_json")
     _refuse_deep(message)
     return message
 
@@ -241,7 +246,7 @@ class LineBuffer:
 
 
 def _no_constant(text: str) -> NoReturn:
-    raise ValueError(f"{text} is no JSON")
+    raise ValueError(f"{text} is not JSON")
 
 
 def _integer(text: str) -> int:
@@ -282,7 +287,7 @@ class Gate:
 
     @classmethod
     def from_json(cls, data: Any) -> Gate:
-        """The inverse. Raises ProtocolError."""
+        """Read what :meth:`to_json` wrote. Raises ProtocolError."""
         fields = _object(data, "gate")
         return cls(
             load=_optional_number(fields, "load", 0.0, 1.0),
@@ -303,7 +308,7 @@ class Duet:
 
     @classmethod
     def from_json(cls, data: Any) -> Duet:
-        """The inverse. Raises ProtocolError."""
+        """Read what :meth:`to_json` wrote. Raises ProtocolError."""
         fields = _object(data, "duet")
         return cls(_name(fields, "partner"), _int(fields, "half", 0, 1))
 
@@ -336,7 +341,7 @@ class Conditions:
 
     @classmethod
     def from_json(cls, data: Any) -> Conditions:
-        """The inverse. Raises ProtocolError."""
+        """Read what :meth:`to_json` wrote. Raises ProtocolError."""
         fields = _object(data, "conditions")
         made = cls(
             pin=None if fields.get("pin") is None else _int(fields, "pin", 1, MAX_CPUS),
@@ -352,7 +357,8 @@ class Conditions:
 
 @dataclass(frozen=True)
 class TrialRequest:
-    """One process to run. ``timeout_s`` bounds it; ``cpus`` None leaves the CPUs as they are.
+    """A trial request is one process to run. ``timeout_s`` bounds it; ``cpus`` None leaves the CPUs
+    as they are.
 
     In ``argv`` and in values of ``env``, and nowhere else, ``{blob:SHA256}``, ``{exe:SHA256}``,
     ``{site:SHA256}``, ``{agent}`` and ``{python}``, the agent's own, are replaced (see
@@ -370,7 +376,7 @@ class TrialRequest:
     conditions: Conditions = field(default=Conditions(), compare=False)
 
     def to_json(self) -> Json:
-        """As it stands in a ``submit`` request and in the spool."""
+        """Return it as it stands in a ``submit`` request and in the spool."""
         return {
             "trial_id": self.trial_id,
             "argv": list(self.argv),
@@ -384,7 +390,7 @@ class TrialRequest:
 
     @classmethod
     def from_json(cls, data: Any) -> TrialRequest:
-        """The inverse; unknown fields are ignored. Raises ProtocolError."""
+        """Read what :meth:`to_json` wrote; unknown fields are ignored. Raises ProtocolError."""
         fields = _object(data, "a trial")
         request = cls(
             trial_id=_name(fields, "trial_id"),
@@ -609,7 +615,7 @@ def parse_event(data: Any) -> Event:
     if not isinstance(kind, str) or not isinstance(time, str) or len(time) > _MAX_TIME:
         raise ProtocolError("an event needs `event` and `time`, both text")
     if kind not in EVENT_KINDS:
-        raise ProtocolError(f"{kind[:40]!r} is no event of a trial")
+        raise ProtocolError(f"{kind[:40]!r} is not an event of a trial")
     seq = _int(fields, "seq", 1, MAX_INTEGER)
     return Event(seq, time, kind, _name(fields, "trial_id"), fields)
 
@@ -713,7 +719,7 @@ def _env(fields: Mapping[str, Any]) -> Dict[str, str]:
         raise ProtocolError(f"env has {len(values)} entries, the limit is {MAX_ARGUMENTS}")
     for name, value in values.items():
         if not _ENV_NAME.match(name):
-            raise ProtocolError(f"env: {name[:40]!r} is no name of an environment variable")
+            raise ProtocolError(f"env: {name[:40]!r} is not a name of an environment variable")
         _checked_text(value, f"env: {name}")
     return dict(values)
 

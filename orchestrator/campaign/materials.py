@@ -20,6 +20,8 @@ from orchestrator.errors import (
 from orchestrator.fleet.materials import Materials
 from orchestrator.frameworks import registry
 from orchestrator.frameworks.about import CURRENT
+from orchestrator.frameworks.parts import runner_for
+from orchestrator.frameworks.runner import Files
 from orchestrator.isa.build import CapObject, build_cap_object
 from orchestrator.plan import Plan, make_plan
 from orchestrator.runs.journal import utc_now
@@ -27,10 +29,11 @@ from orchestrator.runs.manifest import (
     Manifest,
 )
 from orchestrator.runs.records import ArtifactRecord
-from orchestrator.trial import Variant
+from orchestrator.trial import InputSpec, Variant
 from orchestrator.zoo import (
     BuildOptions,
     ModelArtifact,
+    OwnFiles,
     artifacts_by_hash,
     check_variants,
     ensure_artifacts,
@@ -44,19 +47,20 @@ _PACKAGES = ("fabric", "paramiko", "numpy", "scipy", "pandas", "pydantic")
 
 
 def build_options(suite: Suite, chosen: BuildOptions) -> BuildOptions:
-    """How the models of a suite are built: as chosen, and so that the oldest runtime it names can
-    load them. All runtimes of a suite measure the same files, so that they alone differ."""
+    """Say how the models of a suite are built: as chosen, and so that the oldest runtime it names
+    can load them. All runtimes of a suite measure the same files, so that they alone differ."""
     older = registry.compatibility_for(suite.runtimes)
     return chosen if older is None else replace(chosen, compatibility=older)
 
 
 def prepare(devices: Sequence[Device], suite: Suite, places: Places, *, seed: int) -> Preparation:
-    """The plan, and the files that are there, read and compared. Raises OrchestrateError.
+    """Make the plan, and read and compare the files that are there. Raises OrchestrateError.
 
     Touches no device and changes nothing.
     """
     own = resolve(suite)
     plan = make_plan(devices, own.suite, seed=seed)
+    _check_commands(plan, own)
     zoo = [variant for variant in plan.variants if variant not in own.artifacts]
     options = build_options(own.suite, places.building)
     built = _of_each_framework(
@@ -69,6 +73,24 @@ def prepare(devices: Sequence[Device], suite: Suite, places: Places, *, seed: in
     prepared = Preparation(own.suite, plan, own, built, options, known_sizes(places.models))
     check_variants(own, prepared.built)
     return prepared
+
+
+def _check_commands(plan: Plan, own: OwnFiles) -> None:
+    """Raise UsageError where a runner cannot be told to run one of the user's files as the suite
+    says: better now than when a device has begun."""
+    for trial in {(t.factors, t.variant): t for d in plan.devices for t in d.trials}.values():
+        artifact = own.artifacts.get(trial.variant)
+        if artifact is not None:
+            files = Files(
+                model_sha256=artifact.sha256,
+                model_size_bytes=artifact.size_bytes,
+                python="python3",
+                binary_sha256=artifact.sha256,  # any: nothing is run
+                inputs=artifact.inputs,
+                signature=artifact.signature,
+                cap_sha256=artifact.sha256,
+            )
+            runner_for(trial).command(trial, plan.settings, files)
 
 
 def _of_each_framework(
@@ -89,7 +111,7 @@ def _of_each_framework(
 def build(
     prepared: Preparation, models_dir: Path, console: Console
 ) -> dict[Variant, ModelArtifact]:
-    """Every file of the plan, those that are missing built."""
+    """Return every file of the plan, having built those that were missing."""
     suite, options = prepared.suite, prepared.options
     if options.compatibility != CURRENT:
         console.say(
@@ -116,7 +138,7 @@ def new_manifest(
     prepared: Preparation,
     models: Mapping[Variant, ModelArtifact],
 ) -> Manifest:
-    """Of a run without a device."""
+    """Make the manifest of a run that has no device yet."""
     return Manifest(
         run_id=run_id,
         created=utc_now(),
@@ -130,7 +152,7 @@ def new_manifest(
 
 
 def cap_of(plan: Plan, models_dir: Path) -> CapObject | None:
-    """The object that caps the instruction set, if some device's plan asks for that.
+    """Make the object that caps the instruction set, if some device's plan asks for that.
 
     Not of the manifest: it has no figure in it, and another build of it caps the same.
     """
@@ -138,7 +160,7 @@ def cap_of(plan: Plan, models_dir: Path) -> CapObject | None:
 
 
 def stored_materials(manifest: Manifest, plan: Plan, models_dir: Path) -> Materials:
-    """The bytes of an earlier run, exactly those: another build of a model is another model.
+    """Find exactly the bytes of an earlier run: another build of a model is another model.
 
     Raises ArtifactError where one is not there any more.
     """
@@ -158,7 +180,7 @@ def stored_materials(manifest: Manifest, plan: Plan, models_dir: Path) -> Materi
 
 
 def named_materials(manifest: Manifest, plan: Plan, models_dir: Path) -> Materials:
-    """The same without the bytes: enough to say what a trial's evidence means."""
+    """Return the materials without their bytes: enough to say what a trial's evidence means."""
     return materials_of(manifest, {}, cap_of(plan, models_dir))
 
 
@@ -167,17 +189,36 @@ def materials_of(
     models: Mapping[Variant, ModelArtifact],
     cap: CapObject | None,
 ) -> Materials:
-    own = manifest.suite.get("user_models", ())
     return Materials(
-        artifacts={record.variant: record for record in manifest.artifacts},
-        inputs={each["name"]: tuple(each["input"]) for each in own if each.get("input")},
+        artifacts={r.variant: replace(r, inputs=_inputs(manifest, r)) for r in manifest.artifacts},
         blobs={v: Blob(m.sha256, m.path, m.size_bytes) for v, m in models.items()},
         cap=None if cap is None else Blob(cap.sha256, cap.path, cap.size_bytes),
     )
 
 
+def _inputs(manifest: Manifest, record: ArtifactRecord) -> tuple[InputSpec, ...]:
+    """What a file is fed. Earlier runs have it in their suite alone, as the one input's shape."""
+    if record.inputs:
+        return record.inputs
+    for each in manifest.suite.get("user_models", ()):
+        shape = each.get("input")
+        if each["name"] != record.variant.model or not isinstance(shape, list):
+            continue
+        if shape and all(type(size) is int and size > 0 for size in shape):
+            return (InputSpec((1, *shape[1:])),)
+    return ()
+
+
 def _artifact_record(model: ModelArtifact) -> ArtifactRecord:
-    return ArtifactRecord(model.variant, model.sha256, model.size_bytes, model.weights, model.no_op)
+    return ArtifactRecord(
+        model.variant,
+        model.sha256,
+        model.size_bytes,
+        model.weights,
+        model.no_op,
+        model.inputs,
+        model.signature,
+    )
 
 
 def _versions() -> dict[str, str]:

@@ -14,6 +14,9 @@ HELP = (
     "table of published times."
 )
 
+#: Delegates that nothing here can measure, and logs may be of.
+_OF_OTHER_HARDWARE = ("gpu", "nnapi", "npu", "hexagon", "coreml", "external")
+
 
 @dataclass(frozen=True, kw_only=True)
 class ImportArguments(Arguments):
@@ -61,7 +64,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--threads", metavar="N", type=int, default=0, help="where the logs do not say"
     )
     parser.add_argument(
-        "--delegate", choices=registry.values_of("delegate"), help="where the logs do not say"
+        "--delegate",
+        choices=(*registry.values_of("delegate"), *_OF_OTHER_HARDWARE),
+        help="where the logs do not say",
     )
     parser.add_argument("--baseline", metavar="SCHEME", default=registry.default().scheme_names[0])
     add_folders(parser)

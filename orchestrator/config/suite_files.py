@@ -15,7 +15,7 @@ from orchestrator.frameworks import registry
 from orchestrator.frameworks.about import Framework
 from orchestrator.frameworks.parts import known_models
 
-#: Fields of a suite that are no keys of its file.
+#: Fields of a suite that are not keys of its file.
 _NOT_WRITTEN = {"name", "user_models"}
 _PACKAGE = Path(__file__).resolve().parent.parent
 
@@ -87,7 +87,7 @@ def _read(path: Path) -> Suite:
     suite = problems.validate(Suite, tree, data, models=models, schemes=tuple(schemes))
     problems.raise_if_any()
     if suite is None:  # only for the type checker: a suite that is None left a problem behind
-        raise ConfigError("is no suite", path=path)
+        raise ConfigError("is not a suite", path=path)
     return suite
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -26,13 +27,14 @@ from orchestrator.errors import (
 from orchestrator.fleet import lease
 from orchestrator.fleet.intake import Intake
 from orchestrator.fleet.link import AgentRefusalError
-from orchestrator.fleet.materials import DeviceSupply, Materials, SuppliedNode, needed_by
+from orchestrator.fleet.materials import DeviceSupply, Materials, SuppliedDevice, needed_by
 from orchestrator.fleet.patience import STOOD_S, Patience
 from orchestrator.fleet.progress import DeviceProgress, Observer, State, StopLevel, StopRequest
 from orchestrator.fleet.provision import (
-    Node,
+    ReachedDevice,
     check_executable,
     check_suitability,
+    place_agent,
     push,
     unpack_sites,
 )
@@ -43,6 +45,7 @@ from orchestrator.plan import Plan
 from orchestrator.runs.directory import RunDirectory, trial_record
 from orchestrator.runs.journal import Journal, naming
 from orchestrator.runs.passing_on import facts_to_keep
+from orchestrator.runs.records import TrialRecord
 from orchestrator.schedule import PrecisionOf, Schedule
 from orchestrator.trial import Trial
 
@@ -50,11 +53,15 @@ from orchestrator.trial import Trial
 GLANCE_S = 1.0
 #: After these a trial that had started runs no more.
 _ENDS = frozenset(("finished", "interrupted", "cancelled"))
+#: How often what a node lost is put back for one trial before the device counts as lost.
+MOST_PUT_BACKS = 3
+#: So many trials in a row that could not be started are the device's trouble, not a variant's.
+MOST_NOT_STARTED = 3
 
 
 @dataclass(frozen=True)
 class Campaign:
-    """What all devices of a run share."""
+    """What all devices of a run share while it is carried out."""
 
     plan: Plan
     materials: Materials
@@ -78,7 +85,7 @@ class DeviceRun:
         target: Target,
         *,
         expect: Mapping[str, Any],
-        reach: Callable[[], SuppliedNode],
+        reach: Callable[[], SuppliedDevice],
         retry_for_s: float,
         lease_ends: datetime | None = None,
     ) -> None:
@@ -111,6 +118,12 @@ class DeviceRun:
         self._known: set[int] = set()
         #: Which machine the device is, as it told when it was first ready; empty until then.
         self._identity: dict[str, Value] = {}
+        #: Trials that lack a file which the node lost, and what.
+        self._lacking: dict[str, str] = {}
+        #: How often the files of a trial were put back since one finished.
+        self._put_backs: Counter[str] = Counter()
+        #: How many trials in a row could not be started.
+        self._not_started = 0
         #: What the agent has been asked to run and has not ended.
         self._open: set[str] = set()
         #: What of that has started there, as far as we have heard.
@@ -134,7 +147,7 @@ class DeviceRun:
         """
         self._others_are_done.set()
 
-    def run(self, reached: SuppliedNode | TransientDeviceError | JournalError) -> None:
+    def run(self, reached: SuppliedDevice | TransientDeviceError | JournalError) -> None:
         """Run until the plan is done or the user stops it, reaching the device again if lost.
 
         Closes the node; in the place of one that did not answer yet stands the reason. Raises
@@ -145,7 +158,7 @@ class DeviceRun:
             if isinstance(reached, TransientDeviceError | JournalError):
                 reached = self._reach_again(reached, patience, lost_at)
             self._reached = True
-            before, began = self._agent_seq, time.monotonic()
+            before, began = self._schedule.finished, time.monotonic()
             try:
                 self._drive(reached.node, reached.supply)
             except (TransientDeviceError, JournalError) as exc:
@@ -156,13 +169,14 @@ class DeviceRun:
                 return
             finally:
                 reached.node.close()
-            if self._agent_seq > before or time.monotonic() - began > STOOD_S:
+            stood = time.monotonic() - began > STOOD_S and not self._put_back_often
+            if self._schedule.finished > before or stood:
                 patience, lost_at = Patience(self._retry_for_s), time.monotonic()
             reached = trouble
 
     def _reach_again(
         self, trouble: TransientDeviceError | JournalError, patience: Patience, lost_at: float
-    ) -> SuppliedNode:
+    ) -> SuppliedDevice:
         while (pause_s := patience.pause(time.monotonic() - lost_at)) is not None:
             why = trouble.reason if isinstance(trouble, TransientDeviceError) else str(trouble)
             self._tell(State.RETRYING, f"{why}; again in {pause_s:.0f} s")
@@ -175,7 +189,7 @@ class DeviceRun:
         raise trouble
 
     def _pause(self, seconds: float) -> bool:
-        """Whether to try again after it."""
+        """Wait before another try; returns whether to try again."""
         ends = time.monotonic() + seconds
         while (left_s := ends - time.monotonic()) > 0:
             if self._campaign.stop.wait(min(left_s, GLANCE_S)):
@@ -233,7 +247,7 @@ class DeviceRun:
 
     # -- the loop ---------------------------------------------------------------------------
 
-    def _drive(self, node: Node, supply: DeviceSupply) -> None:
+    def _drive(self, node: ReachedDevice, supply: DeviceSupply) -> None:
         campaign = self._campaign
         requests = Requests(self._target, campaign.plan.settings, campaign.materials, supply)
         self._recorder = Recorder(requests, campaign.directory, campaign.journal)
@@ -243,6 +257,7 @@ class DeviceRun:
             self._tell(State.INTERRUPTED, "stopped before anything ran")
             return
         self._follow(node)
+        self._lacking.clear()  # all of it is there now, and what waits is submitted with the rest
         self._submit(node, [self._trials[i] for i in self._trials if i in self._open])
         vigil = self._vigil(node)
         while not self._is_over(node):
@@ -253,9 +268,11 @@ class DeviceRun:
                 self._tell(State.RUNNING, _what(event))
             elif vigil.is_due(time.monotonic()):
                 self._look(node, vigil)
+            if self._lacking:
+                self._put_back(node, supply)
         self._end(node)
 
-    def _vigil(self, node: Node) -> Vigil:
+    def _vigil(self, node: ReachedDevice) -> Vigil:
         now = time.monotonic()
         return Vigil(
             self._run_id,
@@ -267,7 +284,7 @@ class DeviceRun:
             running=dict.fromkeys(self._running, now),
         )
 
-    def _look(self, node: Node, vigil: Vigil) -> None:
+    def _look(self, node: ReachedDevice, vigil: Vigil) -> None:
         """Ask an agent that says nothing what it does. Raises DeviceError where it does nothing."""
         status = node.link.status(vigil.answer_s)
         try:
@@ -279,7 +296,7 @@ class DeviceRun:
         if waits_for is not None:
             self._tell(State.WAITING, f"for {waits_for}")
 
-    def _prepare(self, node: Node, supply: DeviceSupply) -> None:
+    def _prepare(self, node: ReachedDevice, supply: DeviceSupply) -> None:
         sites = supply.sites
         suitability = check_suitability(node, self._expect, self._plan, self._cpus, sites)
         check_executable(node, self._plan, sites)
@@ -292,6 +309,11 @@ class DeviceRun:
             unverified_expectations=list(suitability.unverified),
             runtimes=dict(suitability.runtimes),
         )
+        self._provide(node, supply)
+
+    def _provide(self, node: ReachedDevice, supply: DeviceSupply) -> None:
+        """Have all on the node that its trials need."""
+        sites = supply.sites
         blobs = needed_by(self._plan, self._campaign.materials, supply)
         pushed = push(node, blobs, self._on_sent)
         if sites:
@@ -305,7 +327,37 @@ class DeviceRun:
             sites={runtime: site.sha256 for runtime, site in sites.items()},
         )
 
-    def _check_same_machine(self, node: Node) -> None:
+    @property
+    def _put_back_often(self) -> bool:
+        return any(count > MOST_PUT_BACKS for count in self._put_backs.values())
+
+    def _put_back(self, node: ReachedDevice, supply: DeviceSupply) -> None:
+        """Give the node again what it lost, and submit the trials that came to nothing for it.
+
+        Raises TransientDeviceError where it loses it again and again.
+        """
+        lacking, self._lacking = self._lacking, {}
+        if self._stopping is not StopLevel.GO_ON:  # they are run when the run is resumed
+            self._open -= lacking.keys()
+            return
+        what = next(iter(lacking.values()))
+        self._put_backs.update(lacking.keys())
+        if self._put_back_often:
+            raise TransientDeviceError(
+                f"what its trials need vanishes again and again ({what}); see what removes files "
+                f"from {node.place.workdir} there, or name another `workdir:` in the inventory",
+                device=self._device,
+            )
+        self._tell(State.PUSHING, f"putting back what got lost there: {what}")
+        place_agent(node.transport, node.place, node.archive)
+        try:
+            self._provide(node, supply)
+        except _StoppedError:
+            self._open -= lacking.keys()
+            return
+        self._submit(node, [self._trials[trial_id] for trial_id in lacking])
+
+    def _check_same_machine(self, node: ReachedDevice) -> None:
         """Raise PermanentDeviceError where another machine answers than the one that was measured:
         an address, a lease or a retry may lead to a new node."""
         found = identity(node.facts)
@@ -326,7 +378,7 @@ class DeviceRun:
         megabytes = f"{sent / 1e6:.0f} of {blob.size_bytes / 1e6:.0f} MB"
         self._tell(State.PUSHING, f"{blob.path.name}: {megabytes}")
 
-    def _follow(self, node: Node) -> None:
+    def _follow(self, node: ReachedDevice) -> None:
         try:
             node.link.follow(self._run_id, self._device, self._agent_seq + 1)
         except AgentRefusalError as exc:
@@ -346,7 +398,7 @@ class DeviceRun:
             self._known.clear()
             node.link.follow(self._run_id, self._device, last_seq + 1)
 
-    def _is_over(self, node: Node) -> bool:
+    def _is_over(self, node: ReachedDevice) -> bool:
         level = self._campaign.stop.level
         if level > self._stopping:
             self._stopping = level
@@ -356,7 +408,7 @@ class DeviceRun:
         self._release(node)
         return self._schedule.complete or (self._out_of_time and not self._open)
 
-    def _release(self, node: Node) -> None:
+    def _release(self, node: ReachedDevice) -> None:
         # With one trial (or duet) left in hand the next block goes out, so that the device never
         # idles while we think; a group on its own is thereby judged without that last one.
         while not self._out_of_time and (
@@ -403,14 +455,14 @@ class DeviceRun:
             if group not in before:
                 self._journal.append(self._device, "stopped", group=group, reason=reason)
 
-    def _submit(self, node: Node, trials: Sequence[Trial]) -> None:
+    def _submit(self, node: ReachedDevice, trials: Sequence[Trial]) -> None:
         if trials:
             self._ask(node, "submit", trials=[self._recorder.request(trial) for trial in trials])
 
-    def _ask(self, node: Node, op: str, **params: Any) -> None:
+    def _ask(self, node: ReachedDevice, op: str, **params: Any) -> None:
         node.link.request(op, run_id=self._run_id, device=self._device, **params)
 
-    def _end(self, node: Node) -> None:
+    def _end(self, node: ReachedDevice) -> None:
         if self._out_of_time:
             self._tell(
                 State.INTERRUPTED, "the lease ends; what is left can be resumed in a later one"
@@ -439,7 +491,11 @@ class DeviceRun:
         self._intake.admit(event, after=self._agent_seq, under_way=under_way)
         trial = self._trials[event.trial_id]
         if event.event == "finished":
-            self._note_finished(self._recorder.write_finished(trial, event))
+            line = self._recorder.write_finished(trial, event)
+            self._note_finished(line)
+            self._put_backs.clear()
+            self._agent_seq = event.seq
+            self._check_started(trial_record(line))
         else:
             self._recorder.write(event)
         if event.event == "started":
@@ -447,14 +503,27 @@ class DeviceRun:
         elif event.event in _ENDS:
             self._running.discard(event.trial_id)
         # A trial that was cancelled is queued again when a resumed run submits it again.
-        if event.event == "cancelled":
+        if event.event == "cancelled" and event.fields.get("lacking"):
+            self._lacking[trial.trial_id] = f"{event.fields['lacking']!s:.300}"
+        elif event.event == "cancelled":
             self._open.discard(trial.trial_id)
         elif event.event == "queued" and self._schedule.is_under_way(trial.trial_id):
             self._open.add(trial.trial_id)
         self._agent_seq = event.seq
 
+    def _check_started(self, record: TrialRecord) -> None:
+        """Raise PermanentDeviceError where nothing can be started there any more: to go on would
+        use up the plan's trials, and say nothing of any variant."""
+        self._not_started = self._not_started + 1 if record.blameless else 0
+        if self._not_started >= MOST_NOT_STARTED:
+            raise PermanentDeviceError(
+                f"its trials cannot be started ({record.reason}); see to that, then go on with "
+                f"`orchestrate run --resume`",
+                device=self._device,
+            )
+
     def _plan_again(self, trial_id: str) -> None:
-        """Of a trial that the agent knows and the journal lost with all its lines."""
+        """Note as planned a trial that the agent knows and the journal lost with all its lines."""
         if not self._schedule.is_released(trial_id):
             self._journal.append_all(self._device, "planned", [self._trials[trial_id].to_json()])
             self._schedule.release(trial_id)

@@ -1,10 +1,10 @@
-"""How long, and how often, a device that was lost is tried again."""
+"""Says how long, and how often, a device that was lost is tried again."""
 
 from __future__ import annotations
 
 import random
 
-#: A connection that stood for so long was none that broke at once: what ends it is a new loss.
+#: A connection that stood for so long did not break at once: what ends it is a new loss.
 STOOD_S = 60.0
 _FIRST_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 30.0

@@ -77,13 +77,14 @@ class Requests:
             model_size_bytes=artifact.size_bytes,
             python=self.target.python,
             binary_sha256=None if binary is None else binary.sha256,
-            input_shape=self.materials.inputs.get(trial.variant.model),
+            inputs=artifact.inputs,
+            signature=artifact.signature,
             cap_sha256=None if cap is None or trial.factors.isa == NATIVE else cap.sha256,
             site_sha256=None if site is None else site.sha256,
         )
 
     def _conditions(self, trial: Trial) -> Conditions:
-        """Only what measures time needs the machine still, and only there energy is of use."""
+        """Ask for a still machine only where time is measured: only there energy is of use, too."""
         if not measure_of(trial.kind).quiet:
             return Conditions()
         duet = None if trial.duet is None else Duet(trial.duet.partner, trial.duet.half)
@@ -154,6 +155,7 @@ class Recorder:
             agent_seq=event.seq,
             device_time=event.time,
             **{name: event.fields.get(name) for name in _AS_TOLD},
+            **({"cause": cause} if (cause := event.fields.get("cause")) is not None else {}),
             **{k: v for k, v in asdict(evidence).items() if k not in ("stdout", "stderr")},
         )
 
@@ -210,7 +212,7 @@ class Recorder:
             raise _unreadable(exc, self._target.device) from exc
 
 
-#: What the agent says of a finished trial beside the evidence.
+#: What the agent says of a finished trial in addition to the evidence.
 _AS_TOLD = ("attempt", "rusage", "machine_lock", "conditions", "health_before", "health")
 
 

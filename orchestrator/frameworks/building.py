@@ -74,7 +74,7 @@ class BuildRequest:
     parts: str
 
     def to_json(self) -> dict[str, Any]:
-        """As the child reads it."""
+        """Return it as the child reads it."""
         folder, dataset = self.options.representative, self.options.dataset
         return {
             "framework": self.framework,

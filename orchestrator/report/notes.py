@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from orchestrator.analysis.table import Problem, Speedup, SpeedupTable, Verdict
+from orchestrator.analysis.table import FailedTrials, Speedup, SpeedupTable, Verdict
 from orchestrator.factors import ABSENT, FACTORS, Factors
 from orchestrator.frameworks.settings import level_of, taken, title_of
 from orchestrator.isa.levels import capped
@@ -81,7 +81,7 @@ def sections(rows: Iterable[Speedup]) -> dict[SectionKey, list[Speedup]]:
 
 
 def measured_sections(table: SpeedupTable) -> dict[SectionKey, list[Speedup]]:
-    """Without devices to which nothing was sent."""
+    """Return the sections without those of devices to which nothing was sent."""
     return {key: rows for key, rows in sections(table.rows).items() if key.factors is not None}
 
 
@@ -166,8 +166,8 @@ def setting(rows: list[Speedup]) -> str:
 
 
 def conditions(rows: Sequence[Speedup]) -> list[str]:
-    """``conditions uncontrolled: …``, once with the models it holds for, and where energy was
-    read; nothing where nobody knows."""
+    """``conditions uncontrolled: …``, once with the models it holds for, what those were fed, and
+    where energy was read; nothing where nobody knows."""
     models: dict[str, list[str]] = {}
     for row in rows:
         if row.control and row.model not in models.setdefault(row.control, []):
@@ -178,6 +178,11 @@ def conditions(rows: Sequence[Speedup]) -> list[str]:
         )
         for said, named in models.items()
     ]
+    fed: dict[str, list[str]] = {}
+    for row in rows:
+        if row.inputs and row.model not in fed.setdefault(row.inputs, []):
+            fed[row.inputs].append(row.model)
+    lines += [clean(f"inputs {said} ({', '.join(named)})") for said, named in fed.items()]
     if any(row.duet for row in rows):
         lines.append("in duets: baseline and treatment at the same time, each on CPUs of its own")
     sources = _distinct(row.energy_source for row in rows)
@@ -260,7 +265,7 @@ def weights(table: SpeedupTable) -> str:
     )
 
 
-def problem(each: Problem) -> str:
+def problem(each: FailedTrials) -> str:
     """``cc1 resnet50 full_int8: 6 timing trials ended timeout: did not finish …``."""
     ended = f"{counted(each.count, f'{each.kind.value} trial')} ended {each.outcome.value}"
     return f"{each.device} {each.model} {each.scheme}: {ended}: {clean(each.reason)}"

@@ -19,6 +19,7 @@ from orchestrator.report.notes import SIGNS, by_model, codes
 from orchestrator.report.pivot import column_of, pivots, superscript
 from orchestrator.report.view import (
     ACROSS_METHOD,
+    ALONE_METHOD,
     COLUMNS,
     FIGURES_METHOD,
     Column,
@@ -90,6 +91,7 @@ def to_text(table: SpeedupTable, *, width: int, color: bool) -> str:
         signs = ", ".join(f"{sign} {verdict.value}" for verdict, sign in SIGNS.items())
         _paragraph(console, "", f"{signs}; numbers: findings, below", "dim")
     for grids, how in (
+        (view.alone, ALONE_METHOD),
         (view.across, ACROSS_METHOD),
         (view.figures, FIGURES_METHOD),
         (view.sweeps, sweeps.METHOD),

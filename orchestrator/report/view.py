@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from orchestrator.analysis.table import (
     Alternative,
+    Distribution,
     FigureComparison,
     FigureVerdict,
     Speedup,
@@ -37,13 +38,14 @@ from orchestrator.report.notes import (
     problem,
     section_label,
     section_labels,
+    section_of,
     sections,
     setting,
     totals,
     weights,
 )
 
-#: The signs of the verdicts on figures beside the time.
+#: The signs of the verdicts on figures other than time.
 FIGURE_SIGNS = {
     FigureVerdict.BETTER: SIGNS[Verdict.FASTER],
     FigureVerdict.WORSE: SIGNS[Verdict.SLOWER],
@@ -59,10 +61,16 @@ ACROSS_METHOD = (
 )
 
 FIGURES_METHOD = (
-    "Figures beside the time: medians over the blocks compared. Gain: the ratio of a positive "
+    "Figures other than time: medians over the blocks compared. Gain: the ratio of a positive "
     "amount, above 1 where the scheme is the better one, or the difference of a share, above 0 "
     "where it is; interval, noise floor and Holm's correction as for speed-ups, over the "
     "comparisons of one figure."
+)
+
+
+ALONE_METHOD = (
+    "Time: Hodges-Lehmann centre over blocks of the medians of the first process of each, with its "
+    "95 % interval. n: processes. There is one scheme, so that no speed-up can be told."
 )
 
 
@@ -173,7 +181,7 @@ class Section:
         return by_model(self.rows)
 
     def columns(self, names: Sequence[str]) -> tuple[Column, ...]:
-        """Of the columns of these names, those that some row has something in."""
+        """Return, of the columns of these names, those that some row has something in."""
         return tuple(COLUMNS[name] for name in names if COLUMNS[name].shown(self.rows))
 
 
@@ -197,6 +205,7 @@ class View:
     weights: str
     empty: str
     sections: tuple[Section, ...]
+    alone: tuple[Grid, ...]
     across: tuple[Grid, ...]
     figures: tuple[Grid, ...]
     sweeps: tuple[Grid, ...]
@@ -217,7 +226,7 @@ class View:
         return tuple((title, lines) for title, lines in found if lines)
 
 
-NOTHING = "Nothing was compared: no scheme beside the baseline was planned."
+NOTHING = "Nothing was compared: no scheme other than the baseline was planned."
 
 
 def view_of(table: SpeedupTable) -> View:
@@ -230,6 +239,7 @@ def view_of(table: SpeedupTable) -> View:
         weights=weights(table),
         empty="" if table.rows or table.figures else NOTHING,
         sections=_sections(table),
+        alone=_alone(table),
         across=_across(table),
         figures=_figures(table),
         sweeps=tuple(
@@ -305,6 +315,36 @@ def _across_cells(row: Speedup) -> tuple[str, ...]:
     )
 
 
+def _alone(table: SpeedupTable) -> tuple[Grid, ...]:
+    """The times of models of which nothing was compared, a grid a device and setting."""
+    compared = {(section_of(row), row.model) for row in table.rows}
+    places: dict[SectionKey, list[Distribution]] = {}
+    for found in table.distributions:
+        key = SectionKey(found.device, found.factors)
+        if (key, found.model) not in compared:
+            places.setdefault(key, []).append(found)
+    return tuple(
+        Grid(
+            title=clean(f"Times without a comparison: {section_label(key)}"),
+            header=("Model", "Scheme", "Time, ms", "95 % interval", "Inputs", "n"),
+            cells=tuple(
+                (
+                    clean(each.model),
+                    clean(each.scheme),
+                    figures.number(each.centre_ms),
+                    figures.NONE
+                    if each.low_ms is None
+                    else f"[{figures.number(each.low_ms)}, {figures.number(each.high_ms)}]",
+                    clean(each.inputs) or figures.NONE,
+                    str(len(each.centres_ms)),
+                )
+                for each in found
+            ),
+        )
+        for key, found in places.items()
+    )
+
+
 def _figures(table: SpeedupTable) -> tuple[Grid, ...]:
     """A grid a device and setting, a line a figure of a scheme."""
     places: dict[SectionKey, list[FigureComparison]] = {}
@@ -340,5 +380,5 @@ def _figure_cells(row: FigureComparison) -> tuple[str, ...]:
 
 
 def place_of(row: Speedup) -> str:
-    """Where a row was measured, a capped instruction set said."""
+    """Say where a row was measured, and its instruction set where it is capped."""
     return place_in_full(row.device, row.isa)

@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestrator.measurement import Energy, Finding, Measurement, Outcome
 from orchestrator.runs.integrity import Flaw
-from orchestrator.trial import Factors, Trial, TrialKind, Variant
+from orchestrator.trial import Factors, InputSpec, Trial, TrialKind, Variant
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,8 @@ class TrialRecord:
     ``artifact_sha256`` names the bytes that ran; ``binary_sha256`` the benchmark_model binary,
     where one ran. ``wall_s`` is how long the whole process took, in seconds. ``conditions`` is what
     the agent says of pinning, clocks and the gate (see ``orchestrate_agent.protocol``). ``isa_way``
-    is how its CPUID was made to trap (see ``isa.proof``), empty where it was not.
+    is how its CPUID was made to trap (see ``isa.proof``), empty where it was not. ``blameless``: it
+    could not be started, for no reason of its own.
     """
 
     trial: Trial
@@ -34,18 +35,23 @@ class TrialRecord:
     conditions: Mapping[str, Any] | None = None
     energy: Energy | None = None
     isa_way: str = ""
+    blameless: bool = False
 
 
 @dataclass(frozen=True)
 class ArtifactRecord:
     """What the manifest knows of a variant's file. ``weights`` is ``imagenet`` or
-    ``random(seed=N)``; ``no_op`` says why the scheme changed nothing, None where it did."""
+    ``random(seed=N)``; ``no_op`` says why the scheme changed nothing, None where it did.
+    ``inputs`` are what it is fed, empty where nobody knows; ``signature`` is how it is called where
+    that was chosen."""
 
     variant: Variant
     sha256: str
     size_bytes: int
     weights: str
     no_op: str | None = None
+    inputs: tuple[InputSpec, ...] = ()
+    signature: str | None = None
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,7 @@ class RunRecord:
     ``orchestrate_agent.machine.facts``); a device that was never reached has no entry, and ``lost``
     maps it to the reason. ``stopped`` maps a group's key (see ``trial.Group.key``) to the
     reason why it got no more blocks, ``paused`` to why it has to wait for ``--resume``.
-    ``grid_gco2_per_kwh`` maps a device to the grid intensity that the user gave, if he did.
+    ``grid_gco2_per_kwh`` maps a device to the grid intensity that the user gave, if any.
     ``planned`` holds every trial that was released to a device, finished or not. ``agents`` maps a
     device to the SHA-256 of its agent's sources. ``duet``: baseline and treatment ran at the same
     time. ``bundled``: the devices that nothing reaches. ``split``: devices that were several

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from orchestrator.artifacts.files import locked, make_folder
 from orchestrator.artifacts.store import ArtifactStore, Entry
@@ -16,7 +16,7 @@ from orchestrator.frameworks import registry
 from orchestrator.frameworks.about import Framework
 from orchestrator.frameworks.building import DEFAULT_OPTIONS, BuildOptions, BuildRequest
 from orchestrator.frameworks.parts import check_known, check_toolchain, key_of, parts_of
-from orchestrator.trial import Variant
+from orchestrator.trial import InputSpec, Variant
 from orchestrator.zoo.child import run_build
 from orchestrator.zoo.parallel import Job, capacity, run_jobs
 
@@ -26,7 +26,8 @@ class ModelArtifact:
     """A variant's file. ``weights`` is ``imagenet`` or ``random(seed=N)``.
 
     ``no_op`` says in a sentence why the scheme changed nothing; None where it changed something.
-    ``entry`` is all that the manifest says of it.
+    ``entry`` is all that the manifest says of it. ``inputs`` are what it is fed, and ``signature``
+    how it is called where that was chosen.
     """
 
     variant: Variant
@@ -36,6 +37,8 @@ class ModelArtifact:
     weights: str
     entry: Mapping[str, Any]
     no_op: str | None = None
+    inputs: tuple[InputSpec, ...] = ()
+    signature: str | None = None
 
     @property
     def framework(self) -> str:
@@ -63,7 +66,7 @@ def find_artifacts(
     options: BuildOptions = DEFAULT_OPTIONS,
     framework: str | None = None,
 ) -> dict[Variant, ModelArtifact]:
-    """Those of the variants that are there, sizes checked, and hashes where ``verify``.
+    """Find those of the variants that are there; sizes are checked, and hashes where ``verify``.
 
     All schemes of a model in it have the same weights. Raises ArtifactError where a file is
     damaged (unless ``damaged_ok``: then it is as good as absent), ModelBuildError for a variant
@@ -80,7 +83,7 @@ def find_artifacts(
 
 
 def stored_artifacts(models_dir: Path) -> tuple[ModelArtifact, ...]:
-    """Everything in the manifest, whether its file is there or not. Raises ArtifactError."""
+    """Return everything in the manifest, whether its file is there or not. Raises ArtifactError."""
     store = ArtifactStore(models_dir)
     return tuple(_artifact(entry, store) for entry in store.entries())
 
@@ -88,9 +91,8 @@ def stored_artifacts(models_dir: Path) -> tuple[ModelArtifact, ...]:
 def artifacts_by_hash(
     hashes: Mapping[Variant, str], models_dir: Path
 ) -> dict[Variant, ModelArtifact]:
-    """Those of the files, each named by its SHA-256, that are there and whole, whatever the options
-    that they were built with. Raises ArtifactError where one is damaged.
-    """
+    """Find those of the files, each named by its SHA-256, that are there and whole, whatever the
+    options that they were built with. Raises ArtifactError where one is damaged."""
     store = ArtifactStore(models_dir)
     found: dict[Variant, ModelArtifact] = {}
     wanted = {(v.model, v.scheme, sha256): v for v, sha256 in hashes.items()}
@@ -156,7 +158,8 @@ class _Builder:
         self._say(f"waiting: another process builds in {self.store.folder}")
 
     def ensure(self) -> dict[Variant, ModelArtifact]:
-        """Under the lock: everything, as many models at a time as there is room for."""
+        """Make sure of everything, under the lock, as many models at a time as there is room
+        for."""
         made: dict[Variant, ModelArtifact] = {}
         missing: list[str] = []
         for model in dict.fromkeys(variant.model for variant in self._wanted):
@@ -310,7 +313,14 @@ def _artifact(entry: Entry, store: ArtifactStore) -> ModelArtifact:
         weights=str(entry.details.get("weights", "unknown")),
         entry=entry.to_json(),
         no_op=None if no_op is None else str(no_op),
+        inputs=_inputs(entry.details.get("input_shape")),
     )
+
+
+def _inputs(shape: object) -> tuple[InputSpec, ...]:
+    """Of a catalogue's model, whose entry has the one input's shape without the batch."""
+    known = isinstance(shape, list) and all(type(size) is int and size > 0 for size in shape)
+    return (InputSpec((1, *cast("list[int]", shape))),) if known else ()
 
 
 def _wanted(variants: Iterable[Variant], framework: Framework) -> tuple[Variant, ...]:

@@ -25,10 +25,13 @@ from orchestrator.config.scheme_names import promised, promises_floats
 from orchestrator.config.user_models import split_name
 from orchestrator.errors import ArtifactError, ModelBuildError, UsageError
 from orchestrator.frameworks import registry
+from orchestrator.frameworks.feeding import Asked, FeedingError
+from orchestrator.frameworks.tflite import feeding as tflite_feeding
 from orchestrator.frameworks.tflite.inspect import Inspection, scheme_of
+from orchestrator.frameworks.torch import feeding as torch_feeding
 from orchestrator.frameworks.torch.file import TorchInspection, inspect_any, inspect_torch
 from orchestrator.plain_files import created
-from orchestrator.trial import Variant
+from orchestrator.trial import InputSpec, Variant
 from orchestrator.zoo.models import ModelArtifact
 
 FOLDER = "files"
@@ -90,6 +93,8 @@ def _resolve_model(
             weights=f"{PROVENANCE} {file.path.name}",
             entry={"scheme": found.scheme},
             no_op=no_op,
+            inputs=_fed(suite, model, file, found),
+            signature=model.signature,
         )
         name = Path(file.path.name)
         files.append(
@@ -162,7 +167,7 @@ def _refuse_same(
 def _read(suite: Suite, model: UserModel, file: UserFile) -> _Found:
     """What the file holds, if it can be measured and is what it is called."""
     try:
-        found = inspect_any(file.path)
+        found = inspect_any(file.path, model.signature)
     except ModelBuildError as exc:
         raise UsageError(f"{model.place}: {exc}") from exc
     if isinstance(found, TorchInspection):
@@ -170,10 +175,6 @@ def _read(suite: Suite, model: UserModel, file: UserFile) -> _Found:
     elif {each.name for each in suite.frameworks} == {_TORCH}:
         raise UsageError(
             f"{model.place}: {file.path.name} is a .tflite file; `runner: torch` runs TorchScript"
-        )
-    elif model.input is not None:
-        raise UsageError(
-            f"{model.place}: a .tflite file says itself what its input is; delete `input`"
         )
     if isinstance(found, Inspection) and found.external_files:
         raise UsageError(
@@ -194,11 +195,16 @@ def _check_torch(suite: Suite, model: UserModel, file: UserFile, found: TorchIns
             f"{model.place}: {file.path.name} is a state_dict: weights without a network; export "
             f"the model with torch.jit.script or torch.jit.trace"
         )
-    if model.input is None:
-        raise UsageError(
-            f"{model.place}: {file.path.name} does not say what it is fed; add `input`, for "
-            f"example `input: [1, 3, 224, 224]`"
-        )
+
+
+def _fed(suite: Suite, model: UserModel, file: UserFile, found: _Found) -> tuple[InputSpec, ...]:
+    asked = Asked(model.input or (), suite.factors.batch, suite.factors.input_size)
+    try:
+        if isinstance(found, TorchInspection):
+            return torch_feeding.feed(found, asked)
+        return tflite_feeding.feed(found, asked)
+    except FeedingError as exc:
+        raise UsageError(f"{model.place}: {file.path.name} {exc}") from exc
 
 
 def _check_label(model: UserModel, file: UserFile, found: _Found) -> None:
@@ -276,7 +282,8 @@ def _held(artifact: ModelArtifact) -> str:
 
 
 def keep(own: OwnFiles, models_dir: Path) -> dict[Variant, ModelArtifact]:
-    """The same files, copied into ``models_dir`` under their hashes. Raises ArtifactError."""
+    """Copy the files into ``models_dir`` under their hashes, and return the copies. Raises
+    ArtifactError."""
     return {variant: _keep(artifact, models_dir) for variant, artifact in own.artifacts.items()}
 
 
@@ -306,7 +313,7 @@ def _check_copied(partial: Path, artifact: ModelArtifact) -> None:
 def find_kept(
     hashes: Iterable[tuple[Variant, str, str]], models_dir: Path
 ) -> dict[Variant, ModelArtifact]:
-    """Those of (variant, SHA-256, weights) that are kept and whole."""
+    """Find those of (variant, SHA-256, weights) that are kept and whole."""
     found = {}
     for variant, sha256, weights in hashes:
         path = _place(sha256, models_dir)

@@ -18,19 +18,26 @@ from orchestrate_agent.daemon.trial_queue import Entry, TrialQueue, not_started
 from orchestrate_agent.errors import AgentError
 from orchestrate_agent.files.blobs import DamagedBlobError
 from orchestrate_agent.files.sites import SiteStore
-from orchestrate_agent.machine.setting import Prepared, Setting
+from orchestrate_agent.machine.setting import MachineControl, Readiness
 from orchestrate_agent.node import Command, Node
 from orchestrate_agent.process.launch import StartError
 from orchestrate_agent.process.procs import kill_adopted
 from orchestrate_agent.process.trial import Ending, Process
-from orchestrate_agent.protocol import LOCK, PREPARATION, Json, substitute
+from orchestrate_agent.protocol import (
+    ENVIRONMENT,
+    LOCK,
+    PREPARATION,
+    Json,
+    TrialRequest,
+    substitute,
+)
 
 #: The trials that are run at once: one, or the two of a duet.
 Entries = Tuple[Entry, ...]
 
 
 class Worker:
-    """What one thread does: take a trial, run it, write how it went."""
+    """One thread's work: take a trial, run it, write how it went."""
 
     def __init__(
         self,
@@ -46,12 +53,12 @@ class Worker:
         self._on_fatal = on_fatal
         self._node = node
         self._machine = node.lock(queue.changed)
-        self._setting = Setting(node.tree)
+        self._setting = MachineControl(node.tree)
 
     def run(self) -> None:
-        """Until the queue says stop. What cannot be recorded must not run, and what runs on a node
-        that is gone cannot be: then ``on_fatal``, as after anything else that ends this thread,
-        since a daemon without a worker would be waited for in vain."""
+        """Work until the queue says stop. What cannot be recorded must not run, and what runs on a
+        node that is gone cannot be recorded: then ``on_fatal`` is called, as after anything else
+        that ends this thread, since a daemon without a worker would be waited for in vain."""
         try:
             while True:
                 entries = self._queue.take()
@@ -103,7 +110,7 @@ class Worker:
             return self._run_processes(entries, each)
 
     def _run_processes(self, entries: Entries, folders: Sequence[str]) -> Optional[Sequence[Json]]:
-        """None where they were called off before they began."""
+        """Run the trials; None where they were called off before they began."""
         with self._queue.held_up_by(PREPARATION):
             prepared = self._setting.prepare(
                 [entry.request for entry in entries],
@@ -127,8 +134,10 @@ class Worker:
                 if sampler is not None and standing:
                     sampler.start()
                 _run_at_once(attempts)
-                for attempt in attempts:
+                for entry, attempt in zip(entries, attempts):
                     attempt.take_end(self._node)
+                    if attempt.failed:
+                        attempt.lacking = self._gone(entry)
             finally:
                 if sampler is not None:
                     power = sampler.stop() if standing else None
@@ -138,20 +147,40 @@ class Worker:
         told = {"health_before": before, "health": self._node.health()}
         return [attempt.finished(told, power) for attempt in attempts]
 
-    def _attempt(self, entry: Entry, folder: str, prepared: Prepared) -> _Attempt:
+    def _attempt(self, entry: Entry, folder: str, prepared: Readiness) -> _Attempt:
         if prepared.refused:
             return _Attempt(prepared.conditions, None, prepared.refused)
         try:
             process = self._prepare(entry, folder, prepared.cpus)
-        except (StartError, DamagedBlobError) as exc:
-            return _Attempt(prepared.conditions, None, str(exc))
+        except DamagedBlobError as exc:
+            return _Attempt(prepared.conditions, None, lacking=str(exc))
+        except StartError as exc:
+            return _Attempt(prepared.conditions, None, str(exc), cause=ENVIRONMENT)
         return _Attempt(prepared.conditions, process, folder=folder)
+
+    def _gone(self, entry: Entry) -> str:
+        """Which file of a trial that failed is not there any more, or is damaged; empty where all
+        are as they were, and the failure is the trial's own."""
+        self._sites.doubt()
+        try:
+            self._check_files(entry.request)
+        except DamagedBlobError as exc:
+            return str(exc)
+        return ""
+
+    def _check_files(self, request: TrialRequest) -> None:
+        """Raise DamagedBlobError where something is missing that was pushed for the trial."""
+        texts = (*request.argv, *request.env.values())
+        if any("{agent}" in text for text in texts) and not os.path.isfile(self._archive):
+            raise DamagedBlobError(f"{self._archive} is gone; place the agent again")
+        for sha256 in request.blobs:
+            self._node.blobs.path(sha256)
+        self._substituted(texts)
 
     def _prepare(self, entry: Entry, folder: str, cpus: Optional[Tuple[int, ...]]) -> Process:
         """The process at its gate. Raises StartError, DamagedBlobError."""
         request = entry.request
-        for sha256 in request.blobs:
-            self._node.blobs.path(sha256)
+        self._check_files(request)
         command = Command(
             argv=self._substituted(request.argv),
             env=dict(zip(request.env, self._substituted(tuple(request.env.values())))),
@@ -177,12 +206,22 @@ class _Attempt:
     """One trial's process, or why there is none, and how it went."""
 
     def __init__(
-        self, conditions: Json, process: Optional[Process], refused: str = "", folder: str = ""
+        self,
+        conditions: Json,
+        process: Optional[Process],
+        refused: str = "",
+        *,
+        folder: str = "",
+        cause: Optional[str] = None,
+        lacking: str = "",
     ) -> None:
         self._folder = folder
         self.conditions = conditions
         self.process = process
         self.refused = refused
+        self.cause = cause
+        #: What the node lost of the trial's files.
+        self.lacking = lacking
         self.ending: Optional[Ending] = None
 
     def run(self) -> None:
@@ -194,16 +233,23 @@ class _Attempt:
         if self.process is not None and self.ending is not None:
             self.ending = node.ended(self.ending, self.process, self._folder)
 
+    @property
+    def failed(self) -> bool:
+        """Whether it ran and did not end well by itself."""
+        return self.ending is not None and self.ending.exit_code != 0 and not self.ending.timed_out
+
     def finished(self, healths: Mapping[str, Any], power: Optional[Json]) -> Json:
         """The fields of ``finished``, without the lock's."""
         told = {**healths, "conditions": self.conditions}
+        if self.lacking:
+            return {"lacking": self.lacking}
         if self.ending is None:
-            return not_started(self.refused, **told)
+            return not_started(self.refused, cause=self.cause, **told)
         return {**self.ending.to_json(), **told, "power": power}
 
 
 def _run_at_once(attempts: Sequence[_Attempt]) -> None:
-    """All of them, each to its own end."""
+    """Run all of them at once, each to its own end."""
     if len(attempts) == 1:
         attempts[0].run()
         return
@@ -213,7 +259,7 @@ def _run_at_once(attempts: Sequence[_Attempt]) -> None:
 
 
 def _tell_of_each_other(attempts: Sequence[_Attempt]) -> None:
-    """What the other one computed is not the load of a stranger."""
+    """Note that what the other one computed is not the load of a stranger."""
     if len(attempts) < 2:
         return
     for own, other in (attempts, attempts[::-1]):
@@ -241,7 +287,7 @@ def _folder(entry: Entry) -> Iterator[str]:
 
 
 def _end_all(processes: Sequence[Process]) -> None:
-    """What left a trial's group would go on beside the next trial, and spoil it."""
+    """End what left a trial's group: it would go on during the next trial, and spoil it."""
     for process in processes:
         process.close()
     count = sum(process.end_runaways() for process in processes)

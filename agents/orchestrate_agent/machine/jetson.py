@@ -28,7 +28,7 @@ _ASKED = re.compile(r"^NV Power Mode:\s*(\S{1,64})\s*\n\s*(\d+)\s*$", re.M)
 _L4T = re.compile(r"#\s*R(\d+)\s*\(release\),\s*REVISION:\s*([\d.]+)")
 _DEVFREQ = "/sys/class/devfreq"
 #: ``CPU@47.5C``, and ``VDD_IN 4567mW/4567mW`` (now/average), which JetPack 4 writes without unit.
-#: ``RAM 1903/3956MB`` is none.
+#: ``RAM 1903/3956MB`` is not a power.
 _TEMPERATURE = re.compile(r"(?<!\S)([\w-]{1,40})@(-?\d{1,4}(?:\.\d+)?)C(?!\S)")
 _POWER = re.compile(r"(?<!\S)([A-Z]\w{1,39}) (\d{1,7})(?:mW)?/\d{1,7}(?:mW)?(?!\S)")
 _INTERVAL_MS = "100"
@@ -37,8 +37,8 @@ Json = Dict[str, Any]
 
 
 def describe(tree: Tree) -> Optional[Json]:
-    """``l4t`` (NVIDIA's release, ``35.4.1``) and the present :func:`state`; None where this is no
-    Jetson."""
+    """``l4t`` (NVIDIA's release, ``35.4.1``) and the present :func:`state`; None where this is
+    not a Jetson."""
     now = state(tree)
     found = _L4T.search(tree.read(_RELEASE) or "")
     release = f"{found.group(1)}.{found.group(2)}" if found else None
@@ -46,7 +46,7 @@ def describe(tree: Tree) -> Optional[Json]:
 
 
 def state(tree: Tree) -> Optional[Json]:
-    """What may change while it runs; None where this is no Jetson.
+    """What may change while it runs; None where this is not a Jetson.
 
     ``power_mode`` (its name), ``power_mode_id``, ``clocks_locked``, each None where it is not
     told; ``temperatures_c`` by thermal zone and ``power_w`` by rail, empty where none is told.

@@ -25,7 +25,7 @@ from orchestrator.measurement import (
     Outcome,
 )
 from orchestrator.measures.registry import measure_of
-from orchestrator.trial import RunSettings, Trial
+from orchestrator.trial import InputSpec, RunSettings, Trial
 
 SCHEMA = 1
 STAGE, RESULT, ERROR = ("@orchestrate-stage ", "@orchestrate-result ", "@orchestrate-error ")
@@ -62,6 +62,39 @@ def common_arguments(trial: Trial, settings: RunSettings, files: Files) -> list[
     }
     flat = [word for pair in pairs.items() for word in pair]
     return [*flat, *measure_of(trial.kind).options]
+
+
+def inputs_argument(inputs: Sequence[InputSpec], batch: int) -> list[str]:
+    """The option that says what the child is to feed; nothing where nobody asks for anything."""
+    if not inputs:
+        return []
+    asked = [
+        {**spec.to_json(), **({"shape": spec.at_batch(batch)} if spec.shape else {})}
+        for spec in inputs
+    ]
+    return ["--inputs", json.dumps(asked)]
+
+
+def inputs_ran(
+    data: Mapping[str, Any], inputs: Sequence[InputSpec], batch: int
+) -> list[tuple[str, object, object]]:
+    """What, as asked for, as it ran: the shape of every input that somebody asked for."""
+    if not inputs:
+        return []
+    ran = data.get("inputs")
+    if not isinstance(ran, list) or len(ran) != len(inputs):
+        return [("inputs", len(inputs), len(ran) if isinstance(ran, list) else None)]
+    shapes = [each.get("shape") if isinstance(each, dict) else None for each in ran]
+    names = [each.get("name") if isinstance(each, dict) else None for each in ran]
+    return [
+        (
+            f"input {spec.name}".rstrip(),
+            list(spec.at_batch(batch)),
+            shapes[names.index(spec.name) if spec.name in names else place],
+        )
+        for place, spec in enumerate(inputs)
+        if spec.shape
+    ]
 
 
 def result_of(evidence: Evidence, settings: RunSettings) -> dict[str, Any] | Reading:
@@ -105,7 +138,7 @@ def only(lines: Sequence[str], mark: str) -> dict[str, Any]:
 
 
 def _no_constant(name: str) -> float:
-    raise ValueError(f"{name} is no figure")
+    raise ValueError(f"{name} is not a figure")
 
 
 def refused(lines: Sequence[str], evidence: Evidence) -> Reading:
@@ -159,7 +192,7 @@ def statistics_of(times_us: Sequence[float]) -> Invocations:
 
 
 def memory_of(data: Mapping[str, Any]) -> Memory:
-    """Growth of the peak since just before the model was loaded, and the peak itself; beside it
+    """Growth of the peak since just before the model was loaded, and the peak itself; with it
     the GPU's, where one computed."""
     points = part(data, "memory")
     start, init, end = (
@@ -204,7 +237,7 @@ def window_of(data: Mapping[str, Any]) -> tuple[float, float] | None:
     if value is None:
         return None
     if not isinstance(value, list) or len(value) != 2:
-        raise NonsenseError("steady_window_s is no pair of times")
+        raise NonsenseError("steady_window_s is not a pair of times")
     begun, ended = (_checked("steady_window_s", each) for each in value)
     if ended < begun:
         raise NonsenseError(f"the steady phase ended at {ended}, before it began at {begun}")
@@ -232,7 +265,8 @@ def drift_of(times_us: Sequence[float]) -> float | None:
 
 
 def _median_variance(values: Sequence[float]) -> float:
-    """Of the median of a sample: that of a normal one with the same median absolute deviation."""
+    """Estimate the variance of a sample's median as that of a normal one with the same median
+    absolute deviation."""
     centre = median(values)
     sigma = 1.4826 * median(abs(value - centre) for value in values)
     return math.pi / 2 * sigma**2 / len(values)

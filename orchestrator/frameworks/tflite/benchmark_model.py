@@ -19,7 +19,13 @@ from orchestrator.measurement import Delegation, Finding, Invocations, Measureme
 from orchestrator.measures.memory.reading import believable_memory
 from orchestrator.trial import RunSettings, Trial, TrialKind
 
+#: Types that the tool draws from the range that it is given.
+_WITH_A_RANGE = ("uint8", "int8", "int16", "int32", "int64")
 _FAILED_TO_INVOKE = "failed to invoke"
+#: Half of the last digit in the summaries of LiteRT's tools, and the share of a time that it may
+#: be.
+ROUNDED_US = 5.0
+MOST_ROUNDED = 0.001
 
 
 class BenchmarkModelRunner:
@@ -48,13 +54,20 @@ class BenchmarkModelRunner:
     ) -> Reading:
         """What the evidence means. Never raises on the tool's output."""
         log = parse_benchmark_log(evidence.stdout, evidence.stderr)
-        bad = judgement.bad_ending(evidence, settings, _stage(log)) or _failure(log, evidence)
-        if bad is not None:
-            return bad
-        missing = _missing(log, trial)
-        if missing is not None:
-            return failed(missing)
-        return _ok(trial, settings, files, evidence, log)
+        return read_log(trial, settings, files, evidence, log)
+
+
+def read_log(
+    trial: Trial, settings: RunSettings, files: Files, evidence: Evidence, log: BenchmarkLog
+) -> Reading:
+    """What the evidence means, ``log`` being what it says."""
+    bad = judgement.bad_ending(evidence, settings, _stage(log)) or _failure(log, evidence)
+    if bad is not None:
+        return bad
+    missing = _missing(log, trial)
+    if missing is not None:
+        return failed(missing)
+    return _ok(trial, settings, files, evidence, log)
 
 
 def _flags(trial: Trial, settings: RunSettings, files: Files) -> list[str]:
@@ -72,10 +85,45 @@ def _flags(trial: Trial, settings: RunSettings, files: Files) -> list[str]:
         f"--max_secs={math.ceil(asked.timeout_s)}",
         f"--use_xnnpack={'true' if trial.factors.delegate == 'xnnpack' else 'false'}",
     ]
+    flags += _input_flags(trial, files)
+    if files.signature is not None:
+        flags.append(f"--signature_to_run_for={files.signature}")
     if trial.kind is TrialKind.MEMORY:
         flags.append("--report_peak_memory_footprint=true")
     if trial.kind is TrialKind.PROFILE:
         flags.append("--enable_op_profiling=true")
+    return flags
+
+
+def _input_flags(trial: Trial, files: Files) -> list[str]:
+    """What the suite asks for of inputs: all of them, in the order of the file, as the tool wants.
+
+    Raises UsageError for what its flags cannot say.
+    """
+    asked = [spec for spec in files.inputs if spec.name]
+    if not asked:
+        return []
+    ranged = [spec for spec in asked if spec.low is not None]
+    for spec in asked:
+        why = ""
+        if "," in spec.name or (ranged and ":" in spec.name):
+            why = "its flags cannot hold this name"
+        elif not spec.shape:
+            why = "its flags cannot hold the shape of a scalar"
+        elif spec in ranged and spec.dtype not in _WITH_A_RANGE:
+            why = f"it draws {spec.dtype} from a range of its own, whatever is asked for"
+        if why:
+            raise UsageError(
+                f"{trial.trial_id}: benchmark_model cannot be told what to feed input "
+                f"{spec.name}: {why}; use runner: litert"
+            )
+    flags = [
+        f"--input_layer={','.join(spec.name for spec in asked)}",
+        f"--input_layer_shape={':'.join(','.join(map(str, spec.shape)) for spec in asked)}",
+    ]
+    if ranged:
+        bounds = (f"{s.name},{int(s.low or 0)},{int(s.high or 0)}" for s in ranged)
+        flags.append(f"--input_layer_value_range={':'.join(bounds)}")
     return flags
 
 
@@ -113,11 +161,14 @@ def _nonzero(log: BenchmarkLog, evidence: Evidence) -> Reading:
 
 
 def _missing(log: BenchmarkLog, trial: Trial) -> str | None:
-    """Why an output with exit code 0 is no measurement; None if it is one."""
+    """Why an output with exit code 0 is not a measurement; None if it is one."""
     if log.problems:
         return f"the output cannot be read: {judgement.joined(log.problems)}"
     if log.timings is None:
-        return "exit code 0, but stdout has no line 'Inference timings in us: …'"
+        return (
+            "exit code 0, but stdout has no line 'Inference timings in us: …', nor stderr the "
+            "'BENCHMARK RESULTS' of LiteRT's tool"
+        )
     if len(log.phases) != 2:
         return (
             "expected two lines 'count=…' on stdout, of the warm-up and of the steady phase, "
@@ -151,7 +202,13 @@ def _contradiction(log: BenchmarkLog) -> str | None:
     )
     for phase, stats, closing_us in pairs:
         mean_us = stats.mean_us if stats is not None else None
-        if mean_us is not None and stream(mean_us) != stream(closing_us):
+        if mean_us is None:
+            continue
+        if log.tool:  # whose summary rounds
+            same = abs(mean_us - closing_us) <= ROUNDED_US * 1.001
+        else:
+            same = stream(mean_us) == stream(closing_us)
+        if not same:
             return (
                 f"stdout contradicts itself: the {phase} line 'count=…' has the average "
                 f"{mean_us:g} and the line 'Inference timings' {closing_us:g}"
@@ -163,12 +220,13 @@ def _ok(
     trial: Trial, settings: RunSettings, files: Files, evidence: Evidence, log: BenchmarkLog
 ) -> Reading:
     measurement, remarks = _measurement(log, files, evidence.launch)
+    remarks += _coarse(log, measurement)
     remarks += judgement.findings(
         trial,
         settings,
         evidence,
         measurement,
-        judgement.Applied(
+        judgement.RunTraits(
             size_matches=log.size_agrees(files.model_size_bytes),
             xnnpack_seen=log.xnnpack_seen,
             threads=log.threads,
@@ -191,13 +249,30 @@ def _measurement(
         model_size_bytes=log.model_size_bytes,
         delegation=_delegation(log),
         operators=log.operators,
-        runtime_name="benchmark_model",
+        runtime_name=log.tool or "benchmark_model",
         # the tool has no version: its bytes are the only name it has
         runtime_version=(files.binary_sha256 or "")[:12] or None,
     )
     return measurement, remarks
 
 
+def _coarse(log: BenchmarkLog, measurement: Measurement) -> tuple[Finding, ...]:
+    """Say where the times are of the summary alone, which rounds them."""
+    mean_us = measurement.steady.mean_us if measurement.steady else None
+    alone = all(phase.request is None for phase in log.phases)
+    if not log.tool or not alone or not mean_us or ROUNDED_US / mean_us <= MOST_ROUNDED:
+        return ()
+    return (
+        Finding(
+            "coarse_times",
+            f"the tool prints hundredths of a millisecond: a time of {mean_us / 1e3:.2f} ms may be "
+            f"off by {ROUNDED_US / mean_us:.1%}, whatever its interval",
+            "keep the lines 'count=…' of the log, which have microseconds; or measure it with "
+            "`orchestrate run`",
+        ),
+    )
+
+
 def _delegation(log: BenchmarkLog) -> Delegation:
-    name = "xnnpack" if log.xnnpack_seen else None
+    name = log.delegate if log.delegate != "none" and (log.applied or log.xnnpack_seen) else None
     return Delegation(name, log.delegated_nodes, log.total_nodes)
