@@ -16,6 +16,7 @@ from orchestrator.analysis.sides.pairing import (
 from orchestrator.analysis.sides.side import Side
 from orchestrator.analysis.statistics import MIN_PAIRS
 from orchestrator.analysis.table import NoiseFloor
+from orchestrator.frameworks import registry
 from orchestrator.measurement import Finding
 from orchestrator.runs.records import RunRecord, TrialRecord
 from orchestrator.trial import Trial
@@ -28,8 +29,6 @@ LEAST_OVERLAP = 0.8
 #: built-in ones as of two schemes; a few nodes that only one file has (to quantize its input, say)
 #: do not make it one.
 LEAST_DELEGATED = 0.9
-#: Weights as they were trained: larger than those of a quantized baseline, as they should be.
-_UNREDUCED = "float32"
 #: The suite of a run that was imported.
 IMPORTED = "imported"
 #: Places in a damaged journal that a finding names.
@@ -271,7 +270,11 @@ def _no_op(treatment: Side) -> Iterable[Finding]:
 
 def _larger(baseline: Side, treatment: Side) -> Iterable[Finding]:
     """Tell of a file that quantizing made larger: its quantizer adds more than it saves."""
-    if baseline.artifact is None or treatment.artifact is None or treatment.scheme == _UNREDUCED:
+    if (
+        baseline.artifact is None
+        or treatment.artifact is None
+        or treatment.scheme in registry.as_trained()
+    ):
         return
     before, after = baseline.artifact.size_bytes, treatment.artifact.size_bytes
     if 0 < before < after and treatment.artifact.no_op is None:

@@ -255,9 +255,13 @@ class Suite(Strict):
         validate_default=True,
         strict=False,
         max_length=_MOST,
-        examples=["schemes: [float32, dynamic_range]"],
+        examples=[f"schemes: [{', '.join(registry.default().scheme_names[:2])}]"],
     )
-    baseline: Text = Field(default="float32", validate_default=True, examples=["baseline: float32"])
+    baseline: Text = Field(
+        default=registry.default().scheme_names[0],
+        validate_default=True,
+        examples=[f"baseline: {registry.default().scheme_names[0]}"],
+    )
     #: ``auto``: the binary where there is one for the device, else Python. Each of several measures
     #: the files of its own framework, beside a baseline of its own.
     runners: Annotated[tuple[RunnerName, ...], BeforeValidator(_as_list)] = Field(

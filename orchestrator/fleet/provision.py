@@ -471,7 +471,7 @@ def check_executable(node: ReachedDevice, plan: DevicePlan, provided: Collection
     """
     pinned = {text for text in plan.runtimes if parse_runtime(text).version is not None}
     runtimes = sorted(pinned.union(provided))
-    things = ["benchmark_model"] if plan.needs_binary else []
+    things = [registry.tool().name] if plan.needs_binary else []
     things += [f"the runtime {text}" for text in runtimes]
     things += [f"what caps it to {isa}" for isa in sorted(plan.capped_isas)]
     if things and not node.may_execute:

@@ -27,6 +27,7 @@ from orchestrator.fleet.provision import (
     installed_runtimes,
 )
 from orchestrator.fleet.vigil import named_holder
+from orchestrator.frameworks import registry
 from orchestrator.plan import DevicePlan
 
 #: Beyond this a device's times in the journal mislead whoever reads them, in seconds.
@@ -203,7 +204,7 @@ def _not_executable(node: ReachedDevice, needs: Needs | None) -> list[Problem]:
         Problem(
             "noexec",
             f"no program may be run from {node.place.workdir} (is its disk mounted noexec?), so "
-            f"that benchmark_model or a runtime cannot be put there",
+            f"that {registry.tool().name} or a runtime cannot be put there",
             "name a folder on another disk with `workdir:` in the inventory",
         )
     ]

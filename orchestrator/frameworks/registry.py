@@ -204,6 +204,12 @@ def schemes() -> Iterator[SchemeAbout]:
         yield from each.schemes
 
 
+def as_trained() -> frozenset[str]:
+    """The schemes of weights as they were trained: beside a quantized baseline such a file is
+    larger, as it should be."""
+    return frozenset(each.schemes[0].name for each in FRAMEWORKS)
+
+
 def scheme_phrase(name: str, model: str) -> str | None:
     """What was done to a model in a scheme, as part of a sentence; None where nothing says it."""
     found = next((each.phrase for each in schemes() if each.name == name and each.phrase), None)

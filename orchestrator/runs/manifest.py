@@ -154,7 +154,9 @@ _SHAPE: Shape = {
     "artifacts": [
         {
             **_FILE,
-            **dict.fromkeys(("model", "scheme", "framework", "weights", "no_op", "signature"), TEXT),
+            **dict.fromkeys(
+                ("model", "scheme", "framework", "weights", "no_op", "signature"), TEXT
+            ),
             "inputs": [NotNull(shape_of(InputSpec))],
         }
     ],

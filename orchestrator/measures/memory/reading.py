@@ -17,7 +17,7 @@ def believable_memory(
             "memory_inherited",
             "the kernel there, or what stands in for it, refuses PR_SET_CHILD_SUBREAPER, so the "
             "tool was started by the agent itself, and its peak of memory began with the agent's",
-            "measure memory with runner: litert where /proc/self/status has VmHWM, or without "
+            "measure memory with a Python runner where /proc/self/status has VmHWM, or without "
             "that emulator or sandbox; the figures are left out",
         )
         return None, (finding,)
