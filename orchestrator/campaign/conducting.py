@@ -72,8 +72,8 @@ def start(
     """
     prepared = prepare(devices, suite, places, seed=seed)
     plan = prepared.plan
-    for shortfall in lease.shortfalls(plan, devices):
-        console.say(shortfall)
+    for warning in (*plan.uncompared, *lease.shortfalls(plan, devices)):
+        console.say(warning)
     cap = cap_of(plan, places.models)
     fleet = Fleet(inventory, tuple(devices), plan, build_agent_archive(), new_run_id(), way)
     reached = reach_all(fleet, console)
@@ -243,8 +243,8 @@ def _conduct(
 ) -> Conclusion:
     """Run every device in a thread of its own and wait for all of them.
 
-    One that did not answer yet, and may come, is tried again while the others measure; if there
-    are none, for as long as one that was lost.
+    One that did not answer yet, and may come, is tried again while the others measure; where there
+    are no others, for as long as one that was lost.
     """
     late = {e.device: e for e in reached.errors if isinstance(e, TransientDeviceError)}
     lost = {error.device for error in reached.errors} - late.keys()
