@@ -21,15 +21,15 @@ set -euo pipefail
 python=${1:-python3}
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
-cd "$folder"
 
 environment() {
-    "$python" -m venv "$1"
-    "$1/bin/pip" install --quiet --disable-pip-version-check "${@:2}"
+    "$python" -m venv "$folder/$1"
+    "$folder/$1/bin/pip" install --quiet --disable-pip-version-check "${@:2}"
 }
 environment converter tensorflow==2.21.0
 environment tflite_runtime tflite-runtime==2.14.0 numpy==1.26.4
 environment ai_edge_litert ai-edge-litert==2.3.0
+cd "$folder"
 
 cat > convert.py <<'PYTHON'
 import tensorflow as tf

@@ -343,7 +343,7 @@ def _trial(
         trial_id=f"{group.device}.{group.model}.{scheme}.{place}.{digest}",
         device=group.device,
         kind=kind,
-        variant=Variant(group.model, scheme),
+        variant=Variant(group.model, scheme, group.factors.export),
         factors=group.factors,
         block=block,
         replicate=replicate,

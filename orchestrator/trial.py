@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import Enum
 from typing import Any
@@ -22,13 +23,29 @@ class TrialKind(str, Enum):
 
 @dataclass(frozen=True, order=True)
 class Variant:
-    """Model × scheme: what an artifact is built from."""
+    """Model × scheme × export: what an artifact is built from.
+
+    ``export`` is how the batch stands in the file, and the default how it stood before there was a
+    choice; of a file that was not built here it says nothing.
+    """
 
     model: str
     scheme: str
+    export: str = "open"
 
     def __str__(self) -> str:
-        return f"{self.model} {self.scheme}"
+        fixed = "" if self.export == "open" else f", export {self.export}"
+        return f"{self.model} {self.scheme}{fixed}"
+
+    def to_json(self) -> dict[str, str]:
+        """As files carry it: the usual export is left out, as in those of before there was one."""
+        fixed = {} if self.export == "open" else {"export": self.export}
+        return {"model": self.model, "scheme": self.scheme, **fixed}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Variant:
+        """The inverse of :meth:`to_json`, which other keys may stand beside."""
+        return cls(data["model"], data["scheme"], data.get("export", "open"))
 
 
 @dataclass(frozen=True, order=True)

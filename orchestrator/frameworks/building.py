@@ -23,6 +23,8 @@ from orchestrator.frameworks import registry
 REPRESENTATIVE_IMAGES = 16
 #: Files for the newest runtime.
 CURRENT = "current"
+#: How the batch stands in a file: left open, to be chosen when the file is loaded, or fixed at 1.
+OPEN, FIXED = "open", "fixed"
 #: How the range of an activation can be found.
 CALIBRATIONS = ("max", "percentile", "entropy")
 #: Where the weights come from.
@@ -65,7 +67,8 @@ DEFAULT_OPTIONS = BuildOptions()
 
 @dataclass(frozen=True)
 class BuildRequest:
-    """One model's schemes to build, by the framework whose parts are in the module ``parts``.
+    """One model's schemes to build, by the framework whose parts are in the module ``parts``, all
+    in one ``export``.
 
     ``weights`` is the policy that holds for this build.
     """
@@ -77,6 +80,7 @@ class BuildRequest:
     models_dir: Path
     framework: str
     parts: str
+    export: str = OPEN
 
     def to_json(self) -> dict[str, Any]:
         """As the child reads it."""
@@ -86,6 +90,7 @@ class BuildRequest:
             "parts": self.parts,
             "model": self.model,
             "schemes": list(self.schemes),
+            "export": self.export,
             "weights": self.weights,
             "policy": self.options.weights,
             "seed": self.options.seed,
@@ -116,6 +121,7 @@ class BuildRequest:
             models_dir=Path(data["models_dir"]),
             framework=data["framework"],
             parts=data["parts"],
+            export=data["export"],
         )
 
 

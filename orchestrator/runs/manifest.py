@@ -84,7 +84,7 @@ class Manifest:
     def to_json(self) -> dict[str, Any]:
         data = asdict(self)
         data["artifacts"] = [
-            {**asdict(a.variant), "sha256": a.sha256, "size_bytes": a.size_bytes}
+            {**a.variant.to_json(), "sha256": a.sha256, "size_bytes": a.size_bytes}
             | {"weights": a.weights, "no_op": a.no_op}
             for a in self.artifacts
         ]
@@ -103,7 +103,7 @@ class Manifest:
             versions=data["versions"],
             artifacts=tuple(
                 ArtifactRecord(
-                    Variant(a["model"], a["scheme"]),
+                    Variant.from_json(a),
                     a["sha256"],
                     a["size_bytes"],
                     a["weights"],
@@ -137,7 +137,7 @@ _SHAPE: Shape = {
     },
     "devices": [Needed(TEXT)],
     "versions": {"*": Needed(TEXT)},
-    "artifacts": [{**_FILE, **dict.fromkeys(("model", "scheme", "weights"), TEXT), "no_op": TEXT}],
+    "artifacts": [{**_FILE, **dict.fromkeys(("model", "scheme", "export", "weights"), TEXT), "no_op": TEXT}],
     "binaries": [{**_FILE, "device": TEXT, "source": TEXT, "pinned": FLAG}],
     "facts": {"*": Needed(FACTS)},
     "sites": [

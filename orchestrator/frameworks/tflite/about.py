@@ -8,7 +8,7 @@ from orchestrator.trial import TrialKind
 
 #: The runtime of 2023, which files can be built for.
 OLD_RUNTIME = "tflite-2.14"
-_DELEGATES = {"delegate": ("xnnpack", "none")}
+_FACTORS = {"delegate": ("xnnpack", "none"), "export": ("open", "fixed")}
 
 TOOL = Tool(
     name="benchmark_model",
@@ -35,7 +35,7 @@ BENCHMARK_MODEL = RunnerAbout(
     name="benchmark_model",
     kinds=frozenset(TrialKind),
     tool=TOOL,
-    factors=_DELEGATES,
+    factors=_FACTORS,
     batches=False,
     android=True,
     # it has its libraries in itself
@@ -50,7 +50,7 @@ LITERT = RunnerAbout(
         # ten times the size, and the same inside
         Library("tensorflow", stands_in=False),
     ),
-    factors=_DELEGATES,
+    factors=_FACTORS,
     input_sizes=True,
     measured_in=("pywrap", "litert", "tensorflow"),
 )

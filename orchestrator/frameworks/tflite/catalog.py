@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.frameworks.building import CURRENT, BuildOptions, representative_data
+from orchestrator.frameworks.building import CURRENT, OPEN, BuildOptions, representative_data
 from orchestrator.frameworks.tflite.about import OLD_RUNTIME
 from orchestrator.trial import Variant
 
@@ -105,6 +105,7 @@ def recipe(variant: Variant, options: BuildOptions) -> dict[str, Any]:
     # Only what differs from the default is named, so that files from before it existed still count.
     current = options.compatibility == CURRENT
     compatibility = {} if current else {"compatibility": options.compatibility}
+    export = {} if variant.export == OPEN else {"export": variant.export}
     return {
         "recipe": RECIPE,
         "application": model.application,
@@ -117,4 +118,5 @@ def recipe(variant: Variant, options: BuildOptions) -> dict[str, Any]:
         "seed": options.seed,
         "representative": representative_data(options) if scheme.calibrated else None,
         **compatibility,
+        **export,
     }
