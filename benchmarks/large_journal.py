@@ -15,7 +15,7 @@ import random
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,8 +81,12 @@ def groups(trials: int) -> list[Group]:
 
 def write_run(folder: Path, trials: int) -> int:
     """A run of about ``trials`` trials in ``folder``; returns how many it really has."""
+    return write_groups(folder, groups(trials))
+
+
+def write_groups(folder: Path, some: Sequence[Group]) -> int:
+    """A run of these groups in ``folder``; returns how many trials it has."""
     (folder / "logs").mkdir(parents=True)
-    some = groups(trials)
     devices = tuple(dict.fromkeys(group.device for group in some))
     write_manifest(folder, _manifest(folder.name, devices))
     rng = random.Random(1)

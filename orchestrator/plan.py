@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -11,6 +10,7 @@ from typing import TypeVar
 
 from orchestrator.config import Device, Protocol, Suite
 from orchestrator.errors import UsageError
+from orchestrator.factors import VARIED, combinations
 from orchestrator.frameworks import registry
 from orchestrator.frameworks.about import RunnerAbout
 from orchestrator.isa.levels import NATIVE
@@ -20,7 +20,6 @@ from orchestrator.trial import (
     FIRST_PARTNER,
     NO_BLOCK,
     Duet,
-    Factors,
     GateSettings,
     Group,
     PhaseSettings,
@@ -200,38 +199,12 @@ def _plan_device(device: Device, suite: Suite, seed: int) -> DevicePlan:
 def _groups(device: Device, suite: Suite) -> tuple[Group, ...]:
     runner = resolve_runner(suite, device)
     _refuse_impossible(suite, device, runner)
-    f = suite.factors
+    levels = {each.name: getattr(suite.factors, each.name) for each in VARIED}
+    levels["runtime"] = _runtimes(suite, runner)
     return tuple(
-        registry.group_of(
-            device.name,
-            model,
-            Factors(
-                runner.name, runtime, delegate, threads, batch, isa, engine, processor, input_size
-            ),
-            suite.schemes_of(model),
-            suite.baseline,
-        )
-        for (
-            model,
-            runtime,
-            delegate,
-            threads,
-            batch,
-            isa,
-            input_size,
-            engine,
-            processor,
-        ) in itertools.product(
-            suite.models,
-            _runtimes(suite, runner),
-            f.delegate,
-            f.threads,
-            f.batch,
-            f.isa,
-            f.input_size,
-            f.engine,
-            f.processor,
-        )
+        registry.group_of(device.name, model, factors, suite.schemes_of(model), suite.baseline)
+        for model in suite.models
+        for factors in combinations(runner.name, levels)
     )
 
 

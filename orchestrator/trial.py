@@ -7,6 +7,9 @@ from dataclasses import asdict, dataclass
 from enum import Enum
 from typing import Any
 
+from orchestrator.factors import Factors as Factors  # noqa: PLC0414  # re-exported: one of the words
+from orchestrator.factors import key_of
+
 #: Memory and profile trials belong to no block.
 NO_BLOCK = -1
 #: The replicate of the baseline that runs beside a group's first treatment; 0 and 1 are the A/A's.
@@ -46,29 +49,6 @@ class Variant:
     def from_json(cls, data: Mapping[str, Any]) -> Variant:
         """The inverse of :meth:`to_json`, which other keys may stand beside."""
         return cls(data["model"], data["scheme"], data.get("export", "open"))
-
-
-@dataclass(frozen=True, order=True)
-class Factors:
-    """What else may vary between trials. A comparison holds all of these equal.
-
-    ``runner`` is resolved (never ``auto``); ``runtime`` is what the suite asks for
-    (:mod:`orchestrator.runtimes`) and empty where the runner has it built in. ``input_size`` is
-    the height and width that inputs are resized to; 0 is the model's own. ``engine`` is the library
-    of quantized kernels (``default``: the runtime's own choice), and ``processor`` where it
-    computes; a runner that has no such choice has the defaults.
-    """
-
-    runner: str
-    runtime: str
-    delegate: str
-    threads: int
-    batch: int
-    isa: str
-    # Journals written before a factor existed lack it; its default is what they were measured with.
-    engine: str = "default"
-    processor: str = "cpu"
-    input_size: int = 0
 
 
 @dataclass(frozen=True)
@@ -163,9 +143,4 @@ class Group:
     @property
     def key(self) -> str:
         """A stable name of the group, unique within a run."""
-        f = self.factors
-        condition = [f.runner, f.runtime, f.delegate, f"t{f.threads}", f"b{f.batch}", f.isa]
-        # a factor at its default is left out, so that keys and trial ids of earlier runs stay
-        condition += [f"i{f.input_size}"] if f.input_size else []
-        condition += [str(getattr(f, name)) for name in self.own]
-        return "/".join((self.device, self.model, *condition))
+        return "/".join((self.device, self.model, *key_of(self.factors, self.own)))

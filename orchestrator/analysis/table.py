@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Any
 
+from orchestrator.factors import Factors
 from orchestrator.figures import Figure
+from orchestrator.frameworks.settings import level_of
 from orchestrator.measurement import Finding, Outcome
-from orchestrator.trial import Factors, TrialKind
+from orchestrator.trial import TrialKind
 
 
 class Verdict(str, Enum):
@@ -57,15 +60,14 @@ class Speedup:
     Times are in milliseconds: the median, over the blocks compared, of each process's centre.
     Sizes and memory are in MB (10⁶ bytes). ``speedup``, its interval and ``noise_floor`` are
     plain ratios; ``noise_floor`` is at least 1. A figure that was not measured is ``None``; an
-    invalid comparison has no speed-up. Factors are empty where no trial of the model was sent to
+    invalid comparison has no speed-up. ``factors`` is None where no trial of the model was sent to
     the device.
 
     ``achieved_precision`` is the half-width of the interval of the log ratio. ``p_adjusted`` is
     after Holm's correction over the whole table. ``aa_*`` is the baseline against itself.
     ``reason`` says in one sentence why the verdict is what it is, ``stopped`` why no further
-    block was run. ``runtime`` is what the suite asked for, ``runtime_version``
-    what ran, by name and version. ``engine`` and ``processor`` are torch's, empty for other
-    runners.
+    block was run. The factor ``runtime`` is what the suite asked for, ``runtime_version`` what ran,
+    by name and version.
     ``memory_kind`` is ``peak``, ``overall`` (growth since the start) or None.
 
     ``by_mean`` and ``by_minimum`` are the comparison by the mean and the minimum of each process,
@@ -81,12 +83,8 @@ class Speedup:
     run_id: str
     device: str
     microarchitecture: str
-    isa: str
-    runner: str
+    factors: Factors | None
     runtime_version: str
-    delegate: str
-    threads: int | None
-    batch: int | None
     model: str
     scheme: str
     baseline_scheme: str
@@ -104,9 +102,6 @@ class Speedup:
     treatment_memory_mb: float | None
     findings: tuple[Finding, ...]
     reason: str
-    runtime: str = ""
-    engine: str = ""
-    processor: str = ""
     memory_kind: str | None = None
     achieved_precision: float | None = None
     p_value: float | None = None
@@ -119,7 +114,6 @@ class Speedup:
     treatment_weights: str = ""
     stopped: str = ""
     failures: Mapping[str, int] = field(default_factory=dict)
-    input_size: int | None = None
     by_mean: Alternative | None = None
     by_minimum: Alternative | None = None
     published: tuple[PublishedFigure, ...] = ()
@@ -138,6 +132,15 @@ class Speedup:
     def __post_init__(self) -> None:
         if self.verdict is Verdict.INVALID and self.speedup is not None:
             raise ValueError(f"{self.device} {self.model} {self.scheme}: invalid, yet a speed-up")
+
+    @property
+    def isa(self) -> str:
+        """The instruction set, which is part of where it ran; empty where nothing was sent."""
+        return self.factors.isa if self.factors else ""
+
+    def level(self, factor: str) -> Any:
+        """Its level of a factor; empty where the runner does not take it, or nothing was sent."""
+        return level_of(self.factors, factor) if self.factors else ""
 
 
 @dataclass(frozen=True)

@@ -1,31 +1,32 @@
-"""``compare``."""
+"""``orchestrate compare``: its help, its options, what they become."""
 
 from __future__ import annotations
 
 import argparse
+from dataclasses import dataclass
+from pathlib import Path
 
-from orchestrator.analysis.drift.comparison import ReadRun, compare_runs
-from orchestrator.answer import Answer
-from orchestrator.commands.terminal import answer_width, colour_wanted
-from orchestrator.errors import UsageError
-from orchestrator.report import drift
-from orchestrator.runs.directory import RunDirectory
-from orchestrator.runs.manifest import read_manifest
+from orchestrator.commands.shared import Arguments, becomes
+
+HELP = "What changed between runs, beyond their noise floors, and what changed with it."
 
 
-def compare(arguments: argparse.Namespace) -> Answer:
-    """Every later run against the first that is named."""
-    found = [RunDirectory.find(arguments.results, name) for name in arguments.run]
-    if len(found) < 2:
-        raise UsageError("compare needs two runs; `orchestrate runs` lists what there is")
-    twice = {d.run_id for d in found if [e.path for e in found].count(d.path) > 1}
-    if twice:
-        raise UsageError(f"{', '.join(sorted(twice))} is named twice; name different runs")
-    first, *others = (ReadRun(read_manifest(d.path), d.read()) for d in found)
-    comparisons = [compare_runs(first, other) for other in others]
-    if arguments.json:
-        return Answer(drift.to_json(comparisons))
-    texts = [
-        drift.to_text(each, width=answer_width(), color=colour_wanted()) for each in comparisons
-    ]
-    return Answer("\n".join(texts))
+@dataclass(frozen=True, kw_only=True)
+class CompareArguments(Arguments):
+    """What ``orchestrate compare`` was told."""
+
+    ANSWERED_BY = "compare:answer"
+
+    run: tuple[str, ...]
+    results: Path
+    json: bool
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Give ``parser`` this command's options."""
+    parser.add_argument(
+        "run", metavar="RUN", nargs="+", help="two runs or more; each is held against the first"
+    )
+    parser.add_argument("--results", metavar="DIR", type=Path, default=Path("results"))
+    parser.add_argument("--json", action="store_true", help="print as JSON")
+    becomes(parser, CompareArguments)

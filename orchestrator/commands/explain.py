@@ -1,30 +1,33 @@
-"""``explain``."""
+"""``orchestrate explain``: its help, its options, what they become."""
 
 from __future__ import annotations
 
 import argparse
+from dataclasses import dataclass
+from pathlib import Path
 
-from orchestrator.analysis import analyse
-from orchestrator.analysis.explain.explanation import explain as explained
-from orchestrator.answer import Answer
-from orchestrator.commands.terminal import answer_width, answered, colour_wanted
-from orchestrator.published import publications
-from orchestrator.report.explain import render
-from orchestrator.runs.collection import no_collection
-from orchestrator.runs.directory import RunDirectory
+from orchestrator.commands.shared import Arguments, becomes
+
+HELP = "Which factor moves the speed-up of a run, and which flips its sign."
 
 
-def explain(arguments: argparse.Namespace) -> Answer:
-    """What moves a run's speed-ups, from its journal alone."""
-    directory = RunDirectory.find(arguments.results, arguments.run)
-    with no_collection():
-        record = directory.read()
-        found = explained(record, analyse(record, publications()))
-    to_file = arguments.output is not None
-    text = render(
-        found,
-        arguments.format,
-        width=100 if to_file else answer_width(),
-        color=colour_wanted() and not to_file,
-    )
-    return answered(text, arguments.output)
+@dataclass(frozen=True, kw_only=True)
+class ExplainArguments(Arguments):
+    """What ``orchestrate explain`` was told."""
+
+    ANSWERED_BY = "explain:answer"
+
+    run: str
+    format: str
+    output: Path | None
+    results: Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Give ``parser`` this command's options."""
+    parser.add_argument("run", metavar="RUN", help="a run id, the beginning of one, or `last`")
+    formats = ("text", "json", "markdown", "html")
+    parser.add_argument("--format", choices=formats, default="text")
+    parser.add_argument("--output", metavar="FILE", type=Path, help="write there, not to stdout")
+    parser.add_argument("--results", metavar="DIR", type=Path, default=Path("results"))
+    becomes(parser, ExplainArguments)

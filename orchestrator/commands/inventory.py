@@ -1,46 +1,42 @@
-"""``orchestrate inventory``: an inventory of machines that are written down elsewhere."""
+"""``orchestrate inventory``: its help, its options, what they become."""
 
 from __future__ import annotations
 
 import argparse
+from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.answer import Answer
-from orchestrator.discovery import (
-    Discovery,
-    from_ansible,
-    from_openstack,
-    from_ssh_config,
-    inventory_text,
-)
-from orchestrator.errors import UsageError
+from orchestrator.commands.shared import Arguments, becomes
+
+HELP = "Write an inventory of machines that are written down elsewhere."
 
 
-def inventory(arguments: argparse.Namespace) -> Answer:
-    """Print it, or write it to a file that is not there yet. Raises UsageError."""
-    found, source = _found(arguments.source, arguments.file)
-    text = inventory_text(found, source)
-    output: Path | None = arguments.output
-    if output is None:
-        return Answer(text)
-    try:
-        with output.open("x", encoding="utf-8") as file:
-            file.write(text)
-    except FileExistsError as exc:
-        raise UsageError(f"{output}: is there already; name another --output") from exc
-    except OSError as exc:
-        raise UsageError(f"{output}: cannot be written ({exc.strerror})") from exc
-    return Answer(f"{output}: {len(found.devices)} devices\n")
+@dataclass(frozen=True, kw_only=True)
+class InventoryOfArguments(Arguments):
+    """What ``orchestrate inventory`` was told."""
+
+    ANSWERED_BY = "inventory:answer"
+
+    source: str
+    file: Path | None
+    output: Path | None
 
 
-def _found(source: str, file: Path | None) -> tuple[Discovery, str]:
-    if source == "ansible":
-        if file is None:
-            raise UsageError("which Ansible inventory? `orchestrate inventory --from ansible FILE`")
-        return from_ansible(file), f"the Ansible inventory {file}"
-    if source == "ssh-config":
-        return from_ssh_config(file), f"the hosts of {file or '~/.ssh/config'}"
-    if file is not None:
-        raise UsageError(f"{source} is asked over its network; leave out {file}")
-    where = "Chameleon" if source == "chameleon" else "OpenStack"
-    return from_openstack(chameleon=source == "chameleon"), f"the servers of a project on {where}"
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Give ``parser`` this command's options."""
+    parser.add_argument(
+        "--from",
+        dest="source",
+        choices=("ansible", "ssh-config", "openstack", "chameleon"),
+        required=True,
+        help="an Ansible inventory, the hosts of an ssh_config file, or the servers of the project "
+        "that OS_… variables or clouds.yaml log in to, on Chameleon with the end of their lease",
+    )
+    parser.add_argument(
+        "file", metavar="FILE", type=Path, nargs="?",
+        help="the Ansible inventory, or an ssh_config file (default: ~/.ssh/config)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--output", metavar="FILE", type=Path, help="write there, not to stdout; must be a new file"
+    )
+    becomes(parser, InventoryOfArguments)

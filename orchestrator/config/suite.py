@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import (
     AfterValidator,
     Field,
     ValidationInfo,
+    create_model,
     field_serializer,
     field_validator,
 )
@@ -26,8 +27,9 @@ from orchestrator.config.values import (
     Text,
     check_list,
 )
+from orchestrator.factors import ABSENT, VARIED, Levels
 from orchestrator.frameworks import registry
-from orchestrator.frameworks.about import WORDED, RunnerAbout
+from orchestrator.frameworks.about import RunnerAbout
 from orchestrator.isa.levels import LEVELS, NATIVE, unknown_isa
 from orchestrator.runtimes import ANY
 
@@ -90,55 +92,50 @@ Count = Annotated[int, Field(ge=1, le=4096)]
 InputSize = Annotated[int, Field(ge=0, le=16384)]
 
 
-class Factors(Strict):
+_LEVELS: Mapping[Levels, Any] = {
+    Levels.COUNT: Count,
+    Levels.SIZE: InputSize,
+    Levels.RUNTIME: Runtime,
+    Levels.ISA: Isa,
+    Levels.WORD: Level,
+}
+
+
+class _Factors(Strict):
     """What varies beside model and scheme: every combination is measured."""
 
-    threads: tuple[Count, ...] = Field(
-        default=(1,), strict=False, max_length=_MOST, examples=["threads: [1, 4]"]
-    )
-    delegate: tuple[Level, ...] = Field(
-        default=("xnnpack",),
-        strict=False,
-        max_length=_MOST,
-        examples=["delegate: [xnnpack]"],
-    )
-    isa: tuple[Isa, ...] = Field(
-        default=("native",),
-        strict=False,
-        max_length=_MOST,
-        examples=["isa: [native, haswell]"],
-    )
-    batch: tuple[Count, ...] = Field(
-        default=(1,), strict=False, max_length=_MOST, examples=["batch: [1]"]
-    )
-    #: What a Python runner computes with.
-    runtime: tuple[Runtime, ...] = Field(
-        default=(ANY,),
-        strict=False,
-        max_length=_MOST,
-        examples=["runtime: [any]"],
-    )
-
-    #: Height and width that inputs are resized to; 0 is the model's own.
-    input_size: tuple[InputSize, ...] = Field(
-        default=(0,), strict=False, max_length=_MOST, examples=["input_size: [128, 224]"]
-    )
-
-    #: The library of quantized kernels; ``default`` is what the runtime chooses.
-    engine: tuple[Level, ...] = Field(
-        default=("default",), strict=False, max_length=_MOST, examples=["engine: [default]"]
-    )
-    #: Where it computes.
-    processor: tuple[Level, ...] = Field(
-        default=("cpu",), strict=False, max_length=_MOST, examples=["processor: [cpu]"]
-    )
-
-    @field_validator(
-        "threads", "delegate", "isa", "batch", "runtime", "input_size", "engine", "processor"
-    )
+    @field_validator("*")
     @classmethod
     def _refuse_repeated(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
         return check_list(value)
+
+
+if TYPE_CHECKING:
+
+    class Factors(_Factors):
+        """With the levels of each factor of :data:`orchestrator.factors.VARIED`."""
+
+        def __getattr__(self, name: str) -> tuple[Any, ...]: ...
+
+else:  # a field a factor
+    Factors = create_model(
+        "Factors",
+        __base__=_Factors,
+        __module__=__name__,
+        __doc__=_Factors.__doc__,
+        **{
+            each.name: (
+                tuple[_LEVELS[each.levels], ...],
+                Field(
+                    default=(each.default,),
+                    strict=False,
+                    max_length=_MOST,
+                    examples=[f"{each.name}: [{each.example or each.default}]"],
+                ),
+            )
+            for each in VARIED
+        },
+    )
 
 
 class Warmup(Strict):
@@ -398,7 +395,7 @@ def _of_use_to(factors: Factors, runner: str) -> Factors:
     """
     possible = _possible(runner)
     neutral: dict[str, tuple[str, ...]] = {}
-    for name, level in WORDED.items():
+    for name, level in ABSENT.items():
         known = {each for one in possible for each in one.levels(name)}
         written = name in factors.model_fields_set
         unknown = [each for each in getattr(factors, name) if each not in known]

@@ -7,22 +7,12 @@ Each framework's folder has an ``about.py`` that fills these in, and :mod:`.regi
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from orchestrator.artifacts.tool import Tool
-from orchestrator.trial import Factors, TrialKind
-
-#: The factors that a trial may leave out, and what they are then.
-DEFAULTS: Mapping[str, object] = {
-    each.name: each.default for each in fields(Factors) if each.default is not MISSING
-}
-#: The factors whose levels are words that only some runners know, and what they are in a trial of
-#: a runner that does not take them.
-WORDED: Mapping[str, str] = {
-    "delegate": "none",
-    **{name: default for name, default in DEFAULTS.items() if isinstance(default, str)},
-}
+from orchestrator.factors import ABSENT
+from orchestrator.trial import TrialKind
 
 
 @dataclass(frozen=True)
@@ -71,8 +61,8 @@ class RunnerAbout:
         return tuple(library.name for library in self.libraries)
 
     def levels(self, factor: str) -> tuple[str, ...]:
-        """What one of the factors ``WORDED`` can be in a trial of this runner."""
-        return self.factors.get(factor, (WORDED[factor],))
+        """What one of the factors that not every runner takes can be in a trial of this runner."""
+        return self.factors.get(factor, (ABSENT[factor],))
 
 
 @dataclass(frozen=True)

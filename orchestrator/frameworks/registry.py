@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from orchestrator.errors import UsageError
+from orchestrator.factors import OPTIONAL, Factors
 from orchestrator.frameworks.about import (
-    DEFAULTS,
-    WORDED,
     Framework,
     Library,
     RunnerAbout,
@@ -19,7 +18,7 @@ from orchestrator.frameworks.about import (
 from orchestrator.frameworks.tflite import about as tflite
 from orchestrator.frameworks.torch import about as torch
 from orchestrator.runtimes import ANY, Runtime, parse_runtime
-from orchestrator.trial import Factors, Group
+from orchestrator.trial import Group
 
 #: The first is the one that is meant where nothing names one: files and entries of before there
 #: were two say nothing, and ``runner: auto`` takes one of its runners.
@@ -112,12 +111,8 @@ def own_factors(factors: Factors) -> tuple[str, ...]:
     """
     known = find_runner(factors.runner)
     if known is not None:
-        return tuple(name for name in known.factors if name in DEFAULTS)
-    return tuple(name for name in OPTIONAL if getattr(factors, name) != DEFAULTS[name])
-
-
-#: The factors whose levels are words and that a trial may leave out.
-OPTIONAL: tuple[str, ...] = tuple(name for name in WORDED if name in DEFAULTS)
+        return tuple(each.name for each in OPTIONAL if each.name in known.factors)
+    return tuple(each.name for each in OPTIONAL if each.of(factors) != each.default)
 
 
 def group_of(
@@ -125,11 +120,6 @@ def group_of(
 ) -> Group:
     """What is compared with each other under these factors."""
     return Group(device, model, factors, schemes, baseline, own_factors(factors))
-
-
-def own_level(factors: Factors, name: str) -> str:
-    """The value of an optional factor; empty where it means nothing to the runner."""
-    return str(getattr(factors, name)) if name in own_factors(factors) else ""
 
 
 # -- runtimes -------------------------------------------------------------------------------------

@@ -11,12 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from orchestrator.errors import UsageError
+from orchestrator.factors import NOT_TOLD, untold
 from orchestrator.frameworks.runner import Evidence, Files, Reading
 from orchestrator.frameworks.tflite.benchmark_log import BenchmarkLog, parse_benchmark_log
 from orchestrator.frameworks.tflite.benchmark_model import BenchmarkModelRunner
 from orchestrator.imports.naming import variant_of
 from orchestrator.imports.split import Process, processes
-from orchestrator.imports.trials import NOT_TOLD, ImportedFigure, Source, imported_finding
+from orchestrator.imports.trials import ImportedFigure, Source, imported_finding
 from orchestrator.trial import Factors, PhaseSettings, RunSettings, Trial, TrialKind, Variant
 
 
@@ -83,13 +84,10 @@ def _imported(
     graph = log.parameters.get("Graph", "")
     by_user = told.variant is not None or graph in told.table
     by_user = by_user or re.split(r"[/\\]", graph)[-1] in told.table
-    factors = Factors(
-        runner="benchmark_model",
-        runtime="",
+    factors = untold(
+        "benchmark_model",
         delegate=_delegate(log) or told.delegate or NOT_TOLD,
         threads=log.threads if log.threads is not None and log.threads > 0 else told.threads,
-        batch=1,
-        isa="native",
     )
     imported = ImportedFigure(
         device=told.device,

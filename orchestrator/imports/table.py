@@ -6,11 +6,11 @@ import csv
 import math
 
 from orchestrator.errors import UsageError
+from orchestrator.factors import NOT_TOLD, untold
 from orchestrator.frameworks.runner import Reading
 from orchestrator.imports.naming import variant_named
-from orchestrator.imports.trials import NOT_TOLD, ImportedFigure, Source, published_finding, slug
+from orchestrator.imports.trials import ImportedFigure, Source, published_finding, slug
 from orchestrator.measurement import Invocations, Measurement, Outcome
-from orchestrator.trial import Factors
 
 _NEEDED = (
     "source", "device", "microarchitecture", "model", "baseline_scheme", "scheme", "threads",
@@ -55,14 +55,7 @@ def _pair(name: str, line: int, row: dict[str, str]) -> list[ImportedFigure]:
         variant_named(f"{name}:{line}", row["model"], row[column])
         for column in ("baseline_scheme", "scheme")
     ]
-    factors = Factors(
-        runner=row["runner"] or NOT_TOLD,
-        runtime="",
-        delegate=NOT_TOLD,
-        threads=_count(row, "threads") or 0,
-        batch=1,
-        isa="native",
-    )
+    factors = untold(row["runner"] or NOT_TOLD, threads=_count(row, "threads") or 0)
     processes = _count(row, "processes")
     known = "n unknown" if processes is None else f"a mean of {processes} processes"
     text = ",".join(row[column] or "" for column in _NEEDED)

@@ -14,9 +14,6 @@ from orchestrator.frameworks.runner import Reading
 from orchestrator.measurement import Finding
 from orchestrator.trial import Factors, Trial, TrialKind, Variant
 
-#: A factor that a source does not tell. 0 threads is "not told" as well.
-NOT_TOLD = "not-told"
-
 
 @dataclass(frozen=True)
 class Source:

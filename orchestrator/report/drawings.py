@@ -13,6 +13,7 @@ import altair as alt
 from altair.utils.schemapi import debug_mode
 
 from orchestrator.analysis.table import Distribution, Speedup, SpeedupTable, Sweep, SweepPoint
+from orchestrator.factors import factor_named
 from orchestrator.isa.levels import capped
 from orchestrator.report import figures, palette
 from orchestrator.report.clean import clean
@@ -24,7 +25,6 @@ from orchestrator.report.notes import (
     measured_sections,
     section_labels,
     section_of,
-    section_under,
 )
 from orchestrator.report.sweep import title as sweep_title
 from orchestrator.runs.curves import Curve
@@ -35,7 +35,6 @@ VALIDATE = False
 
 Rows: TypeAlias = "list[dict[str, Any]]"
 
-_AXES = {"batch": "batch", "threads": "threads", "input_size": "input size, pixels"}
 
 #: Longer names than this are cut in a chart; the tables have them whole.
 _LONGEST_NAME = 28
@@ -74,8 +73,8 @@ def _describe(table: SpeedupTable, curves: Sequence[Curve], most: int | None) ->
     domain = _domain(table.rows)
     yield from _heat_map(table.rows, labels)
     for number, (key, rows) in enumerate([*measured_sections(table).items()][:most]):
-        times = [d for d in table.distributions if section_under(d.device, d.factors) == key]
-        own = [c for c in curves if section_under(c.device, c.factors) == key]
+        times = [d for d in table.distributions if SectionKey(d.device, d.factors) == key]
+        own = [c for c in curves if SectionKey(c.device, c.factors) == key]
         charts = {
             "bars": _bars(times, schemes),
             "forest": _forest(rows, domain),
@@ -525,11 +524,13 @@ def _costs(rows: Sequence[Speedup]) -> Iterable[dict[str, Any]]:
 
 def _has_place(sweep: Sweep, point: SweepPoint) -> bool:
     """A model's own input size, written 0, has no place on the axis."""
-    return point.latency_ms is not None and bool(sweep.factor != "input_size" or point.value)
+    return point.latency_ms is not None and point.value > 0
 
 
 def _sweep(sweep: Sweep) -> alt.LayerChart:
     """A line a scheme against the factor, its intervals over blocks."""
+    factor = factor_named(sweep.factor)
+    axis = factor.axis
     per_item = sweep.factor == "batch"
     points = [point for point in sweep.points if _has_place(sweep, point)]
     rows: Rows = [
@@ -547,7 +548,7 @@ def _sweep(sweep: Sweep) -> alt.LayerChart:
     values = sorted({point.value for point in points})
     x = alt.X(
         "value:Q",
-        title=_AXES[sweep.factor],
+        title=axis.label if axis else factor.label,
         axis=alt.Axis(values=values, format="d"),
         scale=alt.Scale(zero=False, nice=False, padding=12),
     )

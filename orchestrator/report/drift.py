@@ -9,6 +9,7 @@ from dataclasses import asdict
 
 from orchestrator.analysis.drift.comparison import SPEEDUP, ComparedRow, Drift, RunComparison
 from orchestrator.analysis.sides.recorded import Change
+from orchestrator.factors import Factor, varying
 from orchestrator.report import figures
 from orchestrator.report.clean import clean
 from orchestrator.report.grid import render_grid
@@ -36,9 +37,12 @@ def to_text(comparison: RunComparison, *, width: int, color: bool) -> str:
         f"{figures.counted(len(comparison.rows), 'comparison')} changed\n\n"
     )
     parts = [head]
+    varied = varying(row.factors for row in comparison.rows)
     if comparison.rows:
-        parts.append(render_grid(_HEADER, _cells(comparison.rows), width=width, color=color))
-    parts += [_told(row) for row in comparison.rows if row.conditions or row.reason]
+        parts.append(
+            render_grid(_HEADER, _cells(comparison.rows, varied), width=width, color=color)
+        )
+    parts += [_told(row, varied) for row in comparison.rows if row.conditions or row.reason]
     for device, found in comparison.conditions.items():
         parts.append(_list(f"Conditions of {device} that changed", map(_change, found)))
     parts.append(_others("Only in the first run", comparison.only_first))
@@ -59,19 +63,23 @@ def to_json(comparisons: Sequence[RunComparison]) -> str:
 _HEADER = ("device", "model", "scheme", "figure", "first", "second", "ratio", "")
 
 
-def _cells(rows: Sequence[ComparedRow]) -> list[list[str]]:
+def _cells(rows: Sequence[ComparedRow], varied: Sequence[Factor]) -> list[list[str]]:
     """The speed-up of each comparison; where anything changed, the times it is made of as well."""
     cells = []
-    several = len({row.factors for row in rows}) > 1
     for row in rows:
-        f = row.factors
-        setting = f" ({f.runner}, {f.delegate}, t{f.threads}, b{f.batch})" if several else ""
-        name = [place_in_full(row.device, f.isa), row.model + setting, row.scheme]
+        where = place_in_full(row.device, row.factors.isa)
+        name = [where, _model(row, varied), row.scheme]
         if not row.drifts:
             cells.append([*name, "", "", "", "", "✗ not comparable"])
         for number, drift in enumerate(row.drifts if row.changed else row.drifts[:1]):
             cells.append([*(name if not number else [""] * 3), *_figures(drift)])
     return [[clean(cell) for cell in line] for line in cells]
+
+
+def _model(row: ComparedRow, varied: Sequence[Factor]) -> str:
+    """``mobilenet_v1 (threads 4)``: with the factors in which rows differ."""
+    held = ", ".join(each.in_title(row.factors) for each in varied)
+    return f"{row.model} ({held})" if held else row.model
 
 
 def _figures(drift: Drift) -> list[str]:
@@ -84,8 +92,9 @@ def _figures(drift: Drift) -> list[str]:
     ]
 
 
-def _told(row: ComparedRow) -> str:
-    title = f"{place_in_full(row.device, row.factors.isa)} {row.model} {row.scheme}"
+def _told(row: ComparedRow, varied: Sequence[Factor]) -> str:
+    where = place_in_full(row.device, row.factors.isa)
+    title = f"{where} {_model(row, varied)} {row.scheme}"
     verdicts = [each.value for each in row.verdicts]
     lines = [f"verdict: {verdicts[0]} → {verdicts[1]}"] if verdicts[0] != verdicts[1] else []
     lines += [row.reason] if row.reason else []

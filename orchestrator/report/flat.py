@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.analysis.table import FigureComparison, Speedup, SpeedupTable
+from orchestrator.factors import FACTORS, NAMES
 from orchestrator.report.clean import csv_cell
 from orchestrator.report.notes import codes, method, weights
 
@@ -46,16 +48,23 @@ COLUMNS = (
 #: Appended where a row has them: rows may then differ in nothing else. What more is known of
 #: a row is in speedup.json.
 FURTHER_COLUMNS = (
-    "engine",
-    "processor",
-    "input_size",
+    # what ran is there already, and says more than the runtime that was asked for
+    *(name for name in NAMES if name not in (*COLUMNS, "runtime")),
     "baseline_energy_mj",
     "treatment_energy_mj",
     "baseline_co2_ug",
     "treatment_co2_ug",
 )
 
-_COUNTS = ("threads", "batch", "blocks")
+#: Behind which field of a row speedup.json has which factors; those it does not name come last.
+_FACTORS_BEHIND: Mapping[str, tuple[str, ...]] = {
+    "microarchitecture": ("isa", "runner"),
+    "runtime_version": ("delegate", "threads", "batch"),
+    "reason": ("runtime", "engine", "processor"),
+    "failures": ("input_size",),
+}
+
+_COUNTS = frozenset({"blocks", *(each.name for each in FACTORS if each.is_number)})
 _FIGURES = (
     "baseline_ms",
     "treatment_ms",
@@ -87,11 +96,11 @@ def to_frame(table: SpeedupTable) -> pd.DataFrame:
     # pandas takes half a second to import, and most reports do without
     import pandas as pd  # noqa: PLC0415
 
-    further = [c for c in FURTHER_COLUMNS if any(getattr(row, c) for row in table.rows)]
+    further = [c for c in FURTHER_COLUMNS if any(_flat(row, c) for row in table.rows)]
     columns = [*COLUMNS, *further]
     rows = [[_flat(row, column) for column in columns] for row in table.rows]
     frame: pd.DataFrame = pd.DataFrame(rows, columns=columns)
-    for column in {*_COUNTS, "input_size"} & {*columns}:
+    for column in _COUNTS & {*columns}:
         frame[column] = frame[column].astype(pd.Int64Dtype())
     for column in {*_FIGURES} & {*columns}:
         frame[column] = frame[column].astype(float)
@@ -99,13 +108,21 @@ def to_frame(table: SpeedupTable) -> pd.DataFrame:
 
 
 def _flat(row: Speedup, column: str) -> Any:
+    if column in NAMES:
+        return _level(row, column)
     return ";".join(codes(row)) if column == "findings" else _plain(getattr(row, column))
+
+
+def _level(row: Speedup, factor: str) -> Any:
+    """A number that nobody knows is none; a word that nobody knows is empty."""
+    unknown = row.factors is None and factor in _COUNTS
+    return None if unknown else row.level(factor)
 
 
 def to_csv(table: SpeedupTable) -> str:
     """A header and a line a comparison; an empty cell is a figure that was not measured."""
     frame = to_frame(table)
-    for column in set(frame.columns) - {*_COUNTS, *_FIGURES, "input_size"}:
+    for column in set(frame.columns) - _COUNTS - {*_FIGURES}:
         frame[column] = frame[column].map(csv_cell)
     return frame.to_csv(index=False, float_format=f"%.{_DIGITS}g", lineterminator="\n")
 
@@ -145,11 +162,21 @@ def _safe(value: object) -> object:
 def to_json(table: SpeedupTable) -> str:
     """All there is. ASCII only, so that no terminal can be told anything by printing it."""
     head = {"format": JSON_FORMAT, "method": method(table), "weights": weights(table)}
-    document = {**head, **_jsonable(asdict(table))}
-    document["speedups"] = document.pop("rows")
+    document = {**head, **_jsonable(asdict(replace(table, rows=())))}
+    del document["rows"]
+    document["speedups"] = [_jsonable(_row(row)) for row in table.rows]
     if not table.figures:  # as files were before there were any
         del document["figures"]
     return json.dumps(document, indent=1, allow_nan=False) + "\n"
+
+
+def _row(row: Speedup) -> dict[str, Any]:
+    """All of a row, its factors beside its other fields."""
+    flat: dict[str, Any] = {}
+    for name, value in asdict(row).items():
+        flat |= {} if name == "factors" else {name: value}
+        flat |= {factor: _level(row, factor) for factor in _FACTORS_BEHIND.get(name, ())}
+    return flat | {factor: _level(row, factor) for factor in NAMES if factor not in flat}
 
 
 def _jsonable(value: Any) -> Any:

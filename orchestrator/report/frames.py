@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.analysis.table import Alternative, Speedup, SpeedupTable
+from orchestrator.factors import NAMES
 from orchestrator.report.flat import to_frame
 from orchestrator.runs.records import RunRecord, TrialRecord
 
@@ -57,17 +58,6 @@ _BEHIND = (
     "treatment_delegated",
     "isa_way",
 )
-_FACTORS = (
-    "runner",
-    "runtime",
-    "delegate",
-    "threads",
-    "batch",
-    "isa",
-    "engine",
-    "processor",
-    "input_size",
-)
 _STATISTICS = ("first", "min", "max", "mean", "std", "p5", "median", "p95")
 _PLACE = ("device", "model", "scheme")
 _TRIAL_COLUMNS = (
@@ -76,7 +66,7 @@ _TRIAL_COLUMNS = (
     "kind",
     "block",
     "replicate",
-    *_FACTORS,
+    *NAMES,
     "outcome",
     "reason",
     "runtime_name",
@@ -161,7 +151,7 @@ def _trial(record: TrialRecord) -> list[Any]:
         "binary_sha256": record.binary_sha256,
         "duet_partner": trial.duet.partner if trial.duet else None,
     }
-    values |= {name: getattr(trial.factors, name) for name in _FACTORS}
+    values |= {name: getattr(trial.factors, name) for name in NAMES}
     if measured is not None:
         values |= {
             "runtime_name": measured.runtime_name,

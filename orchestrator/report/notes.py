@@ -8,12 +8,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from orchestrator.analysis.table import Problem, Speedup, SpeedupTable, Verdict
-from orchestrator.frameworks.registry import OPTIONAL, own_level
+from orchestrator.factors import ABSENT, FACTORS, Factors
+from orchestrator.frameworks.settings import level_of, taken, title_of
 from orchestrator.isa.levels import capped
 from orchestrator.measurement import Finding, Outcome
 from orchestrator.report.clean import clean
 from orchestrator.report.figures import counted, noise_floor
-from orchestrator.trial import Factors
 
 METHOD = (
     "n: blocks in which both sides ended ok. Speed-up: baseline time ÷ treatment time, one process "
@@ -40,34 +40,18 @@ SIGNS = {
     Verdict.INVALID: "✗",
 }
 
-#: In what a setting may differ between rows of one device, and what it is called.
-SETTING = (
-    "runner",
-    "runtime",
-    "delegate",
-    "threads",
-    "batch",
-    "isa",
-    "input_size",
-    "engine",
-    "processor",
-)
-
 
 @dataclass(frozen=True)
 class SectionKey:
     """A device under one setting of the factors: rows that may be read beside each other."""
 
     device: str
-    runner: str
-    runtime: str
-    delegate: str
-    threads: int | None
-    batch: int | None
-    isa: str
-    input_size: int | None = None
-    engine: str = ""
-    processor: str = ""
+    factors: Factors | None
+
+    @property
+    def isa(self) -> str:
+        """The instruction set, which is part of where it ran; empty where nothing was sent."""
+        return self.factors.isa if self.factors else ""
 
 
 @dataclass(frozen=True)
@@ -86,25 +70,7 @@ def method(table: SpeedupTable) -> str:
 
 
 def section_of(row: Speedup) -> SectionKey:
-    return SectionKey(
-        row.device,
-        row.runner,
-        row.runtime,
-        row.delegate,
-        row.threads,
-        row.batch,
-        row.isa,
-        row.input_size or 0,
-        row.engine,
-        row.processor,
-    )
-
-
-def section_under(device: str, factors: Factors) -> SectionKey:
-    """The section in which a device's rows under these factors stand."""
-    f = factors
-    own = (f.runner, f.runtime, f.delegate, f.threads, f.batch, f.isa, f.input_size)
-    return SectionKey(device, *own, *(own_level(f, name) for name in OPTIONAL))
+    return SectionKey(row.device, row.factors)
 
 
 def sections(rows: Iterable[Speedup]) -> dict[SectionKey, list[Speedup]]:
@@ -116,17 +82,17 @@ def sections(rows: Iterable[Speedup]) -> dict[SectionKey, list[Speedup]]:
 
 def measured_sections(table: SpeedupTable) -> dict[SectionKey, list[Speedup]]:
     """Without devices to which nothing was sent."""
-    return {key: rows for key, rows in sections(table.rows).items() if key.threads is not None}
+    return {key: rows for key, rows in sections(table.rows).items() if key.factors is not None}
 
 
 def varied(rows: Sequence[Speedup]) -> list[str]:
     """Which settings differ between rows of one device."""
-    measured = [row for row in rows if row.threads is not None]
-    return [name for name in SETTING if _varies_on_a_device(measured, name)]
+    measured = [row for row in rows if row.factors is not None]
+    return [each.name for each in FACTORS if _varies_on_a_device(measured, each.name)]
 
 
 def _varies_on_a_device(rows: Sequence[Speedup], name: str) -> bool:
-    pairs = {(row.device, getattr(row, name)) for row in rows}
+    pairs = {(row.device, row.level(name)) for row in rows}
     return len(pairs) > len({device for device, _ in pairs})
 
 
@@ -148,15 +114,16 @@ def section_labels(rows: Sequence[Speedup]) -> dict[SectionKey, str]:
 
 def _label(key: SectionKey, names: Sequence[str]) -> Iterable[str]:
     yield place_in_full(key.device, key.isa)
-    for name in names if key.threads is not None else ():
+    if key.factors is None:
+        return
+    for name in names:
         if name != "isa" or not capped(key.isa):
-            yield f"{name}={getattr(key, name)}"
+            yield f"{name}={level_of(key.factors, name)}"
 
 
 def section_label(key: SectionKey) -> str:
-    """``here, runner litert, delegate xnnpack, …``: a section's device and setting in full."""
-    names = [name for name in SETTING if getattr(key, name) not in ("", 0, None)]
-    return clean(", ".join((key.device, *(f"{name} {getattr(key, name)}" for name in names))))
+    """``here, litert, delegate xnnpack, …``: a section's device and setting in full."""
+    return clean(", ".join((key.device, *([title_of(key.factors)] if key.factors else []))))
 
 
 def by_model(rows: Iterable[Speedup]) -> dict[str, list[Speedup]]:
@@ -183,26 +150,19 @@ def setting(rows: list[Speedup]) -> str:
 
     Behind a runtime stands whose it is, where that is known: ``the device's own``, or ``provided``.
     """
-    first = rows[0]
-    if first.threads is None:
+    factors = rows[0].factors
+    if factors is None:
         return "not measured"
     ran = _distinct(row.runtime_version for row in rows)
     whose = _WHOSE.get(_distinct(row.runtime_from for row in rows), "")
-    own = (
-        (f"{first.processor}", f"engine {first.engine}")
-        if first.engine
-        else (f"delegate {first.delegate}",)
-    )
-    return ", ".join(
-        (
-            f"{first.runner} ({ran or 'version unknown'}{whose})",
-            *own,
-            counted(first.threads, "thread") if first.threads else "threads not told",
-            f"batch {first.batch}",
-            f"isa {first.isa}",
-        )
-        + ((f"inputs {first.input_size} × {first.input_size}",) if first.input_size else ())
-    )
+    said = [
+        each.in_words(each.of(factors))
+        # what only some runners take stands beside the runner
+        for each in sorted(taken(factors), key=lambda each: each.name not in ABSENT)
+        if each.name not in ("runner", "runtime")
+        and (each.name in ABSENT or each.titled or not each.is_default(factors))
+    ]
+    return ", ".join((f"{factors.runner} ({ran or 'version unknown'}{whose})", *said))
 
 
 def conditions(rows: Sequence[Speedup]) -> list[str]:
@@ -245,7 +205,7 @@ def floors_of(table: SpeedupTable, section: SectionKey) -> list[str]:
         f"{floor.model}: noise floor {noise_floor(floor)}"
         + (f"; stopped: {why[floor.model]}" if why.get(floor.model) else "")
         for floor in table.noise_floors
-        if section_under(floor.device, floor.factors) == section
+        if SectionKey(floor.device, floor.factors) == section
     ]
 
 

@@ -9,10 +9,11 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from orchestrator.analysis.table import Speedup, Verdict
+from orchestrator.factors import FACTORS
 from orchestrator.isa.levels import capped
 from orchestrator.report import figures
 from orchestrator.report.clean import clean
-from orchestrator.report.notes import SETTING, SIGNS, codes, place, varied
+from orchestrator.report.notes import SIGNS, codes, place, varied
 
 _GAP = "  "
 _INDENT = "  "
@@ -65,7 +66,7 @@ def column_of(row: Speedup) -> str:
 
 
 def _name(row: Speedup, settings: Sequence[str]) -> tuple[str, str]:
-    set_to = [f"{name}={getattr(row, name)}" for name in settings]
+    set_to = [f"{name}={row.level(name)}" for name in settings]
     return clean(row.model), clean(" ".join((row.scheme, *set_to)))
 
 
@@ -79,11 +80,13 @@ def _cell(row: Speedup, styles: Mapping[Verdict, str], notes: Mapping[str, int])
 
 def _unlike(rows: Sequence[Speedup], settings: Sequence[str]) -> str:
     """What else differs from column to column: those speed-ups are not of hardware alone."""
+    sent = [row for row in rows if row.factors is not None]
+    levels = {each.name: {row.level(each.name) for row in sent} for each in FACTORS}
+    levels["runtime_version"] = {row.runtime_version for row in sent}
     differing = [
         name
-        for name in (*SETTING, "runtime_version")
-        if name not in (*settings, "isa")
-        and len({getattr(row, name) for row in rows if row.threads is not None} - {""}) > 1
+        for name, found in levels.items()
+        if name not in (*settings, "isa") and len(found - {""}) > 1
     ]
     return f" (not the same on each: {', '.join(differing)})" if differing else ""
 

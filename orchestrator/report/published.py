@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from orchestrator.analysis.table import PublishedFigure, Speedup
+from orchestrator.frameworks.settings import unusual
 from orchestrator.report import figures
 from orchestrator.report.clean import clean
 from orchestrator.report.notes import place_in_full
@@ -25,8 +26,8 @@ def lines(rows: Iterable[Speedup]) -> list[str]:
 
 def _line(row: Speedup, each: PublishedFigure) -> str:
     name = " ".join(map(clean, (place_in_full(row.device, row.isa), row.model, row.scheme)))
-    if row.threads not in (None, 0, 1):
-        name += f" ({row.threads} threads)"
+    held = ", ".join(unusual(row.factors)) if row.factors else ""
+    name += f" ({clean(held)})" if held else ""
     told = figures.ratio(each.speedup, each.low, each.high)
     if each.speedup is None:
         told = f"{each.direction}, by how much is not known"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from orchestrator.analysis.table import Sweep, SweepPoint
+from orchestrator.factors import factor_named
+from orchestrator.frameworks.settings import title_of
 from orchestrator.report.clean import clean
 from orchestrator.report.figures import NONE, bounded, ratio
 from orchestrator.report.notes import place_in_full
@@ -16,31 +18,26 @@ METHOD = (
     "and signed-rank, of the logarithm); an item is one of a batch. Speed-up: over the baseline "
     "under the same factors."
 )
-_NAMES = {"batch": "batch", "threads": "threads", "input_size": "input size"}
 
 
 def title(sweep: Sweep) -> str:
     """``Latency against batch: foo on here (litert, delegate xnnpack, threads 1, isa native)``."""
-    f = sweep.factors
-    parts = [f.runner, f"delegate {f.delegate}"]
-    others = {"threads": f.threads, "batch": f.batch, "input_size": f.input_size}
-    parts += [
-        f"{_NAMES[name]} {value}"
-        for name, value in others.items()
-        if name != sweep.factor and (value or name != "input_size")
-    ]
-    parts.append(f"isa {f.isa}")
-    name, where = _NAMES[sweep.factor], place_in_full(sweep.device, f.isa)
-    return clean(f"Latency against {name}: {sweep.model} on {where} ({', '.join(parts)})")
+    where = place_in_full(sweep.device, sweep.factors.isa)
+    held = title_of(sweep.factors, without=(sweep.factor,))
+    return clean(f"Latency against {_name(sweep)}: {sweep.model} on {where} ({held})")
+
+
+def _name(sweep: Sweep) -> str:
+    return factor_named(sweep.factor).label
 
 
 def header(sweep: Sweep) -> tuple[str, ...]:
-    return tuple(_NAMES[sweep.factor].capitalize() if n == "Value" else n for n in HEADER)
+    return tuple(_name(sweep).capitalize() if n == "Value" else n for n in HEADER)
 
 
 def value_of(sweep: Sweep, point: SweepPoint) -> str:
-    """A size of 0 is the model's own."""
-    return "own" if sweep.factor == "input_size" and not point.value else str(point.value)
+    """0 is what the model has of its own."""
+    return str(point.value) if point.value else "own"
 
 
 def cells(sweep: Sweep) -> Sequence[tuple[str, ...]]:
@@ -62,7 +59,7 @@ def cells(sweep: Sweep) -> Sequence[tuple[str, ...]]:
 def problems(sweep: Sweep) -> list[str]:
     """A line a point that was not measured, and why."""
     return [
-        clean(f"{point.scheme}, {_NAMES[sweep.factor]} {value_of(sweep, point)}: {point.problem}")
+        clean(f"{point.scheme}, {_name(sweep)} {value_of(sweep, point)}: {point.problem}")
         for point in sweep.points
         if point.problem
     ]

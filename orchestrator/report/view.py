@@ -37,7 +37,6 @@ from orchestrator.report.notes import (
     problem,
     section_label,
     section_labels,
-    section_under,
     sections,
     setting,
     totals,
@@ -251,7 +250,7 @@ def _sections(table: SpeedupTable) -> tuple[Section, ...]:
             lines=(setting(rows), *conditions(rows)),
             rows=tuple(rows),
             floors=tuple(floors_of(table, key)),
-            measured=key.threads is not None,
+            measured=key.factors is not None,
         )
         for key, rows in sections(table.rows).items()
     )
@@ -261,7 +260,7 @@ def _figures(table: SpeedupTable) -> tuple[Grid, ...]:
     """A grid a device and setting, a line a figure of a scheme."""
     places: dict[SectionKey, list[FigureComparison]] = {}
     for row in table.figures:
-        places.setdefault(section_under(row.device, row.factors), []).append(row)
+        places.setdefault(SectionKey(row.device, row.factors), []).append(row)
     return tuple(
         Grid(
             title=clean(f"Other figures: {section_label(key)}"),

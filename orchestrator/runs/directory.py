@@ -7,7 +7,7 @@ import os
 import re
 import secrets
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import lru_cache
 from operator import itemgetter
@@ -16,6 +16,7 @@ from typing import Any
 
 from orchestrator import plain_files
 from orchestrator.errors import JournalError, RunNotFoundError
+from orchestrator.factors import BEFORE, NAMES, Factors
 from orchestrator.measurement import Energy, Finding, Measurement, Outcome
 from orchestrator.runs import journal as journals
 from orchestrator.runs.collection import no_collection
@@ -23,7 +24,7 @@ from orchestrator.runs.machines import Machines
 from orchestrator.runs.manifest import FILE_NAME as MANIFEST_NAME
 from orchestrator.runs.manifest import Manifest, read_manifest
 from orchestrator.runs.records import RunRecord, SplitDevice, TrialRecord
-from orchestrator.trial import Duet, Factors, Trial, TrialKind, Variant
+from orchestrator.trial import Duet, Trial, TrialKind, Variant
 
 _RUN_ID = re.compile(r"\A\d{8}T\d{6}Z-[0-9a-f]{6}\Z")
 
@@ -276,10 +277,7 @@ def trial_from_event(event: Mapping[str, Any]) -> Trial:
 _KINDS = {kind.value: kind for kind in TrialKind}
 _OUTCOMES = {outcome.value: outcome for outcome in Outcome}
 
-#: Each factor's name, and its value in lines of before it was known.
-_FACTORS = {each.name: each.default for each in fields(Factors)}
-_FACTORS_BEFORE = {name: value for name, value in _FACTORS.items() if value is not MISSING}
-_all_factors = itemgetter(*_FACTORS)
+_all_factors = itemgetter(*NAMES)
 
 
 def _factors(event: Mapping[str, Any]) -> Factors:
@@ -287,7 +285,7 @@ def _factors(event: Mapping[str, Any]) -> Factors:
     try:
         values = _all_factors(event)
     except KeyError:
-        values = _all_factors(_FACTORS_BEFORE | dict(event))
+        values = _all_factors({**BEFORE, **event})
     return _shared_factors(*values)
 
 

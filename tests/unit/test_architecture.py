@@ -23,27 +23,35 @@ MAY_IMPORT: dict[str, set[str]] = {
     "answer": set(),
     "figures": set(),
     "measurement": {"figures"},
-    "trial": set(),
+    # isa: the order of instruction sets
+    "factors": {"isa"},
+    "trial": {"factors"},
     "measures": {"measurement", "trial"},
     "artifacts": {"plain_files", "errors", "runtimes"},
     "isa": {"artifacts", "errors"},
     "runtimes": set(),
-    "frameworks": {"artifacts", "errors", "isa", "measurement", "measures", "runtimes", "trial"},
-    "config": {"errors", "frameworks", "isa", "runtimes"},
-    "plan": {"config", "errors", "frameworks", "isa", "measures", "runtimes", "trial"},
+    "frameworks": {
+        "factors", "artifacts", "errors", "isa", "measurement", "measures", "runtimes", "trial",
+    },
+    "config": {"factors", "errors", "frameworks", "isa", "runtimes"},
+    "plan": {
+        "factors", "config", "errors", "frameworks", "isa", "measures", "runtimes", "trial",
+    },
     # agents: what says which machine a node is
     "runs": {
+        "factors",
         "plain_files", "agents", "frameworks", "measures", "plan", "trial", "measurement", "errors",
     },
     "analysis": {
         "figures", "frameworks", "runs", "plan", "trial", "measurement", "measures", "errors",
-        "isa",
+        "factors", "isa",
     },
-    "imports": {"runs", "frameworks", "plan", "trial", "measurement", "errors"},
+    "imports": {"factors", "runs", "frameworks", "plan", "trial", "measurement", "errors"},
     "published": {"analysis"},
     "schedule": {"agents", "runs", "plan", "trial", "measurement", "measures"},
     # runs: the page shows the manifest and single times from the logs
     "report": {
+        "factors",
         "analysis", "figures", "frameworks", "isa", "plain_files", "plan", "trial", "measurement",
         "errors", "printable", "runs", "runtimes",
     },
@@ -69,13 +77,16 @@ MAY_IMPORT: dict[str, set[str]] = {
         "agents", "artifacts", "campaign", "config", "console", "errors", "fleet", "plain_files",
         "plan", "trial", "runs", "runtimes", "schedule", "supply",
     },
-    "commands": {
+    # config: an option's value is read by its parsers, imported when they are used
+    "commands": set(),
+    "answers": {
+        "commands",
         "analysis", "answer", "artifacts", "bundles", "campaign", "config", "console", "discovery",
         "errors", "fleet", "frameworks", "imports", "measurement", "plain_files", "plan", "trial",
         "printable",
         "published", "report", "runs", "zoo", "trust", "agents",
     },
-    "cli": {"answer", "commands", "config", "errors", "printable"},
+    "cli": {"answer", "answers", "commands", "errors", "printable"},
     "__main__": {"cli"},
     "notebook": {"analysis", "published", "report", "runs"},
     "__init__": {"notebook"},
@@ -125,6 +136,7 @@ FENCES: dict[str, tuple[str, ...]] = {
 
 #: Nothing here may reach the world outside its arguments.
 PURE = (
+    "orchestrator/factors.py",
     "orchestrator/trial.py",
     "orchestrator/plan.py",
     "orchestrator/schedule.py",

@@ -19,10 +19,11 @@ from orchestrator.analysis.speedups.verdicts import doubt
 from orchestrator.analysis.statistics import Estimate, Interval, holm
 from orchestrator.analysis.table import Speedup, Verdict
 from orchestrator.errors import UsageError
-from orchestrator.frameworks.registry import OPTIONAL
+from orchestrator.factors import Factors
+from orchestrator.frameworks.settings import title_of
 from orchestrator.runs.manifest import Manifest
 from orchestrator.runs.records import RunRecord, TrialRecord
-from orchestrator.trial import Factors, Variant
+from orchestrator.trial import Variant
 
 #: The figures of a comparison that can drift.
 SPEEDUP, BASELINE, TREATMENT = "speed-up", "baseline time", "treatment time"
@@ -127,16 +128,10 @@ def compare_runs(first: ReadRun, second: ReadRun) -> RunComparison:
 def _rows(run: RunRecord) -> dict[SideKey, Speedup]:
     """Every comparison of which anything was sent to its device."""
     return {
-        (row.device, row.model, _factors(row), row.scheme): row
+        (row.device, row.model, row.factors, row.scheme): row
         for row in analyse(run).rows
-        if row.threads is not None
+        if row.factors is not None
     }
-
-
-def _factors(row: Speedup) -> Factors:
-    own = (row.runner, row.runtime, row.delegate, row.threads or 0, row.batch or 0, row.isa)
-    optional = {name: level for name in OPTIONAL if (level := getattr(row, name))}
-    return Factors(*own, input_size=row.input_size or 0, **optional)
 
 
 class _Sides:
@@ -249,6 +244,5 @@ def _logs(drift: Drift) -> Estimate:
 
 
 def _name(key: SideKey) -> str:
-    device, model, f, scheme = key
-    words = [device, model, scheme, f.runner, f.delegate, f"threads {f.threads}"]
-    return " ".join([*words, f"batch {f.batch}", f"isa {f.isa}"])
+    device, model, factors, scheme = key
+    return f"{device} {model} {scheme} ({title_of(factors)})"

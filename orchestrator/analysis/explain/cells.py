@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,20 +10,16 @@ from orchestrator.analysis.sides.pairing import Statistic, group_key, pair
 from orchestrator.analysis.sides.side import Side
 from orchestrator.analysis.statistics import MIN_PAIRS
 from orchestrator.analysis.table import Speedup, SpeedupTable
-from orchestrator.frameworks.registry import OPTIONAL, own_level
-from orchestrator.isa.levels import LEVELS, NATIVE
+from orchestrator.factors import FACTORS as ALL
+from orchestrator.factors import Factors, find_factor
+from orchestrator.frameworks.settings import level_of
 from orchestrator.runs.records import RunRecord, TrialRecord
-from orchestrator.trial import Factors
 
-#: What a comparison group holds equal, as rows and factors name it.
-SETTING = (
-    "isa", "runtime", "delegate", "runner", "engine", "processor", "threads", "batch", "input_size",
-)  # fmt: skip
+#: What a comparison group holds equal: what surprises most comes first.
+SETTING = tuple(each.name for each in sorted(ALL, key=lambda each: each.place))
 
 #: What a speed-up may depend on, on one device.
 FACTORS = ("model", "scheme", *SETTING)
-
-_NUMBERS = ("threads", "batch", "input_size")
 
 
 @dataclass(frozen=True)
@@ -72,11 +69,8 @@ def cells(run: RunRecord, table: SpeedupTable) -> tuple[tuple[Cell, ...], tuple[
 
 def levels_of(row: Speedup) -> dict[str, str]:
     """The row's level of each of ``FACTORS``; empty where nothing of it was sent."""
-    return {name: _text(getattr(row, name)) for name in FACTORS}
-
-
-def _text(value: object) -> str:
-    return "" if value is None else str(value)
+    setting = setting_levels(row.factors) if row.factors else itertools.repeat("")
+    return {"model": row.model, "scheme": row.scheme, **dict(zip(SETTING, setting, strict=False))}
 
 
 def _logs(run: RunRecord) -> dict[tuple[str, ...], dict[int, float]]:
@@ -102,27 +96,14 @@ def _logs(run: RunRecord) -> dict[tuple[str, ...], dict[int, float]]:
 def setting_levels(factors: Factors) -> Iterable[str]:
     """The levels of ``SETTING``, in its order, as a row under ``factors`` has them."""
     for name in SETTING:
-        yield _text(own_level(factors, name) if name in OPTIONAL else getattr(factors, name))
+        yield str(level_of(factors, name))
 
 
 def ordered(factor: str, levels: Iterable[str]) -> list[str]:
     """Each level once, the reference first: ``native`` and then ever older instruction sets,
     ``xnnpack``, the smallest number, the first model or scheme of the table, else by name."""
-    distinct = list(dict.fromkeys(levels))
-    if factor in ("model", "scheme"):
-        return distinct
-    if factor == "isa":
-        return sorted(distinct, key=_isa_place)
-    if factor in _NUMBERS:
-        return sorted(distinct, key=lambda level: (int(level or 0), level))
-    if factor == "delegate":
-        return sorted(distinct, key=lambda level: (level != "xnnpack", level))
-    return sorted(distinct)
-
-
-def _isa_place(level: str) -> tuple[int, str]:
-    known = (NATIVE, *reversed(LEVELS))
-    return (known.index(level) if level in known else len(known), level)
+    known = find_factor(factor)
+    return known.ordered(levels) if known else list(dict.fromkeys(levels))
 
 
 def varied(some: Sequence[Cell]) -> dict[str, list[str]]:

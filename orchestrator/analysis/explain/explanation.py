@@ -50,7 +50,7 @@ def settings_vary(table: SpeedupTable) -> bool:
     """Whether anything but model and scheme varied on some device. Much quicker than explaining."""
     seen: dict[tuple[str, str], str] = {}
     for row in table.rows:
-        levels = levels_of(row) if row.threads is not None else {}
+        levels = levels_of(row) if row.factors is not None else {}
         for name in SETTING if levels else ():
             if seen.setdefault((row.device, name), levels[name]) != levels[name]:
                 return True
@@ -60,7 +60,7 @@ def settings_vary(table: SpeedupTable) -> bool:
 def explain(run: RunRecord, table: SpeedupTable) -> Explanation:
     """What ``table``, which is that of ``run``, says of its factors."""
     usable, gaps = cells(run, table)
-    sent = [gap.cell for gap in gaps if gap.cell.row.threads is not None]
+    sent = [gap.cell for gap in gaps if gap.cell.row.factors is not None]
     planned = _by_device([*usable, *sent])
     own = _by_device(usable)
     factors = {device: varied(some) for device, some in planned.items()}

@@ -45,11 +45,12 @@ from orchestrator.analysis.table import (
     SpeedupTable,
     Verdict,
 )
-from orchestrator.frameworks.registry import group_of, own_level
+from orchestrator.factors import untold
+from orchestrator.frameworks.registry import group_of
 from orchestrator.measurement import Finding, Outcome
 from orchestrator.measures.memory.comparison import memory_mb
 from orchestrator.runs.records import RunRecord
-from orchestrator.trial import Factors, TrialKind
+from orchestrator.trial import TrialKind
 
 
 def analyse(run: RunRecord, published: Iterable[Publication] = ()) -> SpeedupTable:
@@ -98,7 +99,7 @@ def _noise_floor(group: ComparisonGroup) -> NoiseFloor:
     return NoiseFloor(
         device=group.device,
         model=group.model,
-        factors=group.factors or Factors("", "", "", 0, 0, ""),
+        factors=group.factors or untold(""),
         blocks=len(pairs),
         ratio=math.exp(found.centre) if found else None,
         low=math.exp(interval.low) if interval else None,
@@ -142,26 +143,17 @@ def _compare(
     found = None if forbidden or not len(pairs) else estimate(pairs.logs)
     base_memory, treatment_memory, memory_kind = memory_mb(baseline.memory, treatment.memory)
     used = energy(baseline, treatment, run.grid_gco2_per_kwh.get(group.device))
-    factors = group.factors
     failures = baseline.failures + treatment.failures
     return Speedup(
         run_id=run.run_id,
         device=group.device,
         microarchitecture=microarchitecture(run, group.device),
-        isa=factors.isa if factors else "",
+        factors=group.factors,
         isa_way=isa_way(baseline, treatment),
-        runner=factors.runner if factors else "",
-        runtime=factors.runtime if factors else "",
         runtime_version=runtime_versions(baseline, treatment),
         runtime_from=runtime_from(baseline, treatment),
         baseline_delegated=delegated(baseline),
         treatment_delegated=delegated(treatment),
-        delegate=factors.delegate if factors else "",
-        threads=factors.threads if factors else None,
-        batch=factors.batch if factors else None,
-        input_size=factors.input_size if factors else None,
-        engine=own_level(factors, "engine") if factors else "",
-        processor=own_level(factors, "processor") if factors else "",
         model=group.model,
         scheme=treatment.scheme,
         baseline_scheme=run.baseline,

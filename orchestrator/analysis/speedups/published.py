@@ -16,16 +16,20 @@ What is said of the two
 ``contradicts``: the published interval and ours, reaching at least as far as our noise floor, have
 nothing in common. ``agrees``: they overlap, and both are on the same side of 1, or both include 1
 and neither is wider than ±10 %. ``cannot tell``: anything else; and whenever the two do not
-measure the same thing (another number of threads, batch or input size), or one has no interval.
+measure the same thing (another number of threads, batch, input size or processor), or one has no
+interval. A note names every factor in which the two are known to differ.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from orchestrator.analysis.table import PublishedFigure, Speedup
+from orchestrator.factors import Factor
+from orchestrator.frameworks.settings import taken
 
 AGREES, CONTRADICTS, CANNOT_TELL = "agrees", "contradicts", "cannot tell"
 
@@ -59,6 +63,12 @@ class Publication:
     treatment_sd_ms: float | None
     reading_ms: float | None
     direction: str
+
+    @property
+    def told(self) -> Mapping[str, Any]:
+        """The factors that it tells."""
+        told = {"threads": self.threads, "runner": self.runner or None}
+        return {name: level for name, level in told.items() if level is not None}
 
     @property
     def speedup(self) -> float | None:
@@ -143,12 +153,7 @@ def _unlike(row: Speedup, each: Publication) -> Iterator[str]:
     """What makes the two figures ones of different things."""
     if ANY in (each.model, each.scheme):
         yield "several networks, not named one by one: their direction alone"
-    if each.threads is not None and row.threads not in (None, 0, each.threads):
-        yield f"published with threads {each.threads}, ours with {row.threads}"
-    if row.batch not in (None, 1):
-        yield f"published with batch 1, ours with {row.batch}"
-    if row.input_size:
-        yield f"ours with inputs of {row.input_size} × {row.input_size}"
+    yield from (said for factor, said in _differences(row, each) if factor.other_thing)
 
 
 def _circumstances(row: Speedup, each: Publication) -> Iterator[str]:
@@ -159,10 +164,26 @@ def _circumstances(row: Speedup, each: Publication) -> Iterator[str]:
             f"ours: instruction set capped to {row.isa} on {real}, whose caches and clock are its "
             "own"
         )
-    if each.runner and row.runner and each.runner != row.runner:
-        yield f"published with {each.runner}, ours with {row.runner}"
+    yield from (said for factor, said in _differences(row, each) if not factor.other_thing)
     if row.duet:
         yield "ours in duets: baseline and treatment beside each other"
+
+
+def _differences(row: Speedup, each: Publication) -> Iterator[tuple[Factor, str]]:
+    """The factors in which the two differ, in words. Of one that the publication does not tell,
+    only what is unusual in ours can be said. The instruction set has its own sentence."""
+    factors = row.factors
+    if factors is None:
+        return
+    for factor in taken(factors):
+        level, theirs = factor.of(factors), each.told.get(factor.name)
+        if factor.name == "isa" or (level == factor.untold != factor.default):
+            continue
+        if theirs is None and not factor.is_default(factors):
+            ran = row.runtime_version if factor.name == "runtime" else ""
+            yield factor, f"ours {factor.preposition} {ran or factor.in_words(level)}"
+        elif theirs is not None and level != theirs:
+            yield factor, f"published with {factor.title.format(theirs)}, ours with {level}"
 
 
 def _agreement(row: Speedup, low: float | None, high: float | None) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from orchestrator.analysis.audit import most_common
 from orchestrator.analysis.sides.groups import ComparisonGroup
@@ -17,13 +17,9 @@ from orchestrator.analysis.sides.pairing import Statistic
 from orchestrator.analysis.sides.side import Side
 from orchestrator.analysis.statistics import estimate
 from orchestrator.analysis.table import Speedup, Sweep, SweepPoint
-from orchestrator.frameworks.registry import OPTIONAL
+from orchestrator.factors import SWEPT, Factor, Factors
 from orchestrator.measurement import Outcome
 from orchestrator.runs.records import RunRecord, TrialRecord
-from orchestrator.trial import Factors
-
-#: The factors that are numbers, and so can be an axis.
-AXES = ("batch", "threads", "input_size")
 
 
 @dataclass(frozen=True)
@@ -46,20 +42,22 @@ def sweeps(
         if group.factors is not None
         for side in group.sides
     ]
-    speedups = {_key_of(row): row for row in rows}
+    speedups: dict[object, Speedup] = {
+        (row.device, row.model, row.scheme, row.factors): row for row in rows
+    }
     found: dict[tuple[str, str, str, Factors], list[SweepPoint]] = {}
-    for axis in AXES:
+    for axis in SWEPT:
         # an imported log may not tell its threads, written 0; a model's own input size is 0 as well
-        told = [at for at in placed if axis == "input_size" or getattr(at.factors, axis) > 0]
+        told = [at for at in placed if axis.default == 0 or axis.of(at.factors) > 0]
         settings: dict[str, set[int]] = {}
         for at in told:
-            settings.setdefault(at.device, set()).add(getattr(at.factors, axis))
+            settings.setdefault(at.device, set()).add(axis.of(at.factors))
         for at in told:
             if len(settings[at.device]) < 2:
                 continue
-            rest = _without(at.factors, axis)
+            rest = axis.without(at.factors)
             point = _point(at, axis, speedups)
-            found.setdefault((axis, at.device, at.model, rest), []).append(point)
+            found.setdefault((axis.name, at.device, at.model, rest), []).append(point)
     order = _Order(run)
     return tuple(
         Sweep(axis, device, model, rest, tuple(sorted(points, key=order.point)))
@@ -68,13 +66,7 @@ def sweeps(
     )
 
 
-def _without(factors: Factors, axis: str) -> Factors:
-    if axis == "batch":
-        return replace(factors, batch=0)
-    return replace(factors, threads=0) if axis == "threads" else replace(factors, input_size=0)
-
-
-def _point(at: _At, axis: str, speedups: Mapping[object, Speedup]) -> SweepPoint:
+def _point(at: _At, axis: Factor, speedups: Mapping[object, Speedup]) -> SweepPoint:
     side = at.side
     times = side.times[Statistic.CENTRE, 0].values()
     found = estimate([math.log(time) for time in times]) if times else None
@@ -82,7 +74,7 @@ def _point(at: _At, axis: str, speedups: Mapping[object, Speedup]) -> SweepPoint
     row = speedups.get((at.device, at.model, side.scheme, at.factors))
     return SweepPoint(
         scheme=side.scheme,
-        value=getattr(at.factors, axis),
+        value=axis.of(at.factors),
         batch=at.factors.batch,
         blocks=len(times),
         latency_ms=math.exp(found.centre) / 1000 if found else None,
@@ -103,26 +95,18 @@ def _problem(records: Sequence[TrialRecord]) -> str:
     return most_common([f"{r.outcome.value}: {r.reason or 'no reason recorded'}" for r in bad])
 
 
-def _key_of(row: Speedup) -> object:
-    factors = Factors(
-        row.runner, row.runtime, row.delegate, row.threads or 0, row.batch or 0, row.isa,
-        input_size=row.input_size or 0,
-        **{name: level for name in OPTIONAL if (level := getattr(row, name))},
-    )  # fmt: skip
-    return (row.device, row.model, row.scheme, factors)
-
-
 class _Order:
     """Devices as the inventory has them; schemes as the manifest has them, then values."""
 
     def __init__(self, run: RunRecord) -> None:
         names = dict.fromkeys(variant.scheme for variant in run.artifacts)
+        self._axes = {axis.name: place for place, axis in enumerate(SWEPT)}
         self._devices = {name: place for place, name in enumerate(run.devices)}
         self._places = {name: place for place, name in enumerate(names)}
 
     def sweep(self, item: tuple[tuple[str, str, str, Factors], object]) -> tuple[object, ...]:
         axis, device, model, rest = item[0]
-        return (AXES.index(axis), self._devices.get(device, 0), device, model, rest)
+        return (self._axes[axis], self._devices.get(device, 0), device, model, rest)
 
     def point(self, point: SweepPoint) -> tuple[int, str, int]:
         place = self._places.get(point.scheme, len(self._places))

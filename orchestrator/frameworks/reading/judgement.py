@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from orchestrator.errors import UsageError
+from orchestrator.factors import ABSENT
 from orchestrator.frameworks import registry
-from orchestrator.frameworks.about import WORDED, RunnerAbout
+from orchestrator.frameworks.about import RunnerAbout
 from orchestrator.frameworks.runner import Evidence, Reading
 from orchestrator.isa.levels import LEVELS, unknown_isa
 from orchestrator.measurement import Finding, Invocations, Measurement, Outcome
@@ -63,7 +64,7 @@ def effective_settings(trial: Trial, settings: RunSettings) -> RunSettings:
 def refuse_unknown_factors(trial: Trial, runner: RunnerAbout) -> None:
     """Raise UsageError for a factor the runner cannot apply: it would vary in name only."""
     factors = trial.factors
-    for name in WORDED:
+    for name in ABSENT:
         level, known = getattr(factors, name), runner.levels(name)
         if level not in known:
             takers = registry.runners_where(lambda each: level in each.levels(name))  # noqa: B023

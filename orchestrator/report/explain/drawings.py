@@ -151,7 +151,7 @@ def _colours(count: int) -> list[str]:
 
 def _sign_map(rows: Sequence[Speedup], found: Explanation) -> alt.FacetChart | None:
     """Settings × models, a panel a scheme: the sign of each comparison, by its verdict alone."""
-    sent = [row for row in rows if row.threads is not None]
+    sent = [row for row in rows if row.factors is not None]
     data: Rows = [
         {
             "model": short(row.model),

@@ -13,6 +13,7 @@ from orchestrator.analysis.explain.flips import DEVICE, Flip, Switch
 from orchestrator.analysis.explain.profiles import OperatorChange
 from orchestrator.analysis.explain.variation import Share, Variation
 from orchestrator.analysis.table import Speedup
+from orchestrator.factors import find_factor
 from orchestrator.isa.levels import NATIVE, capped
 from orchestrator.isa.proof import FAULTING, REWRITING
 from orchestrator.report import figures
@@ -156,8 +157,8 @@ def under(factor: str, row: Speedup) -> str:
     if factor == "isa":
         own = "with the instruction set that the CPU has"
         return f"as {place_in_full(row.device, level)}" if capped(level) else own
-    words = {"runtime": "under", "runner": "under", "processor": "on", "batch": "at"}
-    return f"{words.get(factor, 'with')} {label(factor, level, row)}"
+    known = find_factor(factor)
+    return f"{known.preposition if known else 'with'} {label(factor, level, row)}"
 
 
 def label(factor: str, level: str, row: Speedup | None = None) -> str:
@@ -165,14 +166,8 @@ def label(factor: str, level: str, row: Speedup | None = None) -> str:
     if factor == "runtime":
         ran = row.runtime_version if row is not None else ""
         return ran or level.replace("==", " ")
-    if factor == "threads":
-        return figures.counted(int(level or 0), "thread")
-    if factor == "input_size":
-        own = level in ("", "0")
-        return "inputs of its own size" if own else f"inputs of {level} × {level}"
-    if factor in ("scheme", "model", "runner", "processor"):
-        return level
-    return f"{factor} {level}"
+    known = find_factor(factor)
+    return known.in_words(level) if known else level
 
 
 # -- effects --------------------------------------------------------------------------------------

@@ -266,7 +266,7 @@ def test_rows_of_other_engines_stand_apart() -> None:
         for record in blocks_of({BASELINE: 1e4, INT8: 5e3}, 6, factors=factors)
     ]
     table = analyse(run_of(trials))
-    assert [(row.engine, row.processor) for row in table.rows] == [
+    assert [(row.level("engine"), row.level("processor")) for row in table.rows] == [
         ("onednn", "cpu"),
         ("x86", "cpu"),
     ]
@@ -395,7 +395,7 @@ def test_a_lost_device_has_rows_and_its_reason() -> None:
     lost = table.rows[0]
     assert codes(lost) == ["device_lost"]
     assert "connection refused" in lost.reason
-    assert (lost.threads, lost.batch, lost.runner) == (None, None, "")
+    assert lost.factors is None
     assert table.lost == {"pi": "connection refused"}
 
 
@@ -409,7 +409,7 @@ def test_groups_do_not_mix() -> None:
     trials = blocks_of(TIMES, 6) + blocks_of({BASELINE: 30_000.0, INT8: 15_000.0}, 6, factors=four)
     key = Group("here", "mobilenet_v1", four, (), BASELINE).key
     one_thread, four_threads = analyse(run_of(trials, stopped={key: "budget spent"})).rows
-    assert (one_thread.threads, four_threads.threads) == (1, 4)
+    assert (one_thread.factors, four_threads.factors) == (FACTORS, four)
     assert one_thread.speedup == pytest.approx(4, rel=0.02)
     assert four_threads.speedup == pytest.approx(2, rel=0.02)
     assert (one_thread.stopped, four_threads.stopped) == ("", "budget spent")

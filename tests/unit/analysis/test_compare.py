@@ -230,7 +230,7 @@ def test_what_only_one_run_measured_is_named() -> None:
     assert len(comparison.rows) == 1
     assert comparison.only_first == ()
     assert comparison.only_second == (
-        "here mobilenet_v1 full_int8 litert xnnpack threads 4 batch 1 isa native",
+        "here mobilenet_v1 full_int8 (litert, delegate xnnpack, threads 4, batch 1, isa native)",
     )
 
 

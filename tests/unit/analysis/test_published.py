@@ -7,6 +7,7 @@ import dataclasses
 import json
 import math
 from importlib import resources
+from typing import Any
 
 import pytest
 from scipy import stats
@@ -16,6 +17,7 @@ from orchestrator.analysis.speedups.published import Publication
 from orchestrator.measurement import Finding
 from orchestrator.published import publications
 from orchestrator.report import render
+from orchestrator.report.published import lines
 from orchestrator.trial import Factors
 from tests.analysis_runs import BASELINE, FACTORS, artifacts, blocks_of, run_of, with_finding
 
@@ -180,7 +182,7 @@ def test_other_threads_or_batches_are_another_thing() -> None:
     ):
         measured = row(100_000 / 3.237, published(), factors=factors)
         assert agreements(measured) == ["cannot tell"]
-        assert "ours with" in measured.published[0].note
+        assert "ours " in measured.published[0].note
 
 
 def test_where_the_direction_alone_is_known_it_alone_is_shown() -> None:
@@ -204,3 +206,45 @@ def test_reports_show_them() -> None:
     (first, _) = json.loads(render(table, "json"))["speedups"][0]["published"]
     assert first["agreement"] == "agrees"
     assert "Published" not in render(table_beside(), "text")
+
+
+@pytest.mark.parametrize(
+    ("changes", "note", "agreement"),
+    [
+        ({"delegate": "none"}, "ours with delegate none", "contradicts"),
+        ({"runtime": "tflite-runtime==2.14.0"}, "ours under ai-edge-litert 2.3.0", "contradicts"),
+        (
+            {"runner": "torch", "runtime": "torch", "engine": "x86"},
+            "ours with engine x86",
+            "contradicts",
+        ),
+        # the published figure is of a CPU
+        (
+            {"runner": "torch", "runtime": "torch", "processor": "cuda"},
+            "ours on cuda",
+            "cannot tell",
+        ),
+    ],
+)
+def test_what_contradicts_names_every_factor_that_differs(
+    changes: dict[str, Any], note: str, agreement: str
+) -> None:
+    measured = row(200_000, published(), factors=dataclasses.replace(FACTORS, **changes))
+    (each,) = measured.published
+    assert each.agreement == agreement
+    assert note in each.note.split("; ")
+    assert (
+        f"published with benchmark_model, ours with {changes.get('runner', 'litert')}" in each.note
+    )
+
+
+def test_two_lines_of_one_model_say_in_what_they_differ() -> None:
+    settings = [
+        FACTORS,
+        dataclasses.replace(FACTORS, delegate="none"),
+        dataclasses.replace(FACTORS, runtime="tflite-runtime==2.14.0"),
+    ]
+    rows = [row(30_000, published(), factors=factors) for factors in settings]
+    names = [line.partition(":")[0] for line in lines(rows)]
+    assert len(set(names)) == 3
+    assert names[1] == "here resnet50 dynamic_range (delegate none)"

@@ -76,7 +76,7 @@ def test_two_factors_are_swept_each_at_every_value_of_the_other() -> None:
     found = analyse(run_of(records)).sweeps
     assert [s.factor for s in found] == ["threads", "threads", "input_size", "input_size"]
     table = analyse(run_of(records))
-    assert "inputs 128 × 128" in render(table, "text")
+    assert "inputs of 128 × 128" in render(table, "text")
     assert render(table, "csv").splitlines()[0].endswith(",input_size")
     assert len({floor.factors for floor in table.noise_floors}) == 4
 

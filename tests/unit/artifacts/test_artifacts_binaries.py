@@ -263,7 +263,7 @@ def test_this_machine_s_own_user_land_decides_where_it_is_the_device(
 ) -> None:
     """A Raspberry Pi with a 64-bit kernel under 32-bit programs."""
     monkeypatch.setattr("platform.machine", lambda: "aarch64")
-    monkeypatch.setattr("orchestrator.commands.binaries.userland_bits", lambda tree: 32)
+    monkeypatch.setattr("orchestrator.answers.binaries.userland_bits", lambda tree: 32)
     inventory = tmp_path / "inventory.yaml"
     inventory.write_text("devices: [{name: here, transport: local, benchmark_model: official}]\n")
     arguments = ["models", "binaries", "--inventory", str(inventory), "--json"]

@@ -401,7 +401,7 @@ def test_a_notebook_gets_the_same_table_typed(table: SpeedupTable) -> None:
     assert frame["blocks"].tolist() == [row.blocks for row in table.rows]
     measured = [row.speedup for row in table.rows if row.speedup is not None]
     assert frame["speedup"].dropna().tolist() == measured
-    assert frame["threads"].isna().sum() == sum(row.threads is None for row in table.rows)
+    assert frame["threads"].isna().sum() == sum(row.factors is None for row in table.rows)
 
 
 # -- weights

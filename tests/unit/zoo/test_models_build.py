@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from orchestrator import cli
+from orchestrator.answers import models as command
 from orchestrator.campaign import build_options
-from orchestrator.commands import models as command
 from orchestrator.config import load_suite
 from orchestrator.trial import Variant
 from orchestrator.zoo import BuildOptions, ModelArtifact, known_schemes

@@ -1,17 +1,17 @@
-"""``import``."""
+"""``orchestrate import``: what bundles brought back, or logs, as a run."""
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from orchestrator import plain_files
 from orchestrator.analysis import analyse
 from orchestrator.answer import Answer, ExitCode
+from orchestrator.answers.terminal import answer_width, colour_wanted
 from orchestrator.bundles.importing import import_results
 from orchestrator.bundles.results import MAGIC
-from orchestrator.commands.terminal import answer_width, colour_wanted
+from orchestrator.commands.import_ import ImportArguments
 from orchestrator.console import Console
 from orchestrator.errors import UsageError
 from orchestrator.imports import naming, table
@@ -26,7 +26,7 @@ from orchestrator.runs.directory import RunDirectory
 from orchestrator.runs.records import RunRecord
 
 
-def import_files(arguments: argparse.Namespace) -> Answer:
+def answer(arguments: ImportArguments) -> Answer:
     """What bundles brought back goes into its runs; logs and tables become a run. Their tables."""
     paths = list(dict.fromkeys(arguments.file))
     zips = [path for path in paths if _is_zip(path)]
@@ -39,7 +39,7 @@ def import_files(arguments: argparse.Namespace) -> Answer:
     return _import_results(arguments, zips)
 
 
-def _import_results(arguments: argparse.Namespace, paths: Sequence[Path]) -> Answer:
+def _import_results(arguments: ImportArguments, paths: Sequence[Path]) -> Answer:
     arrived = []
     with Console() as console:
         for path in paths:
@@ -56,7 +56,7 @@ def _import_results(arguments: argparse.Namespace, paths: Sequence[Path]) -> Ans
     return Answer("\n".join(texts), ExitCode.FAILED if failed else ExitCode.OK)
 
 
-def _report(arguments: argparse.Namespace, directory: RunDirectory, record: RunRecord) -> str:
+def _report(arguments: ImportArguments, directory: RunDirectory, record: RunRecord) -> str:
     """Write the run's reports anew; its table."""
     found = analyse(record, publications())
     write_reports(found, directory.path, read_background(directory, record, found))
@@ -64,7 +64,7 @@ def _report(arguments: argparse.Namespace, directory: RunDirectory, record: RunR
     return render(found, shape, width=answer_width(), color=colour_wanted())
 
 
-def _import_logs(arguments: argparse.Namespace) -> Answer:
+def _import_logs(arguments: ImportArguments) -> Answer:
     told = _told(arguments)
     files = {str(path): _bytes(path) for path in dict.fromkeys(arguments.file)}
     figures, remarks = _read_all(files, told)
@@ -100,8 +100,9 @@ def _read_all(
     return figures, remarks
 
 
-def _told(arguments: argparse.Namespace) -> ImportHints:
-    if (arguments.model is None) != (arguments.scheme is None):
+def _told(arguments: ImportArguments) -> ImportHints:
+    model, scheme = arguments.model, arguments.scheme
+    if (model is None) != (scheme is None):
         raise UsageError("--model and --scheme go together: they say what every process ran")
     named = {}
     if arguments.map is not None:
@@ -109,8 +110,8 @@ def _told(arguments: argparse.Namespace) -> ImportHints:
             str(arguments.map), _text(str(arguments.map), _bytes(arguments.map))
         )
     variant = None
-    if arguments.model is not None:
-        variant = naming.variant_named("--model, --scheme", arguments.model, arguments.scheme)
+    if model is not None and scheme is not None:
+        variant = naming.variant_named("--model, --scheme", model, scheme)
     return ImportHints(
         device=arguments.device,
         microarchitecture=arguments.microarchitecture,

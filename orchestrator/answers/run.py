@@ -1,9 +1,7 @@
-"""``run`` and ``plan``."""
+"""``orchestrate run``: measures, writes everything down and answers with the table."""
 
 from __future__ import annotations
 
-import argparse
-import json
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -13,7 +11,7 @@ from types import FrameType
 from orchestrator import campaign, trust
 from orchestrator.analysis import analyse
 from orchestrator.answer import Answer, ExitCode
-from orchestrator.commands.selection import (
+from orchestrator.answers.selection import (
     building_of,
     inventory_of,
     reachable,
@@ -21,22 +19,21 @@ from orchestrator.commands.selection import (
     seed_of,
     suite_of,
 )
-from orchestrator.commands.terminal import answer_width, colour_wanted
+from orchestrator.answers.terminal import answer_width, colour_wanted
+from orchestrator.commands.run import RunArguments
 from orchestrator.config import Inventory
 from orchestrator.console import Console
 from orchestrator.errors import UsageError
-from orchestrator.fleet import lease
 from orchestrator.fleet.progress import StopLevel, StopRequest
 from orchestrator.fleet.reach import Way, transport_to
 from orchestrator.published import publications
 from orchestrator.report import render, write_reports
 from orchestrator.report.background import read_background
-from orchestrator.report.plan import describe_plan
 from orchestrator.runs.directory import RunDirectory
 from orchestrator.runs.manifest import read_manifest
 
 
-def run(arguments: argparse.Namespace) -> Answer:
+def answer(arguments: RunArguments) -> Answer:
     """Measure, write the reports beside the journal, and answer with the table."""
     stop = StopRequest()
     with Console() as console, _signals(stop, console), _engine(arguments) as way:
@@ -54,7 +51,7 @@ def run(arguments: argparse.Namespace) -> Answer:
 
 
 def _measure(
-    arguments: argparse.Namespace, console: Console, stop: StopRequest, way: Way
+    arguments: RunArguments, console: Console, stop: StopRequest, way: Way
 ) -> campaign.Conclusion:
     places = campaign.Places(arguments.results, arguments.models, building_of(arguments))
     if arguments.resume is not None:
@@ -81,7 +78,7 @@ def _measure(
     )
 
 
-def _inventory_to_go_on(arguments: argparse.Namespace, directory: RunDirectory) -> Inventory:
+def _inventory_to_go_on(arguments: RunArguments, directory: RunDirectory) -> Inventory:
     """The inventory named, else the one that stands in the run's folder. Raises OrchestrateError
     where that would start what nobody here has wanted."""
     manifest = read_manifest(directory.path)
@@ -98,7 +95,7 @@ def _inventory_to_go_on(arguments: argparse.Namespace, directory: RunDirectory) 
 
 
 @contextmanager
-def _engine(arguments: argparse.Namespace) -> Iterator[Way]:
+def _engine(arguments: RunArguments) -> Iterator[Way]:
     """The way to the devices: connections of our own, or of a Dask cluster's workers."""
     if arguments.engine == "threads":
         if arguments.scheduler is not None:
@@ -118,7 +115,7 @@ def _engine(arguments: argparse.Namespace) -> Iterator[Way]:
         yield partial(transport_to, through=cluster)
 
 
-def _refuse_device(arguments: argparse.Namespace) -> None:
+def _refuse_device(arguments: RunArguments) -> None:
     if arguments.device:
         raise UsageError(
             "--device does not go with --resume: a run keeps the plan it began with; "
@@ -183,25 +180,3 @@ def _signals(stop: StopRequest, console: Console) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def plan(arguments: argparse.Namespace) -> Answer:
-    """What would run, from the files alone."""
-    inventory = inventory_of(arguments)
-    suite = suite_of(arguments, inventory)
-    devices = reachable(inventory, arguments.device)
-    seed = seed_of(arguments)
-    places = campaign.Places(arguments.results, arguments.models, building_of(arguments))
-    prepared = campaign.prepare(devices, suite, places, seed=seed)
-    made, known = prepared.plan, {**prepared.built, **prepared.own.artifacts}
-    sizes = {variant: artifact.size_bytes for variant, artifact in known.items()}
-    if arguments.json:
-        trials = [trial.to_json() for device in made.devices for trial in device.trials]
-        document = {"format": 1, "seed": seed, "suite": prepared.suite.to_json()}
-        document["leases_too_short"] = list(lease.shortfalls(made, devices))
-        document["trials"] = trials
-        return Answer(json.dumps(document, indent=1) + "\n")
-    bundles = prepared.bundle_sizes
-    width, color = answer_width(), colour_wanted()
-    text = describe_plan(made, sizes, bundles, width=width, color=color)
-    return Answer(text + "".join(f"{each}\n" for each in lease.shortfalls(made, devices)))

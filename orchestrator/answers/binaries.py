@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import platform
 from dataclasses import dataclass
@@ -11,6 +10,8 @@ from pathlib import Path
 from orchestrate_agent.machine.facts import userland_bits
 from orchestrate_agent.sysfs import Tree
 from orchestrator.answer import Answer, ExitCode
+from orchestrator.answers.selection import inventory_of
+from orchestrator.answers.terminal import answer_width, colour_wanted
 from orchestrator.artifacts.binaries import (
     BinaryArtifact,
     android_platform_of,
@@ -19,8 +20,7 @@ from orchestrator.artifacts.binaries import (
     platform_of,
     resolve_binary,
 )
-from orchestrator.commands.selection import inventory_of
-from orchestrator.commands.terminal import answer_width, colour_wanted
+from orchestrator.commands.models import BinariesArguments
 from orchestrator.config import Device
 from orchestrator.console import Console
 from orchestrator.errors import ArtifactError
@@ -42,7 +42,7 @@ class _Row:
     official: bool = False
 
 
-def binaries(arguments: argparse.Namespace) -> Answer:
+def answer(arguments: BinariesArguments) -> Answer:
     """Touches no device; what a device is comes from its ``expect:``. Raises OrchestrateError."""
     devices = inventory_of(arguments).select(arguments.device)
     console = Console() if arguments.fetch else None

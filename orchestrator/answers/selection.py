@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import secrets
+from collections.abc import Sequence
 
+from orchestrator.commands.devices import DevicesArguments
+from orchestrator.commands.shared import BuildingArguments, InventoryArguments, PlanningArguments
 from orchestrator.config import Device, Inventory, Suite, load_inventory, load_suite, with_overrides
 from orchestrator.errors import UsageError
 from orchestrator.frameworks.building import BuildOptions
@@ -14,13 +16,13 @@ BUILDING = ("weights", "representative", "calibration", "dataset")
 _OVERRIDES = ("suite", "blocks", "precision", "budget", "seed", *BUILDING)
 
 
-def building_of(arguments: argparse.Namespace) -> BuildOptions:
+def building_of(arguments: BuildingArguments) -> BuildOptions:
     """How missing models are to be built, so far as the command line says."""
     given = {name: getattr(arguments, name) for name in BUILDING}
     return BuildOptions(**{name: value for name, value in given.items() if value is not None})
 
 
-def refuse_overrides(arguments: argparse.Namespace, option: str) -> None:
+def refuse_overrides(arguments: PlanningArguments, option: str) -> None:
     """Raise UsageError for what would change the plan of the run that ``option`` names."""
     given = [name for name in _OVERRIDES if getattr(arguments, name) is not None]
     if given:
@@ -30,20 +32,19 @@ def refuse_overrides(arguments: argparse.Namespace, option: str) -> None:
         )
 
 
-def seed_of(arguments: argparse.Namespace) -> int:
+def seed_of(arguments: PlanningArguments) -> int:
     """The seed given, else a fresh one."""
-    seed: int | None = arguments.seed
-    return secrets.randbits(32) if seed is None else seed
+    return secrets.randbits(32) if arguments.seed is None else arguments.seed
 
 
-def inventory_of(arguments: argparse.Namespace) -> Inventory:
+def inventory_of(arguments: InventoryArguments) -> Inventory:
     """The inventory named. Raises UsageError."""
     if arguments.inventory is None:
         raise UsageError("which machines? name an inventory: --inventory inventory.yaml")
     return load_inventory(arguments.inventory)
 
 
-def reachable(inventory: Inventory, names: list[str]) -> tuple[Device, ...]:
+def reachable(inventory: Inventory, names: Sequence[str]) -> tuple[Device, ...]:
     """The devices named, or all that can be reached from here. Raises UsageError."""
     devices = inventory.select(names)
     for device in devices:
@@ -61,7 +62,7 @@ def reachable(inventory: Inventory, names: list[str]) -> tuple[Device, ...]:
     return found
 
 
-def suite_of(arguments: argparse.Namespace, inventory: Inventory) -> Suite:
+def suite_of(arguments: PlanningArguments | DevicesArguments, inventory: Inventory) -> Suite:
     """The suite named on the command line or in the inventory, with what overrides it."""
     name = arguments.suite or inventory.suite
     if name is None:
@@ -69,5 +70,11 @@ def suite_of(arguments: argparse.Namespace, inventory: Inventory) -> Suite:
             f"what to measure? give --suite quick, or write `suite: quick` in {inventory.path}"
         )
     suite = load_suite(name, relative_to=inventory.path)
-    given = {name: getattr(arguments, name, None) for name in ("blocks", "precision", "budget")}
-    return with_overrides(suite, **given)
+    if isinstance(arguments, DevicesArguments):
+        return suite
+    return with_overrides(
+        suite,
+        blocks=arguments.blocks,
+        precision=arguments.precision,
+        budget=arguments.budget,
+    )

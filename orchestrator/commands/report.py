@@ -1,0 +1,37 @@
+"""``orchestrate report``: its help, its options, what they become."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.commands.shared import Arguments, becomes
+
+HELP = "Make a run's table again from its journal."
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportArguments(Arguments):
+    """What ``orchestrate report`` was told."""
+
+    ANSWERED_BY = "report:answer"
+
+    run: str
+    format: str
+    output: Path | None
+    charts: Path | None
+    results: Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Give ``parser`` this command's options."""
+    parser.add_argument("run", metavar="RUN", help="a run id, the beginning of one, or `last`")
+    formats = ("text", "csv", "json", "markdown", "latex", "html")
+    parser.add_argument("--format", choices=formats, default="text")
+    parser.add_argument("--output", metavar="FILE", type=Path, help="write there, not to stdout")
+    parser.add_argument(
+        "--charts", metavar="DIR", type=Path, help="put every chart there, as SVG and PNG"
+    )
+    parser.add_argument("--results", metavar="DIR", type=Path, default=Path("results"))
+    becomes(parser, ReportArguments)

@@ -1,0 +1,47 @@
+"""``orchestrate run``: its help, its options, what they become."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+
+from orchestrator.commands.shared import PlanningArguments, add_planning, becomes
+
+HELP = "Measure a suite on the devices of an inventory and print the speed-up table."
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunArguments(PlanningArguments):
+    """What ``orchestrate run`` was told."""
+
+    ANSWERED_BY = "run:answer"
+
+    resume: str | None
+    trust: bool
+    engine: str
+    scheduler: str | None
+    json: bool
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Give ``parser`` this command's options."""
+    add_planning(parser)
+    parser.add_argument("--resume", metavar="RUN", help="go on with this run (`last`: the newest)")
+    parser.add_argument(
+        "--trust",
+        action="store_true",
+        help="with --resume: start on this machine what the run's folder says, for example the "
+        "command of `exec:`, though no inventory of yours has it",
+    )
+    parser.add_argument(
+        "--engine",
+        choices=("threads", "dask"),
+        default="threads",
+        help="who holds the connections to the devices: this process, or the workers of a Dask "
+        "cluster (default: threads)",
+    )
+    parser.add_argument(
+        "--scheduler", metavar="ADDRESS", help="of the Dask cluster, for example tcp://HOST:8786"
+    )
+    parser.add_argument("--json", action="store_true", help="print the table as JSON")
+    becomes(parser, RunArguments)
