@@ -137,7 +137,9 @@ _SHAPE: Shape = {
     },
     "devices": [Needed(TEXT)],
     "versions": {"*": Needed(TEXT)},
-    "artifacts": [{**_FILE, **dict.fromkeys(("model", "scheme", "export", "weights"), TEXT), "no_op": TEXT}],
+    "artifacts": [
+        {**_FILE, **dict.fromkeys(("model", "scheme", "export", "weights"), TEXT), "no_op": TEXT}
+    ],
     "binaries": [{**_FILE, "device": TEXT, "source": TEXT, "pinned": FLAG}],
     "facts": {"*": Needed(FACTS)},
     "sites": [

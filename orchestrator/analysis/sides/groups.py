@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from orchestrator.analysis.sides.pairing import GroupKey, group_key
 from orchestrator.analysis.sides.side import Side
 from orchestrator.errors import JournalError
-from orchestrator.runs.records import RunRecord, TrialRecord
-from orchestrator.trial import Factors, Variant
+from orchestrator.runs.records import ArtifactRecord, RunRecord, TrialRecord
+from orchestrator.trial import Factors
 
 
 @dataclass(frozen=True)
