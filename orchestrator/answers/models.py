@@ -211,11 +211,9 @@ def _uses(found: Inspection) -> list[str]:
 
 
 def _export(found: Inspection) -> str:
-    """Of the batch, which decides what a delegate takes."""
-    batch = "open batch" if found.export == OPEN else f"fixed batch ({found.inputs[0].shape[0]})"
-    if not found.shape_operators:
-        return f"{batch}, no shape is computed while it runs"
-    return f"{batch}, {found.shape_operators} SHAPE computed while it runs"
+    """How the batch stands in it, which can decide what a delegate takes."""
+    computed = f"{found.shape_operators or 'no'} SHAPE computes a shape while it runs"
+    return f"{'batch left open' if found.export == OPEN else 'batch fixed'}; {computed}"
 
 
 def _signature(found: Inspection) -> str:
