@@ -17,6 +17,8 @@ from orchestrator.isa.levels import LEVELS, NATIVE
 
 #: The level of a factor that a source of imported figures does not tell.
 NOT_TOLD = "not-told"
+#: The usual export: the batch is left open in the file, and chosen when it is loaded.
+OPEN = "open"
 
 
 @dataclass(frozen=True, order=True)
@@ -42,7 +44,7 @@ class Factors:
     engine: str = "default"
     processor: str = "cpu"
     input_size: int = 0
-    export: str = "open"
+    export: str = OPEN
 
 
 #: The names in the order of the fields, which is that of journal lines.
@@ -201,8 +203,8 @@ FACTORS: tuple[Factor, ...] = (
         title="processor {}", titled=False, preposition="on", other_thing=True,
     ),
     Factor(
-        "export", default="open", untold="open", place=3, absent="open", key_of_default=False,
-        order=lambda level: (level != "open", level),
+        "export", default=OPEN, untold=OPEN, place=3, absent=OPEN, key_of_default=False,
+        order=lambda level: (level != OPEN, level),
         title="export {}", titled=False, words="export {}", example="open, fixed",
     ),
 )  # fmt: skip

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from orchestrator.config import Device, Protocol, Suite
 from orchestrator.errors import UsageError
-from orchestrator.factors import VARIED, combinations
+from orchestrator.factors import OPEN, VARIED, combinations
 from orchestrator.frameworks import registry
-from orchestrator.frameworks.about import RunnerAbout
+from orchestrator.frameworks.about import Library, RunnerAbout
 from orchestrator.isa.levels import NATIVE
 from orchestrator.measures.registry import measures_beside
 from orchestrator.runtimes import ANY
@@ -79,6 +79,17 @@ class DevicePlan:
     def runtimes(self) -> frozenset[str]:
         """What Python runners are to compute with; empty for the binary."""
         return frozenset(g.factors.runtime for g in self.groups if g.factors.runtime)
+
+    @property
+    def choices(self) -> Mapping[str, tuple[Library, ...]]:
+        """What may stand for each of ``runtimes``: the library named, or any of the runner's."""
+        return {
+            g.factors.runtime: registry.choices(
+                registry.runner(g.factors.runner), g.factors.runtime
+            )
+            for g in self.groups
+            if g.factors.runtime
+        }
 
     @property
     def capped_isas(self) -> frozenset[str]:
@@ -168,7 +179,7 @@ def resolve_runner(suite: Suite, device: Device) -> RunnerAbout:
 
 
 def _is_permitted(runner: RunnerAbout, suite: Suite, device: Device) -> bool:
-    has_tool = runner.tool is None or device.benchmark_model is not None
+    has_tool = runner.tool is None or device.binary is not None
     has_runtime = bool(runner.libraries) or suite.runtimes == (ANY,)
     return has_tool and has_runtime and _takes_inputs(runner, suite)
 
@@ -213,7 +224,7 @@ def _refuse_impossible(suite: Suite, device: Device, runner: RunnerAbout) -> Non
     if device.transport == "adb":
         _refuse_on_android(suite, device, runner)
     others = registry.framework_of(runner.name).runners
-    if runner.tool is not None and device.benchmark_model is None:
+    if runner.tool is not None and device.binary is None:
         raise UsageError(
             f"suite {suite.name}: runner {runner.name}, but device {device.name} has no "
             f"`{runner.tool.name}:` in the inventory; give a path, a URL or `official`, or let the "
@@ -240,7 +251,7 @@ def _refuse_impossible(suite: Suite, device: Device, runner: RunnerAbout) -> Non
 
 def _refuse_fixed_exports(suite: Suite) -> None:
     """Raise UsageError where a fixed batch is asked of a file that has another, or of none."""
-    if suite.factors.export == ("open",):
+    if suite.factors.export == (OPEN,):
         return
     own = [model.name for model in suite.user_models]
     if own:

@@ -111,6 +111,7 @@ class Schedule:
             ok=record.outcome is Outcome.OK,
             hopeless=record.outcome is Outcome.INCOMPATIBLE,
             wall_s=record.wall_s or 0.0,
+            blameless=record.blameless,
         )
         if not self._course.end(trial.trial_id, ended):
             return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from orchestrator.config import Device
 from orchestrator.errors import ArtifactError, PermanentDeviceError
 from orchestrator.fleet.materials import DeviceSupply
 from orchestrator.fleet.provision import Node, installed_runtimes
+from orchestrator.frameworks import registry
 from orchestrator.plan import DevicePlan, Plan
 from orchestrator.runs.manifest import (
     FILE_NAME,
@@ -41,9 +42,6 @@ from orchestrator.runs.manifest import (
 )
 from orchestrator.runs.passing_on import facts_to_keep
 from orchestrator.runtimes import ANY, Runtime, parse_runtime
-
-#: What ``any`` may be where nothing is installed. TensorFlow is ten times the size, and the same.
-_PROVIDED_FOR_ANY = ("ai-edge-litert", "tflite-runtime")
 
 Say = Callable[[str], None]
 
@@ -185,10 +183,10 @@ def _supply_of(
 
 def binary_for(device: Device, node: Node, models_dir: Path, say: Say) -> BinaryArtifact:
     """The device's ``benchmark_model``. Raises ArtifactError."""
-    if device.benchmark_model is None:
-        raise ArtifactError("the inventory names no `benchmark_model:` for it")
+    if device.binary is None:
+        raise ArtifactError(f"the inventory names no `{registry.tool().name}:` for it")
     platform = _platform_of(node.facts)
-    return resolve_binary(device.benchmark_model, platform, models_dir, on_progress=say)
+    return resolve_binary(device.binary, platform, models_dir, on_progress=say)
 
 
 def _platform_of(facts: Mapping[str, Any]) -> str:
@@ -197,8 +195,10 @@ def _platform_of(facts: Mapping[str, Any]) -> str:
     if android is not None:
         if android.get("abi") is None:
             raise ArtifactError("it does not tell its ABI (`getprop ro.product.cpu.abi`)")
-        return android_platform_of(str(android["abi"]))
-    return platform_of(str(system.get("architecture")), system.get("userland_bits"))
+        return android_platform_of(registry.tool(), str(android["abi"]))
+    return platform_of(
+        registry.tool(), str(system.get("architecture")), system.get("userland_bits")
+    )
 
 
 def sites_for(node: Node, plan: DevicePlan, models_dir: Path, say: Say) -> dict[str, SiteArtifact]:
@@ -213,11 +213,14 @@ def sites_for(node: Node, plan: DevicePlan, models_dir: Path, say: Say) -> dict[
     lacking = [
         runtime
         for text, runtime in asked.items()
-        if runtime.version is not None or not has_runtime(own, text)
+        if runtime.version is not None
+        or not has_runtime(own, [each.name for each in plan.choices[text]])
     ]
     say = _about(node.device, say)
     return {
-        str(runtime): _site_for(runtime, node.facts, models_dir, say, python=node.place.python)
+        str(runtime): _site_for(
+            runtime, plan, node.facts, models_dir, say, python=node.place.python
+        )
         for runtime in lacking
     }
 
@@ -234,7 +237,7 @@ def sites_for_stated(
         return {}
     say = _about(device.name, say)
     asked = [parse_runtime(text) for text in sorted(plan.runtimes)]
-    return {str(runtime): _site_for(runtime, facts, models_dir, say) for runtime in asked}
+    return {str(runtime): _site_for(runtime, plan, facts, models_dir, say) for runtime in asked}
 
 
 def _about(device: str, say: Say) -> Say:
@@ -261,6 +264,7 @@ def check_fit(node: Node, targets: Mapping[str, str]) -> None:
 
 def _site_for(
     runtime: Runtime,
+    plan: DevicePlan,
     facts: Mapping[str, Any],
     models_dir: Path,
     say: Say,
@@ -270,20 +274,16 @@ def _site_for(
     """``python`` is the one there that was asked for its own."""
     target = target_of(facts)
     failures = []
-    for candidate in _candidates(runtime):
+    for library in plan.choices[str(runtime)]:
+        if runtime.name == ANY and not library.stands_in:
+            continue
+        candidate = Runtime(library.name, runtime.version)
         try:
-            return provide_site(candidate, target, models_dir, say)
+            return provide_site(candidate, target, models_dir, say, library.constraints)
         except ArtifactError as exc:
             failures.append(str(exc))
     whose = "" if runtime.version or python is None else f"`{python}` there has none, and "
     raise ArtifactError(f"runtime {runtime}: {whose}none can be provided: {'; '.join(failures)}")
-
-
-def _candidates(runtime: Runtime) -> Iterator[Runtime]:
-    if runtime.name == ANY:
-        yield from map(Runtime, _PROVIDED_FOR_ANY)
-    else:
-        yield runtime
 
 
 def binary_record(device: str, binary: BinaryArtifact) -> BinaryRecord:

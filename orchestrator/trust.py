@@ -72,9 +72,9 @@ def _programs(devices: Iterable[Device]) -> Iterator[tuple[str, str]]:
             continue
         if device.python is not None:
             yield device.name, f"python: {device.python}"
-        binary = device.benchmark_model
+        binary = device.binary
         if device.transport == "local" and binary is not None and not binary.official:
-            yield device.name, f"benchmark_model: {binary.path or binary.url}"
+            yield device.name, f"{binary.tool.name}: {binary.path or binary.url}"
 
 
 def _hash(words: str) -> str:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+from importlib import import_module
 from typing import Callable, Dict, List, Optional, Tuple
 
 from orchestrate_agent import home
+from orchestrate_agent.children import CHILDREN
 from orchestrate_agent.errors import AgentError
 
 LOG_TAIL_BYTES = 256 * 1024
@@ -20,15 +22,11 @@ LOG_TAIL_BYTES = 256 * 1024
 def main(argv: Optional[List[str]] = None) -> int:
     """Run one command; returns the exit code."""
     arguments = sys.argv[1:] if argv is None else argv
-    if arguments[:1] == ["litert"]:
+    if arguments and arguments[0] in CHILDREN:
         # The measuring child: it runs in the device's own Python and has options of its own.
-        from orchestrate_agent.children import litert
-
-        return litert.main(arguments[1:])
-    if arguments[:1] == ["torch"]:
-        from orchestrate_agent.children import torch as torch_child
-
-        return torch_child.main(arguments[1:])
+        child = import_module(f"orchestrate_agent.children.{arguments[0]}")
+        code: int = child.main(arguments[1:])
+        return code
     if arguments[:1] == ["adb-trial"]:
         from orchestrate_agent.android import trial as adb_trial
 
@@ -166,8 +164,8 @@ def _parser() -> argparse.ArgumentParser:
     _command(commands, "facts", "say what this node is, as JSON")
     _command(commands, "survey", "say what is left here and who else uses it, as JSON")
     _command(commands, "logs", "the end of what the daemon logged")
-    commands.add_parser("litert", help="measure a model in this Python (see litert --help)")
-    commands.add_parser("torch", help="measure a TorchScript file (see torch --help)")
+    for name, text in CHILDREN.items():
+        commands.add_parser(name, help=f"{text} (see {name} --help)")
     return parser
 
 

@@ -89,7 +89,8 @@ class Outline:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a trial ended. ``hopeless``: the next one of its scheme would end the same.
+    """How a trial ended. ``hopeless``: the next one of its scheme would end the same;
+    ``blameless``: it did not even begin, for no reason of its own.
 
     ``wall_s``: how long its process took, in seconds.
     """
@@ -97,6 +98,7 @@ class Ended:
     ok: bool
     hopeless: bool
     wall_s: float
+    blameless: bool = False
 
 
 #: (a group's key, the treatments that are not given up) → why it needs no block beyond those that
@@ -180,7 +182,7 @@ class Course:
         self._ended.add(trial_id)
         # of the device's time: two trials at once take one trial's
         self._spent_s += ended.wall_s / (1 if slot.partner is None else 2)
-        if not slot.judged:
+        if not slot.judged or ended.blameless:
             return True
         key = (slot.group, slot.scheme)
         self._streak[key] = 0 if ended.ok else self._streak[key] + 1

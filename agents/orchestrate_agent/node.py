@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 import threading
-from typing import Callable, Dict, FrozenSet, Iterable, NamedTuple, Optional, Protocol, Tuple
+from typing import (
+    Callable,
+    Dict,
+    FrozenSet,
+    Iterable,
+    NamedTuple,
+    Optional,
+    Protocol,
+    Sequence,
+    Tuple,
+)
 
 from orchestrate_agent.children.probe import probe
 from orchestrate_agent.machine import facts, health, survey
@@ -51,7 +61,7 @@ class Node(Protocol):
         ...
 
     def facts(self) -> Json: ...
-    def probe(self, python: str) -> Json: ...
+    def probe(self, python: str, runtimes: Sequence[str]) -> Json: ...
     def health(self) -> Json: ...
     def lock(self, changed: threading.Condition) -> Lock: ...
     def lock_holder(self) -> Optional[Json]:
@@ -78,8 +88,8 @@ class ThisNode:
     def facts(self) -> Json:
         return facts.collect()
 
-    def probe(self, python: str) -> Json:
-        return probe(python)
+    def probe(self, python: str, runtimes: Sequence[str]) -> Json:
+        return probe(python, runtimes)
 
     def health(self) -> Json:
         return health.of_machine(self.tree)

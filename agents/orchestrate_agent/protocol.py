@@ -14,7 +14,7 @@ Operations
 ----------
 ``hello``    {protocol}                          → {protocol, agent_hash, pid, started, facts}
 ``have``     {blobs: [sha256]}                   → {present: [sha256]}
-``probe``    {python}                            → {executable, version, bits, implementation,
+``probe``    {python, runtimes}                  → {executable, version, bits, implementation,
                                                    free_threaded, runtimes: {name: version}}
 ``submit``   {run_id, device, trials: [TrialRequest]} → {accepted: [id], known: [id]}
 ``events``   {run_id, device, from_seq}          → {last_seq}, then events from ``from_seq`` on
@@ -52,13 +52,16 @@ Events, each with ``seq`` (per session, from 1), ``time`` (UTC, ISO 8601), ``eve
               machine_lock, conditions, power, lost, reason
 ``interrupted`` attempt, reason, orderly: the agent or the node died under the trial, or (orderly)
               the agent was stopped; it runs again
-``cancelled`` reason
+``cancelled`` reason, and where the node lost a file that the trial needs ``lacking``: what, in
+              words; it did not run, or what came of it says nothing. Put the file back (``put``,
+              ``unpack``, the agent itself) and submit the trial again
 
 A trial ends in exactly one ``finished`` or ``cancelled``; one that was cancelled is queued again
 when it is submitted again. In ``finished`` the ``reason`` is null
 when the process ran to its end: then exactly one of ``exit_code`` and ``signal`` is a number.
 Otherwise both are null and ``reason`` says in a sentence why there is no process to speak of: it
-could not be started (``lost`` false, no ``started`` before), or the agent died under it
+could not be started (``lost`` false, no ``started`` before; ``cause`` is ``"environment"`` where
+that was none of its own doing), or the agent died under it
 MAX_ATTEMPTS times (``lost`` true). ``oom_killed`` is null where the node cannot tell, and
 ``oom_memory`` is ``"cgroup"`` or ``"machine"`` where it tells whose memory had run out; ``wall_s``,
 ``rusage``, ``launch`` and the healths are null where nothing ran. ``launch`` is ``"forked"``, or
@@ -102,6 +105,7 @@ MAX_DEPTH = 64
 #: Bounds of a request; beyond them it is a mistake or an attack, not a measurement.
 MAX_TRIALS = 10_000
 MAX_BLOBS = 10_000
+MAX_RUNTIMES = 100
 MAX_ARGUMENTS = 1000
 MAX_TEXT_BYTES = 128 * 1024 - 1  # the kernel's limit for one argument
 MAX_TIMEOUT_S = 7 * 24 * 3600.0
@@ -123,6 +127,8 @@ PYTHON = "{python}"
 #: What a trial waits for before it starts; see above.
 LOCK, PREPARATION = "lock", "preparation"
 #: What a session's spool holds of a trial; see above.
+#: The ``cause`` of a trial that could not be started and is not to blame for it.
+ENVIRONMENT = "environment"
 EVENT_KINDS = ("queued", "started", "finished", "interrupted", "cancelled")
 
 OPS = (
@@ -445,6 +451,7 @@ class Have:
 @dataclass(frozen=True)
 class Probe:
     python: str
+    runtimes: Tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -536,7 +543,7 @@ def _python(fields: Mapping[str, Any]) -> str:
 _PARSERS: Dict[str, Callable[[Mapping[str, Any]], Body]] = {
     "hello": lambda f: Hello(_int(f, "protocol", 0, MAX_INTEGER)),
     "have": lambda f: Have(_sha_list(f, "blobs")),
-    "probe": lambda f: Probe(_python(f)),
+    "probe": lambda f: Probe(_python(f), _names(f, "runtimes")),
     "submit": _submit,
     "events": lambda f: Events(
         _name(f, "run_id"), _name(f, "device"), _int(f, "from_seq", 1, MAX_INTEGER)
@@ -677,6 +684,13 @@ def _bool(fields: Mapping[str, Any], key: str, *, default: bool) -> bool:
     if not isinstance(value, bool):
         raise ProtocolError(f"{key} must be true or false, not {_kind(value)}")
     return value
+
+
+def _names(fields: Mapping[str, Any], key: str) -> Tuple[str, ...]:
+    values = _list(fields, key, MAX_RUNTIMES)
+    if not all(isinstance(value, str) and is_name(value) for value in values):
+        raise ProtocolError(f"{key} must hold names")
+    return tuple(values)
 
 
 def _sha_list(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import fields
 
 from orchestrator.analysis.sides import control
 from orchestrator.analysis.sides.conditions import differences, to_finding
@@ -17,6 +18,7 @@ from orchestrator.analysis.statistics import MIN_PAIRS
 from orchestrator.analysis.table import NoiseFloor
 from orchestrator.measurement import Finding
 from orchestrator.runs.records import RunRecord, TrialRecord
+from orchestrator.trial import Trial
 
 #: Of the longer steady phase of a duet. What is measured beyond has no neighbour any more.
 LEAST_OVERLAP = 0.8
@@ -26,6 +28,8 @@ LEAST_OVERLAP = 0.8
 LEAST_DELEGATED = 0.9
 #: Weights as they were trained: beside a quantized baseline they are larger, as they should be.
 _UNREDUCED = "float32"
+#: The suite of a run that was imported.
+IMPORTED = "imported"
 #: Places in a damaged journal that a finding names.
 _SHOWN = 3
 
@@ -84,7 +88,10 @@ def _no_pairs(
     for side, code in ((treatment, None), (baseline, "no_baseline")):
         if not side.timed and side.failures:
             yield _never_ok(side, code)
-    if any(not side.timed and not side.failures for side in (baseline, treatment)):
+    absent = [s for s in (baseline, treatment) if not s.timed and not s.failures]
+    if absent and run.suite == IMPORTED:
+        yield _no_counterpart(run, baseline, treatment, absent[0], device)
+    elif absent:
         yield _not_measured(run, device)
     elif baseline.timed and treatment.timed:
         yield Finding(
@@ -104,6 +111,50 @@ def _never_ok(side: Side, code: str | None) -> Finding:
         "the raw output is in the run's logs/",
         forbids=True,
     )
+
+
+def _no_counterpart(
+    run: RunRecord, baseline: Side, treatment: Side, absent: Side, device: str
+) -> Finding:
+    """Why imported figures of one side have none to be compared with: what they ran under."""
+    present = treatment if absent is baseline else baseline
+    here = next((r.trial for r in present.records), None)
+    others = [
+        r.trial
+        for r in run.trials
+        if here is not None
+        and (r.trial.device, r.trial.variant.model) == (device, here.variant.model)
+        and r.trial.variant.scheme == absent.scheme
+    ]
+    if here is None or not others:
+        return Finding(
+            "no_counterpart",
+            f"the imported files have no figure of {absent.scheme} to compare with",
+            "import the logs of both in one go",
+            forbids=True,
+        )
+    nearest = min(others, key=lambda trial: len(_unlike_factors(here, trial)))
+    unlike = _unlike_factors(here, nearest)
+    told = "; ".join(
+        f"{name}: {present.scheme} under {one}, {absent.scheme} under {other}"
+        for name, (one, other) in unlike.items()
+    )
+    return Finding(
+        "no_counterpart",
+        f"never compared, because they ran under unlike conditions ({told})",
+        "measure both under the same delegate, threads and tool; what the logs do not tell can be "
+        "said with --delegate and --threads",
+        forbids=True,
+    )
+
+
+def _unlike_factors(one: Trial, other: Trial) -> dict[str, tuple[str, str]]:
+    """Which factors differ, with the values of both."""
+    pairs = {
+        each.name: (str(getattr(one.factors, each.name)), str(getattr(other.factors, each.name)))
+        for each in fields(one.factors)
+    }
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 
 def _not_measured(run: RunRecord, device: str) -> Finding:

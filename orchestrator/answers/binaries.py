@@ -24,6 +24,7 @@ from orchestrator.commands.models import BinariesArguments
 from orchestrator.config import Device
 from orchestrator.console import Console
 from orchestrator.errors import ArtifactError
+from orchestrator.frameworks import registry
 from orchestrator.report.grid import render_grid
 
 _HEADER = ("device", "platform", "from", "state", "MB", "SHA-256")
@@ -58,9 +59,11 @@ def answer(arguments: BinariesArguments) -> Answer:
 
 def _row(device: Device, models_dir: Path, console: Console | None) -> _Row:
     """``console`` None: nothing is fetched."""
-    spec = device.benchmark_model
+    spec = device.binary
     if spec is None:
-        return _Row(device.name, None, "", "none", "no `benchmark_model:`; Python runs the models")
+        return _Row(
+            device.name, None, "", "none", f"no `{registry.tool().name}:`; Python runs the models"
+        )
     source = str(spec.path or spec.url or "official")
     try:
         of = _platform(device)
@@ -68,7 +71,7 @@ def _row(device: Device, models_dir: Path, console: Console | None) -> _Row:
             fact = "abi" if device.transport == "adb" else "architecture"
             reason = f"its platform is known once it is reached, or with `expect: {{{fact}: …}}`"
             return _Row(device.name, None, source, "unknown", reason)
-        source = source if not spec.official else official_url(of)
+        source = source if not spec.official else official_url(spec.tool, of)
         found = find_binary(spec, of, models_dir)
         if found is None and console is not None:
             found = resolve_binary(spec, of, models_dir, on_progress=console.say)
@@ -85,10 +88,10 @@ def _platform(device: Device) -> str | None:
     """None where nobody says. Raises ArtifactError."""
     if device.transport == "adb":
         abi = device.expect.get("abi")
-        return None if abi is None else android_platform_of(str(abi))
+        return None if abi is None else android_platform_of(registry.tool(), str(abi))
     told = device.expect.get("architecture")
     machine = platform.machine() if device.transport == "local" else told
-    return None if machine is None else platform_of(str(machine), _bits(device))
+    return None if machine is None else platform_of(registry.tool(), str(machine), _bits(device))
 
 
 def _bits(device: Device) -> int | None:

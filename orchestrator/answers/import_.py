@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -139,6 +140,9 @@ def _is_zip(path: Path) -> bool:
 
 #: A log has some kilobytes, and a folder of them in one file some megabytes.
 _MAX_BYTES = 128 * 2**20
+#: By so much of a file its encoding is told.
+_HEAD_BYTES = 512
+_LEAST_ZEROS = 8
 
 
 def _bytes(path: Path) -> bytes:
@@ -153,10 +157,31 @@ def _bytes(path: Path) -> bytes:
 
 
 def _text(name: str, data: bytes) -> str:
-    """Logs hold paths in whatever encoding: what is not UTF-8 is shown as escapes, not lost."""
-    if b"\x00" in data:
-        raise UsageError(f"{name}: not a text file")
-    return data.decode("utf-8-sig", "backslashreplace").replace("\r\n", "\n")
+    """Logs hold paths in whatever encoding: what is not UTF-8 is shown as escapes, not lost.
+
+    Windows PowerShell's ``>`` writes UTF-16.
+    """
+    encoding = _encoding(data)
+    if encoding == "utf-8-sig" and b"\x00" in data:
+        raise UsageError(
+            f"{name}: not a text file: byte {data.index(0) + 1} is 0. Where PowerShell appended to "
+            f"a file of another encoding (`>>`), write it anew with `| Out-File -Encoding utf8`"
+        )
+    return data.decode(encoding, "backslashreplace").replace("\r\n", "\n")
+
+
+def _encoding(data: bytes) -> str:
+    """UTF-16 by its mark, or by every other byte of its beginning being 0; else UTF-8."""
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    head = data[: _HEAD_BYTES - len(data[:_HEAD_BYTES]) % 2]
+    for encoding, zeros, others in (
+        ("utf-16-le", head[1::2], head[::2]),
+        ("utf-16-be", head[::2], head[1::2]),
+    ):
+        if len(zeros) >= _LEAST_ZEROS and not any(zeros) and all(others):
+            return encoding
+    return "utf-8-sig"
 
 
 def _check_baseline(figures: list[ImportedFigure], baseline: str) -> None:

@@ -17,9 +17,10 @@ from orchestrator.commands.models import BuildArguments, InspectArguments, ListA
 from orchestrator.config import load_suite
 from orchestrator.console import Console
 from orchestrator.errors import UsageError
+from orchestrator.factors import OPEN
 from orchestrator.frameworks import registry
 from orchestrator.frameworks.about import Framework
-from orchestrator.frameworks.building import OPEN, BuildOptions
+from orchestrator.frameworks.building import BuildOptions
 from orchestrator.frameworks.parts import known_models
 from orchestrator.printable import printable
 from orchestrator.report.grid import render_grid

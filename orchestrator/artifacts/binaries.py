@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -26,35 +26,15 @@ from orchestrator.artifacts.files import (
     write_atomically,
 )
 from orchestrator.artifacts.lock_file import LockFile
+from orchestrator.artifacts.tool import Tool
 from orchestrator.errors import ArtifactError
-
-_OFFICIAL = (
-    "https://storage.googleapis.com/tensorflow-nightly-public/prod/tensorflow/release/lite/tools/"
-    "nightly/latest/{platform}_benchmark_model"
-)
-_PLATFORMS: Mapping[str, str] = {
-    "x86_64": "linux_x86-64",
-    "aarch64": "linux_aarch64",
-    "armv7l": "linux_arm",
-    "armv6l": "linux_arm",
-    "armv8l": "linux_arm",  # what a 64-bit kernel calls itself to a 32-bit program
-}
-
-
-#: By Android's own names of its instruction sets (ABI).
-_ANDROID: Mapping[str, str] = {
-    "arm64-v8a": "android_aarch64",
-    "armeabi-v7a": "android_arm",
-    "armeabi": "android_arm",
-    "x86_64": "android_x86-64",
-}
-#: An emulator's: nobody publishes a tool for it.
-_UNPUBLISHED = "android_x86-64"
 
 
 class BinarySpec(Protocol):
     """Where a binary comes from: a file, an address, or, with neither, the official one."""
 
+    @property
+    def tool(self) -> Tool: ...
     @property
     def path(self) -> Path | None: ...
     @property
@@ -78,7 +58,7 @@ class BinaryArtifact:
     pinned: bool
 
 
-def platform_of(machine: str, userland_bits: int | None = None) -> str:
+def platform_of(tool: Tool, machine: str, userland_bits: int | None = None) -> str:
     """The platform's name in the official addresses, of what ``uname -m`` prints.
 
     ``userland_bits`` 32: the programs installed are of 32 bits, whatever the kernel is, as on many
@@ -87,36 +67,36 @@ def platform_of(machine: str, userland_bits: int | None = None) -> str:
     if userland_bits == 32:
         machine = {"aarch64": "armv7l", "x86_64": "i686"}.get(machine, machine)
     try:
-        return _PLATFORMS[machine]
+        return tool.platforms[machine]
     except KeyError:
         raise ArtifactError(
-            f"there is no benchmark_model for {machine} (there is for {', '.join(_PLATFORMS)}); "
-            f"remove the device's `benchmark_model:` and it is measured by the litert runner"
+            f"there is no {tool.name} for {machine} (there is for {', '.join(tool.platforms)}); "
+            f"remove the device's `{tool.name}:` and it is measured by the {tool.instead} runner"
         ) from None
 
 
-def android_platform_of(abi: str) -> str:
+def android_platform_of(tool: Tool, abi: str) -> str:
     """The platform's name for what ``getprop ro.product.cpu.abi`` prints. Raises ArtifactError."""
     try:
-        return _ANDROID[abi]
+        return tool.android[abi]
     except KeyError:
         raise ArtifactError(
-            f"there is no benchmark_model for Android on {abi} (there is for "
-            f"{', '.join(_ANDROID)}), and nothing else runs on an Android device"
+            f"there is no {tool.name} for Android on {abi} (there is for "
+            f"{', '.join(tool.android)}), and nothing else runs on an Android device"
         ) from None
 
 
-def official_url(platform: str) -> str:
+def official_url(tool: Tool, platform: str) -> str:
     """The address of the (unpinned) official nightly for ``linux_x86-64`` and so on.
 
     Raises ArtifactError where none is published.
     """
-    if platform == _UNPUBLISHED:
+    if platform in tool.unpublished:
         raise ArtifactError(
-            f"there is no official benchmark_model for {platform}; build one, and name it in the "
-            f"inventory: `benchmark_model: path/to/benchmark_model`"
+            f"there is no official {tool.name} for {platform}; build one, and name it in the "
+            f"inventory: `{tool.name}: path/to/{tool.name}`"
         )
-    return _OFFICIAL.format(platform=platform)
+    return tool.official.format(platform=platform)
 
 
 def resolve_binary(
@@ -136,9 +116,9 @@ def resolve_binary(
     make_folder(folder)
     with locked(folder / ".lock", lambda: on_progress("waiting: another process fetches here")):
         if spec.path is not None:
-            return _from_path(spec.path, spec.sha256, platform, folder)
-        url = spec.url or official_url(platform)
-        return _from_url(url, spec.sha256, platform, folder, on_progress)
+            return _from_path(spec, spec.path, platform, folder)
+        url = spec.url or official_url(spec.tool, platform)
+        return _from_url(url, spec, platform, folder, on_progress)
 
 
 def find_binary(spec: BinarySpec, platform: str, models_dir: Path) -> BinaryArtifact | None:
@@ -148,12 +128,12 @@ def find_binary(spec: BinarySpec, platform: str, models_dir: Path) -> BinaryArti
     """
     folder = models_dir / "binaries"
     if spec.path is not None:
-        data = _read(spec.path, platform, spec.sha256)
+        data = _read(spec.tool, spec.path, platform, spec.sha256)
         sha256 = hashlib.sha256(data).hexdigest()
         return BinaryArtifact(
             spec.path, sha256, len(data), str(spec.path), pinned=spec.sha256 is not None
         )
-    return _stored(spec.url or official_url(platform), spec.sha256, platform, folder)
+    return _stored(spec.url or official_url(spec.tool, platform), spec, platform, folder)
 
 
 def stored_binary(sha256: str, models_dir: Path) -> BinaryArtifact:
@@ -169,7 +149,7 @@ def stored_binary(sha256: str, models_dir: Path) -> BinaryArtifact:
             f"start a new run"
         )
     raise ArtifactError(
-        f"{models_dir / 'binaries'}: holds no benchmark_model with SHA-256 {sha256}; name the "
+        f"{models_dir / 'binaries'}: holds no binary with SHA-256 {sha256}; name the "
         f"folder that does with --models"
     )
 
@@ -177,22 +157,22 @@ def stored_binary(sha256: str, models_dir: Path) -> BinaryArtifact:
 # -- a file of the user's -------------------------------------------------------------------------
 
 
-def _from_path(path: Path, expected: str | None, platform: str, folder: Path) -> BinaryArtifact:
+def _from_path(spec: BinarySpec, path: Path, platform: str, folder: Path) -> BinaryArtifact:
     """Copied, so that the same bytes are there when the run is resumed."""
-    data = _read(path, platform, expected)
+    data = _read(spec.tool, path, platform, spec.sha256)
     sha256 = hashlib.sha256(data).hexdigest()
-    final = _final(folder, platform, sha256)
+    final = _final(folder, spec.tool, platform, sha256)
     if not has_sha256(final, sha256):
         with translated(folder):
             write_atomically(final, data)
-    return BinaryArtifact(final, sha256, len(data), str(path), pinned=expected is not None)
+    return BinaryArtifact(final, sha256, len(data), str(path), pinned=spec.sha256 is not None)
 
 
-def _read(path: Path, platform: str, expected: str | None) -> bytes:
+def _read(tool: Tool, path: Path, platform: str, expected: str | None) -> bytes:
     try:
         data = path.read_bytes()
     except OSError as exc:
-        raise ArtifactError(f"benchmark_model {path}: {exc.strerror or exc}") from exc
+        raise ArtifactError(f"{tool.name} {path}: {exc.strerror or exc}") from exc
     check_executable(data[:HEADER_BYTES], platform, str(path))
     sha256 = hashlib.sha256(data).hexdigest()
     if expected is not None and sha256 != expected:
@@ -204,9 +184,14 @@ def _read(path: Path, platform: str, expected: str | None) -> bytes:
 
 
 def _from_url(
-    url: str, expected: str | None, platform: str, folder: Path, on_progress: Callable[[str], None]
+    url: str,
+    spec: BinarySpec,
+    platform: str,
+    folder: Path,
+    on_progress: Callable[[str], None],
 ) -> BinaryArtifact:
-    stored = _stored(url, expected, platform, folder)
+    expected = spec.sha256
+    stored = _stored(url, spec, platform, folder)
     if stored is not None:
         return stored
     lock = _lock_of(folder)
@@ -217,7 +202,13 @@ def _from_url(
         else f"to accept the new build, delete the address from {lock.path}"
     )
     path, size_bytes, sha256 = _download(
-        url, pin=pin, remedy=remedy, platform=platform, folder=folder, on_progress=on_progress
+        url,
+        spec.tool,
+        pin=pin,
+        remedy=remedy,
+        platform=platform,
+        folder=folder,
+        on_progress=on_progress,
     )
     lock.record(
         url,
@@ -231,12 +222,12 @@ def _from_url(
     return BinaryArtifact(path, sha256, size_bytes, url, pinned=pin is not None)
 
 
-def _stored(url: str, expected: str | None, platform: str, folder: Path) -> BinaryArtifact | None:
+def _stored(url: str, spec: BinarySpec, platform: str, folder: Path) -> BinaryArtifact | None:
     """Where the inventory was moved on to another build, that one decides."""
-    pin = expected or _pinned(_lock_of(folder), url)
+    pin = spec.sha256 or _pinned(_lock_of(folder), url)
     if pin is None:
         return None
-    stored = _final(folder, platform, pin)
+    stored = _final(folder, spec.tool, platform, pin)
     if not has_sha256(stored, pin):
         return None
     return BinaryArtifact(stored, pin, stored.stat().st_size, url, pinned=True)
@@ -253,6 +244,7 @@ def _pinned(lock: LockFile, url: str) -> str | None:
 
 def _download(
     url: str,
+    tool: Tool,
     *,
     pin: str | None,
     remedy: str,
@@ -263,11 +255,11 @@ def _download(
     remove_partials(folder)
     try:
         check_reachable(url)
-        fetched = fetch(url, folder / f"benchmark_model-{platform}", on_progress)
+        fetched = fetch(url, folder / f"{tool.name}-{platform}", on_progress)
     except ArtifactError as exc:
         raise ArtifactError(
-            f"benchmark_model: {exc}. Give the device a file you have: "
-            f"`benchmark_model: path/to/benchmark_model` in the inventory"
+            f"{tool.name}: {exc}. Give the device a file you have: "
+            f"`{tool.name}: path/to/{tool.name}` in the inventory"
         ) from exc
     try:
         if pin is not None and fetched.sha256 != pin:
@@ -275,15 +267,15 @@ def _download(
         with translated(fetched.partial):
             with fetched.partial.open("rb") as file:
                 check_executable(file.read(HEADER_BYTES), platform, url)
-            final = _final(folder, platform, fetched.sha256)
+            final = _final(folder, tool, platform, fetched.sha256)
             put_in_place(fetched.partial, final)
     finally:
         fetched.partial.unlink(missing_ok=True)
     return final, fetched.size_bytes, fetched.sha256
 
 
-def _final(folder: Path, platform: str, sha256: str) -> Path:
-    return folder / f"benchmark_model-{platform}-{sha256[:16]}"
+def _final(folder: Path, tool: Tool, platform: str, sha256: str) -> Path:
+    return folder / f"{tool.name}-{platform}-{sha256[:16]}"
 
 
 def _differs(source: str, actual: str, expected: str, remedy: str) -> ArtifactError:

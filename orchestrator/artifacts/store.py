@@ -142,7 +142,7 @@ class ArtifactStore:
         scheme: str,
         recipe_key: str,
         details: Mapping[str, Any],
-        suffix: str = ".tflite",
+        suffix: str,
     ) -> Entry:
         """Write the file, then its entry; an earlier entry of the same recipe is replaced.
 

@@ -24,6 +24,7 @@ from orchestrator.errors import ArtifactError, UsageError
 from orchestrator.fleet.agent_archive import build_agent_archive
 from orchestrator.fleet.materials import DeviceSupply, needed_by
 from orchestrator.fleet.recording import Requests
+from orchestrator.frameworks import registry
 from orchestrator.plain_files import created
 from orchestrator.plan import DevicePlan, Plan, make_plan
 from orchestrator.runs.directory import RunDirectory
@@ -98,10 +99,11 @@ def _platform(device: Device) -> str:
     architecture = device.expect.get("architecture")
     if architecture is None:
         raise UsageError(
-            f"device {device.name} runs benchmark_model, and nobody can ask it for which platform; "
-            f"say so in the inventory: `expect: {{architecture: x86_64}}`, or aarch64, armv7l"
+            f"device {device.name} runs {registry.tool().name}, and nobody can ask it for which "
+            f"platform; say so in the inventory: `expect: {{architecture: x86_64}}`, or aarch64, "
+            f"armv7l"
         )
-    return platform_of(str(architecture))
+    return platform_of(registry.tool(), str(architecture))
 
 
 def join(
@@ -189,11 +191,9 @@ def _device(manifest: Manifest, name: str) -> Device:
 
 
 def _binary(device: Device, models_dir: Path, console: Console) -> BinaryArtifact:
-    if device.benchmark_model is None:  # cannot be: the plan was refused
-        raise ArtifactError(f"device {device.name} has no `benchmark_model:`")
-    return resolve_binary(
-        device.benchmark_model, _platform(device), models_dir, on_progress=console.say
-    )
+    if device.binary is None:  # cannot be: the plan was refused
+        raise ArtifactError(f"device {device.name} has no `{registry.tool().name}:`")
+    return resolve_binary(device.binary, _platform(device), models_dir, on_progress=console.say)
 
 
 def plan_of(manifest: Manifest, name: str) -> tuple[Device, Plan, DevicePlan]:
@@ -221,7 +221,11 @@ def make(
         "run_id": manifest.run_id,
         "device": name,
         "python": device.python_command,
-        "runtimes": sorted(part.runtimes - sites.keys()),
+        "runtimes": [
+            [library.name for library in libraries]
+            for text, libraries in sorted(part.choices.items())
+            if text not in sites
+        ],
         "sites": sorted({site.sha256 for site in sites.values()}),
         "expect": _expected(device) if sites else dict(device.expect),
         "outline": outline_of(plan, part).to_json(),

@@ -18,6 +18,8 @@ from orchestrator.errors import (
     ArtifactError,
 )
 from orchestrator.fleet.materials import Materials
+from orchestrator.frameworks import registry
+from orchestrator.frameworks.about import CURRENT
 from orchestrator.isa.build import CapObject, build_cap_object
 from orchestrator.plan import Plan, make_plan
 from orchestrator.runs.journal import utc_now
@@ -25,7 +27,6 @@ from orchestrator.runs.manifest import (
     Manifest,
 )
 from orchestrator.runs.records import ArtifactRecord
-from orchestrator.runtimes import parse_runtime
 from orchestrator.trial import Variant
 from orchestrator.zoo import (
     BuildOptions,
@@ -45,8 +46,8 @@ _PACKAGES = ("fabric", "paramiko", "numpy", "scipy", "pandas", "pydantic")
 def build_options(suite: Suite, chosen: BuildOptions) -> BuildOptions:
     """How the models of a suite are built: as chosen, and so that the oldest runtime it names can
     load them. All runtimes of a suite measure the same files, so that they alone differ."""
-    old = any(parse_runtime(each).name == "tflite-runtime" for each in suite.runtimes)
-    return replace(chosen, compatibility="tflite-2.14") if old else chosen
+    older = registry.compatibility_for(suite.runtimes)
+    return chosen if older is None else replace(chosen, compatibility=older)
 
 
 def prepare(devices: Sequence[Device], suite: Suite, places: Places, *, seed: int) -> Preparation:
@@ -71,7 +72,7 @@ def build(
 ) -> dict[Variant, ModelArtifact]:
     """Every file of the plan, those that are missing built."""
     suite, options = prepared.suite, prepared.options
-    if options.compatibility != "current":
+    if options.compatibility != CURRENT:
         console.say(
             f"models: built for {options.compatibility}, because suite {suite.name} asks for "
             f"runtime {' and '.join(suite.runtimes)}"

@@ -7,11 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.commands.shared import Arguments, add_folders, becomes, parsed_by
+from orchestrator.frameworks import registry
 
 HELP = (
-    "Merge a bundle's results, or make a run of benchmark_model logs, notebooks or a "
+    f"Merge a bundle's results, or make a run of {registry.tool().name} logs, notebooks or a "
     "table of published times."
 )
+
+#: Delegates that nothing here can measure, and logs may be of.
+_OF_OTHER_HARDWARE = ("gpu", "nnapi", "npu", "hexagon", "coreml", "external")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +63,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threads", metavar="N", type=int, default=0, help="where the logs do not say"
     )
-    parser.add_argument("--delegate", choices=("xnnpack", "none"), help="where the logs do not say")
-    parser.add_argument("--baseline", metavar="SCHEME", default="float32")
+    parser.add_argument(
+        "--delegate",
+        choices=(*registry.values_of("delegate"), *_OF_OTHER_HARDWARE),
+        help="where the logs do not say",
+    )
+    parser.add_argument("--baseline", metavar="SCHEME", default=registry.default().scheme_names[0])
     add_folders(parser)
     parser.add_argument("--json", action="store_true", help="print the table as JSON")
     becomes(parser, ImportArguments)

@@ -15,6 +15,8 @@ from orchestrator.commands.shared import (
     add_models_folder,
     becomes,
 )
+from orchestrator.frameworks import registry
+from orchestrator.frameworks.about import CURRENT
 
 HELP = "List, build and inspect model files."
 
@@ -68,6 +70,7 @@ class BinariesArguments(InventoryArguments):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Give ``parser`` this command's actions, and each of them its options."""
+    first, *others = registry.FRAMEWORKS
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     listing = actions.add_parser("list", help="the models that can be built, and those that are")
     becomes(listing, ListArguments)
@@ -76,13 +79,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "names",
         metavar="MODEL",
         nargs="*",
-        help="default: all of the suite quick, or of pytorch with --framework torch",
+        help=f"default: all of the suite {first.suite}"
+        + "".join(f", or of {each.suite} with --framework {each.name}" for each in others),
     )
     build.add_argument(
         "--framework",
-        choices=("tflite", "torch"),
-        default="tflite",
-        help="whose models (default: tflite)",
+        choices=registry.names(),
+        default=first.name,
+        help=f"whose models (default: {first.name})",
     )
     build.add_argument(
         "--scheme",
@@ -96,7 +100,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     build.add_argument(
         "--compatibility",
-        choices=("current", "tflite-2.14"),
+        choices=(CURRENT, *registry.compatibilities()),
         help="the runtime that must load the files; default: what the suite's runtime needs",
     )
     build.add_argument(
@@ -113,11 +117,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     inspect.add_argument(
         "--signature",
         metavar="NAME",
-        help="of a .tflite file with several; default: the one that a runtime calls by itself",
+        help="of a file with several; default: the one that a runtime calls by itself",
     )
     becomes(inspect, InspectArguments)
     binaries = actions.add_parser(
-        "binaries", help="which benchmark_model each device gets, and whether it is there"
+        "binaries",
+        help=f"which {registry.tool().name} each device gets, and whether it is there",
     )
     add_inventory(binaries)
     binaries.add_argument("--fetch", action="store_true", help="fetch those that are missing")

@@ -14,6 +14,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar
 
+from orchestrator.frameworks import registry
+from orchestrator.frameworks.about import CALIBRATIONS, WEIGHTS
+
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
@@ -135,29 +138,36 @@ def add_models_folder(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _needing(option: str) -> str:
+    """The schemes that an option of building is for."""
+    return " and ".join(each.name for each in registry.schemes() if option in each.needs)
+
+
 def add_building(parser: argparse.ArgumentParser) -> None:
     """The options that say how missing models are built."""
     parser.add_argument(
         "--weights",
-        choices=("auto", "imagenet", "random"),
+        choices=WEIGHTS,
         help="of models that are built; default: auto, ImageNet's where they can be had",
     )
     parser.add_argument(
         "--representative",
         metavar="DIR",
         type=Path,
-        help="images to calibrate full_int8 and static_int8 on; default: seeded random ones",
+        help=f"images to calibrate {_needing('representative')} on; default: seeded random ones",
     )
     parser.add_argument(
         "--calibration",
-        choices=("max", "percentile", "entropy"),
-        help="how the range of an activation is found for static_int8; default: entropy",
+        choices=CALIBRATIONS,
+        help=f"how the range of an activation is found for {_needing('calibration')}; default: "
+        f"entropy",
     )
     parser.add_argument(
         "--dataset",
         metavar="DIR",
         type=Path,
-        help="images to train qat_int8 on, as train/CLASS/IMAGE; default: generated ones",
+        help=f"images to train {_needing('dataset')} on, as train/CLASS/IMAGE; default: "
+        f"generated ones",
     )
 
 

@@ -17,6 +17,7 @@ from pydantic import (
     model_validator,
 )
 
+from orchestrator.artifacts.tool import Tool
 from orchestrator.config.problems import Strict
 from orchestrator.config.text import shown
 from orchestrator.config.values import (
@@ -37,6 +38,7 @@ from orchestrator.config.values import (
     check_list,
     check_text,
 )
+from orchestrator.frameworks import registry
 
 #: What only a device reached over SSH has.
 SSH_KEYS = frozenset(
@@ -57,23 +59,28 @@ _FACT = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,62}")
 _PYTHON = re.compile(r"3\.[0-9]{1,2}(\.[0-9]{1,2})?")
 
 
-class BenchmarkModel(Strict):
-    """Where the ``benchmark_model`` binary for a device comes from.
+class BinarySource(Strict):
+    """Where the binary for a device comes from (see ``registry.tool``).
 
     A file on this machine, an address, or, with neither, the official one for its platform.
     """
 
-    path: LocalPath | None = Field(default=None, examples=["path: bin/benchmark_model"])
-    url: Url | None = Field(default=None, examples=["url: https://example.org/benchmark_model"])
+    path: LocalPath | None = Field(default=None, examples=["path: bin/tool"])
+    url: Url | None = Field(default=None, examples=["url: https://example.org/tool"])
     sha256: Sha256 | None = Field(default=None)
 
     @model_validator(mode="after")
-    def _refuse_two_sources(self) -> BenchmarkModel:
+    def _refuse_two_sources(self) -> BinarySource:
         if self.path is not None and self.url is not None:
             raise ValueError("`path` and `url` are both given; keep one of them")
         if self.sha256 is not None and self.official:
             raise ValueError("`sha256` alone names no file; add `path` or `url`")
         return self
+
+    @property
+    def tool(self) -> Tool:
+        """Which binary it is."""
+        return registry.tool()
 
     @property
     def official(self) -> bool:
@@ -88,11 +95,11 @@ class BenchmarkModel(Strict):
         return {key: str(value) for key, value in fields.items() if value is not None}
 
 
-def _benchmark_model(value: object) -> object:
+def _binary(value: object) -> object:
     """``official``, an address or a path stand for the mapping they mean."""
     if isinstance(value, str):
         if value == "official":
-            return BenchmarkModel()
+            return BinarySource()
         return {"url": value} if "://" in value else {"path": value}
     if value == {}:
         raise ValueError("is empty; write `official`, a path, or `url:` and `sha256:`")
@@ -155,8 +162,12 @@ class Device(Strict):
     #: this machine, with a folder for each serial.
     workdir: RemoteFolder = Field(default="~/.orchestrate", examples=["workdir: ~/.orchestrate"])
     #: Nothing else runs on an Android device, so that there it is the official one if not given.
-    benchmark_model: Annotated[BenchmarkModel | None, BeforeValidator(_benchmark_model)] = Field(
-        default=None, validate_default=True, examples=["benchmark_model: official"]
+    binary: Annotated[
+        BinarySource | None, BeforeValidator(_binary), Field(alias=registry.tool().name)
+    ] = Field(
+        default=None,
+        validate_default=True,
+        examples=[f"{registry.tool().name}: official"],
     )
     #: Facts the device must report, to be the machine that is meant.
     expect: Annotated[Mapping[str, Any], AfterValidator(_check_expect)] = Field(
@@ -195,12 +206,12 @@ class Device(Strict):
     def _refuse_repeated(cls, value: tuple[int, ...] | None) -> tuple[int, ...] | None:
         return None if value is None else check_list(value)
 
-    @field_validator("benchmark_model")
+    @field_validator("binary")
     @classmethod
     def _take_binary_on_android(
-        cls, value: BenchmarkModel | None, info: ValidationInfo
-    ) -> BenchmarkModel | None:
-        return BenchmarkModel() if value is None and info.data.get("transport") == "adb" else value
+        cls, value: BinarySource | None, info: ValidationInfo
+    ) -> BinarySource | None:
+        return BinarySource() if value is None and info.data.get("transport") == "adb" else value
 
     @field_validator("tune")
     @classmethod

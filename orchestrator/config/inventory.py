@@ -15,6 +15,7 @@ from orchestrator.config.text import hint, shown
 from orchestrator.config.tree import Entry, MappingNode, Node, Sequence, mapping_node, read_mapping
 from orchestrator.config.values import Hop, Text, is_jump, is_path, local_path, parse_hop
 from orchestrator.errors import ConfigError, UsageError
+from orchestrator.frameworks import registry
 
 
 class Inventory(Strict):
@@ -76,7 +77,7 @@ class Inventory(Strict):
             for key in ("key_file", "ssh_config", "known_hosts"):
                 if key in device:
                     device[key] = _in_home(device[key])
-            binary = device.get("benchmark_model")
+            binary = device.get(registry.tool().name)
             if isinstance(binary, dict) and "path" in binary:
                 binary["path"] = _in_home(binary["path"])
         return data

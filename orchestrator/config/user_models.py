@@ -18,8 +18,8 @@ from orchestrator.config.source import Mark
 from orchestrator.config.text import shown
 from orchestrator.config.tree import MappingNode, Node, Sequence
 from orchestrator.config.values import LocalPath, Name, Sha256, Text, check_name
+from orchestrator.frameworks import registry
 
-SUFFIXES = (".tflite", ".lite", ".pt", ".pth", ".jit", ".pts", ".ptl")
 #: What the other endings of models are, and what makes one that runs here of them.
 _FOREIGN: Mapping[str, str] = {
     ".pt2": "an archive of torch.export; write TorchScript of it (`torch.jit.trace`)",
@@ -208,8 +208,9 @@ def _check_file(problems: Problems, mark: Mark, path: Path) -> bool:
     suffix = path.suffix.lower()
     if suffix in _FOREIGN:
         problem = f"{shown(path.name)} is no model file that a runner takes: {_FOREIGN[suffix]}"
-    elif suffix not in SUFFIXES:
-        problem = f"{shown(path.name)} is no model file; its name ends in {' or '.join(SUFFIXES)}"
+    elif suffix not in registry.endings():
+        endings = " or ".join(registry.endings())
+        problem = f"{shown(path.name)} is no model file; its name ends in {endings}"
     elif not path.is_file():
         problem = f"there is no file {shown(str(path))}; a path is relative to the suite's folder"
     if problem is not None:

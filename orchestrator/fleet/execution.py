@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -33,15 +34,18 @@ from orchestrator.fleet.provision import (
     Node,
     check_executable,
     check_suitability,
+    place_agent,
     push,
     unpack_sites,
 )
 from orchestrator.fleet.recording import Recorder, Requests, Target
 from orchestrator.fleet.vigil import SilenceError, Vigil
+from orchestrator.frameworks import registry
 from orchestrator.plan import Plan
 from orchestrator.runs.directory import RunDirectory, trial_record
 from orchestrator.runs.journal import Journal, naming
 from orchestrator.runs.passing_on import facts_to_keep
+from orchestrator.runs.records import TrialRecord
 from orchestrator.schedule import PrecisionOf, Schedule
 from orchestrator.trial import Trial
 
@@ -49,6 +53,10 @@ from orchestrator.trial import Trial
 GLANCE_S = 1.0
 #: After these a trial that had started runs no more.
 _ENDS = frozenset(("finished", "interrupted", "cancelled"))
+#: How often what a node lost is put back for one trial before the device counts as lost.
+MOST_PUT_BACKS = 3
+#: So many trials in a row that could not be started are the device's trouble, not a variant's.
+MOST_NOT_STARTED = 3
 
 
 @dataclass(frozen=True)
@@ -110,6 +118,12 @@ class DeviceRun:
         self._known: set[int] = set()
         #: Which machine the device is, as it told when it was first ready; empty until then.
         self._identity: dict[str, Value] = {}
+        #: Trials that lack a file which the node lost, and what.
+        self._lacking: dict[str, str] = {}
+        #: How often the files of a trial were put back since one finished.
+        self._put_backs: Counter[str] = Counter()
+        #: How many trials in a row could not be started.
+        self._not_started = 0
         #: What the agent has been asked to run and has not ended.
         self._open: set[str] = set()
         #: What of that has started there, as far as we have heard.
@@ -144,7 +158,7 @@ class DeviceRun:
             if isinstance(reached, TransientDeviceError | JournalError):
                 reached = self._reach_again(reached, patience, lost_at)
             self._reached = True
-            before, began = self._agent_seq, time.monotonic()
+            before, began = self._schedule.finished, time.monotonic()
             try:
                 self._drive(reached.node, reached.supply)
             except (TransientDeviceError, JournalError) as exc:
@@ -155,7 +169,8 @@ class DeviceRun:
                 return
             finally:
                 reached.node.close()
-            if self._agent_seq > before or time.monotonic() - began > STOOD_S:
+            stood = time.monotonic() - began > STOOD_S and not self._put_back_often
+            if self._schedule.finished > before or stood:
                 patience, lost_at = Patience(self._retry_for_s), time.monotonic()
             reached = trouble
 
@@ -218,7 +233,8 @@ class DeviceRun:
         if trial_id not in self._trials:
             raise UsageError(
                 f"{self._device}: this run has planned {trial_id}, which does not follow from the "
-                f"inventory as it is now; was the device given or denied a `benchmark_model:`? "
+                f"inventory as it is now; was the device given or denied a "
+                f"`{registry.tool().name}:`? "
                 f"Resume with the inventory that the run was started with"
             )
         self._schedule.release(trial_id)
@@ -241,6 +257,7 @@ class DeviceRun:
             self._tell(State.INTERRUPTED, "stopped before anything ran")
             return
         self._follow(node)
+        self._lacking.clear()  # all of it is there now, and what waits is submitted with the rest
         self._submit(node, [self._trials[i] for i in self._trials if i in self._open])
         vigil = self._vigil(node)
         while not self._is_over(node):
@@ -251,6 +268,8 @@ class DeviceRun:
                 self._tell(State.RUNNING, _what(event))
             elif vigil.is_due(time.monotonic()):
                 self._look(node, vigil)
+            if self._lacking:
+                self._put_back(node, supply)
         self._end(node)
 
     def _vigil(self, node: Node) -> Vigil:
@@ -290,6 +309,11 @@ class DeviceRun:
             unverified_expectations=list(suitability.unverified),
             runtimes=dict(suitability.runtimes),
         )
+        self._provide(node, supply)
+
+    def _provide(self, node: Node, supply: DeviceSupply) -> None:
+        """Have all on the node that its trials need."""
+        sites = supply.sites
         blobs = needed_by(self._plan, self._campaign.materials, supply)
         pushed = push(node, blobs, self._on_sent)
         if sites:
@@ -302,6 +326,36 @@ class DeviceRun:
             blobs=[blob.sha256 for blob in blobs],
             sites={runtime: site.sha256 for runtime, site in sites.items()},
         )
+
+    @property
+    def _put_back_often(self) -> bool:
+        return any(count > MOST_PUT_BACKS for count in self._put_backs.values())
+
+    def _put_back(self, node: Node, supply: DeviceSupply) -> None:
+        """Give the node again what it lost, and submit the trials that came to nothing for it.
+
+        Raises TransientDeviceError where it loses it again and again.
+        """
+        lacking, self._lacking = self._lacking, {}
+        if self._stopping is not StopLevel.GO_ON:  # they are run when the run is resumed
+            self._open -= lacking.keys()
+            return
+        what = next(iter(lacking.values()))
+        self._put_backs.update(lacking.keys())
+        if self._put_back_often:
+            raise TransientDeviceError(
+                f"what its trials need vanishes again and again ({what}); see what removes files "
+                f"from {node.place.workdir} there, or name another `workdir:` in the inventory",
+                device=self._device,
+            )
+        self._tell(State.PUSHING, f"putting back what got lost there: {what}")
+        place_agent(node.transport, node.place, node.archive)
+        try:
+            self._provide(node, supply)
+        except _StoppedError:
+            self._open -= lacking.keys()
+            return
+        self._submit(node, [self._trials[trial_id] for trial_id in lacking])
 
     def _check_same_machine(self, node: Node) -> None:
         """Raise PermanentDeviceError where another machine answers than the one that was measured:
@@ -437,7 +491,11 @@ class DeviceRun:
         self._intake.admit(event, after=self._agent_seq, under_way=under_way)
         trial = self._trials[event.trial_id]
         if event.event == "finished":
-            self._note_finished(self._recorder.write_finished(trial, event))
+            line = self._recorder.write_finished(trial, event)
+            self._note_finished(line)
+            self._put_backs.clear()
+            self._agent_seq = event.seq
+            self._check_started(trial_record(line))
         else:
             self._recorder.write(event)
         if event.event == "started":
@@ -445,11 +503,24 @@ class DeviceRun:
         elif event.event in _ENDS:
             self._running.discard(event.trial_id)
         # A trial that was cancelled is queued again when a resumed run submits it again.
-        if event.event == "cancelled":
+        if event.event == "cancelled" and event.fields.get("lacking"):
+            self._lacking[trial.trial_id] = f"{event.fields['lacking']!s:.300}"
+        elif event.event == "cancelled":
             self._open.discard(trial.trial_id)
         elif event.event == "queued" and self._schedule.is_under_way(trial.trial_id):
             self._open.add(trial.trial_id)
         self._agent_seq = event.seq
+
+    def _check_started(self, record: TrialRecord) -> None:
+        """Raise PermanentDeviceError where nothing can be started there any more: to go on would
+        use up the plan's trials, and say nothing of any variant."""
+        self._not_started = self._not_started + 1 if record.blameless else 0
+        if self._not_started >= MOST_NOT_STARTED:
+            raise PermanentDeviceError(
+                f"its trials cannot be started ({record.reason}); see to that, then go on with "
+                f"`orchestrate run --resume`",
+                device=self._device,
+            )
 
     def _plan_again(self, trial_id: str) -> None:
         """Of a trial that the agent knows and the journal lost with all its lines."""

@@ -19,6 +19,7 @@ from orchestrator.fleet import told
 from orchestrator.fleet.agent_archive import AgentArchive
 from orchestrator.fleet.link import AgentLink, AgentRefusalError, ask
 from orchestrator.fleet.transport import Completed, Transport, ended_by_signal
+from orchestrator.frameworks import registry
 from orchestrator.isa import levels
 from orchestrator.plan import DevicePlan
 from orchestrator.runtimes import parse_runtime
@@ -450,7 +451,8 @@ def check_suitability(
     own = sorted(plan.runtimes - set(bundled))
     found = installed_runtimes(node) if own else {}
     for runtime in own:
-        why = lack(found, runtime, node.place.python)
+        names = [library.name for library in plan.choices[runtime]]
+        why = lack(found, names, node.place.python)
         if why is not None:  # it had it when the run began, or it would have been given one
             raise PermanentDeviceError(
                 f"{why}, since the run measures with the device's own; or start a new run",
@@ -541,7 +543,9 @@ def isa_unavailable(facts: Mapping[str, Any], isa: str) -> str | None:
 
 def installed_runtimes(node: Node) -> dict[str, str]:
     """The runtimes that the device's Python has: distribution → version. Raises DeviceError."""
-    found = node.link.request("probe", python=node.place.python).get("runtimes")
+    found = node.link.request(
+        "probe", python=node.place.python, runtimes=list(registry.runtime_names())
+    ).get("runtimes")
     if not isinstance(found, dict):
         return {}
     return {str(k)[:_LONGEST_TOLD]: str(v)[:_LONGEST_TOLD] for k, v in found.items()}

@@ -154,6 +154,7 @@ class Recorder:
             agent_seq=event.seq,
             device_time=event.time,
             **{name: event.fields.get(name) for name in _AS_TOLD},
+            **({"cause": cause} if (cause := event.fields.get("cause")) is not None else {}),
             **{k: v for k, v in asdict(evidence).items() if k not in ("stdout", "stderr")},
         )
 

@@ -25,7 +25,7 @@ HELLO: Shape = {"agent_hash": TEXT, "pid": WHOLE, "started": TEXT, "facts": FACT
 FINISHED: dict[str, Any] = {
     "attempt": WHOLE,
     "reason": TEXT,
-    **dict.fromkeys(("launch", "machine_lock", "oom_memory"), TEXT),
+    **dict.fromkeys(("launch", "machine_lock", "oom_memory", "cause"), TEXT),
     **dict.fromkeys(("exit_code", "signal", "stdout_bytes", "stderr_bytes"), WHOLE),
     **dict.fromkeys(("timed_out", "oom_killed", "lost"), FLAG),
     "wall_s": NUMBER,

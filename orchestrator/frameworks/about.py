@@ -10,9 +10,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from orchestrator.artifacts.sites.constraint import Constraint
 from orchestrator.artifacts.tool import Tool
 from orchestrator.factors import ABSENT
 from orchestrator.trial import TrialKind
+
+#: What files are built for where nothing asks for an older runtime.
+CURRENT = "current"
+#: How the range of an activation can be found.
+CALIBRATIONS = ("max", "percentile", "entropy")
+#: Where weights come from.
+WEIGHTS = ("auto", "imagenet", "random")
 
 
 @dataclass(frozen=True)
@@ -20,15 +28,15 @@ class Library:
     """A library that a Python runner computes with, called as ``pip install`` calls it.
 
     ``stands_in``: whether a device that has none is given this one where any of them will do.
-    ``numpy_1`` names the versions that are built against numpy 1 without saying so, as PEP 440
-    writes them. ``compatibility`` is what its files have to be built for, where that is not
-    ``current``. ``size`` says in words how much a device is given with it.
+    ``constraints`` are what its wheels need without saying so. ``compatibility`` is the older
+    runtime that files have to be built for if it is to load them. ``size`` says in words how much a
+    device is given with it.
     """
 
     name: str
     stands_in: bool = True
-    numpy_1: str = ""
-    compatibility: str = "current"
+    constraints: tuple[Constraint, ...] = ()
+    compatibility: str | None = None
     size: str = "some tens of MB"
 
 

@@ -16,19 +16,13 @@ from typing import Any, Protocol
 
 from orchestrator.artifacts.files import sha256_of
 from orchestrator.errors import ModelBuildError
+from orchestrator.factors import OPEN
 from orchestrator.frameworks import registry
+from orchestrator.frameworks.about import CALIBRATIONS, CURRENT, WEIGHTS
 
 #: Each image costs a ResNet50 half a second of one core, and of 64 images no activation scale of
 #: MobileNet is more than a fifth wider than of 16. Accuracy would ask for more; time does not.
 REPRESENTATIVE_IMAGES = 16
-#: Files for the newest runtime.
-CURRENT = "current"
-#: How the batch stands in a file: left open, to be chosen when the file is loaded, or fixed at 1.
-OPEN, FIXED = "open", "fixed"
-#: How the range of an activation can be found.
-CALIBRATIONS = ("max", "percentile", "entropy")
-#: Where the weights come from.
-WEIGHTS = ("auto", "imagenet", "random")
 IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png")
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
+from orchestrator.artifacts.tool import Tool
 from orchestrator.errors import UsageError
 from orchestrator.factors import OPTIONAL, Factors
 from orchestrator.frameworks.about import (
@@ -95,6 +96,11 @@ def frameworks_of(runner_names: Iterable[str]) -> tuple[Framework, ...]:
     return tuple(found.values())
 
 
+def tool() -> Tool:
+    """The binary that the inventory can name for a device: that of the first runner with one."""
+    return next(runner.tool for runner in runners() if runner.tool is not None)
+
+
 # -- factors --------------------------------------------------------------------------------------
 
 
@@ -165,14 +171,16 @@ def own_runtime(runner: RunnerAbout, text: str) -> str:
     return runner.runtimes[0] if one else text
 
 
-def alternatives(runner_name: str, runtime: Runtime) -> tuple[Library, ...]:
-    """The libraries of which one is to be there: the one named, or any of the runner's.
+def choices(runner: RunnerAbout, text: str) -> tuple[Library, ...]:
+    """The libraries of which one is to be there: the one named, or any of the runner's."""
+    name = parse_runtime(text).name
+    return tuple(each for each in runner.libraries if name in (ANY, each.name))
 
-    Of a runner that nobody knows none. Journals and plans of runs may name one.
-    """
-    known = find_runner(runner_name)
-    of = () if known is None else known.libraries
-    return tuple(each for each in of if runtime.name in (ANY, each.name))
+
+def compatibility_for(runtimes: Iterable[str]) -> str | None:
+    """The older runtime that these need files for; None where the newest will do."""
+    needs = (library(parse_runtime(text).name) for text in runtimes)
+    return next((each.compatibility for each in needs if each and each.compatibility), None)
 
 
 # -- schemes --------------------------------------------------------------------------------------

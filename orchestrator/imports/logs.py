@@ -14,11 +14,16 @@ from orchestrator.errors import UsageError
 from orchestrator.factors import NOT_TOLD, untold
 from orchestrator.frameworks.runner import Evidence, Files, Reading
 from orchestrator.frameworks.tflite.benchmark_log import BenchmarkLog, parse_benchmark_log
-from orchestrator.frameworks.tflite.benchmark_model import BenchmarkModelRunner
+from orchestrator.frameworks.tflite.benchmark_model import read_log
+from orchestrator.imports.litert_json import summaries
 from orchestrator.imports.naming import variant_of
+from orchestrator.imports.prefixes import bare, unknown
 from orchestrator.imports.split import Process, processes
 from orchestrator.imports.trials import ImportedFigure, Source, imported_finding
 from orchestrator.trial import Factors, PhaseSettings, RunSettings, Trial, TrialKind, Variant
+
+#: Lines of one kind that a message names.
+_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -49,17 +54,28 @@ def read_logs(name: str, text: str, told: ImportHints) -> ReadLogs:
     Raises UsageError where there is none, or where nothing says which model and scheme one is of;
     the message names every such place at once.
     """
-    found = processes(name, text)
+    found = summaries(name, text)
+    if found is None:
+        found = [(each, parse_benchmark_log(each.text)) for each in processes(name, text)]
+    behind = tuple(
+        f"{name}: line {line}: a figure stands behind {before[:100]!r}, which is none of the "
+        "prefixes that are known (logcat, CI time stamps, absl, loggers); take it off and import "
+        "the rest"
+        for line, before in unknown(bare(text))
+        if not name.endswith(".ipynb")
+    )
+    if behind:
+        raise UsageError("\n".join(behind[:_SHOWN]))
     if not found:
         raise UsageError(
             f"{name}: holds no output of benchmark_model (a line 'STARTING!', 'count=…' or "
-            "'Inference timings in us: …'); give logs, notebooks or the published table"
+            "'Inference timings in us: …'); give logs, notebooks, litert-benchmark's JSON or the "
+            "published table"
         )
     figures: list[ImportedFigure] = []
     remarks: list[str] = []
     unnamed: list[str] = []
-    for process in found:
-        log = parse_benchmark_log(process.text)
+    for process, log in found:
         graph = log.parameters.get("Graph", "")
         variant = told.variant or variant_of(graph, told.table)
         if variant is not None:
@@ -85,8 +101,8 @@ def _imported(
     by_user = told.variant is not None or graph in told.table
     by_user = by_user or re.split(r"[/\\]", graph)[-1] in told.table
     factors = untold(
-        "benchmark_model",
-        delegate=_delegate(log) or told.delegate or NOT_TOLD,
+        log.tool if log.tool == "litert-benchmark" else "benchmark_model",
+        delegate=log.delegate or told.delegate or NOT_TOLD,
         threads=log.threads if log.threads is not None and log.threads > 0 else told.threads,
     )
     imported = ImportedFigure(
@@ -107,12 +123,6 @@ def _imported(
     return imported.with_finding(imported_finding())
 
 
-def _delegate(log: BenchmarkLog) -> str:
-    if log.xnnpack_seen:
-        return "xnnpack"
-    return {True: "xnnpack", False: "none", None: ""}[log.use_xnnpack]
-
-
 def _reading(name: str, process: Process, log: BenchmarkLog, factors: Factors) -> Reading:
     """What the log means. Nobody asked this process for anything but itself: its own request is
     what it is held to, its own file is the artifact, and no size or switch can disagree."""
@@ -124,7 +134,7 @@ def _reading(name: str, process: Process, log: BenchmarkLog, factors: Factors) -
     asked = replace(factors, delegate="xnnpack" if log.xnnpack_seen else "none")
     trial = Trial("imported", "", TrialKind.TIMING, Variant("", ""), asked, block=0)
     files = Files("", log.model_size_bytes or 0, python="")
-    reading = BenchmarkModelRunner().read(trial, _settings(log), files, evidence)
+    reading = read_log(trial, _settings(log), files, evidence, log)
     kept = tuple(f for f in reading.findings if f.code not in _ABOUT_REQUESTS)
     if reading.reason is not None:
         reason = _IN_STREAM.sub(lambda m: process.where(int(m[1])), reading.reason)

@@ -7,22 +7,9 @@ import re
 from collections.abc import Mapping
 
 from orchestrator.errors import UsageError
+from orchestrator.frameworks import registry
 from orchestrator.trial import Variant
 
-#: How files of a scheme are called, the longer names first: ``int8`` ends ``drq_int8`` as well.
-_ENDINGS = (
-    ("weight_only_int8", ("weight_only_int8", "weight_only", "weightonly", "wo_int8")),
-    (
-        "dynamic_range",
-        (
-            "dynamic_range_quantized", "dynamic_range_quant", "dynamic_range_int8",
-            "dynamic_range", "dynamic_int8", "dynamic_quant", "dynamic", "drq_int8", "drq", "dr",
-        ),
-    ),
-    ("full_int8", ("full_integer_quant", "full_int8", "full_integer", "int8")),
-    ("float16", ("float16", "fp16", "f16")),
-    ("float32", ("float32", "fp32", "f32", "float")),
-)  # fmt: skip
 _COLUMNS = ("graph", "model", "scheme")
 
 
@@ -33,13 +20,21 @@ def variant_of(graph: str, table: Mapping[str, Variant]) -> Variant | None:
     known = table.get(graph) or table.get(name)
     if known is not None:
         return known
-    stem = re.sub(r"\.(tflite|lite)$", "", name, flags=re.IGNORECASE).lower()
-    for scheme, endings in _ENDINGS:
-        for ending in endings:
-            matched = re.fullmatch(rf"(.+?)[-_.]{ending}", stem)
-            if matched:
-                return Variant(re.sub(r"[^a-z0-9_.]+", "_", matched[1]), scheme)
+    stem = name.lower()
+    for ending in registry.default().endings:
+        stem = stem.removesuffix(ending)
+    for called, scheme in _called():
+        matched = re.fullmatch(rf"(.+?)[-_.]{called}", stem)
+        if matched:
+            return Variant(re.sub(r"[^a-z0-9_.]+", "_", matched[1]), scheme)
     return None
+
+
+def _called() -> list[tuple[str, str]]:
+    """How the names of such files end, and their scheme; ``int8`` ends ``drq_int8`` as well, so
+    that the longer ones come first."""
+    endings = ((each, s.name) for s in registry.default().schemes for each in s.called)
+    return sorted(endings, key=lambda item: -len(item[0]))
 
 
 def read_table(place: str, text: str) -> dict[str, Variant]:

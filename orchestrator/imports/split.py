@@ -9,21 +9,26 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.errors import UsageError
+from orchestrator.imports.prefixes import bare
 
 #: The end of a line, since a process that died may have left half a line before it.
 _START = re.compile(r".*\bSTARTING!")
 #: Lines of a measurement that is under way; after a closing line they belong to the next process.
+_LEVEL = r"(?:INFO: ?)?(?:\[[\w./+-]{1,200}:\d{1,6}\] ?)?"
 _UNDER_WAY = re.compile(
-    r"(?:INFO: ?)?(?:Loaded model|The input model file size|Initialized session in"
-    r"|Running benchmark for|count=|Inference timings in us|Average inference timings in us)"
+    _LEVEL + r"(?:Loaded model|The input model file size|Initialized session in"
+    r"|Running benchmark for|count=|Inference timings in us|Average inference timings in us"
+    r"|Loading model from: |Model: {2,}\S|(?:=+ )?BENCHMARK RESULTS\b|Inference \(avg\): )"
 )
-_CLOSING = re.compile(r"(?:INFO: ?)?(?:Inference timings in us|Average inference timings in us)")
+_CLOSING = re.compile(
+    _LEVEL + r"(?:Inference timings in us|Average inference timings in us|Inference \(avg\): )"
+)
 
 
 @dataclass(frozen=True)
 class Process:
     """The output of one process: where it begins (``notebook cell 7, line 3``, or ``line 3``), the
-    number of its first line there, and its text."""
+    number of its first line there, and its text without what others put before its lines."""
 
     place: str
     first_line: int
@@ -44,7 +49,7 @@ def processes(name: str, text: str) -> tuple[Process, ...]:
     A notebook (``.ipynb``) is read cell by cell. Raises UsageError where it cannot be read.
     """
     parts = _cells(name, text) if name.endswith(".ipynb") else (("", text),)
-    return tuple(process for place, part in parts for process in _split(place, part))
+    return tuple(process for place, part in parts for process in _split(place, bare(part)))
 
 
 def _split(place: str, text: str) -> Iterator[Process]:

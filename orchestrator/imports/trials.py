@@ -121,7 +121,7 @@ def same_sizes(figures: Iterable[ImportedFigure]) -> dict[Variant, Finding]:
             "same_content",
             f"{' and '.join(map(str, sorted(variants)))} have files of one size ({size} bytes as "
             "printed): one file under several names",
-            "look at the loop that called benchmark_model, and measure again",
+            "look at the loop that called the tool, and measure again",
             forbids=True,
         )
         for size, variants in by_size.items()

@@ -41,8 +41,9 @@ def describe_plan(
         notes.append(f"to be built first: {', '.join(missing)}")
     unpinned = {r for d in plan.devices for r in d.runtimes if parse_runtime(r).version is None}
     if unpinned:
-        size = "hundreds of MB, with CUDA some GB" if "torch" in unpinned else "some tens of MB"
-        notes.append(f"a device without a runtime of its own is given one: {size} more to push")
+        asked = {each.size for d in plan.devices for r in unpinned for each in d.choices.get(r, ())}
+        sizes_of = " or ".join(sorted(asked))
+        notes.append(f"a device without a runtime of its own is given one: {sizes_of} more to push")
     return render_grid(_HEADER, rows, width=width, color=color) + "\n".join(notes) + "\n"
 
 

@@ -14,6 +14,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+from orchestrate_agent.protocol import ENVIRONMENT
 from orchestrator import plain_files
 from orchestrator.errors import JournalError, RunNotFoundError
 from orchestrator.factors import BEFORE, NAMES, Factors
@@ -317,5 +318,6 @@ def trial_record(event: Mapping[str, Any]) -> TrialRecord:
         wall_s=event.get("wall_s"),
         conditions=event.get("conditions"),
         energy=Energy(**event["energy"]) if event.get("energy") else None,
+        blameless=event.get("cause") == ENVIRONMENT,
         isa_way=(event.get("isa_proof") or {}).get("way") or "",  # early proofs do not tell
     )

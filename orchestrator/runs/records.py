@@ -18,7 +18,8 @@ class TrialRecord:
     ``artifact_sha256`` names the bytes that ran; ``binary_sha256`` the benchmark_model binary,
     where one ran. ``wall_s`` is how long the whole process took, in seconds. ``conditions`` is what
     the agent says of pinning, clocks and the gate (see ``orchestrate_agent.protocol``). ``isa_way``
-    is how its CPUID was made to trap (see ``isa.proof``), empty where it was not.
+    is how its CPUID was made to trap (see ``isa.proof``), empty where it was not. ``blameless``: it
+    could not be started, for no reason of its own.
     """
 
     trial: Trial
@@ -34,6 +35,7 @@ class TrialRecord:
     conditions: Mapping[str, Any] | None = None
     energy: Energy | None = None
     isa_way: str = ""
+    blameless: bool = False
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,10 @@ from typing import Any
 from orchestrator.artifacts.files import locked, make_folder
 from orchestrator.artifacts.store import ArtifactStore, Entry
 from orchestrator.errors import ArtifactError, ModelBuildError
+from orchestrator.factors import OPEN
 from orchestrator.frameworks import registry
 from orchestrator.frameworks.about import Framework
-from orchestrator.frameworks.building import DEFAULT_OPTIONS, OPEN, BuildOptions, BuildRequest
+from orchestrator.frameworks.building import DEFAULT_OPTIONS, BuildOptions, BuildRequest
 from orchestrator.frameworks.parts import check_known, check_toolchain, key_of, parts_of
 from orchestrator.trial import Variant
 from orchestrator.zoo.child import run_build

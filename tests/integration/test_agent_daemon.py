@@ -158,6 +158,7 @@ def test_outcomes_are_told_apart(agent: AgentClient) -> None:
     assert ends["hang"]["timed_out"] and ends["hang"]["signal"] == signal.SIGTERM
     assert "/nowhere/tool" in ends["nobody"]["reason"]
     assert ends["nobody"]["exit_code"] is None and ends["nobody"]["signal"] is None
+    assert ends["nobody"]["cause"] == "environment"
     assert kinds(agent, "nobody") == ["queued", "finished"]
     assert ends["fine"]["stdout"] == "fine\n"
 
@@ -238,12 +239,34 @@ def test_blobs_that_are_missing_are_named(agent: AgentClient, site: AgentSite) -
 def test_a_blob_damaged_on_disk_is_removed_and_named(agent: AgentClient, site: AgentSite) -> None:
     sha = site.put(b"right")
     (site.home / "blobs" / sha).write_bytes(b"wrong")
-    finished = agent.run_trial(trial("t1", "/bin/cat", f"{{blob:{sha}}}", blobs=[sha]))
-    assert sha in finished["reason"] and "damaged" in finished["reason"]
+    agent.follow("run")
+    request = trial("t1", "/bin/cat", f"{{blob:{sha}}}", blobs=[sha])
+    agent.submit("run", request)
+    agent.wait_for("cancelled", "t1")
+    lacking = agent.events[-1].fields["lacking"]
+    assert sha in lacking and "damaged" in lacking
     assert agent.ask("have", blobs=[sha]) == {"present": []}
     assert site.put(b"right") == sha
-    again = agent.run_trial(trial("t2", "/bin/cat", f"{{blob:{sha}}}", blobs=[sha]))
-    assert again["stdout"] == "right"
+    agent.submit("run", request)
+    agent.wait_for("finished", "t1")
+    assert agent.events[-1].fields["stdout"] == "right"
+
+
+def test_a_blob_that_vanished_under_its_trial_is_not_the_trials_failure(
+    agent: AgentClient, site: AgentSite
+) -> None:
+    sha = site.put(b"right")
+    vanishing = f"rm {{blob:{sha}}}; cat {{blob:{sha}}}"
+    agent.follow("run")
+    agent.submit(
+        "run",
+        trial("own", "/bin/sh", "-c", f"cat {{blob:{sha}}} >&2; exit 3", blobs=[sha]),
+        trial("gone", "/bin/sh", "-c", vanishing, blobs=[sha]),
+    )
+    agent.wait_for("cancelled", "gone")
+    assert kinds(agent, "own") == ["queued", "started", "finished"]
+    assert kinds(agent, "gone") == ["queued", "started", "cancelled"]
+    assert sha in agent.events[-1].fields["lacking"]
 
 
 # --- the controller goes and comes back --------------------------------------------------------
@@ -708,7 +731,7 @@ def test_a_proc_of_another_namespace_is_refused(site: AgentSite) -> None:
 
 
 def test_probe_finds_the_runtimes_of_another_python(agent: AgentClient) -> None:
-    found = agent.ask("probe", python=sys.executable)
+    found = agent.ask("probe", python=sys.executable, runtimes=["ai-edge-litert", "torch"])
     assert found["version"] == "{}.{}.{}".format(*sys.version_info[:3])
     for name in ("ai-edge-litert", "tensorflow"):
         try:
@@ -724,7 +747,7 @@ def test_a_python_that_is_none(agent: AgentClient) -> None:
         ("/bin/false", "probe_failed"),
         ("/bin/echo", "probe_failed"),
     ):
-        error = refused(agent, "probe", python=python)
+        error = refused(agent, "probe", python=python, runtimes=[])
         assert error.kind == kind
         assert str(Path(python).expanduser()) in str(error)
 

@@ -355,6 +355,25 @@ def test_another_node_goes_on_from_the_results(
     assert lab.journal() == before
 
 
+def test_files_removed_under_a_bundle_are_put_back(
+    lab: Lab, stand_in: Path, elsewhere: Elsewhere
+) -> None:
+    suite = lab.suite(["float32", "float16"], PROTOCOL)
+    elsewhere.take(
+        made(lab, "--inventory", lab.inventory(with_stand_in(stand_in)), "--suite", suite)
+    )
+    started = elsewhere.start()
+    say_until(started, "4/")
+    (home,) = elsewhere.folder.glob("bundle-*-away")
+    for path in (home / "blobs").iterdir():
+        path.unlink()
+    assert started.wait(120) == 0
+    assert lab.run("import", elsewhere.results).code == 0
+    assert every_planned_trial_finished_once(lab.journal())
+    assert {event["outcome"] for event in lab.events("finished")} == {"ok"}
+    assert lab.events("cancelled")
+
+
 @pytest.fixture
 def server(lab: Lab) -> Iterator[str]:
     """A web server of ours that has the folder of models."""

@@ -179,6 +179,7 @@ def test_a_cut_off_file_a_hang_and_a_crash_are_outcomes_and_the_run_goes_on(lab:
         scheme=whole.scheme,
         recipe_key=whole.recipe_key,
         details=whole.details,
+        suffix=".tflite",
     )
     python = broken_python(lab, dynamic_range="exec sleep 600", full_int8="kill -SEGV $$")
     protocol = (

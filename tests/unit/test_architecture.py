@@ -33,7 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "frameworks": {
         "factors", "artifacts", "errors", "isa", "measurement", "measures", "runtimes", "trial",
     },
-    "config": {"factors", "errors", "frameworks", "isa", "runtimes"},
+    "config": {"artifacts", "factors", "errors", "frameworks", "isa", "runtimes"},
     "plan": {
         "factors", "config", "errors", "frameworks", "isa", "measures", "runtimes", "trial",
     },
@@ -65,20 +65,21 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "discovery": {"config", "errors", "fleet"},
     "supply": {
-        "agents", "artifacts", "config", "errors", "fleet", "plan", "trial", "runs", "runtimes",
+        "frameworks", "agents", "artifacts", "config", "errors", "fleet", "plan", "trial", "runs",
+        "runtimes",
     },
     "console": {"fleet", "printable"},
     "trust": {"config", "errors", "plain_files"},
     "campaign": {
-        "analysis", "artifacts", "config", "console", "errors", "fleet", "isa", "measurement",
-        "plan", "trial", "runs", "runtimes", "supply", "zoo",
+        "frameworks", "analysis", "artifacts", "config", "console", "errors", "fleet", "isa",
+        "measurement", "plan", "trial", "runs", "runtimes", "supply", "zoo",
     },
     "bundles": {
-        "agents", "artifacts", "campaign", "config", "console", "errors", "fleet", "plain_files",
-        "plan", "trial", "runs", "runtimes", "schedule", "supply",
+        "frameworks", "agents", "artifacts", "campaign", "config", "console", "errors", "fleet",
+        "plain_files", "plan", "trial", "runs", "runtimes", "schedule", "supply",
     },
     # config: an option's value is read by its parsers, imported when they are used
-    "commands": set(),
+    "commands": {"frameworks"},
     "answers": {
         "commands",
         "analysis", "answer", "artifacts", "bundles", "campaign", "config", "console", "discovery",

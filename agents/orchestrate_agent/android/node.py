@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 from dataclasses import replace
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 from orchestrate_agent.android.adb import BLOBS, FOLDER, Adb, DeviceLostError
 from orchestrate_agent.android.blobs import AdbBlobs
@@ -106,7 +106,7 @@ class AdbNode:
             },
         }
 
-    def probe(self, python: str) -> Json:
+    def probe(self, python: str, runtimes: Sequence[str]) -> Json:
         return {"executable": None, "version": None, "runtimes": {}}
 
     def health(self) -> Json:

@@ -51,7 +51,7 @@ class Document:
     run_id: str
     device: str
     python: str
-    runtimes: Tuple[str, ...]
+    runtimes: Tuple[Tuple[str, ...], ...]
     sites: Tuple[str, ...]
     expect: Mapping[str, object]
     outline: Outline
@@ -80,7 +80,7 @@ def _parsed(text: bytes) -> Document:
         run_id=data["run_id"],
         device=data["device"],
         python=data["python"],
-        runtimes=tuple(data["runtimes"]),
+        runtimes=tuple(tuple(names) for names in data["runtimes"]),
         sites=tuple(data["sites"]),
         expect=data["expect"],
         outline=Outline.from_json(data["outline"]),

@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from orchestrate_agent import home, protocol
 from orchestrate_agent.carried import bundle, results
@@ -49,6 +49,10 @@ EXIT_INTERRUPTED = 130
 #: leaves to somebody who kept them elsewhere. Written between two trials only.
 RESULTS_AGE_S = 60.0
 _FINISH_TRIAL, _NOW = 1, 2
+#: How often what this machine lost is put back for one trial.
+MOST_PUT_BACKS = 3
+#: So many trials in a row that could not be started are the machine's trouble, not a scheme's.
+MOST_NOT_STARTED = 3
 #: What must be known of a machine where a site bundle is to be used.
 _OF_WHEELS = ("architecture", "python", "libc", "bits", "implementation", "free_threaded")
 
@@ -72,11 +76,15 @@ def main(arguments: Sequence[str], document: Document) -> int:
         if not results.is_begun(document.run_id, document.device) and os.path.exists(output):
             results.restore(output, document.run_id, document.device, document.requests)
             show.say(f"going on from {output}")
-        bundle.provide(document.files, archive, models, show.say)
-        site_store = _unpacked_sites(document, found["facts"], show)
-        agent = bundle.unpack_agent(archive, agent_hash)
+        site_store = SiteStore(os.getcwd())
+
+        def provide() -> str:
+            bundle.provide(document.files, archive, models, show.say)
+            _unpack_sites(document, site_store, found["facts"], show)
+            return bundle.unpack_agent(archive, agent_hash)
+
         start = {**found, "agent_hash": agent_hash}
-        return Bundle(document, agent, start, output, show, site_store=site_store).run()
+        return Bundle(document, provide, start, output, show, site_store=site_store).run()
     except KeyboardInterrupt:
         show.say("interrupted before a trial began; run the same command to go on")
         return EXIT_INTERRUPTED
@@ -119,24 +127,33 @@ class Bundle:
     def __init__(
         self,
         document: Document,
-        agent: str,
+        provide: Callable[[], str],
         start: Mapping[str, Any],
         output: str,
         show: Progress,
         *,
         site_store: SiteStore,
     ) -> None:
-        """``agent`` is the path of the agent that trials call, ``start`` what is told of this one;
-        ``site_store`` has the site bundles that trials import from.
+        """``provide`` has all here that trials need, and returns the path of the agent that they
+        call; ``start`` is what is told of this one; ``site_store`` has the site bundles that
+        trials import from.
 
         Raises AgentError where it began on another machine, SpoolError.
         """
         self._document = document
+        self._provide = provide
+        agent = provide()
         self._output = output
         self._show = show
         self._course = Course(document.outline)
         #: What is left of the block that was begun.
         self._in_hand: List[str] = []
+        #: Trials that lack a file which this machine lost, and what.
+        self._lacking: Dict[str, str] = {}
+        #: How often the files of a trial were put back since one finished.
+        self._put_backs: Counter[str] = Counter()
+        #: How many trials in a row could not be started.
+        self._not_started = 0
         self._failed = 0
         self._level = 0
         self._fatal = ""
@@ -158,6 +175,8 @@ class Bundle:
     def run(self) -> int:
         """Until the plan is done or somebody stops it; the results are written either way."""
         self._take_up(quietly=True)
+        self._not_started = 0  # in this start
+        trouble: Optional[AgentError] = None
         self._write_results()
         done = self._course.finished
         self._show.say(
@@ -168,11 +187,15 @@ class Bundle:
             self._worker.start()
             try:
                 self._conduct()
+            except AgentError as exc:
+                trouble = exc
             finally:
                 self._queue.stop()
                 self._worker.join(STOP_S)
             self._take_up()
             self._write_results()
+        if trouble is not None:
+            raise trouble
         if self._fatal:
             raise AgentError(f"{self._fatal}; make room and run this again, it goes on")
         return self._conclude()
@@ -181,7 +204,14 @@ class Bundle:
         warned = False
         while not self._fatal and self._level < _NOW:
             self._take_up()
-            ready = self._course.unfinished == 0
+            if self._lacking and self._level < _FINISH_TRIAL:
+                self._put_back()
+            if self._not_started >= MOST_NOT_STARTED:
+                raise AgentError(
+                    f"{self._not_started} trials in a row could not be started, for the reason "
+                    f"above; see to that and run this again, it goes on"
+                )
+            ready = self._course.unfinished == len(self._lacking)
             if ready and (self._level == _FINISH_TRIAL or not self._submit_next()):
                 return
             self._sleep()
@@ -210,6 +240,24 @@ class Bundle:
         self._queue.submit(self._document.run_id, self._document.device, at_once)
         return True
 
+    def _put_back(self) -> None:
+        """Provide again what this machine lost, and run the trials that came to nothing for it.
+
+        Raises AgentError where it is lost again and again.
+        """
+        lacking, self._lacking = self._lacking, {}
+        what = next(iter(lacking.values()))
+        self._put_backs.update(lacking.keys())
+        if any(count > MOST_PUT_BACKS for count in self._put_backs.values()):
+            raise AgentError(
+                f"what the trials need vanishes again and again ({what}); see what removes files "
+                f"from {os.getcwd()}, or name another --home"
+            )
+        self._show.say(f"putting back what got lost: {what}")
+        self._provide()
+        requests = [self._document.requests[trial_id] for trial_id in lacking]
+        self._queue.submit(self._document.run_id, self._document.device, requests)
+
     # --- events -----------------------------------------------------------------------------
 
     def _take_up(self, *, quietly: bool = False) -> None:
@@ -218,8 +266,13 @@ class Bundle:
             event = protocol.parse_event(protocol.decode(line))
             if event.event == "queued":
                 self._course.release(event.trial_id)
+                self._lacking.pop(event.trial_id, None)
+            elif event.event == "cancelled":
+                self._lacking[event.trial_id] = str(event.fields.get("lacking"))
             elif event.event == "finished":
                 ended = _ended(event)
+                self._put_backs.clear()
+                self._not_started = self._not_started + 1 if ended.blameless else 0
                 self._failed += not ended.ok
                 self._course.end(event.trial_id, ended)
                 if not quietly:
@@ -312,7 +365,7 @@ def _found_here(document: Document) -> Dict[str, Any]:
     told, found = facts.collect(), {}
     if document.runtimes or document.sites:
         python = sys.executable if document.python == protocol.PYTHON else document.python
-        probed = probe(python)
+        probed = probe(python, [name for names in document.runtimes for name in names])
         told["python"] = {name: probed[name] for name in told["python"]}
         found = probed["runtimes"]
     _check_expected(told, document.expect, for_sites=bool(document.sites))
@@ -345,16 +398,16 @@ def _check_expected(
     raise AgentError(f"{problem}; {remedy}")
 
 
-def _unpacked_sites(document: Document, told: Mapping[str, Any], show: Progress) -> SiteStore:
-    """The store of the site bundles that trials import from. Raises AgentError."""
-    store = SiteStore(os.getcwd())
+def _unpack_sites(
+    document: Document, store: SiteStore, told: Mapping[str, Any], show: Progress
+) -> None:
+    """Have the site bundles that trials import from in ``store``. Raises AgentError."""
     for number, sha256 in enumerate(document.sites, 1):
         try:
             store.path(sha256)
         except DamagedBlobError:  # and removed; or not there yet
             show.say(f"runtime {number}/{len(document.sites)}: unpacking")
             sites.unpack(store.home, sha256, told["python"]["executable"])
-    return store
 
 
 def _note_start(folder: str, start: Mapping[str, Any]) -> List[Mapping[str, Any]]:
@@ -383,7 +436,12 @@ def _note_start(folder: str, start: Mapping[str, Any]) -> List[Mapping[str, Any]
 def _ended(event: Event) -> Ended:
     fields = event.fields
     ok = fields.get("exit_code") == 0 and not fields.get("timed_out")
-    return Ended(ok=ok, hopeless=False, wall_s=float(fields.get("wall_s") or 0.0))
+    return Ended(
+        ok=ok,
+        hopeless=False,
+        wall_s=float(fields.get("wall_s") or 0.0),
+        blameless=fields.get("cause") == protocol.ENVIRONMENT,
+    )
 
 
 def _trouble(event: Event) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from typing import Any, Dict, Mapping, Optional
+from typing import Any, Dict, Mapping, Optional, Sequence
 
 from orchestrate_agent.process.launch import StartError, base_environment, find_executable
 from orchestrate_agent.protocol import Json, ProtocolError
@@ -13,16 +13,8 @@ from orchestrate_agent.protocol import Json, ProtocolError
 #: Below what a controller waits for an answer: it should hear which Python hangs.
 TIMEOUT_S = 45.0
 
-#: Distribution → the name it goes by. The first one found of a name counts.
-RUNTIMES: Dict[str, str] = {
-    "ai-edge-litert": "ai-edge-litert",
-    "tflite-runtime": "tflite-runtime",
-    "tensorflow": "tensorflow",
-    "tensorflow-cpu": "tensorflow",
-    "torch": "torch",
-}
-#: Any of them will do where ``any`` is asked for; the first is what is recommended.
-TFLITE = ("ai-edge-litert", "tflite-runtime", "tensorflow")
+#: Other distributions of a runtime, which count as it: name → what it goes by.
+OTHERS: Dict[str, str] = {"tensorflow-cpu": "tensorflow"}
 
 # Not isolated (-I): the runners are not either, so that what a user installed with --user counts.
 # Written so that even Python 2 gets as far as saying which version it is.
@@ -46,9 +38,11 @@ print(json.dumps(found))
 """
 
 
-def probe(python: str) -> Json:
-    """{runtimes} of ``python``, and what ``facts`` tells of the one that runs it. Raises
-    ProtocolError."""
+def probe(python: str, runtimes: Sequence[str]) -> Json:
+    """Those of ``runtimes`` that ``python`` has, and what ``facts`` tells of the one that runs it.
+
+    Raises ProtocolError.
+    """
     env = base_environment()
     try:
         path = find_executable(python, env["PATH"])
@@ -57,7 +51,7 @@ def probe(python: str) -> Json:
             f"{exc}; set the device's `python:` in the inventory to one that is there",
             kind="no_python",
         ) from exc
-    found = _parse(path, _run(path, env))
+    found = _parse(path, _run(path, env, runtimes))
     if "runtimes" not in found:
         raise ProtocolError(
             f"{path} is Python {found.get('version')}; the runners need 3.8 or later",
@@ -66,8 +60,10 @@ def probe(python: str) -> Json:
     return found
 
 
-def _run(path: str, env: Dict[str, str]) -> str:
-    argv = [path, "-c", _SCRIPT, json.dumps(list(RUNTIMES.items()))]
+def _run(path: str, env: Dict[str, str], runtimes: Sequence[str]) -> str:
+    wanted = [(name, name) for name in runtimes]
+    wanted += [item for item in OTHERS.items() if item[1] in runtimes]
+    argv = [path, "-c", _SCRIPT, json.dumps(wanted)]
     try:
         done = subprocess.run(
             argv,
@@ -101,17 +97,17 @@ def _parse(path: str, output: str) -> Dict[str, Any]:
     return found
 
 
-def has_runtime(found: Mapping[str, str], wanted: str) -> bool:
-    """Whether a Python with these runtimes has ``wanted``: ``any``, or one by its name."""
-    return not found.keys().isdisjoint(TFLITE if wanted == "any" else (wanted,))
+def has_runtime(found: Mapping[str, str], wanted: Sequence[str]) -> bool:
+    """Whether a Python with these runtimes has one of ``wanted``."""
+    return not found.keys().isdisjoint(wanted)
 
 
-def lack(found: Mapping[str, str], wanted: str, python: str) -> Optional[str]:
-    """What ``python``, which has the runtimes ``found``, is to be told; None where it has it."""
+def lack(found: Mapping[str, str], wanted: Sequence[str], python: str) -> Optional[str]:
+    """What ``python``, which has the runtimes ``found``, is to be told; None where it has one of
+    ``wanted``, of which the first is what is recommended."""
     if has_runtime(found, wanted):
         return None
-    what, install = ("TFLite runtime", TFLITE[0]) if wanted == "any" else (wanted, wanted)
     return (
-        f"`{python}` there has no {what} (it has {', '.join(sorted(found)) or 'none'}); "
-        f"`{python} -m pip install {install}`"
+        f"`{python}` there has no {' and no '.join(wanted)} (it has "
+        f"{', '.join(sorted(found)) or 'none'}); `{python} -m pip install {wanted[0]}`"
     )

@@ -154,7 +154,7 @@ class Connection:
         return {"present": [sha for sha in body.blobs if sha in there]}
 
     def _probe(self, body: Probe) -> Json:
-        return self._context.node.probe(body.python)
+        return self._context.node.probe(body.python, body.runtimes)
 
     def _submit(self, body: Submit) -> Json:
         if self._context.queue.stopping:

@@ -411,6 +411,12 @@ class TrialQueue:
                 else:
                     entry.phase = Phase.QUEUED
             return
+        lacking = next((fields["lacking"] for fields in finished if fields.get("lacking")), None)
+        if lacking is not None:
+            # of a duet neither half counts without the other
+            more: Json = {"reason": f"a file that it needs is gone: {lacking}", "lacking": lacking}
+            entries[0].session.add(*(("cancelled", e.request.trial_id, more) for e in entries))
+            return
         # in one piece, so that a crash does not leave one of a duet to run again alone
         events = [_ending(entry, fields) for entry, fields in both]
         entries[0].session.add(*events)

@@ -23,7 +23,14 @@ from orchestrate_agent.node import Command, Node
 from orchestrate_agent.process.launch import StartError
 from orchestrate_agent.process.procs import kill_adopted
 from orchestrate_agent.process.trial import Ending, Process
-from orchestrate_agent.protocol import LOCK, PREPARATION, Json, substitute
+from orchestrate_agent.protocol import (
+    ENVIRONMENT,
+    LOCK,
+    PREPARATION,
+    Json,
+    TrialRequest,
+    substitute,
+)
 
 #: The trials that are run at once: one, or the two of a duet.
 Entries = Tuple[Entry, ...]
@@ -127,8 +134,10 @@ class Worker:
                 if sampler is not None and standing:
                     sampler.start()
                 _run_at_once(attempts)
-                for attempt in attempts:
+                for entry, attempt in zip(entries, attempts):
                     attempt.take_end(self._node)
+                    if attempt.failed:
+                        attempt.lacking = self._gone(entry)
             finally:
                 if sampler is not None:
                     power = sampler.stop() if standing else None
@@ -143,15 +152,35 @@ class Worker:
             return _Attempt(prepared.conditions, None, prepared.refused)
         try:
             process = self._prepare(entry, folder, prepared.cpus)
-        except (StartError, DamagedBlobError) as exc:
-            return _Attempt(prepared.conditions, None, str(exc))
+        except DamagedBlobError as exc:
+            return _Attempt(prepared.conditions, None, lacking=str(exc))
+        except StartError as exc:
+            return _Attempt(prepared.conditions, None, str(exc), cause=ENVIRONMENT)
         return _Attempt(prepared.conditions, process, folder=folder)
+
+    def _gone(self, entry: Entry) -> str:
+        """Which file of a trial that failed is not there any more, or is damaged; empty where all
+        are as they were, and the failure is the trial's own."""
+        self._sites.doubt()
+        try:
+            self._check_files(entry.request)
+        except DamagedBlobError as exc:
+            return str(exc)
+        return ""
+
+    def _check_files(self, request: TrialRequest) -> None:
+        """Raise DamagedBlobError where something is missing that was pushed for the trial."""
+        texts = (*request.argv, *request.env.values())
+        if any("{agent}" in text for text in texts) and not os.path.isfile(self._archive):
+            raise DamagedBlobError(f"{self._archive} is gone; place the agent again")
+        for sha256 in request.blobs:
+            self._node.blobs.path(sha256)
+        self._substituted(texts)
 
     def _prepare(self, entry: Entry, folder: str, cpus: Optional[Tuple[int, ...]]) -> Process:
         """The process at its gate. Raises StartError, DamagedBlobError."""
         request = entry.request
-        for sha256 in request.blobs:
-            self._node.blobs.path(sha256)
+        self._check_files(request)
         command = Command(
             argv=self._substituted(request.argv),
             env=dict(zip(request.env, self._substituted(tuple(request.env.values())))),
@@ -177,12 +206,22 @@ class _Attempt:
     """One trial's process, or why there is none, and how it went."""
 
     def __init__(
-        self, conditions: Json, process: Optional[Process], refused: str = "", folder: str = ""
+        self,
+        conditions: Json,
+        process: Optional[Process],
+        refused: str = "",
+        *,
+        folder: str = "",
+        cause: Optional[str] = None,
+        lacking: str = "",
     ) -> None:
         self._folder = folder
         self.conditions = conditions
         self.process = process
         self.refused = refused
+        self.cause = cause
+        #: What the node lost of the trial's files.
+        self.lacking = lacking
         self.ending: Optional[Ending] = None
 
     def run(self) -> None:
@@ -194,11 +233,18 @@ class _Attempt:
         if self.process is not None and self.ending is not None:
             self.ending = node.ended(self.ending, self.process, self._folder)
 
+    @property
+    def failed(self) -> bool:
+        """Whether it ran and did not end well by itself."""
+        return self.ending is not None and self.ending.exit_code != 0 and not self.ending.timed_out
+
     def finished(self, healths: Mapping[str, Any], power: Optional[Json]) -> Json:
         """The fields of ``finished``, without the lock's."""
         told = {**healths, "conditions": self.conditions}
+        if self.lacking:
+            return {"lacking": self.lacking}
         if self.ending is None:
-            return not_started(self.refused, **told)
+            return not_started(self.refused, cause=self.cause, **told)
         return {**self.ending.to_json(), **told, "power": power}
 
 

@@ -183,6 +183,10 @@ class SiteStore:
         self.home = home_path
         self._verified: Dict[str, int] = {}
 
+    def doubt(self) -> None:
+        """Read each again when it is used next: something may have taken files out of it."""
+        self._verified.clear()
+
     def path(self, sha256: str) -> str:
         """The folder's absolute path. Raises DamagedBlobError, having removed what was damaged."""
         archive, folder = self.blobs.path(sha256), _folder(self.home, sha256)

@@ -18,8 +18,8 @@ from orchestrator.analysis.table import Speedup
 from orchestrator.runs.records import RunRecord, TrialRecord
 from orchestrator.trial import TrialKind
 
-#: Torch has several names for what a model calls one thing.
-_OF_TORCH = (
+#: A runtime may have several names for what a model calls one thing.
+_ONE_NAME = (
     (re.compile(r"conv"), "convolution"),
     (re.compile(r"linear|addmm|matmul|\bmm\b"), "linear"),
     (re.compile(r"quantize"), "quantize and dequantize"),
@@ -92,7 +92,7 @@ def family(kind: str) -> str:
     space, separator, own = name.rpartition("::")
     if not separator or " " in space:
         return name
-    return next((word for pattern, word in _OF_TORCH if pattern.search(own)), own)
+    return next((word for pattern, word in _ONE_NAME if pattern.search(own)), own)
 
 
 def _changes(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.analysis.sides.control import power_mode
+from orchestrator.frameworks import registry
 from orchestrator.runs.manifest import Manifest
 from orchestrator.runs.records import RunRecord, TrialRecord
 from orchestrator.trial import Factors, Variant
@@ -56,8 +57,8 @@ def of_device(manifest: Manifest, run: RunRecord, device: str) -> dict[str, str]
     found |= {"agent": agent[:12]} if agent else {}
     for binary in manifest.binaries:
         if binary.device == device:
-            found["benchmark_model.sha256"] = binary.sha256[:12]
-            found["benchmark_model.source"] = binary.source
+            found[f"{registry.tool().name}.sha256"] = binary.sha256[:12]
+            found[f"{registry.tool().name}.source"] = binary.source
     for site in manifest.sites:
         if site.device == device:
             packages = (f"{each.get('name')} {each.get('version')}" for each in site.packages)
@@ -71,7 +72,7 @@ def of_side(run: RunRecord, variant: Variant, trials: Iterable[TrialRecord]) -> 
     artifact = run.artifacts.get(variant)
     known = {
         "artifact": {t.artifact_sha256[:12] for t in trials if t.artifact_sha256},
-        "benchmark_model": {t.binary_sha256[:12] for t in trials if t.binary_sha256},
+        registry.tool().name: {t.binary_sha256[:12] for t in trials if t.binary_sha256},
         "runtime": {
             " ".join(filter(None, (t.measurement.runtime_name, t.measurement.runtime_version)))
             for t in trials

@@ -18,6 +18,7 @@ from packaging.tags import Tag, compatible_tags, cpython_tags
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 from packaging.version import Version
 
+from orchestrator.artifacts.sites.constraint import Constraint
 from orchestrator.artifacts.sites.target import SiteTarget
 from orchestrator.errors import ArtifactError
 from orchestrator.runtimes import Runtime
@@ -28,12 +29,6 @@ _WHEEL = re.compile(r"[A-Za-z0-9_.]+-[A-Za-z0-9_.!+]+(?:-[A-Za-z0-9_.]+){3,4}\.w
 #: Of a wheel whose tags would fit, and which says itself that it does not.
 _OTHER_PYTHON = "requires a different Python"
 _NONE_FOUND = re.compile(r"No matching distribution found for ([A-Za-z0-9._-]+[<>=!~0-9.,+a-z]*)")
-#: What wheels do not say of themselves: below this version (None: whatever there is) they are built
-#: against numpy 1, and die while they are imported under numpy 2.
-_NUMPY_1_BELOW: Mapping[str, Version | None] = {
-    "tflite-runtime": None,
-    "ai-edge-litert": Version("1.1"),
-}
 
 
 @dataclass(frozen=True, order=True)
@@ -46,13 +41,16 @@ class Package:
     sha256: str
 
 
-def resolve(runtime: Runtime, target: SiteTarget, folder: Path) -> tuple[Package, ...]:
+def resolve(
+    runtime: Runtime, target: SiteTarget, folder: Path, constraints: Iterable[Constraint] = ()
+) -> tuple[Package, ...]:
     """Put everything that ``runtime`` needs into ``folder``; returns what that is, sorted.
 
     Raises ArtifactError with the versions and Pythons that there are wheels for.
     """
     report = folder.with_name(f"{folder.name}.report.json")
-    wanted = (str(runtime), *(("numpy<2",) if _needs_numpy_1(runtime) else ()))
+    needed = [each.requirement for each in constraints if _holds(each, runtime)]
+    wanted = (str(runtime), *needed)
     try:
         done = _pip(target, folder, "--report", str(report), *wanted)
         if done.returncode != 0:
@@ -75,12 +73,11 @@ def resolve(runtime: Runtime, target: SiteTarget, folder: Path) -> tuple[Package
     return packages
 
 
-def _needs_numpy_1(runtime: Runtime) -> bool:
-    if runtime.name not in _NUMPY_1_BELOW:
-        return False
-    bound = _NUMPY_1_BELOW[runtime.name]
+def _holds(constraint: Constraint, runtime: Runtime) -> bool:
+    if constraint.below is None:
+        return True
     # not pinned, it is the newest
-    return bound is None or (runtime.version is not None and Version(runtime.version) < bound)
+    return runtime.version is not None and Version(runtime.version) < Version(constraint.below)
 
 
 def _pip(target: SiteTarget, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -12,7 +12,7 @@ import os
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
@@ -30,6 +30,7 @@ from orchestrator.artifacts.files import (
     translated,
 )
 from orchestrator.artifacts.lock_file import LockFile
+from orchestrator.artifacts.sites.constraint import Constraint
 from orchestrator.artifacts.sites.resolve import Package, resolve
 from orchestrator.artifacts.sites.target import SiteTarget
 from orchestrator.errors import ArtifactError
@@ -67,8 +68,11 @@ def provide_site(
     target: SiteTarget,
     models_dir: Path,
     on_progress: Callable[[str], None] = lambda _: None,
+    constraints: Iterable[Constraint] = (),
 ) -> SiteArtifact:
     """The bundle of ``runtime`` for ``target``, as it was made before or made now.
+
+    ``constraints`` are what its wheels need without saying so.
 
     Raises ArtifactError where there are no wheels for it, or they cannot be fetched.
     """
@@ -83,7 +87,7 @@ def provide_site(
             if found is not None:
                 return found
         on_progress(f"runtime {runtime} for {target}: asking the package index")
-        made = _make(runtime, target, folder)
+        made = _make(runtime, target, folder, constraints)
         lock.record(key, {**_entry(made), "resolved": _today()})
     on_progress(f"runtime {made.loads} for {target}: {made.size_bytes / 1e6:.0f} MB")
     return made
@@ -139,12 +143,14 @@ def _entry(site: SiteArtifact) -> dict[str, Any]:
     }
 
 
-def _make(runtime: Runtime, target: SiteTarget, folder: Path) -> SiteArtifact:
+def _make(
+    runtime: Runtime, target: SiteTarget, folder: Path, constraints: Iterable[Constraint]
+) -> SiteArtifact:
     remove_partials(folder)
     for left in folder.glob(f"{_WORK}*"):  # of a process that was killed; we hold the lock
         shutil.rmtree(left, ignore_errors=True)
     with _work_folder(folder) as work:
-        packages = resolve(runtime, target, work / "site")
+        packages = resolve(runtime, target, work / "site", constraints)
         partial = partial_name(folder / "site.zip")
         with translated(partial):
             _pack(work / "site", partial)

@@ -83,7 +83,7 @@ def target_of(facts: Mapping[str, Any]) -> SiteTarget:
         raise ArtifactError(
             f"it does not say what its Python can load (Python {version[:40]}, "
             f"{architecture[:40]}, C library {str(system.get('libc'))[:40]}); install the runtime "
-            f"there, or give a `benchmark_model:` in the inventory"
+            f"there, or give a binary in the inventory"
         )
     minor = f"3.{int(match[1])}"
     return SiteTarget(

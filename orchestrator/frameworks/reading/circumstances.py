@@ -248,7 +248,7 @@ def _unpinned_binary(seen: Circumstances) -> Finding | None:
         return None
     return Finding(
         "unpinned_binary",
-        "nothing said beforehand which benchmark_model this must be: a nightly build of another "
+        "nothing said beforehand which binary this must be: a nightly build of another "
         "day moves figures by some 10 %",
         "give its `sha256:` in the inventory; later runs keep to this one by themselves",
     )

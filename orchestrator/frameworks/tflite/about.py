@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from orchestrator.artifacts.sites.constraint import Constraint
 from orchestrator.artifacts.tool import Tool
 from orchestrator.frameworks.about import Framework, Library, RunnerAbout, SchemeAbout
 from orchestrator.trial import TrialKind
 
 #: The runtime of 2023, which files can be built for.
 OLD_RUNTIME = "tflite-2.14"
+#: What is built against it dies while it is imported under numpy 2.
+_NUMPY_1 = "numpy<2"
 _FACTORS = {"delegate": ("xnnpack", "none"), "export": ("open", "fixed")}
 
 TOOL = Tool(
@@ -45,8 +48,8 @@ LITERT = RunnerAbout(
     kinds=frozenset((TrialKind.TIMING, TrialKind.MEMORY)),
     lacks={TrialKind.PROFILE: "the Python packages of runner litert have no profiler"},
     libraries=(
-        Library("ai-edge-litert", numpy_1="<1.1"),
-        Library("tflite-runtime", numpy_1=">=0", compatibility=OLD_RUNTIME),
+        Library("ai-edge-litert", constraints=(Constraint(_NUMPY_1, below="1.1"),)),
+        Library("tflite-runtime", constraints=(Constraint(_NUMPY_1),), compatibility=OLD_RUNTIME),
         # ten times the size, and the same inside
         Library("tensorflow", stands_in=False),
     ),
@@ -88,7 +91,7 @@ FRAMEWORK = Framework(
             called=("weight_only_int8", "weight_only", "weightonly", "wo_int8"),
         ),
     ),
-    endings=(".tflite",),
+    endings=(".tflite", ".lite"),
     builder="TensorFlow",
     packages=("tensorflow",),
     extra="models",

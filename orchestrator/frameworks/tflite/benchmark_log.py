@@ -2,7 +2,9 @@
 
 Source of the format: ``benchmark_model.cc``, ``benchmark_tflite_model.cc`` and
 ``stats_calculator.h`` of TensorFlow Lite / LiteRT. Numbers come from a default C++ stream, with
-6 significant digits: ``18``, ``38364.6``, ``1.39218e+06``.
+6 significant digits: ``18``, ``38364.6``, ``1.39218e+06``. LiteRT 2.x has a tool of its own by the
+same name (``benchmark_litert_model.h``) and one in Python (``litert-benchmark``): both close with a
+summary in hundredths of a millisecond, and the first has the lines of each phase as well.
 
 What is on a line that looks like a figure and is not one (``nan``, a line cut in the middle, a
 negative time) goes into ``problems`` with its place; nothing is skipped silently.
@@ -72,7 +74,10 @@ class BenchmarkLog:
     """Everything found in one log. Absent lines leave ``None`` or empty tuples.
 
     ``parameters`` are the ``Name: [value]`` lines. ``model_size_bytes`` is rounded to 6
-    significant digits: compare with :meth:`size_agrees`.
+    significant digits: compare with :meth:`size_agrees`. ``applied`` are the delegates that a line
+    shows at work, by name, ``idle`` those of which one says that they took nothing. ``tool`` is the
+    name of LiteRT's own tool where that wrote the log: ``timings`` are then those of its summary,
+    rounded to hundredths of a millisecond.
     """
 
     timings: Timings | None = None
@@ -90,6 +95,34 @@ class BenchmarkLog:
     errors: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
     operators: tuple[Operator, ...] = ()
+    applied: tuple[str, ...] = ()
+    idle: tuple[str, ...] = ()
+    tool: str = ""
+
+    @property
+    def delegate(self) -> str:
+        """What computed, as far as the log tells: a delegate's name, or several; else ``none``, or
+        empty where nothing is told.
+
+        XNNPACK takes by itself what another delegate leaves, and counts where it is the only one.
+        """
+        found = [name for name in self.applied if name not in self.idle]
+        others = sorted({name for name in found if name != XNNPACK})
+        if others:
+            return "+".join(others)
+        if self.xnnpack_seen:
+            return XNNPACK
+        if self.idle:
+            return "none"
+        asked = sorted(name for name, key in _FLAGS.items() if self._flag(key))
+        if self.parameters.get("External delegate path"):
+            asked.append(_external(self.parameters["External delegate path"]))
+        if asked:
+            return "+".join(asked)
+        return {True: XNNPACK, False: "none", None: ""}[self.use_xnnpack]
+
+    def _flag(self, key: str) -> bool:
+        return any(v == "1" for name, v in self.parameters.items() if name.lower() == key)
 
     @property
     def warmup(self) -> Invocations | None:
@@ -139,7 +172,21 @@ def parse_benchmark_log(stdout: str, stderr: str = "") -> BenchmarkLog:
     return scan.result()
 
 
-_LEVEL = re.compile(r"(?:(INFO|VERBOSE|WARN|WARNING|ERROR|FATAL): ?)?(.*)", re.DOTALL)
+#: The delegate that is applied by default.
+XNNPACK = "xnnpack"
+#: Delegates that are asked for by a switch of their own, and the parameter's name in lower case.
+_FLAGS = {
+    "gpu": "use gpu",
+    "nnapi": "use nnapi",
+    "hexagon": "use hexagon",
+    "coreml": "use coreml",
+    "ynnpack": "use ynnpack",
+    "npu": "use npu",
+}
+_LEVEL = re.compile(
+    r"(?:(INFO|VERBOSE|WARN|WARNING|ERROR|FATAL): ?)?(?:\[[\w./+-]{1,200}:\d{1,6}\] ?)?(.*)",
+    re.DOTALL,
+)
 _VALUE = r"[^\s,=()]+"
 _NUMBER = re.compile(r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,4})?")
 _RUNNING = re.compile(
@@ -169,13 +216,33 @@ _SESSION = re.compile(rf"Initialized session in ({_VALUE}?)ms\.?")
 _STATUS = re.compile(rf"[-+] (VmRSS|RssAnnon|RssFile \+ RssShmem) *: ({_VALUE}) MB")
 _UNCONSUMED = re.compile(r"Unconsumed cmdline flags:(.*)")
 _REPLACING = re.compile(
-    r"Replacing ([0-9]{1,9}) out of ([0-9]{1,9}) node\(s\) with delegate \([^)]*XNNPack.*"
+    r"Replacing (?P<taken>[0-9]{1,9})(?: out of (?P<of>[0-9]{1,9}))? node\(s\) with delegate "
+    r"\((?P<name>[^)]{1,100})\).*"
 )
 _DELEGATE = re.compile(
-    r"(?:Created TensorFlow Lite |XNNPACK delegate created|Explicitly applied |Applied |Though "
-    r"|Replacing [0-9]+ out of |Going to apply ).*"
+    r"(?:Created TensorFlow Lite |\S{1,100} delegate created|Explicitly applied |Applied |Though "
+    r"|Replacing [0-9]+ |Going to apply ).*"
 )
-_TOOK_NOTHING = re.compile(r"Though XNNPACK delegate is .*will not be executed.*")
+_TOOK_NOTHING = re.compile(r"Though (?P<name>\S{1,100}) delegate is .*will not be executed.*")
+#: Lines that name a delegate which was made or applied.
+_APPLIED = (
+    re.compile(r"(?:Explicitly applied|Applied) (?P<name>\S{1,100}) delegate\b.*"),
+    re.compile(r"(?P<name>\S{1,100}) delegate created\b.*"),
+    re.compile(r"Created TensorFlow Lite (?P<name>\S{1,100}) delegate for CPU\b.*"),
+    re.compile(r"Created TensorFlow Lite delegate for (?P<name>[^.]{1,100})\..*"),
+    _REPLACING,
+)
+#: What the Python tool logs before it begins.
+_MODEL = re.compile(r"Model: {2,}(?P<path>\S.*)")
+_THREADS = re.compile(r"Num threads: {2,}(?P<threads>[0-9]{1,9})")
+_ACCELERATORS = re.compile(r"Accelerators: +(?P<names>[A-Z]{1,9}(?: \| [A-Z]{1,9}){0,3})")
+
+#: The summary of LiteRT's own tools: milliseconds, and counts of runs.
+_SUMMARY = re.compile(
+    rf"(?P<name>[A-Z][a-z]+ ?(?:\([a-z0-9]+\)|[a-z]+)): +(?P<value>{_VALUE})(?: ms)?"
+    rf"(?: \((?P<runs>{_VALUE}) runs\))?"
+)
+_FOOTPRINT = re.compile(rf"(?P<name>[A-Z][a-z]+) (?:footprint|memory): +(?P<value>{_VALUE}) MB")
 
 #: The operator profile: of the regular runs, and in it the table by kind of operator.
 _PROFILE = "Operator-wise Profiling Info for Regular Benchmark Runs"
@@ -212,6 +279,13 @@ class _Scan:
         self.errors: list[str] = []
         self.problems: list[str] = []
         self.operators: list[Operator] = []
+        #: Nodes that each delegate took, and of how many.
+        self.nodes: dict[str, tuple[int, int | None]] = {}
+        self.applied: list[str] = []
+        self.idle: list[str] = []
+        #: The summary of LiteRT's tools: by name, in microseconds, and how many runs it is of.
+        self.summary: dict[str, float] = {}
+        self.runs: dict[str, int] = {}
         #: None outside of the profile, then whether the table by kind has begun.
         self._by_kind: bool | None = None
 
@@ -265,18 +339,49 @@ class _Scan:
         name, is_parameter, value = text.partition(": [")
         if is_parameter and value.endswith("]"):
             self.parameters.setdefault(name.strip(), value[:-1])
+        elif text.startswith("Loading model from: "):
+            self.parameters.setdefault("Graph", text.removeprefix("Loading model from: "))
+        elif (told := _MODEL.fullmatch(text)) is not None:
+            self.parameters.setdefault("Graph", told["path"])
+        elif (told := _THREADS.fullmatch(text)) is not None:
+            self.parameters.setdefault("Num threads", told["threads"])
+        elif (told := _ACCELERATORS.fullmatch(text)) is not None:
+            named = [each.lower() for each in told["names"].split(" | ")]
+            self.applied += [each for each in named if each != "cpu"] or named
+            self.found["tool"] = "litert-benchmark"
         elif _DELEGATE.fullmatch(text) and "delegate" in text:
             self.delegate_lines.append(text)
             self._delegated(text)
 
     def _delegated(self, text: str) -> None:
-        replacing = _REPLACING.fullmatch(text)
-        if replacing is not None:  # one line a subgraph
-            delegated, total = int(replacing[1]), int(replacing[2])
-            self.found["delegated_nodes"] = self.found.get("delegated_nodes", 0) + delegated
-            self.found["total_nodes"] = self.found.get("total_nodes", 0) + total
-        elif _TOOK_NOTHING.fullmatch(text):
-            self.found.setdefault("delegated_nodes", 0)
+        idle = _TOOK_NOTHING.fullmatch(text)
+        if idle is not None:
+            name = self._name_of(idle["name"])
+            self.idle += [name] if name not in (XNNPACK, "") else []
+            self.nodes.setdefault(name, (0, None))
+            return
+        matched = next((m for p in _APPLIED if (m := p.fullmatch(text)) is not None), None)
+        name = "" if matched is None else self._name_of(matched["name"])
+        if matched is None or not name:
+            return
+        self.applied.append(name)
+        if matched.re is _REPLACING:  # one line a subgraph
+            taken, of = self.nodes.get(name, (0, 0))
+            total = None if matched["of"] is None or of is None else of + int(matched["of"])
+            self.nodes[name] = taken + int(matched["taken"]), total
+
+    def _name_of(self, printed: str) -> str:
+        """A delegate's name as we write it; empty for what is none of hardware or kernels."""
+        name = re.sub(r"^TfLite|Delegate(?:V?\d*)$", "", printed).lower()
+        if name in ("", "flex", "select tf ops", "default-nodelegate", "default-no"):
+            return ""
+        if name == "external":
+            path = self.parameters.get("External delegate path", "")
+            return _external(path) if path else name
+        if name == "nnapi":
+            accelerator = self.parameters.get("NNAPI accelerator name", "")
+            return "-".join(filter(None, (name, _word(accelerator))))
+        return _word(name)
 
     def _once(self, name: str, value: object) -> None:
         if name in self.found:
@@ -306,6 +411,60 @@ class _Scan:
         warmup, init, steady = (_number(text) for text in matched.groups())
         self._once("timings", Timings(init, None, warmup, steady))
 
+    def _milliseconds(self, matched: re.Match[str]) -> None:
+        name = matched["name"]
+        if name in self.summary:
+            raise _BadFigureError("a second time in one log")
+        self.summary[name] = round(_number(matched["value"]) * 1e3, 3)
+        if matched["runs"] is not None:
+            self.runs[name] = _count_of(matched["runs"])
+
+    def _footprint(self, matched: re.Match[str]) -> None:
+        name = {"Init": "init_bytes", "Overall": "overall_bytes", "Peak": "peak_bytes"}
+        self.memory[name[matched["name"]]] = _to_bytes(matched["value"], MIB)
+
+    def _summed_up(self) -> None:
+        """Take what LiteRT's summary tells where the lines of the phases do not tell it better."""
+        told, means = self.summary, ("Warmup (avg)", "Inference (avg)")
+        if not told.keys() >= {*means, "Model initialization"} or "timings" in self.found:
+            return
+        warmup, steady = (told[name] for name in means)
+        init = self.found.get("session_init_us", told["Model initialization"])
+        first = told.get("Warmup (first)")
+        self.found["timings"] = Timings(init, first, warmup, steady)
+        python = "Inference (median)" in told
+        self.found["tool"] = "litert-benchmark" if python else "benchmark_model (LiteRT)"
+        if self.phases:
+            return
+        counts = [self.runs.get(name) for name in means]
+        if counts[0] is None or counts[1] is None:
+            return
+        of = {n: told.get(f"Inference ({n})") for n in ("min", "max", "std", "p5", "median", "p95")}
+        self.phases = [
+            PhaseLog(
+                None,
+                Invocations(counts[0], first_us=first, mean_us=warmup)
+                if counts[0]
+                else Invocations(0),
+            ),
+            PhaseLog(
+                None,
+                Invocations(
+                    counts[1],
+                    mean_us=steady,
+                    min_us=of["min"],
+                    max_us=of["max"],
+                    # the Python tool's is of a sample
+                    std_us=None if python else of["std"],
+                    p5_us=of["p5"],
+                    median_us=of["median"],
+                    p95_us=of["p95"],
+                )
+                if counts[1]
+                else Invocations(0),
+            ),
+        ]
+
     def _memory(self, matched: re.Match[str]) -> None:
         init, overall = (_to_bytes(text, MIB) for text in matched.groups())
         if "init_bytes" in self.memory:
@@ -328,7 +487,15 @@ class _Scan:
         self.found["unconsumed_flags"] = matched[1].strip() or "(none named)"
 
     def result(self) -> BenchmarkLog:
+        self._summed_up()
+        log = self._collected()
+        taken, of = self.nodes.get(log.delegate, (None, None))
+        return replace(log, delegated_nodes=taken, total_nodes=of)
+
+    def _collected(self) -> BenchmarkLog:
         return BenchmarkLog(
+            applied=tuple(dict.fromkeys(self.applied)),
+            idle=tuple(dict.fromkeys(self.idle)),
             phases=tuple(self.phases),
             memory=Memory(**self.memory) if self.memory else None,
             memory_status=MemoryStatus(**self.status) if self.status else None,
@@ -356,7 +523,24 @@ _FIGURES: tuple[tuple[str, re.Pattern[str], Callable[[_Scan, re.Match[str]], Non
     ("- VmRSS ", _STATUS, _Scan._memory_status),
     ("+ Rss", _STATUS, _Scan._memory_status),
     ("Unconsumed cmdline flags", _UNCONSUMED, _Scan._unconsumed),
+    ("Model initialization: ", _SUMMARY, _Scan._milliseconds),
+    ("Warmup (", _SUMMARY, _Scan._milliseconds),
+    ("Inference (", _SUMMARY, _Scan._milliseconds),
+    ("Init footprint: ", _FOOTPRINT, _Scan._footprint),
+    ("Overall footprint: ", _FOOTPRINT, _Scan._footprint),
+    ("Peak memory: ", _FOOTPRINT, _Scan._footprint),
 )
+
+
+def _word(text: str) -> str:
+    """``text`` as a part of a factor's value."""
+    return re.sub(r"[^a-z0-9_.]+", "-", text.lower()).strip("-.")[:60]
+
+
+def _external(path: str) -> str:
+    """A delegate out of a library of its own, by that library's name."""
+    stem = re.split(r"[/\\]", path)[-1].partition(".")[0].removeprefix("lib")
+    return "-".join(filter(None, ("external", _word(stem))))
 
 
 def _whole_line(pattern: re.Pattern[str], text: str) -> re.Match[str]:

@@ -20,6 +20,10 @@ from orchestrator.measures.memory.reading import believable_memory
 from orchestrator.trial import RunSettings, Trial, TrialKind
 
 _FAILED_TO_INVOKE = "failed to invoke"
+#: Half of the last digit in the summaries of LiteRT's tools, and the share of a time that it may
+#: be.
+ROUNDED_US = 5.0
+MOST_ROUNDED = 0.001
 
 
 class BenchmarkModelRunner:
@@ -48,13 +52,20 @@ class BenchmarkModelRunner:
     ) -> Reading:
         """What the evidence means. Never raises on the tool's output."""
         log = parse_benchmark_log(evidence.stdout, evidence.stderr)
-        bad = judgement.bad_ending(evidence, settings, _stage(log)) or _failure(log, evidence)
-        if bad is not None:
-            return bad
-        missing = _missing(log, trial)
-        if missing is not None:
-            return failed(missing)
-        return _ok(trial, settings, files, evidence, log)
+        return read_log(trial, settings, files, evidence, log)
+
+
+def read_log(
+    trial: Trial, settings: RunSettings, files: Files, evidence: Evidence, log: BenchmarkLog
+) -> Reading:
+    """What the evidence means, ``log`` being what it says."""
+    bad = judgement.bad_ending(evidence, settings, _stage(log)) or _failure(log, evidence)
+    if bad is not None:
+        return bad
+    missing = _missing(log, trial)
+    if missing is not None:
+        return failed(missing)
+    return _ok(trial, settings, files, evidence, log)
 
 
 def _flags(trial: Trial, settings: RunSettings, files: Files) -> list[str]:
@@ -117,7 +128,10 @@ def _missing(log: BenchmarkLog, trial: Trial) -> str | None:
     if log.problems:
         return f"the output cannot be read: {judgement.joined(log.problems)}"
     if log.timings is None:
-        return "exit code 0, but stdout has no line 'Inference timings in us: …'"
+        return (
+            "exit code 0, but stdout has no line 'Inference timings in us: …', nor stderr the "
+            "'BENCHMARK RESULTS' of LiteRT's tool"
+        )
     if len(log.phases) != 2:
         return (
             "expected two lines 'count=…' on stdout, of the warm-up and of the steady phase, "
@@ -151,7 +165,13 @@ def _contradiction(log: BenchmarkLog) -> str | None:
     )
     for phase, stats, closing_us in pairs:
         mean_us = stats.mean_us if stats is not None else None
-        if mean_us is not None and stream(mean_us) != stream(closing_us):
+        if mean_us is None:
+            continue
+        if log.tool:  # whose summary rounds
+            same = abs(mean_us - closing_us) <= ROUNDED_US * 1.001
+        else:
+            same = stream(mean_us) == stream(closing_us)
+        if not same:
             return (
                 f"stdout contradicts itself: the {phase} line 'count=…' has the average "
                 f"{mean_us:g} and the line 'Inference timings' {closing_us:g}"
@@ -163,6 +183,7 @@ def _ok(
     trial: Trial, settings: RunSettings, files: Files, evidence: Evidence, log: BenchmarkLog
 ) -> Reading:
     measurement, remarks = _measurement(log, files, evidence.launch)
+    remarks += _coarse(log, measurement)
     remarks += judgement.findings(
         trial,
         settings,
@@ -191,13 +212,30 @@ def _measurement(
         model_size_bytes=log.model_size_bytes,
         delegation=_delegation(log),
         operators=log.operators,
-        runtime_name="benchmark_model",
+        runtime_name=log.tool or "benchmark_model",
         # the tool has no version: its bytes are the only name it has
         runtime_version=(files.binary_sha256 or "")[:12] or None,
     )
     return measurement, remarks
 
 
+def _coarse(log: BenchmarkLog, measurement: Measurement) -> tuple[Finding, ...]:
+    """Where the times are of the summary alone, which rounds them."""
+    mean_us = measurement.steady.mean_us if measurement.steady else None
+    alone = all(phase.request is None for phase in log.phases)
+    if not log.tool or not alone or not mean_us or ROUNDED_US / mean_us <= MOST_ROUNDED:
+        return ()
+    return (
+        Finding(
+            "coarse_times",
+            f"the tool prints hundredths of a millisecond: a time of {mean_us / 1e3:.2f} ms may be "
+            f"off by {ROUNDED_US / mean_us:.1%}, whatever its interval",
+            "keep the lines 'count=…' of the log, which have microseconds; or measure it with "
+            "`orchestrate run`",
+        ),
+    )
+
+
 def _delegation(log: BenchmarkLog) -> Delegation:
-    name = "xnnpack" if log.xnnpack_seen else None
+    name = log.delegate if log.delegate != "none" and (log.applied or log.xnnpack_seen) else None
     return Delegation(name, log.delegated_nodes, log.total_nodes)

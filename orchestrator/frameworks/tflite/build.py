@@ -9,8 +9,8 @@ from datetime import datetime, timezone
 from typing import Any
 
 from orchestrator.artifacts.store import ArtifactStore
+from orchestrator.factors import OPEN
 from orchestrator.frameworks.building import (
-    OPEN,
     BuildOptions,
     BuildRequest,
     BuildSite,

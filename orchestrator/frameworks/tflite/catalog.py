@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.frameworks.building import CURRENT, OPEN, BuildOptions, representative_data
+from orchestrator.factors import OPEN
+from orchestrator.frameworks.about import CURRENT
+from orchestrator.frameworks.building import BuildOptions, representative_data
 from orchestrator.frameworks.tflite.about import OLD_RUNTIME
 from orchestrator.trial import Variant
 

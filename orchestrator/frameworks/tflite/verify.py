@@ -6,7 +6,7 @@ import math
 import re
 
 from orchestrator.errors import ModelBuildError
-from orchestrator.frameworks.building import OPEN
+from orchestrator.factors import OPEN
 from orchestrator.frameworks.tflite.catalog import COMPATIBILITIES, MODELS
 from orchestrator.frameworks.tflite.flatbuffer import MalformedError
 from orchestrator.frameworks.tflite.inspect import Inspection, inspect_bytes

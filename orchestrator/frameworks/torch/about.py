@@ -28,7 +28,7 @@ FRAMEWORK = Framework(
         SchemeAbout("static_int8", needs=("representative", "calibration")),
         SchemeAbout("qat_int8", needs=("dataset",)),
     ),
-    endings=(".pt", ".pth"),
+    endings=(".pt", ".pth", ".jit", ".pts", ".ptl"),
     builder="PyTorch and torchvision",
     packages=("torch", "torchvision"),
     extra="torch",

@@ -14,18 +14,12 @@ from orchestrator.analysis.explain.profiles import OperatorChange
 from orchestrator.analysis.explain.variation import Share, Variation
 from orchestrator.analysis.table import Speedup
 from orchestrator.factors import find_factor
+from orchestrator.frameworks import registry
 from orchestrator.isa.levels import NATIVE, capped
 from orchestrator.isa.proof import FAULTING, REWRITING
 from orchestrator.report import figures
 from orchestrator.report.notes import place_in_full
 
-#: How a scheme is spoken of.
-_DONE = {
-    "dynamic_range": "quantizing the weights of {model} (dynamic_range)",
-    "full_int8": "quantizing weights and activations of {model} (full_int8)",
-    "weight_only_int8": "storing the weights of {model} as integers (weight_only_int8)",
-    "float16": "halving the precision of {model}'s weights (float16)",
-}
 _WAYS = {
     FAULTING: "the CPU made the instruction fault",
     REWRITING: "the instructions were rewritten as each object was loaded, since this CPU, or its "
@@ -146,7 +140,7 @@ def _held(factor: str, row: Speedup, found: Explanation) -> str:
 
 
 def _doing(model: str, scheme: str) -> str:
-    return _DONE.get(scheme, "quantizing {model} ({scheme})").format(model=model, scheme=scheme)
+    return registry.scheme_phrase(scheme, model) or f"quantizing {model} ({scheme})"
 
 
 def under(factor: str, row: Speedup) -> str:

@@ -12,7 +12,7 @@ from orchestrate_agent.children.probe import has_runtime, lack
 from orchestrate_agent.errors import AgentError
 from orchestrate_agent.expectations import compare
 from orchestrate_agent.machine import facts
-from orchestrator.frameworks.registry import runner
+from orchestrator.frameworks.registry import choices, runners
 
 NODE: dict[str, Any] = {
     "system": {"architecture": "x86_64", "libc": "glibc 2.35"},
@@ -41,27 +41,34 @@ def test_what_a_node_cannot_tell_is_named() -> None:
 
 
 def test_any_runtime_is_one_of_those_of_the_runner() -> None:
-    assert runner("litert").runtimes == probe.TFLITE
-    for name in probe.TFLITE:
-        assert has_runtime({name: "1"}, "any") and has_runtime({name: "1"}, name)
-    assert not has_runtime({"torch": "2"}, "any")
+    for each in runners():
+        names = [library.name for library in choices(each, "any")]
+        assert names == list(each.runtimes)
+        for name in names:
+            assert has_runtime({name: "1"}, names) and has_runtime({name: "1"}, [name])
+        assert not has_runtime({"another": "2"}, names)
 
 
 @pytest.mark.parametrize(
     ("wanted", "words"),
     [
-        ("any", "`py` there has no TFLite runtime (it has none); `py -m pip install ai-edge-"),
-        ("torch", "`py` there has no torch (it has none); `py -m pip install torch`"),
+        (
+            ("one", "other"),
+            "`py` there has no one and no other (it has none)",
+        ),
+        (("torch",), "`py` there has no torch (it has none); `py -m pip install torch`"),
     ],
 )
-def test_a_runtime_that_is_missing_is_named_with_its_remedy(wanted: str, words: str) -> None:
+def test_a_runtime_that_is_missing_is_named_with_its_remedy(
+    wanted: tuple[str, ...], words: str
+) -> None:
     assert words in str(lack({}, wanted, "py"))
-    assert lack({"torch": "2", "tensorflow": "2"}, wanted, "py") is None
+    assert lack({"torch": "2", "other": "2"}, wanted, "py") is None
 
 
 def test_a_python_tells_of_itself_what_the_agent_would() -> None:
     told = facts.collect()["python"]
-    probed = probe.probe(told["executable"])
+    probed = probe.probe(told["executable"], ["torch"])
     assert {name: probed[name] for name in told} == told
 
 

@@ -8,12 +8,11 @@ import json
 import struct
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
-from orchestrator.artifacts import binaries
 from orchestrator.artifacts.binaries import (
     BinaryArtifact,
     android_platform_of,
@@ -23,8 +22,10 @@ from orchestrator.artifacts.binaries import (
     stored_binary,
 )
 from orchestrator.artifacts.elf import MACHINES
+from orchestrator.artifacts.tool import Tool
 from orchestrator.cli import main
 from orchestrator.errors import ArtifactError
+from orchestrator.frameworks.tflite.about import TOOL
 
 X86 = "linux_x86-64"
 
@@ -36,6 +37,7 @@ def elf(platform: str, payload: bytes = b"", kind: int = 3) -> bytes:
 
 @dataclass(frozen=True)
 class Spec:
+    tool: Tool = TOOL
     path: Path | None = None
     url: str | None = None
     sha256: str | None = None
@@ -106,13 +108,10 @@ def test_fetched_once_then_used_without_network(server: Server, tmp_path: Path) 
     assert lock["binaries"][server.url]["sha256"] == first.sha256
 
 
-def test_official_is_an_address_by_platform(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert official_url("linux_aarch64").endswith("/latest/linux_aarch64_benchmark_model")
+def test_official_is_an_address_by_platform(server: Server, tmp_path: Path) -> None:
+    assert official_url(TOOL, "linux_aarch64").endswith("/latest/linux_aarch64_benchmark_model")
     base = server.url.replace(X86, "{platform}")
-    monkeypatch.setattr(binaries, "_OFFICIAL", base)
-    resolve_binary(Spec(), X86, tmp_path)
+    resolve_binary(Spec(tool=replace(TOOL, official=base)), X86, tmp_path)
     assert server.downloads == ["/linux_x86-64_benchmark_model"]
 
 
@@ -220,7 +219,7 @@ def test_a_path_is_checked_against_its_hash(tmp_path: Path) -> None:
 
 
 def test_an_unknown_stored_hash_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match="holds no benchmark_model"):
+    with pytest.raises(ArtifactError, match="holds no binary"):
         stored_binary("0" * 64, tmp_path)
 
 
@@ -233,29 +232,29 @@ def test_a_lock_that_is_not_understood_is_kept(server: Server, tmp_path: Path) -
 
 
 def test_platforms_by_what_uname_says() -> None:
-    assert platform_of("x86_64") == X86
-    assert platform_of("aarch64") == "linux_aarch64"
+    assert platform_of(TOOL, "x86_64") == X86
+    assert platform_of(TOOL, "aarch64") == "linux_aarch64"
     with pytest.raises(ArtifactError, match=r"riscv64.*litert"):
-        platform_of("riscv64")
+        platform_of(TOOL, "riscv64")
 
 
 def test_platforms_by_what_android_calls_them() -> None:
-    assert android_platform_of("arm64-v8a") == "android_aarch64"
-    assert android_platform_of("armeabi-v7a") == "android_arm"
-    assert official_url("android_arm").endswith("/latest/android_arm_benchmark_model")
+    assert android_platform_of(TOOL, "arm64-v8a") == "android_aarch64"
+    assert android_platform_of(TOOL, "armeabi-v7a") == "android_arm"
+    assert official_url(TOOL, "android_arm").endswith("/latest/android_arm_benchmark_model")
     with pytest.raises(ArtifactError, match="no official benchmark_model for android_x86-64"):
-        official_url(android_platform_of("x86_64"))
+        official_url(TOOL, android_platform_of(TOOL, "x86_64"))
     with pytest.raises(ArtifactError, match="riscv64"):
-        android_platform_of("riscv64")
+        android_platform_of(TOOL, "riscv64")
 
 
 def test_a_32_bit_user_land_on_a_64_bit_kernel_gets_the_binary_that_it_can_run() -> None:
-    assert platform_of("aarch64", 32) == "linux_arm"
-    assert platform_of("aarch64", 64) == "linux_aarch64"
-    assert platform_of("armv7l", 32) == "linux_arm"
-    assert platform_of("armv8l", 32) == "linux_arm"
+    assert platform_of(TOOL, "aarch64", 32) == "linux_arm"
+    assert platform_of(TOOL, "aarch64", 64) == "linux_aarch64"
+    assert platform_of(TOOL, "armv7l", 32) == "linux_arm"
+    assert platform_of(TOOL, "armv8l", 32) == "linux_arm"
     with pytest.raises(ArtifactError, match="i686"):
-        platform_of("x86_64", 32)
+        platform_of(TOOL, "x86_64", 32)
 
 
 def test_this_machine_s_own_user_land_decides_where_it_is_the_device(
@@ -313,8 +312,8 @@ devices:
     every = rows()
     assert (every["fetched"]["state"], every["fetched"]["pinned"]) == ("there", True)
     assert every["old"]["platform"] == "linux_arm"
-    assert every["old"]["source"] == official_url("linux_arm")
+    assert every["old"]["source"] == official_url(TOOL, "linux_arm")
     assert (every["old"]["state"], every["unasked"]["state"]) == ("missing", "unknown")
-    assert every["phone"]["source"] == official_url("android_aarch64")
+    assert every["phone"]["source"] == official_url(TOOL, "android_aarch64")
     assert every["tablet"]["state"] == "unknown" and "abi" in str(every["tablet"]["reason"])
     assert every["emulator"]["state"] == "wrong"

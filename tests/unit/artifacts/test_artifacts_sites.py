@@ -17,6 +17,7 @@ from packaging import tags
 from orchestrate_agent.machine import facts
 from orchestrator.artifacts.sites import provide_site, stored_site, target_of
 from orchestrator.errors import ArtifactError
+from orchestrator.frameworks.registry import library
 from orchestrator.runtimes import parse_runtime
 
 LITERT = parse_runtime("ai-edge-litert==2.3.0")
@@ -120,7 +121,7 @@ def test_platforms_of_other_nodes(
     ],
 )
 def test_a_node_that_nothing_is_built_for_is_told_so(changes: dict[str, Any]) -> None:
-    with pytest.raises(ArtifactError, match=r"python:|benchmark_model"):
+    with pytest.raises(ArtifactError, match=r"python:|binary"):
         target_of({**node(), **changes})
 
 
@@ -157,7 +158,12 @@ def test_what_was_built_against_numpy_1_gets_it(
     a_wheel(index, "ai_edge_litert-2.9.0-cp311-cp311-manylinux2014_aarch64.whl", ["numpy>=1.23"])
     for version in ("1.26.4", "2.1.0"):
         a_wheel(index, f"numpy-{version}-cp311-cp311-manylinux2014_aarch64.whl")
-    site = provide_site(parse_runtime(runtime), target_of(node()), tmp_path / "models")
+    asked = parse_runtime(runtime)
+    known = library(asked.name)
+    assert known is not None
+    site = provide_site(
+        asked, target_of(node()), tmp_path / "models", constraints=known.constraints
+    )
     assert [p.version for p in site.packages if p.name == "numpy"] == [numpy]
 
 

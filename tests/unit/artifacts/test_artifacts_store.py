@@ -23,7 +23,14 @@ ENTRY = {
 
 
 def add(store: ArtifactStore, data: bytes, scheme: str = "float32", **details: str) -> Entry:
-    return store.add(data, model="mobilenet_v1", scheme=scheme, recipe_key="k", details=details)
+    return store.add(
+        data,
+        model="mobilenet_v1",
+        scheme=scheme,
+        recipe_key="k",
+        details=details,
+        suffix=".tflite",
+    )
 
 
 def test_a_file_is_named_by_its_hash_and_described(tmp_path: Path) -> None:

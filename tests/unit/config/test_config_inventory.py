@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.config import BenchmarkModel, Device, Hop, Inventory, load_inventory
+from orchestrator.config import BinarySource, Device, Hop, Inventory, load_inventory
 from orchestrator.errors import UsageError
 
 ROOT = Path(__file__).parent.parent.parent.parent
@@ -150,21 +150,21 @@ def test_json_of_another_version_is_refused_in_words(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("written_as", "meant"),
     [
-        ("official", BenchmarkModel()),
-        ("https://192.0.2.1/bm", BenchmarkModel(url="https://192.0.2.1/bm")),
-        ("bin/bm", BenchmarkModel(path=Path("/folder/bin/bm"))),
+        ("official", BinarySource()),
+        ("https://192.0.2.1/bm", BinarySource(url="https://192.0.2.1/bm")),
+        ("bin/bm", BinarySource(path=Path("/folder/bin/bm"))),
         (
             f"{{path: /bm, sha256: {'ab' * 32}}}",
-            BenchmarkModel(path=Path("/bm"), sha256="ab" * 32),
+            BinarySource(path=Path("/bm"), sha256="ab" * 32),
         ),
     ],
 )
 def test_where_the_binary_comes_from(tmp_path: Path, written_as: str, meant: object) -> None:
     text = f"devices: [{{name: a, transport: local, benchmark_model: {written_as}}}]"
-    source = written(tmp_path, text).device("a").benchmark_model
+    source = written(tmp_path, text).device("a").binary
     assert source is not None
     if source.path is not None and not written_as.startswith("{"):
-        source = BenchmarkModel(path=Path("/folder") / source.path.relative_to(tmp_path))
+        source = BinarySource(path=Path("/folder") / source.path.relative_to(tmp_path))
     assert source == meant
     assert source.official == (written_as == "official")
 
@@ -286,6 +286,6 @@ devices:
     phone, tablet = inventory.devices
     assert (phone.serial, phone.user, phone.key_file) == ("192.0.2.40:5555", None, None)
     assert phone.python_command == sys.executable  # its agent runs here
-    assert phone.benchmark_model == BenchmarkModel()
-    assert tablet.benchmark_model == BenchmarkModel(path=tmp_path / "mine")
+    assert phone.binary == BinarySource()
+    assert tablet.binary == BinarySource(path=tmp_path / "mine")
     assert Inventory.from_json(json.loads(json.dumps(inventory.to_json()))) == inventory

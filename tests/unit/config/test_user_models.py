@@ -183,7 +183,9 @@ def test_the_same_bytes_under_two_models_are_refused(tmp_path: Path) -> None:
 def test_a_built_file_that_is_another_scheme_is_refused(tmp_path: Path) -> None:
     store = ArtifactStore(tmp_path)
     data = (DATA / "dynamic_range.tflite").read_bytes()
-    store.add(data, model="resnet50", scheme="full_int8", recipe_key="k", details={})
+    store.add(
+        data, model="resnet50", scheme="full_int8", recipe_key="k", details={}, suffix=".tflite"
+    )
     (artifact,) = stored_artifacts(tmp_path)
     nobody = OwnFiles(Suite(name="s", models=("resnet50",), schemes=("float32",)), {})
     with pytest.raises(UsageError, match=r"resnet50 full_int8 contradicts .* holds dynamic_range"):

@@ -69,6 +69,7 @@ class Toolchain:
                 "weights_sha256": self.weights_sha256,
                 **({} if request.export == "open" else {"export": request.export}),
             },
+            suffix=".tflite",
         )
 
 

@@ -1,0 +1,115 @@
+"""A framework, a runner and a scheme are named in their own folder and in the registries alone.
+
+Whatever else there is asks the registry, so that another framework is a folder and a line.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from orchestrator.frameworks import registry
+
+ROOT = Path(__file__).resolve().parents[2]
+
+#: Where names have their place: a framework's folder, its measuring child, and the two lists.
+OWN = (
+    *(f"orchestrator/frameworks/{name}/" for name in registry.names()),
+    "orchestrator/frameworks/registry.py",
+    "agents/orchestrate_agent/children/",
+    # which files the agent's archive has
+    "agents/orchestrate_agent/contents.py",
+)
+
+#: What names one all the same, and is to learn not to.
+LEFT: frozenset[str] = frozenset(
+    f"orchestrator/{name}.py"
+    for name in (
+        *("analysis/audit", "answers/models", "fleet/provision", "fleet/survey"),
+        *("config/scheme_names", "config/suite", "config/user_models"),
+        *("frameworks/file_kinds", "frameworks/images", "imports/logs", "measures/memory/reading"),
+        *("zoo/__init__", "zoo/user_files"),
+    )
+)
+
+
+def names() -> tuple[str, ...]:
+    schemes = {scheme.name for scheme in registry.schemes()}
+    return tuple(sorted({*registry.names(), *registry.runner_names(), *schemes}))
+
+
+def _pattern() -> re.Pattern[str]:
+    return re.compile(rf"(?<![a-z0-9])({'|'.join(names())})(?![a-z0-9])")
+
+
+def words_of(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Every name and string in code, docstrings left out, with its line."""
+    docstrings = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.body
+        and isinstance(node.body[0], ast.Expr)
+    }
+    for node in ast.walk(tree):
+        line = getattr(node, "lineno", 0)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            if id(node) not in docstrings:
+                yield line, node.value
+            continue
+        for field in ("id", "attr", "arg", "name", "asname", "module"):
+            if isinstance(word := getattr(node, field, None), str):
+                yield line, word
+
+
+def apart(text: str) -> str:
+    """``TorchRunner`` → ``torch_runner``."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", text).lower()
+
+
+def naming(path: Path) -> list[str]:
+    """The places of a file that name one."""
+    pattern = _pattern()
+    found = []
+    for line, text in words_of(ast.parse(path.read_text(encoding="utf-8"))):
+        if pattern.search(apart(text)):
+            found.append(f"{path.relative_to(ROOT)}:{line}: {text[:60]!r}")
+    return found
+
+
+def files() -> list[Path]:
+    folders = ("orchestrator", "agents/orchestrate_agent")
+    every = [path for top in folders for path in sorted((ROOT / top).rglob("*.py"))]
+    return [path for path in every if not str(path.relative_to(ROOT)).startswith(OWN)]
+
+
+def test_only_a_framework_s_own_files_and_the_registries_name_it() -> None:
+    found = {str(path.relative_to(ROOT)): places for path in files() if (places := naming(path))}
+    more = [place for name, places in found.items() if name not in LEFT for place in places]
+    assert not more, "ask the registry instead:\n" + "\n".join(more)
+    done = LEFT - found.keys()
+    assert not done, f"no longer name one, take them out of LEFT: {', '.join(sorted(done))}"
+
+
+@pytest.mark.parametrize(
+    ("code", "is_found"),
+    [
+        ("x = 'runner: torch'", True),
+        ("def f(): return TorchRunner", True),
+        ("from a.tflite import b", True),
+        ("f(float16=1)", True),
+        ("class OperatorChange: ...", False),
+        ('def f():\n    """What torch does."""', False),
+        ("x = 'torchvision'", False),
+    ],
+)
+def test_a_name_is_found_as_a_word(code: str, is_found: bool) -> None:
+    pattern = _pattern()
+    texts = (
+        re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", t).lower() for _, t in words_of(ast.parse(code))
+    )
+    assert any(pattern.search(text) for text in texts) is is_found
