@@ -505,7 +505,7 @@ def _state(folder: Path) -> list[tuple[str, Any]]:
 
 
 def _escapes(said: str) -> str:
-    """What of a text is no text, as escapes."""
+    """What of a text is not text, as escapes."""
     odd = {c for c in said if c not in "\n\t" and unicodedata.category(c) in ("Cc", "Cf", "Cs")}
     return "".join(sorted(odd)).encode("unicode_escape").decode()
 

@@ -1,4 +1,4 @@
-"""What orchestration costs: commands of one second on several hosts, beside Ansible and fabric.
+"""What orchestration costs: commands of one second on several hosts, against Ansible and fabric.
 
 ``python -m benchmarks.overhead [HOSTS]`` starts HOSTS (default 8) OpenSSH servers on the loopback
 and has each run 38 commands of one second, one after another, all hosts at once: by

@@ -24,7 +24,7 @@ from benchmarks.ratios import ratio
 from orchestrate_agent.protocol import TrialRequest
 from orchestrator.fleet.agent_archive import build_agent_archive
 from orchestrator.fleet.local import LocalTransport
-from orchestrator.fleet.provision import AgentPlace, Node, reach
+from orchestrator.fleet.provision import AgentPlace, ReachedDevice, reach
 
 RUN, DEVICE = "perturbation", "here"
 #: About a third of a second; each iteration some 0.3 ms, so that an interruption spoils only a few.
@@ -44,7 +44,7 @@ Run = Callable[[list[str]], str]
 class UnderTheAgent:
     """Runs a command as a trial and gives its stdout."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: ReachedDevice) -> None:
         self._node = node
         self._count = 0
         node.link.follow(RUN, DEVICE, 1)

@@ -1,4 +1,4 @@
-"""What pushing costs, beside scp, OpenSSH's sftp and fabric's put, in one run over one sshd.
+"""What pushing costs, compared with scp, OpenSSH's sftp and fabric's put, in one run over one sshd.
 
 ``python -m benchmarks.push [MEGABYTES] [ROUNDS]`` starts an OpenSSH server on the loopback and
 sends it a file of MEGABYTES (default 500), ROUNDS times (default 7) by each way, in an order drawn
@@ -25,7 +25,7 @@ import fabric
 
 from orchestrator.artifacts.blob import Blob
 from orchestrator.fleet.agent_archive import build_agent_archive
-from orchestrator.fleet.provision import AgentPlace, Node, push, reach
+from orchestrator.fleet.provision import AgentPlace, ReachedDevice, push, reach
 from orchestrator.fleet.ssh import SshEndpoint, SshTransport
 from tests.sshd import Sshd, generate_key
 
@@ -53,7 +53,7 @@ class Target:
         push(node, [blob], lambda blob, sent: None)
         node.close()
 
-    def reach(self) -> Node:
+    def reach(self) -> ReachedDevice:
         endpoint = SshEndpoint(
             device="target",
             host=self._server.address,

@@ -1,8 +1,9 @@
-"""orchestrate: what quantization does to inference speed, across a fleet, and how sure one may be.
+"""Orchestrate measures what quantization does to inference speed across a fleet, and how sure one
+may be.
 
 A measurement's way through this package: ``config`` (what to measure, where) → ``plan`` (every
 trial, in order) → ``zoo`` and ``artifacts`` (the bytes) → ``fleet`` (devices and their agents) →
-``runners`` (what the output means) → ``runs`` (the journal) → ``analysis`` (speed-ups) →
+``frameworks`` (what the output means) → ``runs`` (the journal) → ``analysis`` (speed-ups) →
 ``report`` (tables). ARCHITECTURE.md follows one measurement along it.
 
 In a notebook, ``orchestrator.load_run("results/…")`` gives a run as pandas frames.

@@ -7,7 +7,7 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """Part of the contract with scripts."""
+    """Exit codes are part of the contract with scripts."""
 
     OK = 0
     FAILED = 1  # something failed; what was measured is saved

@@ -55,7 +55,7 @@ def duration(seconds: float) -> str:
 
 
 def progress_line(progress: DeviceProgress) -> str:
-    """One device on one line, for a place that is no terminal."""
+    """One device on one line, for a place that is not a terminal."""
     counts = f" {progress.done}/{progress.expected}" if progress.expected else ""
     eta = f" (about {duration(progress.eta_s)} to go)" if progress.eta_s else ""
     detail = f": {printable(progress.detail)}" if progress.detail else ""
@@ -118,7 +118,8 @@ def _is_news(before: DeviceProgress | None, now: DeviceProgress) -> bool:
 
 
 def shown_of(devices: Sequence[DeviceProgress], lines: int) -> Sequence[DeviceProgress]:
-    """As many as there are lines for: all, or those first that are in trouble or do not run yet."""
+    """Return as many as there are lines for: all, or those first that are in trouble or do not run
+    yet."""
     if len(devices) <= lines:
         return devices
     urgent = {state: number for number, state in enumerate(_FIRST)}

@@ -133,11 +133,11 @@ class Factor:
         return self.axis is not None
 
     def of(self, factors: Factors) -> Any:
-        """Its level among ``factors``."""
+        """Return its level among ``factors``."""
         return getattr(factors, self.name)
 
     def without(self, factors: Factors) -> Factors:
-        """The other factors: this one at 0, where it is a number."""
+        """Return the other factors: this one at 0, where it is a number."""
         nothing: dict[str, Any] = {self.name: 0}
         return replace(factors, **nothing)
 
@@ -147,17 +147,18 @@ class Factor:
         return level in (self.default, "") or (self.name, level) == ("runtime", factors.runner)
 
     def in_title(self, factors: Factors) -> str:
-        """``delegate none``, ``threads 4``."""
+        """Name the level for a title: ``delegate none``, ``threads 4``."""
         return self.title.format(self.of(factors))
 
     def in_words(self, level: Any) -> str:
-        """``delegate none``, ``4 threads``, ``inputs of 128 × 128``."""
+        """Name the level in a sentence: ``delegate none``, ``4 threads``, ``inputs of 128 ×
+        128``."""
         number = int(level or 0) if self.is_number else None
         words = {0: self.zero, 1: self.one}.get(number, "") if number is not None else ""
         return (words or self.words).format(level or 0 if self.is_number else level)
 
     def ordered(self, levels: Iterable[str]) -> list[str]:
-        """Each level once, the reference first."""
+        """List each level once, the reference first."""
         return sorted(set(levels), key=self.order)
 
 

@@ -132,7 +132,7 @@ class Energy:
 
     def __post_init__(self) -> None:
         if self.inferences < 1 or self.joules < 0:
-            raise ValueError(f"{self.joules} J over {self.inferences} inferences is no energy")
+            raise ValueError(f"{self.joules} J over {self.inferences} inferences is not an energy")
 
     @property
     def mj_per_inference(self) -> float:
@@ -179,14 +179,15 @@ class Measurement:
         return self.steady
 
     def centre(self, figure: str) -> float | None:
-        """What stands for this process of a figure, in its unit; None where it was not found."""
+        """Return what stands for this process of a figure, in its unit; None where it was not
+        found."""
         if figure == INFERENCE_TIME.name:
             return None if self.steady is None else self.steady.centre_us
         found = self.figures.get(figure)
         return None if found is None else found.centre
 
     def to_json(self) -> dict[str, Any]:
-        """As it stands in a ``finished`` line of the journal."""
+        """Return it as it stands in a ``finished`` line of the journal."""
         data = asdict(self)
         for name in ("operators", "figures"):  # as lines were before there were any
             if not data[name]:
@@ -195,7 +196,7 @@ class Measurement:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Measurement:
-        """The inverse of :meth:`to_json`; keys that are not a measurement's are ignored."""
+        """Read what :meth:`to_json` wrote; keys that are not a measurement's are ignored."""
 
         return cls(
             init_us=data.get("init_us"),

@@ -36,7 +36,7 @@ T = TypeVar("T")
 class Block:
     """One randomised pass over a group: every scheme once, the baseline twice.
 
-    As duets: every treatment beside a baseline of its own, and the baseline beside itself; the two
+    As duets: every treatment runs with a baseline of its own, and the baseline with itself; the two
     trials of a duet follow each other.
     """
 
@@ -93,7 +93,8 @@ class DevicePlan:
 
     @property
     def capped_isas(self) -> frozenset[str]:
-        """The instruction sets that processes are to be capped to; empty where it is none."""
+        """The instruction sets that processes are to be capped to; empty where nothing is
+        capped."""
         return frozenset(g.factors.isa for g in self.groups) - {NATIVE}
 
 
@@ -140,7 +141,7 @@ class Plan:
 
 
 def make_plan(devices: Sequence[Device], suite: Suite, *, seed: int) -> Plan:
-    """Every trial of a run of ``suite`` on ``devices``; the same arguments give the same plan.
+    """Make every trial of a run of ``suite`` on ``devices``; the same arguments give the same plan.
 
     Raises UsageError where the suite asks a runner for what it cannot do.
     """

@@ -1,7 +1,8 @@
 """Pure: (plan of a device, what has finished) → what to run next, and when to stop.
 
-``orchestrate_agent.course`` decides, which a bundle carries as well; what a controller adds is the
-precision that has been reached.
+``orchestrate_agent.course`` decides, and a bundle carries it as well, so that both stop alike. What
+a controller adds is the precision that has been reached, which takes the analysis, and the time
+that trials are expected to take, which a lease needs.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ from functools import partial
 from orchestrate_agent.course import (
     BlockOutline,
     Course,
-    Ended,
     GroupOutline,
     Outline,
     Slot,
+    TrialEnd,
     never_enough,
 )
 from orchestrator.measurement import Outcome
@@ -47,7 +48,7 @@ class Schedule:
 
     @property
     def stopped(self) -> Mapping[str, str]:
-        """Group key → why the group gets no more blocks."""
+        """Maps the key of a group to the reason why it gets no more blocks."""
         return self._course.stopped
 
     @property
@@ -93,7 +94,7 @@ class Schedule:
         return self._course.complete
 
     def remaining(self) -> int:
-        """How many trials are still to come at most up to the minimum of blocks, or in hand."""
+        """How many trials are in hand, or still to come at most up to the minimum of blocks."""
         return self._course.remaining(self._plan.min_blocks)
 
     def release(self, trial_id: str) -> None:
@@ -107,14 +108,18 @@ class Schedule:
     def finish(self, record: TrialRecord) -> None:
         """Note a finished trial."""
         trial = record.trial
-        ended = Ended(
+        ended = TrialEnd(
             ok=record.outcome is Outcome.OK,
+            # a runtime that cannot load a file will not load it the next time; anything else may
+            # have been a passing trouble
             hopeless=record.outcome is Outcome.INCOMPATIBLE,
             wall_s=record.wall_s or 0.0,
             blameless=record.blameless,
         )
+        # told twice, as after a resume: nothing may be counted twice
         if not self._course.end(trial.trial_id, ended):
             return
+        # the slowest, not the mean: a trial that is released must end within the lease
         longest = self._longest.get(trial.variant, 0.0)
         self._longest[trial.variant] = max(longest, ended.wall_s)
         if measure_of(trial.kind).in_blocks:
@@ -130,6 +135,8 @@ class Schedule:
     def _enough(
         self, precision_of: PrecisionOf, group: str, treatments: Sequence[str]
     ) -> str | None:
+        # A width that cannot be told yet is not a narrow one. Schemes that are given up are not
+        # among ``treatments``: a group that holds one would never reach its precision.
         half_widths = precision_of(self._timing[group])
         widths = [half_widths.get(scheme) for scheme in treatments]
         if all(width is not None and width <= self._plan.precision for width in widths):
@@ -139,6 +146,7 @@ class Schedule:
 
 def outline_of(plan: Plan, device: DevicePlan) -> Outline:
     """A device's part of the plan, as ``orchestrate_agent.course`` knows it."""
+    # a trial of no block carries no group: its model and factors say which one it belongs to
     by_condition = {(group.model, group.factors): group for group in device.groups}
     return Outline(
         min_blocks=plan.min_blocks,

@@ -1,4 +1,4 @@
-"""What devices are given beside the models: their ``benchmark_model``, their runtimes."""
+"""What devices are given in addition to the models: their ``benchmark_model``, their runtimes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from orchestrator.artifacts.sites import (
 from orchestrator.config import Device
 from orchestrator.errors import ArtifactError, PermanentDeviceError
 from orchestrator.fleet.materials import DeviceSupply
-from orchestrator.fleet.provision import Node, installed_runtimes
+from orchestrator.fleet.provision import ReachedDevice, installed_runtimes
 from orchestrator.frameworks import registry
 from orchestrator.plan import DevicePlan, Plan
 from orchestrator.runs.manifest import (
@@ -80,7 +80,7 @@ class Supplies:
             if not (folder / FILE_NAME).exists():
                 write_manifest(folder, self._manifest)
 
-    def complete(self, device: Device, node: Node) -> DeviceSupply:
+    def complete(self, device: Device, node: ReachedDevice) -> DeviceSupply:
         """Get what ``device`` needs and lacks, and note it; returns all that it was given.
 
         Raises DeviceError, JournalError.
@@ -106,7 +106,7 @@ class Supplies:
     def _note(
         self,
         device: str,
-        node: Node,
+        node: ReachedDevice,
         binary: BinaryArtifact | None,
         sites: dict[str, SiteArtifact],
     ) -> DeviceSupply:
@@ -130,7 +130,7 @@ class Supplies:
 def _completed(
     manifest: Manifest,
     device: str,
-    node: Node,
+    node: ReachedDevice,
     binaries: Sequence[BinaryRecord],
     sites: Sequence[SiteRecord],
 ) -> Manifest:
@@ -181,7 +181,7 @@ def _supply_of(
     )
 
 
-def binary_for(device: Device, node: Node, models_dir: Path, say: Say) -> BinaryArtifact:
+def binary_for(device: Device, node: ReachedDevice, models_dir: Path, say: Say) -> BinaryArtifact:
     """The device's ``benchmark_model``. Raises ArtifactError."""
     if device.binary is None:
         raise ArtifactError(f"the inventory names no `{registry.tool().name}:` for it")
@@ -201,7 +201,9 @@ def _platform_of(facts: Mapping[str, Any]) -> str:
     )
 
 
-def sites_for(node: Node, plan: DevicePlan, models_dir: Path, say: Say) -> dict[str, SiteArtifact]:
+def sites_for(
+    node: ReachedDevice, plan: DevicePlan, models_dir: Path, say: Say
+) -> dict[str, SiteArtifact]:
     """Bundles of the runtimes that the device does not have itself, by the factor's value.
 
     A pinned one is always provided, so that it is the same on every device. Raises ArtifactError,
@@ -244,7 +246,7 @@ def _about(device: str, say: Say) -> Say:
     return lambda text: say(f"{device}: {text}")
 
 
-def check_fit(node: Node, targets: Mapping[str, str]) -> None:
+def check_fit(node: ReachedDevice, targets: Mapping[str, str]) -> None:
     """Refuse bundles for a device whose Python is another one than they were made for.
 
     ``targets`` maps the factor's value to the target's key. Raises PermanentDeviceError.

@@ -12,7 +12,8 @@ from orchestrator.factors import Factors as Factors  # noqa: PLC0414  # re-expor
 
 #: Memory and profile trials belong to no block.
 NO_BLOCK = -1
-#: The replicate of the baseline that runs beside a group's first treatment; 0 and 1 are the A/A's.
+#: The replicate of the baseline that is the partner of a group's first treatment; 0 and 1 are the
+#: A/A's.
 FIRST_PARTNER = 2
 
 

@@ -1,8 +1,8 @@
 """What a run's folder would have this machine start: asked about once, unless it is the user's own.
 
 A run goes on with the inventory that stands in its folder, and the folder may be somebody else's.
-An inventory that the user names is his own; what it starts is remembered outside of every run, by
-hash, so that his own runs go on without a question.
+An inventory that the users name is their own; what it starts is remembered outside of every run,
+by hash, so that their own runs go on without a question.
 """
 
 from __future__ import annotations

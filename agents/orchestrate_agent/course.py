@@ -17,7 +17,7 @@ GIVE_UP_AFTER = 2
 
 @dataclass(frozen=True)
 class Slot:
-    """A trial's place: its group's key, its scheme, and the trial that runs beside it in a duet.
+    """A trial's place: its group's key, its scheme, and its partner, the other half of a duet.
 
     ``judged`` false: its end says nothing of whether others of its scheme are worth running.
     """
@@ -31,7 +31,7 @@ class Slot:
 
 @dataclass(frozen=True)
 class GroupOutline:
-    """What is compared with each other: a baseline and the schemes it is compared with."""
+    """The trials that are compared with each other: a baseline and the schemes held against it."""
 
     key: str
     baseline: str
@@ -40,7 +40,7 @@ class GroupOutline:
 
 @dataclass(frozen=True)
 class BlockOutline:
-    """One pass over a group."""
+    """A block is one pass over a group."""
 
     group: str
     index: int
@@ -49,7 +49,10 @@ class BlockOutline:
 
 @dataclass(frozen=True)
 class Outline:
-    """All that a device may be asked to run, in order: ``beside``, of no block, then ``blocks``.
+    """All that a device may be asked to run, in order: ``beside``, then ``blocks``.
+
+    ``beside`` holds the trials that belong to no block. A variant that cannot be loaded fails there
+    first, before a block is spent on it.
 
     ``budget_s`` is the device's measuring time after which no block beyond the minimum begins.
     """
@@ -70,7 +73,7 @@ class Outline:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Outline:
-        """The inverse. Raises KeyError or TypeError on another shape."""
+        """Read what :meth:`to_json` wrote. Raises KeyError or TypeError on another shape."""
         return cls(
             min_blocks=data["min_blocks"],
             max_blocks=data["max_blocks"],
@@ -88,8 +91,8 @@ class Outline:
 
 
 @dataclass(frozen=True)
-class Ended:
-    """How a trial ended. ``hopeless``: the next one of its scheme would end the same;
+class TrialEnd:
+    """Says how a trial ended. ``hopeless``: the next one of its scheme would end the same;
     ``blameless``: it did not even begin, for no reason of its own.
 
     ``wall_s``: how long its process took, in seconds.
@@ -107,7 +110,8 @@ Enough = Callable[[str, Sequence[str]], Optional[str]]
 
 
 def never_enough(group: str, treatments: Sequence[str]) -> None:
-    """Of a device that cannot tell how precise its results are."""
+    """Stop no group for its precision: a bundle's device cannot tell how precise its results
+    are."""
 
 
 class Course:
@@ -127,7 +131,7 @@ class Course:
 
     @property
     def stopped(self) -> Mapping[str, str]:
-        """Group key → why the group gets no more blocks."""
+        """Maps the key of a group to the reason why it gets no more blocks."""
         return dict(self._stopped)
 
     @property
@@ -173,15 +177,17 @@ class Course:
         """Note that a group was stopped earlier, which is not decided anew on resuming."""
         self._stopped[group] = reason
 
-    def end(self, trial_id: str, ended: Ended) -> bool:
+    def end(self, trial_id: str, ended: TrialEnd) -> bool:
         """Note how a trial ended; False for one that is none of ours, or ended before."""
         slot = self._slots.get(trial_id)
         if slot is None or trial_id in self._ended:
             return False
+        # whatever ended was released, even where the line that said so was lost
         self._released.add(trial_id)
         self._ended.add(trial_id)
-        # of the device's time: two trials at once take one trial's
+        # the budget is the device's time, and the halves of a duet share theirs
         self._spent_s += ended.wall_s / (1 if slot.partner is None else 2)
+        # an end that says nothing of the scheme neither lengthens nor ends the scheme's streak
         if not slot.judged or ended.blameless:
             return True
         key = (slot.group, slot.scheme)
@@ -199,13 +205,17 @@ class Course:
         beside = [trial_id for trial_id in beside if trial_id not in self._released]
         if beside:
             return tuple(beside)
+        # The blocks are in rounds, so every group gets its block i before any gets its block i + 1:
+        # a run that ends early has as many blocks of each, and drift strikes all alike.
         for block in self._outline.blocks:
             if block.group in self._stopped:
                 continue
             # A block that was released in part (the controller died in between) is completed.
             trials = self._worth_running(block)
+            # A block that is out already needs no decision; what is decided here is final.
             if trials and not self._stops_before(block):
                 return trials
+        # Nothing is left to release. A reason that was found before stays.
         for group in self._outline.groups:
             reason = self._failure(group) or f"maximum of {self._outline.max_blocks} blocks"
             self._stopped.setdefault(group.key, reason)
@@ -215,6 +225,8 @@ class Course:
         """Decide whether ``block``'s group ends here; records the reason if it does."""
         group = self._groups[block.group]
         reason = self._failure(group)
+        # Budget and precision are not asked before the minimum: a group with fewer blocks has no
+        # interval, and the time that it took would be wasted.
         if reason is None and block.index >= self._outline.min_blocks:
             reason = self._budget_spent() or self._enough(group.key, self._wanted(group))
         if reason is not None:
@@ -224,6 +236,7 @@ class Course:
     def _failure(self, group: GroupOutline) -> Optional[str]:
         if (group.key, group.baseline) in self._given_up:
             return f"the baseline {group.baseline} gives no result"
+        # A baseline alone is measured where nothing else was asked for, but not as what is left.
         if group.treatments and not self._wanted(group):
             return "no scheme but the baseline gives a result"
         return None
@@ -238,6 +251,8 @@ class Course:
         return [s for s in group.treatments if (group.key, s) not in self._given_up]
 
     def _worth_running(self, block: BlockOutline) -> Tuple[str, ...]:
+        # Whose partner is given up is left out, too: it would run alone, under another load than
+        # the halves of every other duet.
         given_up = {s.trial_id for s in block.slots if (s.group, s.scheme) in self._given_up}
         return tuple(
             slot.trial_id

@@ -18,7 +18,7 @@ def fact(facts: Mapping[str, Any], name: str) -> object:
 def compare(
     facts: Mapping[str, Any], expect: Mapping[str, Any]
 ) -> Tuple[Tuple[str, ...], Optional[str]]:
-    """(the names that the node cannot tell, what is not as expected in words or None).
+    """Return the names that the node cannot tell, and in words what is not as expected, or None.
 
     ``python`` stands for the version of the node's Python, which may be expected in part: 3.12 is
     any 3.12.x.

@@ -117,7 +117,7 @@ def _refuse_unsafe_way(path: str) -> None:
 
 
 def identity() -> Tuple[str, str]:
-    """(hash of this agent's sources, path of its zipapp).
+    """Return the hash of this agent's sources and the path of its zipapp.
 
     Raises AgentError when the modules do not run from an archive: a trial needs its path.
     """
@@ -132,7 +132,7 @@ def identity() -> Tuple[str, str]:
 
 
 def now() -> str:
-    """UTC, ISO 8601, to the millisecond."""
+    """Return the time in UTC, ISO 8601, to the millisecond."""
     return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
 
 
@@ -159,7 +159,7 @@ def open_log() -> None:
 
 
 def log(message: str) -> None:
-    """One line in the log (in a foreground command: on stderr)."""
+    """Write one line in the log (in a foreground command: on stderr)."""
     line = f"{now()} [{os.getpid()}] {message}\n".encode("utf-8", "backslashreplace")
     try:
         os.write(2, line)
@@ -190,5 +190,5 @@ def read_log(tail_bytes: int) -> str:
 
 
 def print_error(message: str) -> None:
-    """One line on stderr, for the person at the other end."""
+    """Write one line on stderr, for the person at the other end."""
     print(f"agent: {message}", file=sys.stderr, flush=True)

@@ -32,7 +32,8 @@ _OF_THE_KERNEL = frozenset(("cpuid_fault",))
 
 
 def identity(facts: Mapping[str, Any]) -> Dict[str, Value]:
-    """What of ``facts`` says which machine this is, by name; what is not told is left out."""
+    """Return those of ``facts`` that say which machine this is, by name; what is not told is left
+    out."""
     found: Dict[str, Value] = {}
     for section, names in _FACTS:
         told = facts.get(section) if section else facts
@@ -48,7 +49,7 @@ def identity(facts: Mapping[str, Any]) -> Dict[str, Value]:
 
 
 def differences(known: Mapping[str, Value], found: Mapping[str, Value]) -> Tuple[str, ...]:
-    """What both tell and is not the same, in words: ``model_name was A, is B``."""
+    """Say in words which facts both tell and are not the same: ``model_name was A, is B``."""
     return tuple(
         f"{name} was {_words(known[name], value)}, is {_words(value, known[name])}"
         for name, value in found.items()
@@ -57,7 +58,7 @@ def differences(known: Mapping[str, Value], found: Mapping[str, Value]) -> Tuple
 
 
 def _words(value: Value, other: Value) -> str:
-    """Of a list, what the other one lacks."""
+    """Say which values of a list the other one lacks, and of any other fact its value."""
     if not isinstance(value, tuple):
         return f"{value!s:.200}"
     extra: List[str] = [each for each in value if not isinstance(other, tuple) or each not in other]

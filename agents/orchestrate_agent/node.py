@@ -25,7 +25,7 @@ from orchestrate_agent.sysfs import Tree
 
 
 class Blobs(Protocol):
-    """What was pushed there. The methods but ``present`` raise DamagedBlobError."""
+    """The files that were pushed there. The methods but ``present`` raise DamagedBlobError."""
 
     def present(self, blobs: Iterable[str]) -> FrozenSet[str]: ...
     def path(self, sha256: str) -> str: ...
@@ -51,7 +51,8 @@ class Command(NamedTuple):
 
 
 class Node(Protocol):
-    """Everything but :meth:`process` raises DeviceLostError where the node is another machine."""
+    """The machine that trials run on. Where it is another machine, everything but :meth:`process`
+    raises DeviceLostError."""
 
     @property
     def blobs(self) -> Blobs: ...
@@ -65,15 +66,17 @@ class Node(Protocol):
     def health(self) -> Json: ...
     def lock(self, changed: threading.Condition) -> Lock: ...
     def lock_holder(self) -> Optional[Json]:
-        """Who has that lock: {pid, user, name}; None where nobody has, or nobody can tell."""
+        """Tell who has that lock: {pid, user, name}; None where nobody has it, or nobody can
+        tell."""
         ...
 
     def process(self, command: Command, folder: str) -> Process:
-        """It at its gate, in ``folder``, which is its own. Raises StartError."""
+        """Bring the command's process to its gate, in ``folder``, which is its own. Raises
+        StartError."""
         ...
 
     def ended(self, ending: Ending, process: Process, folder: str) -> Ending:
-        """How the command ended there, of how the process here did."""
+        """Return how the command ended there, given how the process here did."""
         ...
 
 
@@ -81,7 +84,7 @@ class ThisNode:
     """The machine that the agent runs on."""
 
     def __init__(self, blobs: Blobs, root: str = "/") -> None:
-        """``root``: where the files are that describe the machine; a test has its own."""
+        """``root`` is where the files are that describe the machine; a test has its own."""
         self.blobs = blobs
         self.tree = Tree(root)
 

@@ -189,7 +189,7 @@ def decode(line: bytes) -> Json:
     except (ValueError, RecursionError) as exc:
         raise ProtocolError(f"a line that is not JSON: {_brief(exc)}", kind="bad_json") from exc
     if not isinstance(message, dict):
-        raise ProtocolError(f"a line that is no JSON object but {_kind(message)}", kind="bad_json")
+        raise ProtocolError(f"a line is not a JSON object but {_kind(message)}", kind="bad_json")
     _refuse_deep(message)
     return message
 
@@ -246,7 +246,7 @@ class LineBuffer:
 
 
 def _no_constant(text: str) -> NoReturn:
-    raise ValueError(f"{text} is no JSON")
+    raise ValueError(f"{text} is not JSON")
 
 
 def _integer(text: str) -> int:
@@ -287,7 +287,7 @@ class Gate:
 
     @classmethod
     def from_json(cls, data: Any) -> Gate:
-        """The inverse. Raises ProtocolError."""
+        """Read what :meth:`to_json` wrote. Raises ProtocolError."""
         fields = _object(data, "gate")
         return cls(
             load=_optional_number(fields, "load", 0.0, 1.0),
@@ -308,7 +308,7 @@ class Duet:
 
     @classmethod
     def from_json(cls, data: Any) -> Duet:
-        """The inverse. Raises ProtocolError."""
+        """Read what :meth:`to_json` wrote. Raises ProtocolError."""
         fields = _object(data, "duet")
         return cls(_name(fields, "partner"), _int(fields, "half", 0, 1))
 
@@ -341,7 +341,7 @@ class Conditions:
 
     @classmethod
     def from_json(cls, data: Any) -> Conditions:
-        """The inverse. Raises ProtocolError."""
+        """Read what :meth:`to_json` wrote. Raises ProtocolError."""
         fields = _object(data, "conditions")
         made = cls(
             pin=None if fields.get("pin") is None else _int(fields, "pin", 1, MAX_CPUS),
@@ -357,7 +357,8 @@ class Conditions:
 
 @dataclass(frozen=True)
 class TrialRequest:
-    """One process to run. ``timeout_s`` bounds it; ``cpus`` None leaves the CPUs as they are.
+    """A trial request is one process to run. ``timeout_s`` bounds it; ``cpus`` None leaves the CPUs
+    as they are.
 
     In ``argv`` and in values of ``env``, and nowhere else, ``{blob:SHA256}``, ``{exe:SHA256}``,
     ``{site:SHA256}``, ``{agent}`` and ``{python}``, the agent's own, are replaced (see
@@ -375,7 +376,7 @@ class TrialRequest:
     conditions: Conditions = field(default=Conditions(), compare=False)
 
     def to_json(self) -> Json:
-        """As it stands in a ``submit`` request and in the spool."""
+        """Return it as it stands in a ``submit`` request and in the spool."""
         return {
             "trial_id": self.trial_id,
             "argv": list(self.argv),
@@ -389,7 +390,7 @@ class TrialRequest:
 
     @classmethod
     def from_json(cls, data: Any) -> TrialRequest:
-        """The inverse; unknown fields are ignored. Raises ProtocolError."""
+        """Read what :meth:`to_json` wrote; unknown fields are ignored. Raises ProtocolError."""
         fields = _object(data, "a trial")
         request = cls(
             trial_id=_name(fields, "trial_id"),
@@ -614,7 +615,7 @@ def parse_event(data: Any) -> Event:
     if not isinstance(kind, str) or not isinstance(time, str) or len(time) > _MAX_TIME:
         raise ProtocolError("an event needs `event` and `time`, both text")
     if kind not in EVENT_KINDS:
-        raise ProtocolError(f"{kind[:40]!r} is no event of a trial")
+        raise ProtocolError(f"{kind[:40]!r} is not an event of a trial")
     seq = _int(fields, "seq", 1, MAX_INTEGER)
     return Event(seq, time, kind, _name(fields, "trial_id"), fields)
 
@@ -718,7 +719,7 @@ def _env(fields: Mapping[str, Any]) -> Dict[str, str]:
         raise ProtocolError(f"env has {len(values)} entries, the limit is {MAX_ARGUMENTS}")
     for name, value in values.items():
         if not _ENV_NAME.match(name):
-            raise ProtocolError(f"env: {name[:40]!r} is no name of an environment variable")
+            raise ProtocolError(f"env: {name[:40]!r} is not a name of an environment variable")
         _checked_text(value, f"env: {name}")
     return dict(values)
 

@@ -41,7 +41,7 @@ class Tree:
         return None if data is None else data.decode("utf-8", "replace").strip("\0 \t\r\n")
 
     def read_bytes(self, path: str, limit: int = MAX_BYTES) -> Optional[bytes]:
-        """At most ``limit`` bytes of the file, or None."""
+        """Read at most ``limit`` bytes of the file; None where it cannot be read."""
         # O_NONBLOCK: a FIFO in the place of a file must not hang the agent
         flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
         try:
@@ -60,7 +60,7 @@ class Tree:
         return to_int(self.read(path))
 
     def flag(self, path: str) -> Optional[bool]:
-        """True or False for a file that holds ``1`` or ``0``."""
+        """Return True or False for a file that holds ``1`` or ``0``."""
         return {"1": True, "0": False}.get(self.read(path) or "")
 
     def entries(self, path: str, pattern: str = "*") -> List[str]:
@@ -75,7 +75,7 @@ class Tree:
             return []
 
     def link(self, path: str) -> Optional[str]:
-        """Where a symbolic link points."""
+        """Return the place that a symbolic link points to; None where it is not a link."""
         try:
             return os.readlink(self._at(path))
         except OSError:

@@ -7,12 +7,12 @@
 from orchestrator.analysis.sides.pairing import comparison_precision
 from orchestrator.analysis.speedups.analyse import analyse
 from orchestrator.analysis.statistics import MIN_PAIRS
-from orchestrator.analysis.table import NoiseFloor, Problem, Speedup, SpeedupTable, Verdict
+from orchestrator.analysis.table import FailedTrials, NoiseFloor, Speedup, SpeedupTable, Verdict
 
 __all__ = [
     "MIN_PAIRS",
+    "FailedTrials",
     "NoiseFloor",
-    "Problem",
     "Speedup",
     "SpeedupTable",
     "Verdict",

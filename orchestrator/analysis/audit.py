@@ -26,7 +26,7 @@ LEAST_OVERLAP = 0.8
 #: comparison of a delegate's kernels with built-in ones as of two schemes; a few nodes that only
 #: one file has (to quantize its input, say) are none.
 LEAST_DELEGATED = 0.9
-#: Weights as they were trained: beside a quantized baseline they are larger, as they should be.
+#: Weights as they were trained: larger than those of a quantized baseline, as they should be.
 _UNREDUCED = "float32"
 #: The suite of a run that was imported.
 IMPORTED = "imported"
@@ -37,7 +37,12 @@ _SHOWN = 3
 def audit(
     run: RunRecord, baseline: Side, treatment: Side, pairs: Pairs, *, device: str
 ) -> tuple[Finding, ...]:
-    """Every finding on one comparison; those that forbid it first."""
+    """Collect every finding on one comparison; those that forbid it come first.
+
+    The first finding that forbids is the reason that the table shows for ``invalid``, so the order
+    below goes from what ends every question (nothing measured, an emulator, a journal with holes)
+    through what two sides differ in to what merely blurs them.
+    """
     found = [
         *_no_pairs(run, baseline, treatment, pairs, device),
         *_emulated(run, device),
@@ -82,9 +87,11 @@ def aa_effect(floor: NoiseFloor) -> Finding:
 def _no_pairs(
     run: RunRecord, baseline: Side, treatment: Side, pairs: Pairs, device: str
 ) -> Iterable[Finding]:
-    """Why there is nothing to compare, named by how the treatment ended where it did."""
+    """Say why there is nothing to compare, named by how the treatment ended where it did."""
     if len(pairs):
         return
+    # A treatment that never ended ok is named by how it ended (``killed``, ``timeout``): that is
+    # what has to be mended. Of a baseline every row of the group would say the same: one code.
     for side, code in ((treatment, None), (baseline, "no_baseline")):
         if not side.timed and side.failures:
             yield _never_ok(side, code)
@@ -204,7 +211,7 @@ def _several_machines(run: RunRecord, device: str) -> Iterable[Finding]:
 
 
 def _journal(run: RunRecord, device: str) -> Iterable[Finding]:
-    """Lines that got lost, or are not those that were written."""
+    """Tell of lines that got lost, or are not those that were written."""
     name = run.split[device].device if device in run.split else device
     of_device = [flaw for flaw in run.flaws if flaw.device == name]
     losing = [flaw.message for flaw in of_device if flaw.loses]
@@ -226,7 +233,7 @@ def _journal(run: RunRecord, device: str) -> Iterable[Finding]:
 
 
 def _some(messages: Sequence[str]) -> str:
-    """The first few of them."""
+    """Join the first few of them."""
     more = len(messages) - _SHOWN
     return "; ".join(messages[:_SHOWN]) + (f" (and {more} more places)" if more > 0 else "")
 
@@ -240,15 +247,15 @@ def _no_op(treatment: Side) -> Iterable[Finding]:
     if treatment.artifact is not None and treatment.artifact.no_op is not None:
         yield Finding(
             "no_op",
-            f"{treatment.scheme} changes nothing in this model, which is therefore no quantized "
-            f"one: {treatment.artifact.no_op}",
+            f"{treatment.scheme} changes nothing in this model, which is therefore not a "
+            f"quantized one: {treatment.artifact.no_op}",
             "leave the scheme out for this model, or use one that quantizes its layers",
             forbids=True,
         )
 
 
 def _larger(baseline: Side, treatment: Side) -> Iterable[Finding]:
-    """A scheme makes a file smaller, unless its quantizer adds more than it saves."""
+    """Tell of a file that quantizing made larger: its quantizer adds more than it saves."""
     if baseline.artifact is None or treatment.artifact is None or treatment.scheme == _UNREDUCED:
         return
     before, after = baseline.artifact.size_bytes, treatment.artifact.size_bytes
@@ -256,7 +263,7 @@ def _larger(baseline: Side, treatment: Side) -> Iterable[Finding]:
         yield Finding(
             "larger_than_baseline",
             f"the file of {treatment.scheme} is larger than that of {baseline.scheme} "
-            f"({after:,} bytes beside {before:,}): it saves no memory here, and may do more work",
+            f"({after:,} bytes, not {before:,}): it saves no memory here, and may do more work",
             "`orchestrate models inspect` on both files says which weights are stored how, and how "
             "much each multiplies; a recipe that rotates weights adds a product for each layer",
         )
@@ -283,7 +290,7 @@ def _contents(baseline: Side, treatment: Side) -> Iterable[Finding]:
 
 
 def _on_trials(baseline: Side, treatment: Side) -> Iterable[Finding]:
-    """What the runners saw, one finding a code, with how many trials it concerns."""
+    """Gather what the runners saw: one finding a code, with how many trials it concerns."""
     by_code: dict[str, list[tuple[Finding, str]]] = {}
     for side in (baseline, treatment):
         for record in side.records:
@@ -291,6 +298,8 @@ def _on_trials(baseline: Side, treatment: Side) -> Iterable[Finding]:
                 by_code.setdefault(finding.code, []).append((finding, side.scheme))
     for code in sorted(by_code):
         seen = by_code[code]
+        # A finding may forbid by what it is (a wrong file), or by how many of a side's trials it
+        # struck: one throttled trial of twenty is an outlier, ten of them are another machine.
         where = _counts(Counter(scheme for _, scheme in seen))
         yield Finding(
             code,
@@ -305,6 +314,7 @@ def _on_trials(baseline: Side, treatment: Side) -> Iterable[Finding]:
 
 
 def _less_delegated(baseline: Side, treatment: Side) -> Iterable[Finding]:
+    # with unlike counts within one side there is no one share to compare
     if len(baseline.delegations) != 1 or len(treatment.delegations) != 1:
         return
     ((before, nodes),), ((taken, of),) = baseline.delegations, treatment.delegations
@@ -320,9 +330,10 @@ def _less_delegated(baseline: Side, treatment: Side) -> Iterable[Finding]:
 
 
 def _quota(run: RunRecord, baseline: Side, treatment: Side, device: str) -> Iterable[Finding]:
-    """A trial whose threads may not all run at once computes for a part of each period only."""
+    """Tell of a quota below the threads: they may compute for a part of each period only."""
     quota = control.cpu_quota(run.facts.get(device, {}))
     threads = [r.trial.factors.threads for side in (baseline, treatment) for r in side.timed]
+    # the two halves of a duet draw on the quota at the same time
     needed = max(threads, default=0) * (2 if treatment.partners else 1)
     if quota is not None and quota < needed:
         yield Finding(
@@ -336,6 +347,7 @@ def _quota(run: RunRecord, baseline: Side, treatment: Side, device: str) -> Iter
 
 
 def _failures(baseline: Side, treatment: Side, pairs: Pairs) -> Iterable[Finding]:
+    # without any pair, _no_pairs tells of the failures
     if not len(pairs):
         return
     bad = [
@@ -388,10 +400,11 @@ def _noisy(run: RunRecord, pairs: Pairs) -> Iterable[Finding]:
 
 
 def _apart(baseline: Side, treatment: Side) -> Iterable[Finding]:
-    """What a duet is for is lost where its halves measured at different times; and what ran alone
-    ran under another load than what did not."""
+    """A duet's purpose is lost where its halves measured at different times: what ran alone ran
+    under another load than what did not."""
     if not treatment.partners:
         return
+    # only pairs that both ended ok: a half whose partner failed is in no comparison
     halves = {r.trial.trial_id: r for r in baseline.timed}
     shares = [
         overlap(record, halves[duet.partner])
@@ -422,7 +435,8 @@ def overlap(one: TrialRecord, other: TrialRecord) -> float | None:
 
 
 def _ran_together(record: TrialRecord) -> bool:
-    """As the agent tells, where anything is told; one of before there were duets says nothing."""
+    """Whether the agent tells that the halves ran at once; journals of before there were duets tell
+    nothing, and are believed."""
     if record.conditions is None:
         return True
     return bool((record.conditions.get("duet") or {}).get("together"))

@@ -92,14 +92,15 @@ def estimate(logs: Sequence[float]) -> Estimate:
 
 
 def p_value(logs: Sequence[float]) -> float | None:
-    """Two-sided p-value of "the centre is 0"; None with fewer than two pairs."""
+    """Compute the two-sided p-value of "the centre is 0"; None with fewer than two pairs."""
     if len(logs) < 2:
         return None
     return min(1.0, 2 * min(signed_rank_p(logs), t_p(logs)))
 
 
 def signed_rank_p(logs: Sequence[float]) -> float:
-    """Two-sided exact signed-rank p-value; averages of exactly zero count against an effect."""
+    """Compute the two-sided exact signed-rank p-value; averages of exactly zero count against an
+    effect."""
     averages = _walsh_averages(logs)
     not_above = bisect_right(averages, 0.0)
     not_below = len(averages) - bisect_left(averages, 0.0)
@@ -107,7 +108,7 @@ def signed_rank_p(logs: Sequence[float]) -> float:
 
 
 def t_p(logs: Sequence[float]) -> float:
-    """Two-sided p-value of Student's t-test; needs two pairs or more."""
+    """Compute the two-sided p-value of Student's t-test; it needs two pairs or more."""
     # scipy takes a while to import, and only a finished table needs it
     from scipy.special import stdtr  # noqa: PLC0415
 

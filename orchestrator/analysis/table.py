@@ -1,4 +1,4 @@
-"""What the analysis says: rows of speed-ups and what stands beside them. Plain values."""
+"""What the analysis says: rows of speed-ups and what else it finds. Plain values."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ class NoiseFloor:
 
 
 class FigureVerdict(str, Enum):
-    """What a comparison of a figure beside the time says of the treatment."""
+    """What a comparison of a figure other than time says of the treatment."""
 
     BETTER = "better"
     WORSE = "worse"
@@ -177,7 +177,7 @@ class FigureVerdict(str, Enum):
 
 @dataclass(frozen=True)
 class FigureComparison:
-    """One figure of one scheme beside the baseline's, under the same factors.
+    """One figure of one scheme, compared with the baseline's, under the same factors.
 
     ``baseline`` and ``treatment`` are medians over the blocks compared, in the figure's unit.
     ``gain`` and its interval are as the figure is shown: the ratio, above 1 where the treatment is
@@ -205,7 +205,7 @@ class FigureComparison:
 
 
 @dataclass(frozen=True)
-class Problem:
+class FailedTrials:
     """Trials of one variant that did not end ok, for one reason."""
 
     device: str
@@ -283,7 +283,7 @@ class SpeedupTable:
     devices: tuple[str, ...]
     rows: tuple[Speedup, ...]
     noise_floors: tuple[NoiseFloor, ...]
-    problems: tuple[Problem, ...]
+    problems: tuple[FailedTrials, ...]
     lost: Mapping[str, str]
     stopped: Mapping[str, str]
     outcomes: Mapping[Outcome, int]

@@ -45,7 +45,7 @@ def answer(arguments: AgentsArguments) -> Answer:
 
 
 @dataclass(frozen=True)
-class _Site:
+class _AgentAddress:
     """A connected device and where its agent lives."""
 
     transport: Transport
@@ -57,7 +57,7 @@ class _Site:
 
 
 def _on_device(
-    inventory: Inventory, action: Callable[[_Site], Mapping[str, Any]]
+    inventory: Inventory, action: Callable[[_AgentAddress], Mapping[str, Any]]
 ) -> Callable[[Device], Mapping[str, Any]]:
     archive = build_agent_archive()
 
@@ -65,14 +65,14 @@ def _on_device(
         transport = transport_to(device, inventory)
         transport.connect()
         try:
-            return action(_Site(transport, place_on(device), archive))
+            return action(_AgentAddress(transport, place_on(device), archive))
         finally:
             transport.close()
 
     return question
 
 
-def _status(site: _Site) -> Mapping[str, Any]:
+def _status(site: _AgentAddress) -> Mapping[str, Any]:
     status = site.ask("status")
     if status is None:
         return {"agent": "not running", "running": "", "waiting": ""}
@@ -93,8 +93,8 @@ def _running(status: Mapping[str, Any], running: Mapping[str, Any]) -> str:
     return f"{trial}, which waits for the machine's lock ({named_holder(status['lock_holder'])})"
 
 
-def _stop(*, force: bool) -> Callable[[_Site], Mapping[str, Any]]:
-    def stop(site: _Site) -> Mapping[str, Any]:
+def _stop(*, force: bool) -> Callable[[_AgentAddress], Mapping[str, Any]]:
+    def stop(site: _AgentAddress) -> Mapping[str, Any]:
         try:
             reply = site.ask("shutdown", force=force)
         except AgentRefusalError as exc:
@@ -110,7 +110,7 @@ def _stop(*, force: bool) -> Callable[[_Site], Mapping[str, Any]]:
     return stop
 
 
-def _log(site: _Site) -> Mapping[str, Any]:
+def _log(site: _AgentAddress) -> Mapping[str, Any]:
     return {"log": agent_log(site.transport, site.place, site.archive)}
 
 

@@ -25,12 +25,12 @@ class DeviceAnswer(Generic[T]):
 
     @property
     def trouble(self) -> str:
-        """Why there is no answer."""
+        """Says why there is no answer."""
         return f"{self.error}" if self.reached else f"not reached: {self.error}"
 
 
 def ask_all(chosen: Sequence[Device], question: Callable[[Device], T]) -> Sequence[DeviceAnswer[T]]:
-    """Every device at once. Raises NoDeviceReachedError where none answers."""
+    """Ask every device at once. Raises NoDeviceReachedError where none answers."""
 
     def ask(device: Device) -> DeviceAnswer[T]:
         try:

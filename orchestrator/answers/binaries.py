@@ -44,7 +44,8 @@ class _Row:
 
 
 def answer(arguments: BinariesArguments) -> Answer:
-    """Touches no device; what a device is comes from its ``expect:``. Raises OrchestrateError."""
+    """Tell which binary each device has, by its ``expect:``; no device is touched. Raises
+    OrchestrateError."""
     devices = inventory_of(arguments).select(arguments.device)
     console = Console() if arguments.fetch else None
     rows = [_row(device, arguments.models, console) for device in devices]
@@ -85,7 +86,7 @@ def _row(device: Device, models_dir: Path, console: Console | None) -> _Row:
 
 
 def _platform(device: Device) -> str | None:
-    """None where nobody says. Raises ArtifactError."""
+    """Name the device's platform; None where nobody says. Raises ArtifactError."""
     if device.transport == "adb":
         abi = device.expect.get("abi")
         return None if abi is None else android_platform_of(registry.tool(), str(abi))

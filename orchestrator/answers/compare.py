@@ -13,7 +13,7 @@ from orchestrator.runs.manifest import read_manifest
 
 
 def answer(arguments: CompareArguments) -> Answer:
-    """Every later run against the first that is named."""
+    """Hold every later run against the first that is named."""
     found = [RunDirectory.find(arguments.results, name) for name in arguments.run]
     if len(found) < 2:
         raise UsageError("compare needs two runs; `orchestrate runs` lists what there is")

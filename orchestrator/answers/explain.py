@@ -14,7 +14,7 @@ from orchestrator.runs.directory import RunDirectory
 
 
 def answer(arguments: ExplainArguments) -> Answer:
-    """What moves a run's speed-ups, from its journal alone."""
+    """Tell what moves a run's speed-ups, from its journal alone."""
     directory = RunDirectory.find(arguments.results, arguments.run)
     with no_collection():
         record = directory.read()

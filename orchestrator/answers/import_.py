@@ -28,7 +28,8 @@ from orchestrator.runs.records import RunRecord
 
 
 def answer(arguments: ImportArguments) -> Answer:
-    """What bundles brought back goes into its runs; logs and tables become a run. Their tables."""
+    """Merge what bundles brought back into its runs, or make a run of logs and tables; answer with
+    the tables."""
     paths = list(dict.fromkeys(arguments.file))
     zips = [path for path in paths if _is_zip(path)]
     if not zips:

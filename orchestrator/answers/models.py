@@ -42,7 +42,7 @@ _HEADER = ("framework", "model", "scheme", "MB", "weights", "SHA-256", "file")
 
 
 def list_models(arguments: ListArguments) -> Answer:
-    """What can be built, and what is built: file, size, weights, what built it."""
+    """List what can be built, and what is built: file, size, weights, what built it."""
     stored = stored_artifacts(arguments.models)
     first, *others = registry.FRAMEWORKS
     if arguments.json:
@@ -142,7 +142,7 @@ def _check_known(what: str, names: Sequence[str], known: Sequence[str]) -> None:
 
 
 def inspect(arguments: InspectArguments) -> Answer:
-    """What the file itself says, never its name."""
+    """Tell what the file itself says, never its name."""
     found = inspect_any(arguments.file, arguments.signature)
     if arguments.json:
         return Answer(json.dumps({"format": 1, **found.to_json()}, indent=1) + "\n")
@@ -250,7 +250,7 @@ def _since(runtime: str | None, because: str | None) -> str:
 
 
 def _work(work: Work) -> str:
-    """For one item: an open batch counts as 1."""
+    """Say how much work one item is: an open batch counts as 1."""
     if work.multiply_accumulates is None:
         uncounted = printable(", ".join(work.uncounted))
         return f"unknown: the file alone does not tell the work of {uncounted}"
@@ -265,7 +265,7 @@ def _quantized(work: Work) -> str:
 
 
 def _runtime(found: Inspection) -> str:
-    """The oldest one, by the table of operators and by what the converter noted."""
+    """Name the oldest runtime, by the table of operators and by what the converter noted."""
     oldest = f"TensorFlow Lite {found.oldest_runtime or 'unknown'} or later"
     if found.oldest_runtime is None:
         oldest = "unknown"
@@ -298,7 +298,7 @@ def _describe_torch(found: TorchInspection) -> str:
 
 
 def _torch_scheme(found: TorchInspection) -> str:
-    """As the content shows it; a note beside it is what its builder says, where that is more."""
+    """Name the scheme as the content shows it, and what its builder noted, where that is more."""
     shown = found.scheme if found.quantized else f"{found.scheme}, not quantized"
     if found.noted_scheme in (None, found.scheme):
         return shown

@@ -20,7 +20,7 @@ from orchestrator.report.plan import describe_plan
 
 
 def answer(arguments: PlanArguments) -> Answer:
-    """What would run, from the files alone."""
+    """Tell what would run, from the files alone."""
     inventory = inventory_of(arguments)
     suite = suite_of(arguments, inventory)
     devices = reachable(inventory, arguments.device)

@@ -15,7 +15,7 @@ from orchestrator.runs.directory import RunDirectory
 
 
 def answer(arguments: ReportArguments) -> Answer:
-    """The table again, from the journal alone."""
+    """Print the table again, from the journal alone."""
     directory = RunDirectory.find(arguments.results, arguments.run)
     with no_collection():
         record = directory.read()

@@ -14,7 +14,7 @@ from orchestrator.runs.directory import list_runs as runs_in
 
 
 def answer(arguments: RunsArguments) -> Answer:
-    """What is in the results folder, oldest first; a run that cannot be read says why."""
+    """List what is in the results folder, oldest first; a run that cannot be read says why."""
     rows = [_row(directory) for directory in runs_in(arguments.results)]
     if arguments.json:
         return Answer(json.dumps({"format": 1, "runs": rows}, indent=1) + "\n")

@@ -31,7 +31,7 @@ from orchestrator.errors import ArtifactError
 
 
 class BinarySpec(Protocol):
-    """Where a binary comes from: a file, an address, or, with neither, the official one."""
+    """Says where a binary comes from: a file, an address, or, with neither, the official one."""
 
     @property
     def tool(self) -> Tool: ...
@@ -223,7 +223,8 @@ def _from_url(
 
 
 def _stored(url: str, spec: BinarySpec, platform: str, folder: Path) -> BinaryArtifact | None:
-    """Where the inventory was moved on to another build, that one decides."""
+    """Return the stored binary. Where the inventory was moved on to another build, that one
+    decides."""
     pin = spec.sha256 or _pinned(_lock_of(folder), url)
     if pin is None:
         return None

@@ -26,7 +26,7 @@ _CHUNK_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True)
-class Fetched:
+class Download:
     """A complete download, still under its partial name."""
 
     partial: Path
@@ -64,7 +64,7 @@ def check_reachable(url: str, within_s: float = REACH_S) -> None:
 
 def fetch(
     url: str, target: Path, on_progress: Callable[[str], None], *, stall_s: float = STALL_S
-) -> Fetched:
+) -> Download:
     """Download ``url`` beside ``target``, under the partial name; the caller puts it in place.
 
     Raises ArtifactError naming the address; nothing is left behind then.
@@ -83,7 +83,7 @@ def fetch(
 
 def _receive(
     response: HTTPResponse, partial: Path, url: str, on_progress: Callable[[str], None]
-) -> Fetched:
+) -> Download:
     length = response.headers.get("Content-Length", "")
     expected = int(length) if length.isdecimal() else None
     of = "" if expected is None else f" ({expected / 1e6:.1f} MB)"
@@ -99,7 +99,7 @@ def _receive(
         os.fsync(file.fileno())
     if expected is not None and received != expected:
         raise ArtifactError(f"{url}: broke off after {received} of {expected} bytes; try again")
-    return Fetched(partial, digest.hexdigest(), received)
+    return Download(partial, digest.hexdigest(), received)
 
 
 def _read(response: HTTPResponse, url: str) -> bytes:

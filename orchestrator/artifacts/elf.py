@@ -29,7 +29,7 @@ def check_executable(header: bytes, platform: str, name: str) -> None:
     ``header`` is the file's first ``HEADER_BYTES`` bytes, ``name`` what to call it.
     """
     if not header.startswith(b"\x7fELF"):
-        raise ArtifactError(f"{name}: is no Linux executable (it begins with {header[:16]!r})")
+        raise ArtifactError(f"{name}: is not a Linux executable (it begins with {header[:16]!r})")
     if len(header) < HEADER_BYTES or header[5] != _LITTLE_ENDIAN:
         raise ArtifactError(f"{name}: its ELF header is cut off or not little-endian")
     kind, machine = struct.unpack_from("<HH", header, 16)

@@ -54,7 +54,8 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def partial_name(path: Path) -> Path:
-    """Where a file is written before it is whole; one process never meets another's."""
+    """Name the place where a file is written before it is whole; one process never meets
+    another's."""
     return path.with_name(f".{path.name}.{os.getpid()}{_PARTIAL_SUFFIX}")
 
 
@@ -105,7 +106,7 @@ def locked(path: Path, on_wait: Callable[[], None] | None = None) -> Iterator[No
 
 
 def _lock_descriptor(path: Path) -> int | None:
-    """None where it is not there and cannot be made. Raises OSError."""
+    """Open the lock file; None where it is not there and cannot be made. Raises OSError."""
     try:
         return lock_descriptor(path.parent, path.name)
     except OSError as exc:
@@ -120,7 +121,7 @@ def _lock_descriptor(path: Path) -> int | None:
 
 
 def make_folder(folder: Path) -> None:
-    """Raises ArtifactError where the folder can neither be found nor made."""
+    """Make the folder. Raises ArtifactError where it can neither be found nor made."""
     with translated(folder):
         folder.mkdir(parents=True, exist_ok=True)
 

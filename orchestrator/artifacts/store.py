@@ -61,12 +61,12 @@ class Entry:
         return (self.model, self.scheme, self.recipe_key)
 
     def to_json(self) -> dict[str, Any]:
-        """As it stands in the manifest."""
+        """Return it as it stands in the manifest."""
         return {**_own_fields(self), **self.details}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Entry:
-        """The inverse of :meth:`to_json`. Raises ValueError naming what is wrong."""
+        """Read what :meth:`to_json` wrote. Raises ValueError naming what is wrong."""
         values: dict[str, Any] = {}
         for name, kind in _REQUIRED.items():
             value = data.get(name)
@@ -114,7 +114,7 @@ class ArtifactStore:
         return self._parse(text)
 
     def path(self, entry: Entry) -> Path:
-        """Where the entry's file is, or would be."""
+        """Say where the entry's file is, or would be."""
         return self.folder / entry.file
 
     def damage(self, entry: Entry, *, verify: bool) -> str | None:

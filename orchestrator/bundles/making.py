@@ -139,7 +139,7 @@ def join(
 
 @dataclass(frozen=True)
 class SupplyRecords:
-    """What a bundle's device gets beside the models, as the manifest has it."""
+    """What a bundle's device gets in addition to the models, as the manifest has it."""
 
     binaries: tuple[BinaryRecord, ...]
     sites: tuple[SiteRecord, ...]
@@ -251,7 +251,8 @@ def _file(blob: Blob, models_dir: Path, *, inside: bool) -> carried.File:
 
 
 def _expected(device: Device) -> dict[str, Any]:
-    """With what the inventory leaves open of the Python that the runtimes inside are for."""
+    """Complete the expected facts by what the inventory leaves open of the Python that the runtimes
+    inside are for."""
     python = (stated_facts(device.expect) or {}).get("python", {})
     return {**device.expect, **{k: v for k, v in python.items() if k != "version"}}
 

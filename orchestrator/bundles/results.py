@@ -71,8 +71,8 @@ class Results:
     events_sha256: str
 
     def events(self) -> Iterator[Event]:
-        """Each event in turn. Raises UsageError at the first that is none, or at the end where
-        they are not those that the file says it has."""
+        """Read each event in turn. Raises UsageError at the first that is not one, or at the end
+        where they are not those that the file says it has."""
         digest, count = hashlib.sha256(), 0
         with _opened(self.path) as archive, archive.open(EVENTS) as member:
             while line := member.readline(protocol.MAX_LINE_BYTES + 1):
@@ -165,7 +165,7 @@ def _check_members(path: Path, members: list[zipfile.ZipInfo]) -> None:
     for member in members:
         kind = stat.S_IFMT(member.external_attr >> 16)
         if kind not in (0, stat.S_IFREG):
-            raise _refused(path, f"{member.filename} is no plain file")
+            raise _refused(path, f"{member.filename} is not a plain file")
         if member.flag_bits & 1 or member.compress_type not in (
             zipfile.ZIP_STORED,
             zipfile.ZIP_DEFLATED,

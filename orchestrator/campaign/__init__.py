@@ -1,4 +1,5 @@
-"""One ``orchestrate run`` from inventory to report: reach, build, push, measure, write down.
+"""Carries out one ``orchestrate run`` from inventory to report: reach, build, push, measure, write
+down.
 
 ``words`` are the values that the rooms hand each other. ``reaching`` connects to the devices,
 ``materials`` has the plan and the files it needs, ``conducting`` begins a run, or goes on with one,

@@ -40,7 +40,7 @@ from orchestrator.errors import (
 from orchestrator.fleet import lease
 from orchestrator.fleet.agent_archive import build_agent_archive
 from orchestrator.fleet.execution import Campaign, DeviceRun
-from orchestrator.fleet.materials import Materials, SuppliedNode
+from orchestrator.fleet.materials import Materials, SuppliedDevice
 from orchestrator.fleet.progress import DeviceProgress, State, StopLevel, StopRequest
 from orchestrator.fleet.reach import Way, transport_to
 from orchestrator.fleet.recording import Target
@@ -119,7 +119,7 @@ def begin_without_devices(
     seed: int,
     console: Console,
 ) -> RunDirectory:
-    """A run whose models are there and that has no device yet. Raises OrchestrateError.
+    """Begin a run whose models are there and that has no device yet. Raises OrchestrateError.
 
     ``devices`` are those that it is to have: the plan must be possible for them.
     """
@@ -205,7 +205,7 @@ def _device_runs(campaign: Campaign, fleet: Fleet, supplies: Supplies) -> dict[s
 
 
 def target_of(device: Device) -> Target:
-    """What the device's trials need to know of it."""
+    """Return what the device's trials need to know of it."""
     return Target(
         device=device.name,
         python=device.python_command,
@@ -239,7 +239,7 @@ def _campaign(
 
 
 def _conduct(
-    campaign: Campaign, runs: Mapping[str, DeviceRun], reached: Contacts[SuppliedNode]
+    campaign: Campaign, runs: Mapping[str, DeviceRun], reached: Contacts[SuppliedDevice]
 ) -> Conclusion:
     """Run every device in a thread of its own and wait for all of them.
 
@@ -277,7 +277,7 @@ def _conduct(
 def _run_one(
     campaign: Campaign,
     run: DeviceRun,
-    reached: SuppliedNode | TransientDeviceError,
+    reached: SuppliedDevice | TransientDeviceError,
     lost: set[str],
     failures: list[BaseException],
 ) -> None:

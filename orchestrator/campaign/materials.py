@@ -44,14 +44,14 @@ _PACKAGES = ("fabric", "paramiko", "numpy", "scipy", "pandas", "pydantic")
 
 
 def build_options(suite: Suite, chosen: BuildOptions) -> BuildOptions:
-    """How the models of a suite are built: as chosen, and so that the oldest runtime it names can
-    load them. All runtimes of a suite measure the same files, so that they alone differ."""
+    """Say how the models of a suite are built: as chosen, and so that the oldest runtime it names
+    can load them. All runtimes of a suite measure the same files, so that they alone differ."""
     older = registry.compatibility_for(suite.runtimes)
     return chosen if older is None else replace(chosen, compatibility=older)
 
 
 def prepare(devices: Sequence[Device], suite: Suite, places: Places, *, seed: int) -> Preparation:
-    """The plan, and the files that are there, read and compared. Raises OrchestrateError.
+    """Make the plan, and read and compare the files that are there. Raises OrchestrateError.
 
     Touches no device and changes nothing.
     """
@@ -70,7 +70,7 @@ def prepare(devices: Sequence[Device], suite: Suite, places: Places, *, seed: in
 def build(
     prepared: Preparation, models_dir: Path, console: Console
 ) -> dict[Variant, ModelArtifact]:
-    """Every file of the plan, those that are missing built."""
+    """Return every file of the plan, having built those that were missing."""
     suite, options = prepared.suite, prepared.options
     if options.compatibility != CURRENT:
         console.say(
@@ -93,7 +93,7 @@ def new_manifest(
     prepared: Preparation,
     models: Mapping[Variant, ModelArtifact],
 ) -> Manifest:
-    """Of a run without a device."""
+    """Make the manifest of a run that has no device yet."""
     return Manifest(
         run_id=run_id,
         created=utc_now(),
@@ -107,7 +107,7 @@ def new_manifest(
 
 
 def cap_of(plan: Plan, models_dir: Path) -> CapObject | None:
-    """The object that caps the instruction set, if some device's plan asks for that.
+    """Make the object that caps the instruction set, if some device's plan asks for that.
 
     Not of the manifest: it has no figure in it, and another build of it caps the same.
     """
@@ -115,7 +115,7 @@ def cap_of(plan: Plan, models_dir: Path) -> CapObject | None:
 
 
 def stored_materials(manifest: Manifest, plan: Plan, models_dir: Path) -> Materials:
-    """The bytes of an earlier run, exactly those: another build of a model is another model.
+    """Find exactly the bytes of an earlier run: another build of a model is another model.
 
     Raises ArtifactError where one is not there any more.
     """
@@ -135,7 +135,7 @@ def stored_materials(manifest: Manifest, plan: Plan, models_dir: Path) -> Materi
 
 
 def named_materials(manifest: Manifest, plan: Plan, models_dir: Path) -> Materials:
-    """The same without the bytes: enough to say what a trial's evidence means."""
+    """Return the materials without their bytes: enough to say what a trial's evidence means."""
     return materials_of(manifest, {}, cap_of(plan, models_dir))
 
 

@@ -1,4 +1,4 @@
-"""Who of a run's devices answers, and gives each what it needs."""
+"""Finds out which of a run's devices answer, and gives each what it needs."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from orchestrator.errors import (
 )
 from orchestrator.fleet import lease
 from orchestrator.fleet.agent_archive import AgentArchive
-from orchestrator.fleet.materials import SuppliedNode
+from orchestrator.fleet.materials import SuppliedDevice
 from orchestrator.fleet.progress import DeviceProgress, State
-from orchestrator.fleet.provision import Node, check_executable, check_suitability
+from orchestrator.fleet.provision import ReachedDevice, check_executable, check_suitability
 from orchestrator.fleet.reach import Way, reach_device, transport_to
 from orchestrator.plan import Plan
 from orchestrator.supply import Supplies
@@ -38,7 +38,7 @@ class Fleet:
     run_id: str
     way: Way = transport_to
 
-    def reach(self, device: Device) -> Node:
+    def reach(self, device: Device) -> ReachedDevice:
         """Connect to one device and its agent. Raises DeviceError."""
         if device.lease_ends is not None and lease.left_s(device.lease_ends) <= 0:
             raise PermanentDeviceError(
@@ -48,8 +48,8 @@ class Fleet:
             )
         return reach_device(device, self.inventory, self.archive, run_id=self.run_id, way=self.way)
 
-    def reach_fit(self, device: Device) -> Node:
-        """The same, and see at once whether the device is the right one and has what it needs."""
+    def reach_fit(self, device: Device) -> ReachedDevice:
+        """Reach the device, and see at once whether it is the right one and has what it needs."""
         node = self.reach(device)
         try:
             # the runtimes are looked for, and provided, once all devices are reached
@@ -62,14 +62,16 @@ class Fleet:
         return node
 
 
-def reach_all(fleet: Fleet, console: Console, *, all_may_be_late: bool = False) -> Contacts[Node]:
+def reach_all(
+    fleet: Fleet, console: Console, *, all_may_be_late: bool = False
+) -> Contacts[ReachedDevice]:
     """Reach every device at once.
 
     Raises NoDeviceReachedError where none answers; with ``all_may_be_late`` only where none can be
     expected to.
     """
     results = _at_once(lambda device: _try_to_reach(fleet, device, console), fleet.devices)
-    nodes = {result.device: result for result in results if isinstance(result, Node)}
+    nodes = {result.device: result for result in results if isinstance(result, ReachedDevice)}
     errors = tuple(result for result in results if isinstance(result, DeviceError))
     expected = all_may_be_late and any(isinstance(e, TransientDeviceError) for e in errors)
     if not nodes and not expected:
@@ -78,12 +80,13 @@ def reach_all(fleet: Fleet, console: Console, *, all_may_be_late: bool = False) 
 
 
 def _at_once(
-    reach: Callable[[Device], Node | DeviceError], devices: Sequence[Device]
-) -> list[Node | DeviceError]:
-    """Each device in a thread of its own; Ctrl-C does not wait for those that do not answer."""
-    results: list[Future[Node | DeviceError]] = [Future() for _ in devices]
+    reach: Callable[[Device], ReachedDevice | DeviceError], devices: Sequence[Device]
+) -> list[ReachedDevice | DeviceError]:
+    """Reach each device in a thread of its own; Ctrl-C does not wait for those that do not
+    answer."""
+    results: list[Future[ReachedDevice | DeviceError]] = [Future() for _ in devices]
 
-    def keep(device: Device, result: Future[Node | DeviceError]) -> None:
+    def keep(device: Device, result: Future[ReachedDevice | DeviceError]) -> None:
         try:
             result.set_result(reach(device))
         except BaseException as exc:  # noqa: BLE001 (raised where the result is asked for)
@@ -95,7 +98,7 @@ def _at_once(
     return [result.result() for result in results]
 
 
-def _try_to_reach(fleet: Fleet, device: Device, console: Console) -> Node | DeviceError:
+def _try_to_reach(fleet: Fleet, device: Device, console: Console) -> ReachedDevice | DeviceError:
     console.observe(DeviceProgress(device.name, State.CONNECTING))
     try:
         node = fleet.reach_fit(device)
@@ -107,7 +110,7 @@ def _try_to_reach(fleet: Fleet, device: Device, console: Console) -> Node | Devi
 
 
 @contextmanager
-def closing(reached: Contacts[Node]) -> Iterator[None]:
+def closing(reached: Contacts[ReachedDevice]) -> Iterator[None]:
     """Let go of every device at the end, also of those whose turn never came."""
     try:
         yield
@@ -117,17 +120,17 @@ def closing(reached: Contacts[Node]) -> Iterator[None]:
 
 
 def supply_all(
-    fleet: Fleet, reached: Contacts[Node], supplies: Supplies, console: Console
-) -> Contacts[SuppliedNode]:
+    fleet: Fleet, reached: Contacts[ReachedDevice], supplies: Supplies, console: Console
+) -> Contacts[SuppliedDevice]:
     """Have what every reached device needs; one for which it cannot be had is lost."""
-    nodes: dict[str, SuppliedNode] = {}
+    nodes: dict[str, SuppliedDevice] = {}
     errors = list(reached.errors)
     for device in fleet.devices:
         node = reached.nodes.get(device.name)
         if node is None:
             continue
         try:
-            nodes[device.name] = SuppliedNode(node, supplies.complete(device, node))
+            nodes[device.name] = SuppliedDevice(node, supplies.complete(device, node))
         except DeviceError as exc:
             console.observe(DeviceProgress(device.name, State.LOST, exc.reason))
             errors.append(exc)
@@ -135,11 +138,11 @@ def supply_all(
     return Contacts(nodes, tuple(errors))
 
 
-def reach_and_supply(fleet: Fleet, supplies: Supplies, device: Device) -> SuppliedNode:
+def reach_and_supply(fleet: Fleet, supplies: Supplies, device: Device) -> SuppliedDevice:
     """Connect to ``device`` and have what it needs. Raises DeviceError, JournalError."""
     node = fleet.reach(device)
     try:
-        return SuppliedNode(node, supplies.complete(device, node))
+        return SuppliedDevice(node, supplies.complete(device, node))
     except BaseException:
         node.close()
         raise

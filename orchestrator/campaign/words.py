@@ -11,8 +11,8 @@ from orchestrator.config import Suite
 from orchestrator.errors import (
     DeviceError,
 )
-from orchestrator.fleet.materials import SuppliedNode
-from orchestrator.fleet.provision import Node
+from orchestrator.fleet.materials import SuppliedDevice
+from orchestrator.fleet.provision import ReachedDevice
 from orchestrator.plan import Plan
 from orchestrator.runs.directory import RunDirectory
 from orchestrator.trial import Variant
@@ -23,7 +23,7 @@ from orchestrator.zoo import (
     OwnFiles,
 )
 
-Answer = TypeVar("Answer", Node, SuppliedNode)
+Answer = TypeVar("Answer", ReachedDevice, SuppliedDevice)
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Conclusion:
 
 @dataclass(frozen=True)
 class Contacts(Generic[Answer]):
-    """Who answered, and why the others did not."""
+    """Says who answered, and why the others did not."""
 
     nodes: Mapping[str, Answer]
     errors: tuple[DeviceError, ...]

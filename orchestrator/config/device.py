@@ -109,7 +109,7 @@ def _binary(value: object) -> object:
 def _check_expect(facts: Mapping[str, Any]) -> Mapping[str, Any]:
     for fact, value in facts.items():
         if _FACT.fullmatch(fact) is None:
-            raise ValueError(f"{shown(fact)} is no fact; write for example `microarchitecture`")
+            raise ValueError(f"{shown(fact)} is not a fact; write for example `microarchitecture`")
         if not isinstance(value, str | bool | int | float):
             raise ValueError(f"{shown(fact)} expects one value, for example `{fact}: cascadelake`")  # noqa: TRY004  # pydantic lets a TypeError through
         if isinstance(value, str):

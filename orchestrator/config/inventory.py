@@ -12,7 +12,14 @@ from orchestrator.config.device import NOT_OVER_SSH, SSH_KEYS, Device
 from orchestrator.config.problems import Problems, Strict, revived
 from orchestrator.config.routes import Route, misrouted, repeated_names
 from orchestrator.config.text import hint, shown
-from orchestrator.config.tree import Entry, MappingNode, Node, Sequence, mapping_node, read_mapping
+from orchestrator.config.tree import (
+    Entry,
+    Sequence,
+    YamlMapping,
+    YamlValue,
+    read_mapping,
+    yaml_mapping,
+)
 from orchestrator.config.values import Hop, Text, is_jump, is_path, local_path, parse_hop
 from orchestrator.errors import ConfigError, UsageError
 from orchestrator.frameworks import registry
@@ -59,7 +66,7 @@ class Inventory(Strict):
         return self.device(device.gateway)
 
     def to_json(self) -> dict[str, Any]:
-        """As plain JSON. No field can hold a secret, so none is in it."""
+        """Return it as plain JSON. No field can hold a secret, so none is in it."""
         data = self.model_dump(mode="json", by_alias=True, exclude_none=True)
         for device in data["devices"]:
             if device["transport"] in NOT_OVER_SSH:
@@ -67,8 +74,9 @@ class Inventory(Strict):
         return data
 
     def for_a_run(self) -> dict[str, Any]:
-        """As a run's folder keeps it, which may be passed on: of paths of this machine only those
-        that going on needs, and with ``~`` for the home folder, whose name is a person's."""
+        """Return it as a run's folder keeps it, which may be passed on: of paths of this machine
+        only those that going on needs, and with ``~`` for the home folder, whose name is a
+        person's."""
         data = self.to_json()
         data["path"] = self.path.name
         if is_path(self.suite or ""):
@@ -129,14 +137,14 @@ def load_inventory(path: Path) -> Inventory:
     devices = _devices(problems, root, defaults, folder)
     problems.raise_if_any()
     if file is None:  # only for the type checker: a file that is None left a problem behind
-        raise ConfigError("is no inventory", path=path)
+        raise ConfigError("is not an inventory", path=path)
     return Inventory(path=path, suite=file.suite, devices=tuple(devices))
 
 
-def _defaults(problems: Problems, root: MappingNode, folder: Path) -> dict[str, Entry]:
+def _defaults(problems: Problems, root: YamlMapping, folder: Path) -> dict[str, Entry]:
     """What every device has unless it says otherwise: valid in itself, and no name."""
     entry = root.entries.get("defaults")
-    if entry is None or not isinstance(entry.node, MappingNode):
+    if entry is None or not isinstance(entry.node, YamlMapping):
         return {}
     entries = dict(entry.node.entries)
     if "name" in entries:
@@ -151,7 +159,7 @@ def _defaults(problems: Problems, root: MappingNode, folder: Path) -> dict[str, 
 
 
 def _devices(
-    problems: Problems, root: MappingNode, defaults: Mapping[str, Entry], folder: Path
+    problems: Problems, root: YamlMapping, defaults: Mapping[str, Entry], folder: Path
 ) -> list[Device]:
     entry = root.entries.get("devices")
     if entry is None or not isinstance(entry.node, Sequence):
@@ -166,9 +174,9 @@ def _devices(
     return [device for device in devices if device is not None]
 
 
-def _with_defaults(node: Node, defaults: Mapping[str, Entry]) -> Node:
+def _with_defaults(node: YamlValue, defaults: Mapping[str, Entry]) -> YamlValue:
     """The device with what it inherits; every key keeps the place where it was written."""
-    if not isinstance(node, MappingNode):
+    if not isinstance(node, YamlMapping):
         return node
     own = node.entries
     transport = (own.get("transport") or defaults.get("transport") or Entry(node.mark, node)).node
@@ -177,14 +185,14 @@ def _with_defaults(node: Node, defaults: Mapping[str, Entry]) -> Node:
         inherited = {key: value for key, value in defaults.items() if key not in SSH_KEYS}
     elif _says_the_same(inherited.get("gateway"), own.get("name")):
         del inherited["gateway"]  # a gateway for all is none for itself
-    return mapping_node(node.mark, {**inherited, **own})
+    return yaml_mapping(node.mark, {**inherited, **own})
 
 
 def _says_the_same(one: Entry | None, other: Entry | None) -> bool:
     return one is not None and other is not None and one.node.data == other.node.data
 
 
-def _check_routes(problems: Problems, nodes: list[Node]) -> None:
+def _check_routes(problems: Problems, nodes: list[YamlValue]) -> None:
     routes = [Route(*(_text(node, key) for key in Route._fields)) for node in nodes]
     for index, first in repeated_names(routes):
         line = _value(nodes[first], "name").mark.line
@@ -197,12 +205,12 @@ def _check_routes(problems: Problems, nodes: list[Node]) -> None:
         problems.add(_value(nodes[index], "gateway").mark, f"`gateway`: {message}")
 
 
-def _value(node: Node, key: str) -> Node:
-    return node.entries[key].node if isinstance(node, MappingNode) else node
+def _value(node: YamlValue, key: str) -> YamlValue:
+    return node.entries[key].node if isinstance(node, YamlMapping) else node
 
 
-def _text(node: Node, key: str) -> str | None:
-    if not isinstance(node, MappingNode) or key not in node.entries:
+def _text(node: YamlValue, key: str) -> str | None:
+    if not isinstance(node, YamlMapping) or key not in node.entries:
         return None
     data = node.entries[key].node.data
     return data if isinstance(data, str) else None

@@ -16,7 +16,7 @@ from pydantic_core import ErrorDetails
 
 from orchestrator.config.source import Mark
 from orchestrator.config.text import closest, hint, listed, names_a_secret, shown
-from orchestrator.config.tree import MappingNode, Node, Sequence, resolve
+from orchestrator.config.tree import Sequence, YamlMapping, YamlValue, resolve
 from orchestrator.errors import ConfigError, UsageError
 
 #: A file with more wrong than this is answered with the first of it.
@@ -77,7 +77,7 @@ class Problems:
         return len(self._found) > MAX_SHOWN
 
     def validate(
-        self, model: type[_Model], node: Node, data: Any = None, **context: Any
+        self, model: type[_Model], node: YamlValue, data: Any = None, **context: Any
     ) -> _Model | None:
         """``node`` as a ``model``, or None with its problems noted.
 
@@ -104,12 +104,12 @@ class Problems:
         raise ConfigError("\n".join(lines), path=self._path, line=mark.line, column=mark.column)
 
 
-def _mark(node: Node, error: ErrorDetails) -> Mark:
-    """Where the value is that ``error`` is about; for an unknown key, where the key is."""
+def _mark(node: YamlValue, error: ErrorDetails) -> Mark:
+    """Find where the value is that ``error`` is about; for an unknown key, where the key is."""
     at_key = error["type"] == "extra_forbidden"
     mark = node.mark
     for part in error["loc"]:
-        if isinstance(node, MappingNode) and part in node.entries:
+        if isinstance(node, YamlMapping) and part in node.entries:
             entry = node.entries[str(part)]
             node, mark = entry.node, entry.key_mark if at_key else entry.node.mark
         elif isinstance(node, Sequence) and isinstance(part, int) and part < len(node.items):
@@ -120,7 +120,7 @@ def _mark(node: Node, error: ErrorDetails) -> Mark:
     return mark
 
 
-def _message(model: type[Strict], node: Node, error: ErrorDetails) -> str:
+def _message(model: type[Strict], node: YamlValue, error: ErrorDetails) -> str:
     """What is wrong and what to write instead."""
     loc = error["loc"]
     kind = error["type"]
@@ -147,7 +147,7 @@ def unknown_key(key: str, known: list[str]) -> str:
     return f"unknown key {shown(key)}; {hint(key, known, 'the keys here are')}"
 
 
-def _said(node: Node, error: ErrorDetails) -> str:
+def _said(node: YamlValue, error: ErrorDetails) -> str:
     context: Mapping[str, Any] = error.get("ctx", {})
     kind = error["type"]
     if kind == "value_error":
@@ -176,7 +176,7 @@ _RANGE = {
 }
 
 
-def _what(node: Node, error: ErrorDetails) -> str:
+def _what(node: YamlValue, error: ErrorDetails) -> str:
     """The value, as it stands in the file where it is one word."""
     value = error["input"]
     if value is None:
@@ -191,7 +191,7 @@ def _what(node: Node, error: ErrorDetails) -> str:
     return shown(written)
 
 
-def _quoting(node: Node, error: ErrorDetails) -> str:
+def _quoting(node: YamlValue, error: ErrorDetails) -> str:
     """What to do about a word that YAML does not take for text."""
     value = error["input"]
     if error["type"] != "string_type" or not isinstance(value, bool | int | float):
@@ -201,9 +201,9 @@ def _quoting(node: Node, error: ErrorDetails) -> str:
     return f", which YAML reads as {read_as}; quote it: {quoted}"
 
 
-def _text_at(node: Node, loc: tuple[int | str, ...]) -> str | None:
+def _text_at(node: YamlValue, loc: tuple[int | str, ...]) -> str | None:
     for part in loc:
-        if isinstance(node, MappingNode) and part in node.entries:
+        if isinstance(node, YamlMapping) and part in node.entries:
             node = node.entries[str(part)].node
         elif isinstance(node, Sequence) and isinstance(part, int) and part < len(node.items):
             node = node.items[part]

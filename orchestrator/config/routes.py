@@ -10,7 +10,8 @@ from orchestrator.config.values import is_jump
 
 
 class Route(NamedTuple):
-    """As much of a device as the way there depends on; None where it could not be read."""
+    """The part of a device that the way there depends on; a field is None where it could not be
+    read."""
 
     name: str | None
     transport: str | None
@@ -18,7 +19,7 @@ class Route(NamedTuple):
 
 
 def repeated_names(routes: Sequence[Route]) -> Iterator[tuple[int, int]]:
-    """(index, index of the first device of that name) for each name that was taken already."""
+    """List (index, index of the first device of that name) for each name that was taken already."""
     first: dict[str, int] = {}
     for index, route in enumerate(routes):
         if route.name is not None and first.setdefault(route.name, index) != index:
@@ -26,7 +27,8 @@ def repeated_names(routes: Sequence[Route]) -> Iterator[tuple[int, int]]:
 
 
 def misrouted(routes: Sequence[Route]) -> Iterator[tuple[int, str]]:
-    """(index, what is wrong) for each gateway that leads nowhere, and for each loop of gateways."""
+    """List (index, what is wrong) for each gateway that leads nowhere, and for each loop of
+    gateways."""
     index_of: dict[str, int] = {}
     for index, route in enumerate(routes):
         if route.name is not None:
@@ -52,7 +54,7 @@ def _problem(gateway: str, by_name: Mapping[str, Route], of: str | None) -> str 
         others = [name for name in by_name if name != of]
         advice = f"; {hint(gateway, others, 'the devices are')}" if others else ""
         return (
-            f"{shown(gateway)} is no device of this file{advice}"
+            f"{shown(gateway)} is not a device of this file{advice}"
             " (a jump host that is not to be measured is written user@host)"
         )
     if target.transport not in ("ssh", None):

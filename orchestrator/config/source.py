@@ -39,7 +39,7 @@ def read_text(path: Path) -> str:
     except (OSError, ValueError) as exc:  # ValueError: a path with a NUL character in it
         raise ConfigError(f"cannot be read: {exc}", path=path) from exc
     if len(raw) > MAX_BYTES:
-        raise ConfigError("larger than 1 MiB; that is no file of ours", path=path)
+        raise ConfigError("larger than 1 MiB; that is not a file of ours", path=path)
     return _checked_characters(path, _decoded(path, raw))
 
 

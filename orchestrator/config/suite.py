@@ -102,7 +102,7 @@ _LEVELS: Mapping[Levels, Any] = {
 
 
 class _Factors(Strict):
-    """What varies beside model and scheme: every combination is measured."""
+    """What varies besides model and scheme: every combination is measured."""
 
     @field_validator("*")
     @classmethod
@@ -113,7 +113,7 @@ class _Factors(Strict):
 if TYPE_CHECKING:
 
     class Factors(_Factors):
-        """With the levels of each factor of :data:`orchestrator.factors.VARIED`."""
+        """The section has the levels of each factor of :data:`orchestrator.factors.VARIED`."""
 
         def __getattr__(self, name: str) -> tuple[Any, ...]: ...
 
@@ -327,11 +327,11 @@ class Suite(Strict):
 
     @property
     def framework(self) -> str:
-        """Whose models it names. All of a run are of one."""
+        """The name of the framework whose models it names. All of a run are of one."""
         return registry.framework_of(self.runner).name
 
     def to_json(self) -> dict[str, Any]:
-        """As plain JSON, with the keys a suite's file has, and its name."""
+        """Return it as plain JSON, with the keys a suite's file has, and its name."""
         data = self.model_dump(mode="json", by_alias=True, exclude_none=True)
         if not self.user_models:
             del data["user_models"]
@@ -344,7 +344,8 @@ class Suite(Strict):
         return data
 
     def for_a_run(self) -> dict[str, Any]:
-        """As a run's folder keeps it, which may be passed on: without the folder of its file."""
+        """Return it as a run's folder keeps it, which may be passed on: without the folder of its
+        file."""
         data = self.to_json()
         for model in data.get("user_models", ()):
             model["place"] = Path(model["place"]).name

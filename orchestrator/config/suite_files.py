@@ -15,7 +15,7 @@ from orchestrator.frameworks import registry
 from orchestrator.frameworks.about import Framework
 from orchestrator.frameworks.parts import known_models
 
-#: Fields of a suite that are no keys of its file.
+#: Fields of a suite that are not keys of its file.
 _NOT_WRITTEN = {"name", "user_models"}
 _PACKAGE = Path(__file__).resolve().parent.parent
 
@@ -83,11 +83,12 @@ def _read(path: Path) -> Suite:
     suite = problems.validate(Suite, tree, data, models=models, schemes=of.scheme_names)
     problems.raise_if_any()
     if suite is None:  # only for the type checker: a suite that is None left a problem behind
-        raise ConfigError("is no suite", path=path)
+        raise ConfigError("is not a suite", path=path)
     return suite
 
 
 def _framework(runner: object) -> Framework:
-    """Whose models a suite with this runner names; a wrong runner is refused later."""
+    """Return the framework whose models a suite with this runner names; a wrong runner is refused
+    later."""
     known = isinstance(runner, str) and registry.find_runner(runner) is not None
     return registry.framework_of(str(runner)) if known else registry.default()

@@ -33,14 +33,14 @@ _TRUE = frozenset(
 _FALSE = frozenset(
     form for word in ("no", "false", "off") for form in (word, word.title(), word.upper())
 )
-# more than 18 digits are no count of anything, and int() refuses thousands of them
+# more than 18 digits are not a count of anything, and int() refuses thousands of them
 _INTEGER = re.compile(r"[-+]?[0-9]{1,18}", re.ASCII)
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", re.ASCII)
 _NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 
 
 @dataclass(frozen=True, eq=False)
-class Node:
+class YamlValue:
     """A value and where it stands. ``data`` is the plain Python value, ``text`` a scalar's text.
 
     ``values`` is how many values the node holds with aliases expanded, itself included, and
@@ -55,8 +55,8 @@ class Node:
 
 
 @dataclass(frozen=True, eq=False)
-class Sequence(Node):
-    items: tuple[Node, ...] = ()
+class Sequence(YamlValue):
+    items: tuple[YamlValue, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,18 +64,18 @@ class Entry:
     """A key's place and its value."""
 
     key_mark: Mark
-    node: Node
+    node: YamlValue
 
 
 @dataclass(frozen=True, eq=False)
-class MappingNode(Node):
+class YamlMapping(YamlValue):
     entries: Mapping[str, Entry] = field(default_factory=dict)
 
 
-def mapping_node(mark: Mark, entries: Mapping[str, Entry]) -> MappingNode:
+def yaml_mapping(mark: Mark, entries: Mapping[str, Entry]) -> YamlMapping:
     """A mapping whose plain value, size and height follow from its entries."""
     nodes = [entry.node for entry in entries.values()]
-    return MappingNode(
+    return YamlMapping(
         mark=mark,
         data={key: entry.node.data for key, entry in entries.items()},
         values=1 + sum(node.values for node in nodes),
@@ -84,12 +84,12 @@ def mapping_node(mark: Mark, entries: Mapping[str, Entry]) -> MappingNode:
     )
 
 
-def read_mapping(path: Path, holds: str) -> MappingNode:
+def read_mapping(path: Path, holds: str) -> YamlMapping:
     """The mapping a file consists of. ``holds`` says, for messages, what belongs into it."""
     root = _Composer(path, read_text(path)).compose()
     if root is None or root.data is None:
         raise ConfigError(f"the file is empty; {holds}", path=path)
-    if not isinstance(root, MappingNode):
+    if not isinstance(root, YamlMapping):
         raise ConfigError(
             f"expected keys and values (`key: value`) at the top; {holds}",
             path=path,
@@ -105,10 +105,11 @@ class _Composer:
     def __init__(self, path: Path, text: str) -> None:
         self._path = path
         self._loader = yaml.SafeLoader(text)
-        self._anchors: dict[str, Node | None] = {}  # None while the anchored value is still open
+        #: None while the anchored value is still open.
+        self._anchors: dict[str, YamlValue | None] = {}
         self._values = 0
 
-    def compose(self) -> Node | None:
+    def compose(self) -> YamlValue | None:
         """The one document, or None where there is none."""
         try:
             return self._document()
@@ -120,7 +121,7 @@ class _Composer:
             place = Mark(at.line + 1, at.column + 1)
             raise error_at(self._path, place, "not YAML: no such character or number") from exc
 
-    def _document(self) -> Node | None:
+    def _document(self) -> YamlValue | None:
         self._next()  # the stream's start
         if self._at(yaml.StreamEndEvent):
             return None
@@ -137,7 +138,7 @@ class _Composer:
     def _at(self, kind: type[yaml.Event]) -> bool:
         return self._loader.check_event(kind)
 
-    def _node(self, depth: int) -> Node:
+    def _node(self, depth: int) -> YamlValue:
         event: Any = self._next()
         mark = _start(event)
         if depth > MAX_DEPTH:
@@ -155,11 +156,11 @@ class _Composer:
             self._anchors[event.anchor] = node
         return node
 
-    def _value(self, event: Any, mark: Mark, depth: int) -> Node:
+    def _value(self, event: Any, mark: Mark, depth: int) -> YamlValue:
         if isinstance(event, yaml.ScalarEvent):
             plain = event.implicit[0]
             data = resolve(event.value) if plain else event.value
-            return Node(mark, data, text=event.value)
+            return YamlValue(mark, data, text=event.value)
         if isinstance(event, yaml.SequenceStartEvent):
             return self._sequence(mark, depth)
         return self._mapping(mark, depth)
@@ -177,7 +178,7 @@ class _Composer:
             items=tuple(items),
         )
 
-    def _mapping(self, mark: Mark, depth: int) -> MappingNode:
+    def _mapping(self, mark: Mark, depth: int) -> YamlMapping:
         own: dict[str, Entry] = {}
         merged: dict[str, Entry] = {}
         while not self._at(yaml.MappingEndEvent):
@@ -196,17 +197,17 @@ class _Composer:
                 merged = dict(self._merged(value))
         self._next()
         own.pop("<<", None)
-        return mapping_node(mark, {**merged, **own})
+        return yaml_mapping(mark, {**merged, **own})
 
-    def _merged(self, value: Node) -> Iterator[tuple[str, Entry]]:
+    def _merged(self, value: YamlValue) -> Iterator[tuple[str, Entry]]:
         """What ``<<: *anchor`` or ``<<: [*one, *two]`` brings in; of two, the first wins."""
         sources = value.items if isinstance(value, Sequence) else (value,)
         for source in reversed(sources):
-            if not isinstance(source, MappingNode):
+            if not isinstance(source, YamlMapping):
                 self._refuse(source.mark, "`<<` takes a mapping, for example `<<: *common`")
             yield from source.entries.items()
 
-    def _alias(self, name: str, mark: Mark, depth: int) -> Node:
+    def _alias(self, name: str, mark: Mark, depth: int) -> YamlValue:
         if name not in self._anchors:
             self._refuse(mark, f"the alias {shown('*' + name)} has no anchor {shown('&' + name)}")
         node = self._anchors[name]

@@ -16,7 +16,7 @@ from orchestrator.config.problems import Problems, Strict, unknown_key
 from orchestrator.config.scheme_names import is_scheme_ending, promises_floats
 from orchestrator.config.source import Mark
 from orchestrator.config.text import shown
-from orchestrator.config.tree import MappingNode, Node, Sequence
+from orchestrator.config.tree import Sequence, YamlMapping, YamlValue
 from orchestrator.config.values import LocalPath, Name, Sha256, Text, check_name
 from orchestrator.frameworks import registry
 
@@ -41,7 +41,7 @@ _SEPARATORS = "_-."
 
 def split_name(path: Path) -> tuple[str, str | None]:
     """``foo_quant.tflite`` → (``foo``, ``quant``); the ending is None where there is none."""
-    # the shortest stem whose whole rest is an ending: foo_full_int8 is no foo_full in int8
+    # the shortest stem whose whole rest is an ending: foo_full_int8 is not a foo_full in int8
     for cut in range(1, len(path.stem)):
         if path.stem[cut] in _SEPARATORS and is_scheme_ending(path.stem[cut + 1 :]):
             return path.stem[:cut], path.stem[cut + 1 :]
@@ -50,7 +50,7 @@ def split_name(path: Path) -> tuple[str, str | None]:
 
 def _check_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
     if not shape or len(shape) > 8 or not all(1 <= side <= 65536 for side in shape):
-        raise ValueError("is no input's shape; write for example `input: [1, 3, 224, 224]`")
+        raise ValueError("is not an input's shape; write for example `input: [1, 3, 224, 224]`")
     return shape
 
 
@@ -104,12 +104,12 @@ def read_models(
 ) -> tuple[Sequence, tuple[UserModel, ...]]:
     """The list ``models`` with a name in the place of each model of files, and those models.
 
-    A file that belongs to a model listed before is no model of its own.
+    A file that belongs to a model listed before is not a model of its own.
     """
-    kept: list[Node] = []
+    kept: list[YamlValue] = []
     models: dict[str, UserModel] = {}
     for item in node.items:
-        if not isinstance(item, MappingNode):
+        if not isinstance(item, YamlMapping):
             kept.append(item)
             continue
         model = _read_one(problems, path, item)
@@ -121,7 +121,7 @@ def read_models(
         if known is not None and _is_part(model, known):
             continue
         models[model.name] = model
-        kept.append(Node(item.mark, model.name, text=model.name))
+        kept.append(YamlValue(item.mark, model.name, text=model.name))
     names = Sequence(node.mark, [each.data for each in kept], items=tuple(kept))
     return names, tuple(models.values())
 
@@ -130,7 +130,7 @@ def _is_part(model: UserModel, known: UserModel) -> bool:
     return {file.path for file in model.files} <= {file.path for file in known.files}
 
 
-def _read_one(problems: Problems, path: Path, node: MappingNode) -> UserModel | None:
+def _read_one(problems: Problems, path: Path, node: YamlMapping) -> UserModel | None:
     place = f"{path}:{node.mark.line}:{node.mark.column}"
     folder = path.resolve().parent
     if "variants" in node.entries:
@@ -149,7 +149,7 @@ def _read_one(problems: Problems, path: Path, node: MappingNode) -> UserModel | 
     return None
 
 
-def _explicit(problems: Problems, place: str, node: MappingNode, folder: Path) -> UserModel | None:
+def _explicit(problems: Problems, place: str, node: YamlMapping, folder: Path) -> UserModel | None:
     found = problems.validate(_Variants, node, folder=folder)
     if found is None:
         return None
@@ -165,7 +165,7 @@ def _explicit(problems: Problems, place: str, node: MappingNode, folder: Path) -
     return UserModel(name=found.name, files=tuple(files), input=found.input, place=place)
 
 
-def _by_name(problems: Problems, place: str, node: MappingNode, folder: Path) -> UserModel | None:
+def _by_name(problems: Problems, place: str, node: YamlMapping, folder: Path) -> UserModel | None:
     found = problems.validate(_OneFile, node, folder=folder)
     if found is None:
         return None
@@ -207,10 +207,10 @@ def _check_file(problems: Problems, mark: Mark, path: Path) -> bool:
     problem = None
     suffix = path.suffix.lower()
     if suffix in _FOREIGN:
-        problem = f"{shown(path.name)} is no model file that a runner takes: {_FOREIGN[suffix]}"
+        problem = f"{shown(path.name)} is not a model file that a runner takes: {_FOREIGN[suffix]}"
     elif suffix not in registry.endings():
         endings = " or ".join(registry.endings())
-        problem = f"{shown(path.name)} is no model file; its name ends in {endings}"
+        problem = f"{shown(path.name)} is not a model file; its name ends in {endings}"
     elif not path.is_file():
         problem = f"there is no file {shown(str(path))}; a path is relative to the suite's folder"
     if problem is not None:
@@ -218,20 +218,20 @@ def _check_file(problems: Problems, mark: Mark, path: Path) -> bool:
     return problem is None
 
 
-def _mark_in(node: Node, key: str) -> Mark:
-    if isinstance(node, MappingNode) and key in node.entries:
+def _mark_in(node: YamlValue, key: str) -> Mark:
+    if isinstance(node, YamlMapping) and key in node.entries:
         return node.entries[key].node.mark
     return node.mark
 
 
 def split_models(
-    problems: Problems, path: Path, root: MappingNode
-) -> tuple[dict[str, Any], Node, tuple[UserModel, ...]]:
+    problems: Problems, path: Path, root: YamlMapping
+) -> tuple[dict[str, Any], YamlValue, tuple[UserModel, ...]]:
     """What of a suite goes to its own fields: plain data, the tree it stands in, own models."""
     entry = root.entries.get("models")
     if entry is None or not isinstance(entry.node, Sequence):
         return dict(root.data), root, ()
     names, models = read_models(problems, path, entry.node)
     entries = {**root.entries, "models": type(entry)(entry.key_mark, names)}
-    tree = MappingNode(root.mark, {**root.data, "models": names.data}, entries=entries)
+    tree = YamlMapping(root.mark, {**root.data, "models": names.data}, entries=entries)
     return dict(tree.data), tree, models

@@ -41,7 +41,7 @@ def parse_duration(text: str) -> float:
     """Seconds in ``30s``, ``5m``, ``1.5h`` or a plain number of seconds."""
     match = _DURATION.fullmatch(text.strip())
     if match is None or match[2] not in _SECONDS_PER:
-        raise ValueError(f"{shown(text)} is no duration; write for example 30s, 5m or 1.5h")
+        raise ValueError(f"{shown(text)} is not a duration; write for example 30s, 5m or 1.5h")
     return _in_range(float(match[1]) * _SECONDS_PER[match[2]])
 
 
@@ -58,7 +58,7 @@ def parse_moment(value: object) -> datetime:
     try:
         moment = datetime.fromisoformat(iso)
     except ValueError:
-        raise ValueError(f"{shown(str(value))} is no date and time; {for_example}") from None
+        raise ValueError(f"{shown(str(value))} is not a date and time; {for_example}") from None
     if moment.tzinfo is None:
         raise ValueError(f"{shown(text)} does not say in which time zone; {for_example}")
     try:
@@ -80,7 +80,9 @@ def parse_blocks(text: str) -> tuple[int, int]:
     """The fewest and the most blocks in ``MIN:MAX``, or ``N`` for exactly so many."""
     match = _BLOCKS.fullmatch(text.strip())
     if match is None:
-        raise ValueError(f"{shown(text)} is no number of blocks; write MIN:MAX, for example 6:20")
+        raise ValueError(
+            f"{shown(text)} is not a number of blocks; write MIN:MAX, for example 6:20"
+        )
     fewest, most = int(match[1]), int(match[2] or match[1])
     if fewest < MIN_BLOCKS:
         raise ValueError(
@@ -100,7 +102,7 @@ def parse_precision(text: str) -> float:
         return check_precision(float(text))
     except ValueError:
         raise ValueError(
-            f"{shown(text)} is no precision; write a share between 0 and 1, for example 0.02"
+            f"{shown(text)} is not a precision; write a share between 0 and 1, for example 0.02"
         ) from None
 
 
@@ -148,7 +150,7 @@ def check_host(text: str) -> str:
         raise ValueError(f"{shown(text)}: write `host: {name}` and `port: {port}`")
     if text.startswith("-") or _HOST.fullmatch(text) is None:
         raise ValueError(
-            f"{shown(text)} is no host name or address; write for example `host: 192.0.2.10`"
+            f"{shown(text)} is not a host name or address; write for example `host: 192.0.2.10`"
         )
     return text
 
@@ -156,7 +158,7 @@ def check_host(text: str) -> str:
 def check_user(text: str) -> str:
     """``text`` if it can be a login name and never an option of a command."""
     if text.startswith("-") or _USER.fullmatch(text) is None:
-        raise ValueError(f"{shown(text)} is no login name; write for example `user: cc`")
+        raise ValueError(f"{shown(text)} is not a login name; write for example `user: cc`")
     return text
 
 
@@ -202,7 +204,7 @@ def parse_hop(text: str) -> Hop:
 def _one_hop(text: str, before: Hop | None) -> Hop:
     match = _HOP.fullmatch(text)
     if match is None or not _is_login(match["user"], match["host"].strip("[]")):
-        raise ValueError(f"{shown(text)} is no jump host; write user@host or user@host:port")
+        raise ValueError(f"{shown(text)} is not a jump host; write user@host or user@host:port")
     port = None if match["port"] is None else int(match["port"])
     if port is not None and not 1 <= port <= 65535:
         raise ValueError(f"{shown(text)}: a port lies between 1 and 65535")
@@ -227,7 +229,7 @@ def check_gateway(text: str) -> str:
 def check_command(text: str) -> str:
     """``text`` if it can be a program's name or path, and never an option."""
     if check_text(text).startswith("-"):
-        raise ValueError(f"{shown(text)} is no program; write for example `python: python3`")
+        raise ValueError(f"{shown(text)} is not a program; write for example `python: python3`")
     return text
 
 
@@ -275,7 +277,7 @@ def check_serial(text: str) -> str:
     """``text`` if ``adb devices`` could list a device by it: it becomes a folder's name, too."""
     if _SERIAL.fullmatch(check_text(text)) is None:
         raise ValueError(
-            f"{shown(text)} is no serial; write what `adb devices` lists, for example "
+            f"{shown(text)} is not a serial; write what `adb devices` lists, for example "
             f"`serial: 1A2B3C4D` or `serial: 192.0.2.40:5555`"
         )
     return text
@@ -289,7 +291,7 @@ def check_url(text: str) -> str:
         names = [name for name, _ in parse_qsl(parts.query, keep_blank_values=True)]
     except ValueError as exc:  # an unclosed bracket, an impossible port
         # not shown, because there may be a login in it
-        raise ValueError("it is no address; write http:// or https:// and a host") from exc
+        raise ValueError("it is not an address; write http:// or https:// and a host") from exc
     if login:
         raise ValueError("the address holds a login; no secret has a place in this file")
     secret = next((n for n in names if names_a_secret(n) or _SIGNED.search(n)), None)
@@ -299,14 +301,16 @@ def check_url(text: str) -> str:
             " fetch the file yourself and name its `path`"
         )
     if parts.scheme not in ("http", "https") or not host or any(c.isspace() for c in text):
-        raise ValueError(f"{shown(text)} is no address; write http:// or https:// and a host")
+        raise ValueError(f"{shown(text)} is not an address; write http:// or https:// and a host")
     return text
 
 
 def check_sha256(text: str) -> str:
     """``text`` if it is a SHA-256 in lower-case hexadecimal."""
     if _SHA256.fullmatch(text) is None:
-        raise ValueError(f"{shown(text)} is no SHA-256; write the 64 hex digits sha256sum prints")
+        raise ValueError(
+            f"{shown(text)} is not a SHA-256; write the 64 hex digits sha256sum prints"
+        )
     return text
 
 

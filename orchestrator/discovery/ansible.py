@@ -93,7 +93,7 @@ def _said(stderr: str) -> str:
 
 
 def _hosts(data: Mapping[str, Any]) -> Iterator[str]:
-    """Each host once, in the order of the groups."""
+    """List each host once, in the order of the groups."""
     seen: dict[str, None] = {}
     for name, group in data.items():
         if name != "_meta" and isinstance(group, dict):

@@ -31,7 +31,7 @@ _CHECKS: Mapping[str, Callable[[str], str]] = {
 
 @dataclass(frozen=True)
 class FoundDevice:
-    """A device as the inventory will have it: ``keys`` beside its name, in the order written."""
+    """A device as the inventory will have it: its name and its ``keys``, in the order written."""
 
     name: str
     keys: Mapping[str, Any]
@@ -55,7 +55,7 @@ def device_name(told: str, taken: Collection[str]) -> str:
 
 
 def acceptable(of: str, keys: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Those of ``keys`` that an inventory may hold, and a sentence on each of the others."""
+    """Return those of ``keys`` that an inventory may hold, and a sentence on each of the others."""
     kept, notes = {}, []
     for key, value in keys.items():
         if value is None or value == "":
@@ -73,6 +73,6 @@ def _checked(key: str, value: Any) -> Any:
     if key == "port":
         port = int(value)
         if not 1 <= port <= 65535:
-            raise ValueError(f"{port} is no port")
+            raise ValueError(f"{port} is not a port")
         return port
     return _CHECKS[key](str(value)) if key in _CHECKS else value

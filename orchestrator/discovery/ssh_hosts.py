@@ -10,7 +10,7 @@ from orchestrator.fleet.ssh import SshConfigError, configured_hosts
 
 
 def from_ssh_config(file: Path | None) -> Discovery:
-    """Every ``Host`` that is no pattern, of ``file`` or of the user's own. Raises UsageError."""
+    """Every ``Host`` that is not a pattern, of ``file`` or of the user's own. Raises UsageError."""
     try:
         aliases = configured_hosts(file)
     except SshConfigError as exc:

@@ -61,7 +61,7 @@ def options_for_ssh(text: str) -> SshOptions:
 
 
 def _options(words: list[str]) -> Iterator[tuple[str, str | None]]:
-    """Each option with its value, and each other word by itself."""
+    """Split off each option with its value, and each other word by itself."""
     waiting = iter(words)
     for word in waiting:
         if not re.match(r"-[A-Za-z0-9]", word):

@@ -45,7 +45,7 @@ class AgentArchive:
 
 
 def build_agent_archive() -> AgentArchive:
-    """The agent as installed here, the same bytes each time.
+    """Pack the agent as it is installed here, into the same bytes each time.
 
     Raises ArtifactError where the installation lacks a module.
     """

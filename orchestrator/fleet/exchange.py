@@ -13,7 +13,7 @@ from typing import Protocol
 
 from orchestrate_agent import protocol
 from orchestrator.errors import AgentError, DeviceError, TransientDeviceError
-from orchestrator.fleet.transport import CAPTURE_BYTES, ChannelTimeout, Completed, Readable
+from orchestrator.fleet.transport import CAPTURE_BYTES, ChannelTimeout, CommandEnd, Readable
 
 _CHUNK_BYTES = 1024 * 1024
 _STDERR_TAIL_BYTES = 8 * 1024
@@ -65,7 +65,7 @@ def complete(
     stdin: Readable | bytes | None,
     timeout_s: float,
     on_sent: Callable[[int], None] | None,
-) -> Completed:
+) -> CommandEnd:
     """See ``Transport.run``. ``name`` stands for the command in messages."""
     stdout = _Capture(process.read_stdout, keep_head=True)
     stderr = _Capture(process.read_stderr, keep_head=False)
@@ -91,7 +91,7 @@ def complete(
             f"{name} printed more than {CAPTURE_BYTES} bytes; is a login script there printing?",
             device=device,
         )
-    return Completed(exit_code, bytes(stdout.data), bytes(stderr.data))
+    return CommandEnd(exit_code, bytes(stdout.data), bytes(stderr.data))
 
 
 def _feed(
@@ -162,7 +162,7 @@ class _Capture:
         self._thread.join(timeout_s)
 
     def tail(self) -> bytes:
-        """A copy of what is kept, taken in one step beside the draining thread."""
+        """A copy of what is kept, taken in one step while the draining thread goes on."""
         return bytes(self.data)
 
     def _drain(self) -> None:
@@ -312,7 +312,8 @@ class _LineBuffer:
             self._changed.notify_all()
 
     def take(self, timeout_s: float | None) -> bytes:
-        """Raises TimeoutError, EOFError (with what was torn), OverflowError (with the bound)."""
+        """Return the next line. Raises TimeoutError, EOFError (with what was torn), OverflowError
+        (with the bound)."""
         with self._changed:
             if not self._changed.wait_for(self._settled, timeout_s):
                 raise TimeoutError

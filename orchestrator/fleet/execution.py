@@ -27,11 +27,11 @@ from orchestrator.errors import (
 from orchestrator.fleet import lease
 from orchestrator.fleet.intake import Intake
 from orchestrator.fleet.link import AgentRefusalError
-from orchestrator.fleet.materials import DeviceSupply, Materials, SuppliedNode, needed_by
+from orchestrator.fleet.materials import DeviceSupply, Materials, SuppliedDevice, needed_by
 from orchestrator.fleet.patience import STOOD_S, Patience
 from orchestrator.fleet.progress import DeviceProgress, Observer, State, StopLevel, StopRequest
 from orchestrator.fleet.provision import (
-    Node,
+    ReachedDevice,
     check_executable,
     check_suitability,
     place_agent,
@@ -61,7 +61,7 @@ MOST_NOT_STARTED = 3
 
 @dataclass(frozen=True)
 class Campaign:
-    """What all devices of a run share."""
+    """What all devices of a run share while it is carried out."""
 
     plan: Plan
     materials: Materials
@@ -85,7 +85,7 @@ class DeviceRun:
         target: Target,
         *,
         expect: Mapping[str, Any],
-        reach: Callable[[], SuppliedNode],
+        reach: Callable[[], SuppliedDevice],
         retry_for_s: float,
         lease_ends: datetime | None = None,
     ) -> None:
@@ -147,7 +147,7 @@ class DeviceRun:
         """
         self._others_are_done.set()
 
-    def run(self, reached: SuppliedNode | TransientDeviceError | JournalError) -> None:
+    def run(self, reached: SuppliedDevice | TransientDeviceError | JournalError) -> None:
         """Run until the plan is done or the user stops it, reaching the device again if lost.
 
         Closes the node; in the place of one that did not answer yet stands the reason. Raises
@@ -176,7 +176,7 @@ class DeviceRun:
 
     def _reach_again(
         self, trouble: TransientDeviceError | JournalError, patience: Patience, lost_at: float
-    ) -> SuppliedNode:
+    ) -> SuppliedDevice:
         while (pause_s := patience.pause(time.monotonic() - lost_at)) is not None:
             why = trouble.reason if isinstance(trouble, TransientDeviceError) else str(trouble)
             self._tell(State.RETRYING, f"{why}; again in {pause_s:.0f} s")
@@ -189,7 +189,7 @@ class DeviceRun:
         raise trouble
 
     def _pause(self, seconds: float) -> bool:
-        """Whether to try again after it."""
+        """Wait before another try; returns whether to try again."""
         ends = time.monotonic() + seconds
         while (left_s := ends - time.monotonic()) > 0:
             if self._campaign.stop.wait(min(left_s, GLANCE_S)):
@@ -247,7 +247,7 @@ class DeviceRun:
 
     # -- the loop ---------------------------------------------------------------------------
 
-    def _drive(self, node: Node, supply: DeviceSupply) -> None:
+    def _drive(self, node: ReachedDevice, supply: DeviceSupply) -> None:
         campaign = self._campaign
         requests = Requests(self._target, campaign.plan.settings, campaign.materials, supply)
         self._recorder = Recorder(requests, campaign.directory, campaign.journal)
@@ -272,7 +272,7 @@ class DeviceRun:
                 self._put_back(node, supply)
         self._end(node)
 
-    def _vigil(self, node: Node) -> Vigil:
+    def _vigil(self, node: ReachedDevice) -> Vigil:
         now = time.monotonic()
         return Vigil(
             self._run_id,
@@ -284,7 +284,7 @@ class DeviceRun:
             running=dict.fromkeys(self._running, now),
         )
 
-    def _look(self, node: Node, vigil: Vigil) -> None:
+    def _look(self, node: ReachedDevice, vigil: Vigil) -> None:
         """Ask an agent that says nothing what it does. Raises DeviceError where it does nothing."""
         status = node.link.status(vigil.answer_s)
         try:
@@ -296,7 +296,7 @@ class DeviceRun:
         if waits_for is not None:
             self._tell(State.WAITING, f"for {waits_for}")
 
-    def _prepare(self, node: Node, supply: DeviceSupply) -> None:
+    def _prepare(self, node: ReachedDevice, supply: DeviceSupply) -> None:
         sites = supply.sites
         suitability = check_suitability(node, self._expect, self._plan, self._cpus, sites)
         check_executable(node, self._plan, sites)
@@ -311,7 +311,7 @@ class DeviceRun:
         )
         self._provide(node, supply)
 
-    def _provide(self, node: Node, supply: DeviceSupply) -> None:
+    def _provide(self, node: ReachedDevice, supply: DeviceSupply) -> None:
         """Have all on the node that its trials need."""
         sites = supply.sites
         blobs = needed_by(self._plan, self._campaign.materials, supply)
@@ -331,7 +331,7 @@ class DeviceRun:
     def _put_back_often(self) -> bool:
         return any(count > MOST_PUT_BACKS for count in self._put_backs.values())
 
-    def _put_back(self, node: Node, supply: DeviceSupply) -> None:
+    def _put_back(self, node: ReachedDevice, supply: DeviceSupply) -> None:
         """Give the node again what it lost, and submit the trials that came to nothing for it.
 
         Raises TransientDeviceError where it loses it again and again.
@@ -357,7 +357,7 @@ class DeviceRun:
             return
         self._submit(node, [self._trials[trial_id] for trial_id in lacking])
 
-    def _check_same_machine(self, node: Node) -> None:
+    def _check_same_machine(self, node: ReachedDevice) -> None:
         """Raise PermanentDeviceError where another machine answers than the one that was measured:
         an address, a lease or a retry may lead to a new node."""
         found = identity(node.facts)
@@ -378,7 +378,7 @@ class DeviceRun:
         megabytes = f"{sent / 1e6:.0f} of {blob.size_bytes / 1e6:.0f} MB"
         self._tell(State.PUSHING, f"{blob.path.name}: {megabytes}")
 
-    def _follow(self, node: Node) -> None:
+    def _follow(self, node: ReachedDevice) -> None:
         try:
             node.link.follow(self._run_id, self._device, self._agent_seq + 1)
         except AgentRefusalError as exc:
@@ -398,7 +398,7 @@ class DeviceRun:
             self._known.clear()
             node.link.follow(self._run_id, self._device, last_seq + 1)
 
-    def _is_over(self, node: Node) -> bool:
+    def _is_over(self, node: ReachedDevice) -> bool:
         level = self._campaign.stop.level
         if level > self._stopping:
             self._stopping = level
@@ -408,7 +408,7 @@ class DeviceRun:
         self._release(node)
         return self._schedule.complete or (self._out_of_time and not self._open)
 
-    def _release(self, node: Node) -> None:
+    def _release(self, node: ReachedDevice) -> None:
         # With one trial (or duet) left in hand the next block goes out, so that the device never
         # idles while we think; a group on its own is thereby judged without that last one.
         while not self._out_of_time and (
@@ -455,14 +455,14 @@ class DeviceRun:
             if group not in before:
                 self._journal.append(self._device, "stopped", group=group, reason=reason)
 
-    def _submit(self, node: Node, trials: Sequence[Trial]) -> None:
+    def _submit(self, node: ReachedDevice, trials: Sequence[Trial]) -> None:
         if trials:
             self._ask(node, "submit", trials=[self._recorder.request(trial) for trial in trials])
 
-    def _ask(self, node: Node, op: str, **params: Any) -> None:
+    def _ask(self, node: ReachedDevice, op: str, **params: Any) -> None:
         node.link.request(op, run_id=self._run_id, device=self._device, **params)
 
-    def _end(self, node: Node) -> None:
+    def _end(self, node: ReachedDevice) -> None:
         if self._out_of_time:
             self._tell(
                 State.INTERRUPTED, "the lease ends; what is left can be resumed in a later one"
@@ -523,7 +523,7 @@ class DeviceRun:
             )
 
     def _plan_again(self, trial_id: str) -> None:
-        """Of a trial that the agent knows and the journal lost with all its lines."""
+        """Note as planned a trial that the agent knows and the journal lost with all its lines."""
         if not self._schedule.is_released(trial_id):
             self._journal.append_all(self._device, "planned", [self._trials[trial_id].to_json()])
             self._schedule.release(trial_id)

@@ -13,7 +13,7 @@ MAX_EVENTS_A_TRIAL = 1000
 
 
 class Intake:
-    """Of one device's session."""
+    """Admits the events of one device's session."""
 
     def __init__(self, device: str) -> None:
         self._device = device

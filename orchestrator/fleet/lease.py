@@ -18,7 +18,7 @@ def left_s(ends: datetime) -> float:
 
 
 def shown(ends: datetime) -> str:
-    """For messages."""
+    """Format the time for messages."""
     return f"{ends:%Y-%m-%d %H:%M:%S} UTC"
 
 

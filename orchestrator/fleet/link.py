@@ -71,7 +71,8 @@ def _why_it_ended(exit_code: int | None) -> type[DeviceError]:
 
 
 class AgentLink:
-    """Requests to one device's agent, and the events of one session. One thread at a time."""
+    """Sends requests to one device's agent and reads the events of one session. One thread at a
+    time."""
 
     def __init__(self, transport: Transport, argv: Sequence[str]) -> None:
         """Open the request channel; ``argv`` starts the relay. Raises DeviceError."""
@@ -91,7 +92,7 @@ class AgentLink:
         return self._exchange(self._requests, op, params)
 
     def status(self, answer_s: float) -> Mapping[str, Any]:
-        """What the agent does. Raises as :meth:`request` does, after ``answer_s`` seconds of
+        """Ask what the agent does. Raises as :meth:`request` does, after ``answer_s`` seconds of
         silence."""
         return self._exchange(self._requests, "status", {}, answer_s)
 
@@ -105,7 +106,7 @@ class AgentLink:
         self._exchange(self._events, "events", params)
 
     def event(self, timeout_s: float) -> Event | None:
-        """The next event of the session followed, or None when none came in ``timeout_s``.
+        """Return the next event of the session followed, or None when none came in ``timeout_s``.
 
         Raises TransientDeviceError where the agent says instead why it ends.
         """
@@ -161,7 +162,7 @@ class AgentLink:
 def ask(
     transport: Transport, argv: Sequence[str], op: str, **params: Any
 ) -> Mapping[str, Any] | None:
-    """One request to a daemon that runs already, or None where none runs. Raises DeviceError.
+    """Send one request to a daemon that runs already; None where none runs. Raises DeviceError.
 
     ``argv`` is the agent's ``ask`` command.
     """
@@ -183,7 +184,7 @@ def ask(
 
 
 def result_of(reply: Reply, number: int, op: str, *, device: str) -> Mapping[str, Any]:
-    """The result of request ``number``.
+    """Return the result of request ``number``.
 
     Raises AgentRefusalError where the agent says no, TransientDeviceError where it says not now.
     """

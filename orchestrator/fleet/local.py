@@ -15,7 +15,7 @@ from typing import IO
 from orchestrate_agent import protocol
 from orchestrator.errors import PermanentDeviceError
 from orchestrator.fleet.exchange import FarProcess, LineChannel, complete
-from orchestrator.fleet.transport import SIGNALLED, Completed, Readable, checked
+from orchestrator.fleet.transport import SIGNALLED, CommandEnd, Readable, checked
 
 _READ_BYTES = 64 * 1024
 #: What close() leaves a command to end by itself before it is killed, in seconds.
@@ -38,7 +38,7 @@ class LocalTransport:
         self._channels: list[LineChannel] = []
 
     def connect(self) -> None:
-        """Nothing to do: we are here."""
+        """Do nothing: we are here."""
 
     def run(
         self,
@@ -47,7 +47,7 @@ class LocalTransport:
         stdin: Readable | bytes | None = None,
         timeout_s: float,
         on_sent: Callable[[int], None] | None = None,
-    ) -> Completed:
+    ) -> CommandEnd:
         return complete(
             self._start(argv),
             f"`{argv[0]}`",
@@ -91,9 +91,9 @@ class LocalTransport:
 
 
 def login_environment() -> dict[str, str]:
-    """What a command here gets of our environment: what a login over SSH would give it, and what
-    its Python and ``adb`` need. An agent keeps it for as long as it lives, so that nothing else of
-    ours, a token least of all, belongs in it."""
+    """Choose what a command here gets of our environment: what a login over SSH would give it, and
+    what its Python and ``adb`` need. An agent keeps it for as long as it lives, so that nothing
+    else of ours, a token least of all, belongs in it."""
     return {
         name: value
         for name, value in os.environ.items()
@@ -102,7 +102,7 @@ def login_environment() -> dict[str, str]:
 
 
 def _expanded(argument: str) -> str:
-    """As a login shell reads it: ``~`` and ``~/…`` only."""
+    """Expand the argument as a login shell reads it: ``~`` and ``~/…`` only."""
     if argument == "~" or argument.startswith("~/"):
         return str(Path.home()) + argument[1:]
     return argument

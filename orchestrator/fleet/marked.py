@@ -50,7 +50,8 @@ class Mark:
 
 
 def marked_line(command: bytes, mark: Mark, *, replaces_shell: bool = True) -> bytes:
-    """A line for any login shell, which runs ``command``, a line for a POSIX shell, behind a mark.
+    """Write a line for any login shell, which runs ``command``, a line for a POSIX shell, behind a
+    mark.
 
     ``replaces_shell`` takes the login shell out of the way (``exec``), which a restricted shell
     refuses.
@@ -90,7 +91,7 @@ class MarkedProcess:
 
     @property
     def said_before(self) -> str:
-        """The end of what came on both streams before the mark."""
+        """Return the end of what came on both streams before the mark."""
         both = (self._stdout.tail() + b"\n" + self._stderr.tail()).decode(errors="replace")
         return both.strip()
 
@@ -164,7 +165,7 @@ class _Before:
         self._kept = bytearray()
 
     def behind(self, chunk: bytes) -> bytes:
-        """What of ``chunk`` is the command's."""
+        """Return the part of ``chunk`` that is the command's."""
         if self.passed:
             return chunk
         self._kept += chunk
@@ -180,7 +181,7 @@ class _Before:
         return behind
 
     def unmarked(self) -> bytes:
-        """What was kept back where no mark came, once."""
+        """Return what was kept back where no mark came, once."""
         if self.passed:
             return b""
         self.passed = True

@@ -1,4 +1,4 @@
-"""What trials are made of: what all devices of a run share, and what each was given beside it.
+"""What trials are made of: what all devices of a run share, and what each was given in addition.
 
 Both are immutable. A device that is reached late gets a value of its own, which nobody else reads;
 the threads of other devices go on with theirs.
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from orchestrator.artifacts.blob import Blob
-from orchestrator.fleet.provision import Node
+from orchestrator.fleet.provision import ReachedDevice
 from orchestrator.plan import DevicePlan
 from orchestrator.runs.records import ArtifactRecord
 from orchestrator.trial import Variant
@@ -33,7 +33,7 @@ class Materials:
 
 @dataclass(frozen=True)
 class DeviceSupply:
-    """What one device was given beside the models.
+    """What one device was given in addition to the models.
 
     ``binary`` is its ``benchmark_model``, which is ``unpinned`` where no hash of it was known
     beforehand. ``sites`` holds its site bundles by the value of the factor ``runtime``; a runtime
@@ -49,15 +49,15 @@ class DeviceSupply:
 
 
 @dataclass(frozen=True)
-class SuppliedNode:
+class SuppliedDevice:
     """A device that was reached, and what it was given."""
 
-    node: Node
+    node: ReachedDevice
     supply: DeviceSupply
 
 
 def needed_by(plan: DevicePlan, materials: Materials, supply: DeviceSupply) -> tuple[Blob, ...]:
-    """What ``plan``'s device must hold, each blob once."""
+    """List what ``plan``'s device must hold, each blob once."""
     blobs = [materials.blobs[trial.variant] for trial in plan.trials]
     if supply.binary is not None and plan.needs_binary:
         blobs.append(supply.binary)

@@ -1,4 +1,4 @@
-"""How long, and how often, a device that was lost is tried again."""
+"""Says how long, and how often, a device that was lost is tried again."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from enum import Enum, IntEnum
 
 
 class State(str, Enum):
-    """Where a device stands."""
+    """The state that a device is in."""
 
     CONNECTING = "connecting"
     READY = "ready"
@@ -66,7 +66,7 @@ class StopRequest:
         return self._level
 
     def raise_level(self) -> StopLevel:
-        """One step more urgent; returns the new level."""
+        """Go one step more urgent; returns the new level."""
         self._level = StopLevel(min(self._level + 1, StopLevel.NOW))
         self._raised.set()
         return self._level

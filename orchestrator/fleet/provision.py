@@ -18,7 +18,7 @@ from orchestrator.errors import AgentError, PermanentDeviceError, TransientDevic
 from orchestrator.fleet import told
 from orchestrator.fleet.agent_archive import AgentArchive
 from orchestrator.fleet.link import AgentLink, AgentRefusalError, ask
-from orchestrator.fleet.transport import Completed, Transport, ended_by_signal
+from orchestrator.fleet.transport import CommandEnd, Transport, ended_by_signal
 from orchestrator.frameworks import registry
 from orchestrator.isa import levels
 from orchestrator.plan import DevicePlan
@@ -105,7 +105,7 @@ answer("stored")
 
 @dataclass(frozen=True)
 class AgentPlace:
-    """Where on a device the agent lives, and which interpreter runs it.
+    """The place on a device where the agent lives, and the interpreter that runs it.
 
     ``adb``: the serial of the Android device that it speaks for, where that is not the one it lives
     on. A daemon that does not answer within ``answer_s`` seconds is taken for one that hangs.
@@ -130,7 +130,7 @@ class AgentPlace:
 
 
 @dataclass(frozen=True)
-class Node:
+class ReachedDevice:
     """A device that was reached: its agent answers and has said what the device is.
 
     ``may_execute``: whether programs in the agent's folder may be run, which a disk that is mounted
@@ -163,7 +163,7 @@ def reach(
     *,
     run_id: str | None = None,
     only_look: bool = False,
-) -> Node:
+) -> ReachedDevice:
     """Connect, put the agent there if it is not, attach, and check that we understand each other.
 
     A daemon of another version is replaced when it has nothing to do, and used when it is busy
@@ -179,7 +179,7 @@ def reach(
         raise
     # of an Android device the programs are on the device
     may_execute = placed.may_execute or place.adb is not None
-    return Node(transport.device, place, transport, archive, link, hello, may_execute)
+    return ReachedDevice(transport.device, place, transport, archive, link, hello, may_execute)
 
 
 def place_agent(transport: Transport, place: AgentPlace, archive: AgentArchive) -> bool:
@@ -227,7 +227,7 @@ def _bootstrap(transport: Transport, place: AgentPlace, archive: AgentArchive, d
     raise PermanentDeviceError(_why_not_placed(done, answer, place), device=transport.device)
 
 
-def _why_not_placed(done: Completed, answer: str, place: AgentPlace) -> str:
+def _why_not_placed(done: CommandEnd, answer: str, place: AgentPlace) -> str:
     if b"Unknown option: -I" in done.stderr:  # which Python has since 3.4
         answer = "python 2"
     if answer.startswith("python "):
@@ -299,7 +299,7 @@ def _attach_to_our_version(
 
 
 def _check_hello(transport: Transport, hello: Mapping[str, Any]) -> None:
-    """Raise AgentError where it is no answer of an agent of this protocol; empty is none yet."""
+    """Raise AgentError where it is not an answer of an agent of this protocol; empty: none yet."""
     told.check_size(hello, "a greeting", device=transport.device)
     told.check(hello, told.HELLO, "a greeting", device=transport.device)
     if hello and hello.get("protocol") != protocol.PROTOCOL:
@@ -335,7 +335,7 @@ def agent_log(transport: Transport, place: AgentPlace, archive: AgentArchive) ->
     return (done.stdout or done.stderr).decode(errors="replace")
 
 
-def push(node: Node, blobs: Sequence[Blob], on_sent: Callable[[Blob, int], None]) -> int:
+def push(node: ReachedDevice, blobs: Sequence[Blob], on_sent: Callable[[Blob, int], None]) -> int:
     """Push the blobs that the device lacks, one after another; returns the bytes pushed.
 
     Raises TransientDeviceError where a transfer was torn: what came whole stays, nothing else
@@ -349,7 +349,9 @@ def push(node: Node, blobs: Sequence[Blob], on_sent: Callable[[Blob, int], None]
     return sum(blob.size_bytes for blob in missing)
 
 
-def _push_some(node: Node, blobs: Sequence[Blob], on_sent: Callable[[Blob, int], None]) -> None:
+def _push_some(
+    node: ReachedDevice, blobs: Sequence[Blob], on_sent: Callable[[Blob, int], None]
+) -> None:
     names = [f"{blob.sha256}:{blob.size_bytes}" for blob in blobs]
     total = sum(blob.size_bytes for blob in blobs)
     with closing(BlobStream(blobs)) as stream:
@@ -364,7 +366,7 @@ def _push_some(node: Node, blobs: Sequence[Blob], on_sent: Callable[[Blob, int],
     _check_done(node, done, f"{blobs[landed].path.name} could not be pushed")
 
 
-def _check_done(node: Node, done: Completed, failure: str) -> None:
+def _check_done(node: ReachedDevice, done: CommandEnd, failure: str) -> None:
     """Raise DeviceError where one of the agent's commands did not end well."""
     if done.exit_code == 0:
         return
@@ -374,7 +376,7 @@ def _check_done(node: Node, done: Completed, failure: str) -> None:
     raise TransientDeviceError(f"{failure}: {said}", device=node.device)
 
 
-def unpack_sites(node: Node, sites: Sequence[Blob]) -> None:
+def unpack_sites(node: ReachedDevice, sites: Sequence[Blob]) -> None:
     """Make pushed site bundles ready for trials; one that is already costs a moment.
 
     Raises PermanentDeviceError where the device has no room, TransientDeviceError otherwise.
@@ -432,7 +434,7 @@ class Suitability:
 
 
 def check_suitability(
-    node: Node,
+    node: ReachedDevice,
     expect: Mapping[str, Any],
     plan: DevicePlan,
     cpus: Collection[int] | None,
@@ -461,7 +463,7 @@ def check_suitability(
     return Suitability(unverified, found)
 
 
-def check_executable(node: Node, plan: DevicePlan, provided: Collection[str] = ()) -> None:
+def check_executable(node: ReachedDevice, plan: DevicePlan, provided: Collection[str] = ()) -> None:
     """Refuse a device whose disk forbids to run what the plan has to put there.
 
     ``provided`` are the runtimes that are given to it. Raises PermanentDeviceError with the way
@@ -481,7 +483,7 @@ def check_executable(node: Node, plan: DevicePlan, provided: Collection[str] = (
         )
 
 
-def _require_cpus(node: Node, needed: int, cpus: Collection[int] | None) -> None:
+def _require_cpus(node: ReachedDevice, needed: int, cpus: Collection[int] | None) -> None:
     if not needed:
         return
     allowed = _fact(node.facts, "cpus_allowed")
@@ -505,7 +507,7 @@ def _require_cpus(node: Node, needed: int, cpus: Collection[int] | None) -> None
         )
 
 
-def _require_isa(node: Node, isa: str) -> None:
+def _require_isa(node: ReachedDevice, isa: str) -> None:
     why = isa_unavailable(node.facts, isa)
     if why is not None:
         raise PermanentDeviceError(
@@ -541,7 +543,7 @@ def isa_unavailable(facts: Mapping[str, Any], isa: str) -> str | None:
     return None
 
 
-def installed_runtimes(node: Node) -> dict[str, str]:
+def installed_runtimes(node: ReachedDevice) -> dict[str, str]:
     """The runtimes that the device's Python has: distribution → version. Raises DeviceError."""
     found = node.link.request(
         "probe", python=node.place.python, runtimes=list(registry.runtime_names())

@@ -12,7 +12,7 @@ from orchestrator.errors import UsageError
 from orchestrator.fleet.agent_archive import AgentArchive
 from orchestrator.fleet.carried import CarriedTransport
 from orchestrator.fleet.local import LocalTransport
-from orchestrator.fleet.provision import AgentPlace, Node, reach
+from orchestrator.fleet.provision import AgentPlace, ReachedDevice, reach
 from orchestrator.fleet.ssh import SshEndpoint, SshTransport
 from orchestrator.fleet.transport import Transport
 
@@ -52,7 +52,7 @@ def transport_to(
 
 
 def endpoint_of(device: Device, inventory: Inventory) -> SshEndpoint:
-    """Where and as whom to log in, its jump hosts included. What is None is OpenSSH's to say."""
+    """Say where and as whom to log in, jump hosts included. What is None is OpenSSH's to say."""
     own = SshEndpoint(
         device=device.name,
         host=device.host or device.name,
@@ -79,7 +79,7 @@ def _endpoint_of_hop(hop: Hop, device: SshEndpoint) -> SshEndpoint:
 
 
 def place_on(device: Device) -> AgentPlace:
-    """Where the agent of ``device`` lives: there, but for an Android device's, which lives here."""
+    """Say where the agent of ``device`` lives: there, or for an Android device, here."""
     if device.serial is None:
         return AgentPlace(device.python_command, device.workdir, answer_s=device.answer_within_s)
     # a home has one daemon, and a daemon one device
@@ -97,7 +97,7 @@ def reach_device(
     run_id: str | None = None,
     only_look: bool = False,
     way: Way = transport_to,
-) -> Node:
+) -> ReachedDevice:
     """Connect to ``device`` and its agent. Raises DeviceError."""
     return reach(
         way(device, inventory), place_on(device), archive, run_id=run_id, only_look=only_look

@@ -83,7 +83,7 @@ class Requests:
         )
 
     def _conditions(self, trial: Trial) -> Conditions:
-        """Only what measures time needs the machine still, and only there energy is of use."""
+        """Ask for a still machine only where time is measured: only there energy is of use, too."""
         if not measure_of(trial.kind).quiet:
             return Conditions()
         duet = None if trial.duet is None else Duet(trial.duet.partner, trial.duet.half)
@@ -211,7 +211,7 @@ class Recorder:
             raise _unreadable(exc, self._target.device) from exc
 
 
-#: What the agent says of a finished trial beside the evidence.
+#: What the agent says of a finished trial in addition to the evidence.
 _AS_TOLD = ("attempt", "rusage", "machine_lock", "conditions", "health_before", "health")
 
 

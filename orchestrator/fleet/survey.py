@@ -20,7 +20,7 @@ from orchestrator.errors import AgentError, DeviceError
 from orchestrator.fleet import told
 from orchestrator.fleet.provision import (
     SHORT_TIMEOUT_S,
-    Node,
+    ReachedDevice,
     check_executable,
     check_expectations,
     check_suitability,
@@ -33,7 +33,7 @@ from orchestrator.plan import DevicePlan
 CLOCK_SKEW_S = 2.0
 #: The share of all CPUs at work beyond which trials will wait at the gate, or be noisy.
 BUSY_SHARE = 0.05
-#: What a runner holds beside its model: interpreter and libraries. Weights are there twice, in the
+#: What a runner holds besides its model: interpreter and libraries. Weights are there twice, in the
 #: file and packed for the kernels; memory trials of the reference run agree to some 10 MB.
 RUNTIME_BYTES = 80_000_000
 WEIGHT_COPIES = 2
@@ -89,7 +89,7 @@ class Survey:
     problems: tuple[Problem, ...]
 
 
-def survey(node: Node, device: Device, needs: Needs | None) -> Survey:
+def survey(node: ReachedDevice, device: Device, needs: Needs | None) -> Survey:
     """Look at a device that was reached. Raises DeviceError where it stops answering."""
     use = _use(node)
     skew_s, error_s = _clock(node)
@@ -126,7 +126,7 @@ def survey(node: Node, device: Device, needs: Needs | None) -> Survey:
 # --- what it tells -------------------------------------------------------------------------
 
 
-def _use(node: Node) -> Mapping[str, Any]:
+def _use(node: ReachedDevice) -> Mapping[str, Any]:
     done = node.transport.run(node.place.argv(node.archive, "survey"), timeout_s=SHORT_TIMEOUT_S)
     lines = done.stdout.splitlines()  # a login shell may print a greeting before
     try:
@@ -139,7 +139,7 @@ def _use(node: Node) -> Mapping[str, Any]:
     return use
 
 
-def _clock(node: Node) -> tuple[float | None, float]:
+def _clock(node: ReachedDevice) -> tuple[float | None, float]:
     """How far its clock is ahead, and how well that is known: it was read while we waited."""
     before, start = time.time(), time.monotonic()
     facts = node.link.request("hello", protocol=protocol.PROTOCOL).get("facts")
@@ -151,7 +151,7 @@ def _clock(node: Node) -> tuple[float | None, float]:
     return then - (before + taken / 2), taken / 2
 
 
-def _missing_bytes(node: Node, needs: Needs) -> int:
+def _missing_bytes(node: ReachedDevice, needs: Needs) -> int:
     present = node.link.request("have", blobs=sorted(needs.files)).get("present")
     there = {str(each) for each in present} if isinstance(present, list) else set()
     return sum(size for sha256, size in needs.files.items() if sha256 not in there)
@@ -160,7 +160,7 @@ def _missing_bytes(node: Node, needs: Needs) -> int:
 # --- what is wrong with it -----------------------------------------------------------------
 
 
-def _unexpected(node: Node, device: Device) -> tuple[tuple[str, ...], list[Problem]]:
+def _unexpected(node: ReachedDevice, device: Device) -> tuple[tuple[str, ...], list[Problem]]:
     unverified: list[str] = []
     problems = []
     for name, wanted in device.expect.items():
@@ -179,7 +179,7 @@ def _unexpected(node: Node, device: Device) -> tuple[tuple[str, ...], list[Probl
     return tuple(unverified), problems
 
 
-def _unfit(node: Node, device: Device, needs: Needs) -> list[Problem]:
+def _unfit(node: ReachedDevice, device: Device, needs: Needs) -> list[Problem]:
     try:
         # a runtime that it has not is given to it by a run
         check_suitability(node, {}, needs.plan, device.cpus, needs.plan.runtimes)
@@ -188,7 +188,7 @@ def _unfit(node: Node, device: Device, needs: Needs) -> list[Problem]:
     return []
 
 
-def _not_executable(node: Node, needs: Needs | None) -> list[Problem]:
+def _not_executable(node: ReachedDevice, needs: Needs | None) -> list[Problem]:
     if node.may_execute:
         return []
     if needs is not None:
@@ -316,7 +316,7 @@ def _others(
                 "in_use",
                 f"{who} holds the lock of the machine: trials {'' if waiting else 'would '}wait "
                 f"for it",
-                "wait, or ask whoever that is; `exclusive: false` measures beside it",
+                "wait, or ask whoever that is; `exclusive: false` measures at the same time",
             )
         )
     share = use.get("busy_share")

@@ -24,14 +24,15 @@ from orchestrator.errors import TransientDeviceError
 
 #: Most of a command's stdout that ``run`` accepts, and of its stderr that it keeps, in bytes.
 CAPTURE_BYTES = 4 * 1024 * 1024
-#: ``Completed.exit_code`` of a command that a signal ended.
+#: ``CommandEnd.exit_code`` of a command that a signal ended.
 SIGNALLED = -1
 #: How shells tell of a signal: 128 and its number.
 SIGNAL_CODES = range(129, 193)
 
 
 def ended_by_signal(exit_code: int) -> bool:
-    """Whether a signal ended it, or what a shell ran for it: a node that goes down does so."""
+    """Whether a signal ended the command, or what a shell ran for it: a node that goes down does
+    so."""
     return exit_code == SIGNALLED or exit_code > 128
 
 
@@ -40,7 +41,7 @@ class ChannelTimeout(TransientDeviceError):  # noqa: N818  (named after what hap
 
 
 @dataclass(frozen=True)
-class Completed:
+class CommandEnd:
     """A command that ended by itself. ``stderr`` holds its last ``CAPTURE_BYTES``."""
 
     exit_code: int
@@ -66,7 +67,7 @@ class Channel(Protocol):
         ...
 
     def readline(self, timeout_s: float | None) -> bytes:
-        """The next line without its newline; ``b""`` is an empty line, never the end.
+        """Return the next line without its newline; ``b""`` is an empty line, never the end.
 
         Raises ChannelTimeout when no full line came in time (call again: nothing is lost),
         TransientDeviceError when the far side closed, AgentError when a line is too long.
@@ -78,7 +79,8 @@ class Channel(Protocol):
         ...
 
     def exit_code(self) -> int | None:
-        """Of a command that has ended; None where the connection went before that was told."""
+        """The exit code of a command that has ended; None where the connection went before it was
+        told."""
         ...
 
     def stderr_tail(self) -> str:
@@ -106,11 +108,11 @@ class Transport(Protocol):
         stdin: Readable | bytes | None = None,
         timeout_s: float,
         on_sent: Callable[[int], None] | None = None,
-    ) -> Completed:
+    ) -> CommandEnd:
         """Run a command to its end, feeding it ``stdin`` piece by piece.
 
         ``on_sent`` is told, in the calling thread, how many bytes of stdin have been sent so far.
-        A command that ends before it has read its stdin is no error; look at its exit code.
+        A command that ends before it has read its stdin is not an error; look at its exit code.
         Raises ChannelTimeout when it takes longer than ``timeout_s`` (a local command is killed,
         a remote one cut off), TransientDeviceError when the connection breaks, AgentError when
         it prints more than ``CAPTURE_BYTES`` to stdout.
@@ -126,12 +128,12 @@ class Transport(Protocol):
         ...
 
     def describe(self) -> str:
-        """Where this leads, for messages: ``ssh cc@192.0.2.10:22 via bastion``."""
+        """Say where this leads, for messages: ``ssh cc@192.0.2.10:22 via bastion``."""
         ...
 
 
 def shell_command(argv: Sequence[str]) -> str:
-    """``argv`` for a POSIX shell; only a leading ``~/`` is left for the shell to expand.
+    """Write ``argv`` for a POSIX shell; only a leading ``~/`` is left for the shell to expand.
 
     ``exec env`` keeps builtins, aliases and reserved words of that shell out of it, and the shell
     itself out of the way. Raises ValueError as :func:`checked` does.
@@ -140,7 +142,7 @@ def shell_command(argv: Sequence[str]) -> str:
 
 
 def checked(argv: Sequence[str]) -> Sequence[str]:
-    """``argv`` itself. Raises ValueError where it cannot be a command line."""
+    """Return ``argv`` itself. Raises ValueError where it cannot be a command line."""
     if not argv:
         raise ValueError("an empty command line")
     if any("\0" in argument for argument in argv):

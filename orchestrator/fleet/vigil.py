@@ -16,13 +16,13 @@ from orchestrate_agent.protocol import Event
 
 #: How long a trial may take to begin before anything is asked, in seconds.
 BEGIN_S = 5.0
-#: What an agent needs for a trial's end beside what it may take for an answer: it waits for a
+#: What an agent needs for a trial's end on top of what it may take for an answer: it waits for a
 #: process to heed SIGTERM, reads what is left of its output, looks at the machine's health.
 ENDING_S = 6.0
 
 
 class SilenceError(Exception):
-    """The agent answers, and what it says of its trials is no reason to go on waiting.
+    """The agent answers, and what it says of its trials gives no reason to go on waiting.
 
     ``hangs``: it has to be ended, as it does not end its trial.
     """
@@ -34,7 +34,7 @@ class SilenceError(Exception):
 
 @dataclass
 class Vigil:
-    """Of one connection to one device. Times are those of a monotonic clock.
+    """The watch over one connection to one device. Times are those of a monotonic clock.
 
     ``timeout_s`` bounds a trial, ``answer_s`` an answer.
     """
@@ -68,7 +68,7 @@ class Vigil:
         return silent_s >= self.answer_s  # asked already, and not satisfied
 
     def judge(self, status: Mapping[str, Any], now: float) -> str | None:
-        """What the device waits for, of its answer to ``status``; None where it works.
+        """Say, from the answer to ``status``, what the device waits for; None where it works.
 
         Raises SilenceError where waiting on will not help.
         """
@@ -118,7 +118,7 @@ def _waits_for(status: Mapping[str, Any]) -> str | None:
 
 
 def named_holder(holder: object) -> str:
-    """Who holds a machine's lock, as an agent tells it."""
+    """Name who holds a machine's lock, as an agent tells it."""
     if not isinstance(holder, dict) or not holder:
         return "somebody whom the kernel does not tell"
     if holder.get("name") is None:  # a lock belongs to all that inherited its descriptor

@@ -77,7 +77,7 @@ class BuildRequest:
     export: str = OPEN
 
     def to_json(self) -> dict[str, Any]:
-        """As the child reads it."""
+        """Return it as the child reads it."""
         folder, dataset = self.options.representative, self.options.dataset
         return {
             "framework": self.framework,

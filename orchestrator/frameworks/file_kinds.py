@@ -75,7 +75,7 @@ def foreign_kind(head: bytes) -> str | None:
 
 
 def foreign_archive(names: Iterable[str]) -> str | None:
-    """The same for a zip archive, by the names of its members."""
+    """Say the same of a zip archive, by the names of its members."""
     members = [PurePosixPath(name) for name in names]
     tails = {"/".join(path.parts[1:]) for path in members}
     for told, sentence in _ARCHIVES.items():

@@ -82,8 +82,8 @@ def runner(name: str) -> RunnerAbout:
 
 
 def framework_of(runner_name: str) -> Framework:
-    """Whose files the runner takes; ``auto`` is one of the default framework's. Raises UsageError
-    for a runner that nobody knows."""
+    """Return the framework whose files the runner takes; ``auto`` is one of the default
+    framework's. Raises UsageError for a runner that nobody knows."""
     if runner_name == AUTO:
         return default()
     wanted = runner(runner_name)
@@ -91,7 +91,8 @@ def framework_of(runner_name: str) -> Framework:
 
 
 def frameworks_of(runner_names: Iterable[str]) -> tuple[Framework, ...]:
-    """Whose files these runners take, each once. Raises UsageError for an unknown runner."""
+    """Return the frameworks whose files these runners take, each once. Raises UsageError for an
+    unknown runner."""
     found = {each.name: each for each in map(framework_of, runner_names)}
     return tuple(found.values())
 
@@ -153,7 +154,7 @@ def runtime_named(text: str) -> Runtime:
     name, _, version = text.partition("==")
     if name not in known or (version and name == ANY):
         raise ValueError(
-            f"`{text[:80]}` is no runtime; there are {', '.join(known)}, and "
+            f"`{text[:80]}` is not a runtime; there are {', '.join(known)}, and "
             f"NAME==VERSION for one that is provided, like {known[1]}==2.3.0"
         )
     return parse_runtime(text)

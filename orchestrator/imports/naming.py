@@ -56,7 +56,7 @@ def variant_named(place: str, model: str, scheme: str) -> Variant:
     for name in (model, scheme):
         if not _NAME.fullmatch(name):
             raise UsageError(
-                f"{place}: {name!r} is no name: letters, digits, '_', '-' and '.', a letter or "
+                f"{place}: {name!r} is not a name: letters, digits, '_', '-' and '.', a letter or "
                 "digit first"
             )
     return Variant(model, scheme)

@@ -25,7 +25,8 @@ def is_table(text: str) -> bool:
 
 
 def read_table(name: str, text: str) -> tuple[ImportedFigure, ...]:
-    """Two figures a line: the baseline's and the treatment's. A source and device make a device.
+    """Read two figures a line: the baseline's and the treatment's. A source and device make a
+    device.
 
     Lines without times (a direction alone) hold no figure and are left out. Raises UsageError
     naming every line that is malformed.
@@ -86,7 +87,7 @@ def _count(row: dict[str, str], column: str) -> int | None:
     if not text:
         return None
     if not text.isascii() or not text.isdigit() or not int(text):
-        raise ValueError(f"{column} {text!r} is no count")
+        raise ValueError(f"{column} {text!r} is not a count")
     return int(text)
 
 
@@ -96,5 +97,5 @@ def _us(row: dict[str, str], column: str) -> float:
     except ValueError:
         value = math.nan
     if not 0 < value < math.inf:
-        raise ValueError(f"{column} {row[column]!r} is no time in milliseconds")
+        raise ValueError(f"{column} {row[column]!r} is not a time in milliseconds")
     return value

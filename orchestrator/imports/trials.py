@@ -17,7 +17,7 @@ from orchestrator.trial import Factors, Trial, TrialKind, Variant
 
 @dataclass(frozen=True)
 class Source:
-    """Where one imported figure comes from: recorded with the trial."""
+    """The place that one imported figure comes from; it is recorded with the trial."""
 
     file: str
     place: str
@@ -53,7 +53,8 @@ class FigureTrial:
 
 
 def place(figures: Iterable[ImportedFigure]) -> tuple[FigureTrial, ...]:
-    """Each figure in a block of its own kind: the first of every scheme in block 0, and so on.
+    """Place each figure in a block of its own kind: the first of every scheme in block 0, and so
+    on.
 
     That pairing is by order alone, which is as good as any where nothing more is known, and which
     the finding on every one of them says.
@@ -88,7 +89,7 @@ def slug(text: str) -> str:
 
 
 def imported_finding() -> Finding:
-    """On every figure out of a log."""
+    """Return the finding on every figure out of a log."""
     return Finding(
         "imported",
         f"the figures come from logs: {_NOT_KNOWN}, and nothing was randomised",
@@ -97,7 +98,8 @@ def imported_finding() -> Finding:
 
 
 def published_finding(source: str, known: str) -> Finding:
-    """On every figure out of a publication; ``known``: of how many processes it is."""
+    """Return the finding on every figure out of a publication; ``known`` says of how many processes
+    it is."""
     return Finding(
         "published_figure",
         f"a published figure ({source}), uncontrolled, {known}: {_NOT_KNOWN}",

@@ -41,7 +41,7 @@ class Feature:
 
     @property
     def index(self) -> int:
-        """Of its register among the four that CPUID answers in."""
+        """The index of its register among the four that CPUID answers in."""
         return _REGISTERS.index(self.register)
 
 
@@ -104,7 +104,8 @@ def kept(level: str) -> frozenset[str]:
 
 
 def clear_masks(level: str) -> Mapping[Leaf, tuple[int, ...]]:
-    """Leaf → the bits to clear in EAX, EBX, ECX, EDX; every leaf, also where it is none."""
+    """Map each leaf to the bits to clear in EAX, EBX, ECX, EDX; a leaf of which none is cleared is
+    there, too."""
     keep = kept(level)
     masks = {leaf: [0, 0, 0, 0] for leaf in LEAVES}
     for feature in FEATURES:

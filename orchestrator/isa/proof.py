@@ -87,7 +87,8 @@ def without_proof(stderr: str) -> str:
 
 
 def prove(level: str, stderr: str, object_sha256: str, libraries: Sequence[str] = ()) -> IsaProof:
-    """That the process was capped to ``level`` from its start to its end. Raises UnprovenError.
+    """Prove that the process was capped to ``level`` from its start to its end. Raises
+    UnprovenError.
 
     A wrapper that starts the program by ``exec`` writes a first line too: all must be right, and
     the last one must be an end. Where instructions were rewritten, one of an object whose name
@@ -137,7 +138,7 @@ def _object(name: str, counts: str) -> RewrittenObject:
     if ran:
         raise UnprovenError(
             f"{held} {'place' if held == 1 else 'places'} that may be CPUID could not be decided "
-            f"in {name}, and code beside ran"
+            f"in {name}, and other code ran"
         )
     return RewrittenObject(name, sites, answered, held)
 

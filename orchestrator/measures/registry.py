@@ -1,4 +1,4 @@
-"""The only list of the measures, those beside the blocks in the order of their trials. Pure."""
+"""The only list of the measures; those outside of the blocks in the order of their trials. Pure."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def write_reports(
     say: Callable[[str], None] = lambda _: None,
 ) -> tuple[Path, ...]:
     """Write speedup.csv, speedup.json, speedup.md and report.html into ``run_dir``, each all or
-    nothing; figures.csv where trials found figures beside the time; and sweep.svg and sweep.png
+    nothing; figures.csv where trials found figures other than time; and sweep.svg and sweep.png
     where a factor varied and the extra ``charts`` is installed. The tables come first, and whatever
     happens to a chart they stay; of one that cannot be drawn ``say`` is told why.
 
@@ -120,7 +120,8 @@ def write_charts(
 
 
 def _write_files(files: Mapping[str, bytes], folder: Path, run_id: str) -> tuple[Path, ...]:
-    """Each of the files all or nothing. Raises OrchestrateError where one cannot be written."""
+    """Write each of the files all or nothing. Raises OrchestrateError where one cannot be
+    written."""
     written = []
     for name, data in files.items():
         path = folder / name

@@ -1,4 +1,4 @@
-"""What a page shows beside the table: the manifest, the devices' facts, single times."""
+"""What a page shows in addition to the table: the manifest, the devices' facts, single times."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ class Background:
 
 
 def read_background(directory: RunDirectory, run: RunRecord, table: SpeedupTable) -> Background:
-    """From manifest and raw logs, and of ``table``, which is that of ``run``, what moves it.
+    """Read, from manifest and raw logs, what stands behind ``table``, which is that of ``run``, and
+    what moves it.
 
     Raises JournalError where the manifest cannot be read.
     """

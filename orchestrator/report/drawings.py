@@ -220,7 +220,7 @@ def _bars(times: Sequence[Distribution], schemes: Sequence[str]) -> alt.FacetCha
 
 def _processes(times: Sequence[Distribution], schemes: Sequence[str]) -> alt.FacetChart | None:
     """Box plots of the processes' centres, each over the median of its scheme: their spread would
-    vanish beside the differences between schemes."""
+    vanish in the differences between schemes."""
     rows = [
         {"model": short(d.model), "scheme": short(d.scheme), "ratio": float(f"{ms / centre:.5g}")}
         for d in times

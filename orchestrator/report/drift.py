@@ -1,4 +1,4 @@
-"""Two runs beside each other, for a terminal and as JSON. Computes nothing."""
+"""Shows two runs next to each other, on a terminal and as JSON. Computes nothing."""
 
 from __future__ import annotations
 

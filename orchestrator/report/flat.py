@@ -1,4 +1,5 @@
-"""speedup.csv and speedup.json: for programs. Full precision, every field of the contract."""
+"""Writes speedup.csv and speedup.json, for programs: full precision, every field of the
+contract."""
 
 from __future__ import annotations
 
@@ -135,7 +136,7 @@ def to_csv(table: SpeedupTable) -> str:
 
 
 def figures_to_csv(table: SpeedupTable) -> str:
-    """A line a comparison of a figure beside the time: device, factors, figure and both sides."""
+    """A line a comparison of a figure other than time: device, factors, figure and both sides."""
     # as above
     import pandas as pd  # noqa: PLC0415
 
@@ -178,7 +179,7 @@ def to_json(table: SpeedupTable) -> str:
 
 
 def _row(row: Speedup) -> dict[str, Any]:
-    """All of a row, its factors beside its other fields."""
+    """Return all of a row, its factors among its other fields."""
     flat: dict[str, Any] = {}
     for name, value in asdict(row).items():
         flat |= {} if name == "factors" else {name: value}

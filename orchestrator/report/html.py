@@ -1,4 +1,4 @@
-"""report.html: the whole report on one page."""
+"""Writes report.html: the whole report on one page."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from orchestrator.report.notes import (
     section_of,
     totals,
 )
-from orchestrator.report.page import Part, figure, grid, page, row_of
+from orchestrator.report.page import PageSection, figure, grid, page, row_of
 from orchestrator.report.view import (
     FIGURES_METHOD,
     NOTHING,
@@ -44,8 +44,8 @@ _CHARTS = {
     "forest": (
         "Speed-ups with their intervals",
         "Speed-up with its 95 % interval on a logarithmic axis, the same for all devices. Shaded: "
-        "the noise floor, what the baseline yields against itself. An effect inside it is no "
-        "effect.",
+        "the noise floor, what the baseline yields against itself. An effect inside it does "
+        "not count.",
     ),
     "bars": (
         "Time before and after",
@@ -85,22 +85,22 @@ def to_html(table: SpeedupTable, background: Background | None = None) -> str:
     )  # fmt: skip
 
 
-def _parts(table: SpeedupTable, background: Background | None) -> Iterable[Part]:
+def _parts(table: SpeedupTable, background: Background | None) -> Iterable[PageSection]:
     view = view_of(table)
-    yield Part("table", "Table", join([*_overview(table.rows), *_tables(view)]))
-    yield Part("figures", "Other figures", join(_grids(view.figures, FIGURES_METHOD)))
+    yield PageSection("table", "Table", join([*_overview(table.rows), *_tables(view)]))
+    yield PageSection("figures", "Other figures", join(_grids(view.figures, FIGURES_METHOD)))
     if background is not None and background.explanation is not None:
         yield explained.section(background.explanation)
-    yield Part("published", "Published figures beside ours", join(_published(table.rows)))
+    yield PageSection("published", "Published figures beside ours", join(_published(table.rows)))
     yield from _charts(table, background)
-    yield Part("sweeps", "Latency against a factor, in figures", join(_grids(view.sweeps)))
-    yield Part("findings", "Findings and what to do", join(_findings(view)))
-    yield Part("failures", "What did not end well", join(_failures(view)))
-    yield Part("method", "How to read this", element("p", view.method))
-    yield Part("weights", "Weights", _weights(view))
+    yield PageSection("sweeps", "Latency against a factor, in figures", join(_grids(view.sweeps)))
+    yield PageSection("findings", "Findings and what to do", join(_findings(view)))
+    yield PageSection("failures", "What did not end well", join(_failures(view)))
+    yield PageSection("method", "How to read this", element("p", view.method))
+    yield PageSection("weights", "Weights", _weights(view))
     if background is not None:
-        yield Part("devices", "Devices", join(_devices(background)))
-        yield Part("repeat", "To repeat this run", join(_repeat(background)))
+        yield PageSection("devices", "Devices", join(_devices(background)))
+        yield PageSection("repeat", "To repeat this run", join(_repeat(background)))
 
 
 def _tally(table: SpeedupTable) -> Iterable[Markup]:
@@ -292,11 +292,11 @@ def _weights(view: View) -> Markup:
 # -- charts ---------------------------------------------------------------------------------------
 
 
-def _charts(table: SpeedupTable, background: Background | None) -> Iterable[Part]:
+def _charts(table: SpeedupTable, background: Background | None) -> Iterable[PageSection]:
     if not charts.available():
         missing = f"No charts: install the extra and make the report again, {charts.EXTRA}"
         if table.rows:
-            yield Part("charts", "Charts", element("p", missing))
+            yield PageSection("charts", "Charts", element("p", missing))
         return
     drawn = charts.drawings(table, background, charts.MOST_DRAWN)
     measured = len(measured_sections(table))
@@ -309,7 +309,7 @@ def _charts(table: SpeedupTable, background: Background | None) -> Iterable[Part
         if shown:
             if any(each.label for each in own) and measured > charts.MOST_DRAWN:
                 shown.append(element("p", _rest(measured, table.run_id)))
-            yield Part(kind, title, join([element("p", caption, class_="quiet"), *shown]))
+            yield PageSection(kind, title, join([element("p", caption, class_="quiet"), *shown]))
 
 
 def _rest(measured: int, run_id: str) -> str:

@@ -1,4 +1,4 @@
-"""What the analysis computed as plain JSON values: six digits, and null for what is no number."""
+"""What the analysis computed, as plain JSON values: six digits, null for what is not a number."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""speedup.md: a table to put into a paper or an issue, and what must be read with it."""
+"""Writes speedup.md: a table to put into a paper or an issue, and what must be read with it."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from orchestrator.analysis.table import Problem, Speedup, SpeedupTable, Verdict
+from orchestrator.analysis.table import FailedTrials, Speedup, SpeedupTable, Verdict
 from orchestrator.factors import ABSENT, FACTORS, Factor, Factors
 from orchestrator.frameworks.settings import level_of, taken, title_of
 from orchestrator.isa.levels import capped
@@ -81,7 +81,7 @@ def sections(rows: Iterable[Speedup]) -> dict[SectionKey, list[Speedup]]:
 
 
 def measured_sections(table: SpeedupTable) -> dict[SectionKey, list[Speedup]]:
-    """Without devices to which nothing was sent."""
+    """Return the sections without those of devices to which nothing was sent."""
     return {key: rows for key, rows in sections(table.rows).items() if key.factors is not None}
 
 
@@ -266,7 +266,7 @@ def weights(table: SpeedupTable) -> str:
     )
 
 
-def problem(each: Problem) -> str:
+def problem(each: FailedTrials) -> str:
     """``cc1 resnet50 full_int8: 6 timing trials ended timeout: did not finish …``."""
     ended = f"{counted(each.count, f'{each.kind.value} trial')} ended {each.outcome.value}"
     return f"{each.device} {each.model} {each.scheme}: {ended}: {clean(each.reason)}"

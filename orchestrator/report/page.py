@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Part:
+class PageSection:
     """A section of the page; without a body it is left out."""
 
     name: str
@@ -32,7 +32,7 @@ class Part:
     body: Markup
 
 
-def page(title: str, run_id: str, lead: Iterable[Markup], some: Iterable[Part]) -> str:
+def page(title: str, run_id: str, lead: Iterable[Markup], some: Iterable[PageSection]) -> str:
     """``lead`` and then the parts, with links to them."""
     css = palette.stylesheet() + resources("orchestrator.report").joinpath("page.css").read_text(
         encoding="utf-8"

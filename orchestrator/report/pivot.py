@@ -1,4 +1,4 @@
-"""The same speed-ups side by side over devices: a row a model and scheme, a column a device."""
+"""Shows the speed-ups side by side over devices: a row a model and scheme, a column a device."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def superscript(number: int) -> str:
 def pivots(
     rows: Sequence[Speedup], width: int, styles: Mapping[Verdict, str], notes: Mapping[str, int]
 ) -> Iterable[Pivot]:
-    """As many tables as it takes to fit ``width``; none for fewer than two
-    devices, a capped instruction set being one of its own.
+    """Make as many tables as it takes to fit ``width``; none for fewer than two devices, a capped
+    instruction set counting as a device of its own.
 
     ``notes`` has the number of each finding's footnote, by its code.
     """

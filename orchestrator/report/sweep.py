@@ -36,7 +36,7 @@ def header(sweep: Sweep) -> tuple[str, ...]:
 
 
 def value_of(sweep: Sweep, point: SweepPoint) -> str:
-    """0 is what the model has of its own."""
+    """Show the level of a point; the level 0 is the model's own."""
     return str(point.value) if point.value else "own"
 
 

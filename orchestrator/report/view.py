@@ -43,7 +43,7 @@ from orchestrator.report.notes import (
     weights,
 )
 
-#: The signs of the verdicts on figures beside the time.
+#: The signs of the verdicts on figures other than time.
 FIGURE_SIGNS = {
     FigureVerdict.BETTER: SIGNS[Verdict.FASTER],
     FigureVerdict.WORSE: SIGNS[Verdict.SLOWER],
@@ -52,7 +52,7 @@ FIGURE_SIGNS = {
 }
 
 FIGURES_METHOD = (
-    "Figures beside the time: medians over the blocks compared. Gain: the ratio of a positive "
+    "Figures other than time: medians over the blocks compared. Gain: the ratio of a positive "
     "amount, above 1 where the scheme is the better one, or the difference of a share, above 0 "
     "where it is; interval, noise floor and Holm's correction as for speed-ups, over the "
     "comparisons of one figure."
@@ -166,7 +166,7 @@ class Section:
         return by_model(self.rows)
 
     def columns(self, names: Sequence[str]) -> tuple[Column, ...]:
-        """Of the columns of these names, those that some row has something in."""
+        """Return, of the columns of these names, those that some row has something in."""
         return tuple(COLUMNS[name] for name in names if COLUMNS[name].shown(self.rows))
 
 
@@ -209,7 +209,7 @@ class View:
         return tuple((title, lines) for title, lines in found if lines)
 
 
-NOTHING = "Nothing was compared: no scheme beside the baseline was planned."
+NOTHING = "Nothing was compared: no scheme other than the baseline was planned."
 
 
 def view_of(table: SpeedupTable) -> View:
@@ -291,5 +291,5 @@ def _figure_cells(row: FigureComparison) -> tuple[str, ...]:
 
 
 def place_of(row: Speedup) -> str:
-    """Where a row was measured, a capped instruction set said."""
+    """Say where a row was measured, and its instruction set where it is capped."""
     return place_in_full(row.device, row.isa)

@@ -1,4 +1,4 @@
-"""Python's search for cyclic garbage, put off while a large run is read and worked on."""
+"""Puts off Python's search for cyclic garbage while a large run is read and worked on."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def unglued(line: bytes) -> tuple[bytes, ...]:
 
 
 @dataclass(frozen=True)
-class Numbered:
+class NumberedEvent:
     """An event as far as its place needs it: on which line, which number of its device's, which of
     its agent's. ``digest`` is the same for the same bytes."""
 
@@ -70,8 +70,8 @@ class _Gap:
 
     first: int
     last: int
-    after: Numbered | None
-    at: Numbered
+    after: NumberedEvent | None
+    at: NumberedEvent
     heard: int
     next_heard: int | None = None
     filled: set[int] = field(default_factory=set)
@@ -89,15 +89,15 @@ class _Device:
         #: Gaps that no event of the agent has followed yet.
         self._open: list[_Gap] = []
         self._file = file
-        self._last: Numbered | None = None
+        self._last: NumberedEvent | None = None
         self._highest = 0
-        self._seen: dict[int, Numbered] = {}
+        self._seen: dict[int, NumberedEvent] = {}
         self._heard: set[int] = set()
         self._heard_last = 0
         self._gaps: list[_Gap] = []
         self._flaws: list[Flaw] = []
 
-    def take(self, new: Numbered) -> None:
+    def take(self, new: NumberedEvent) -> None:
         known = self._seen.get(new.seq)
         if known is not None:
             self._again(known, new)
@@ -156,7 +156,7 @@ class _Device:
             return False
         return all(n in self._heard for n in range(gap.heard + 1, gap.next_heard))
 
-    def _again(self, known: Numbered, new: Numbered) -> None:
+    def _again(self, known: NumberedEvent, new: NumberedEvent) -> None:
         if known.digest == new.digest:
             what = f"the same line as line {known.line}; it counts once"
             self._say(new.line, what, loses=False)
@@ -172,8 +172,10 @@ class _Device:
         self._flaws.append(Flaw(self._name, f"{self._file}:{line}: {what}", loses))
 
 
-def flaws(file: str, events: Iterable[Numbered], glued: Mapping[int, bool]) -> tuple[Flaw, ...]:
-    """Everything that is out of order among ``events``, all of a journal's.
+def flaws(
+    file: str, events: Iterable[NumberedEvent], glued: Mapping[int, bool]
+) -> tuple[Flaw, ...]:
+    """Find everything that is out of order among ``events``, all of a journal's.
 
     ``glued``: the lines that held several, and whether bytes of another were left over.
     """

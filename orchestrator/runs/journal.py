@@ -33,7 +33,7 @@ from pydantic_core import from_json
 from orchestrator import plain_files
 from orchestrator.errors import JournalError
 from orchestrator.runs import integrity
-from orchestrator.runs.integrity import Flaw, Numbered
+from orchestrator.runs.integrity import Flaw, NumberedEvent
 from orchestrator.runs.lines import line_problem, read_line
 
 FORMAT = 1
@@ -190,7 +190,7 @@ class _Whole:
     @classmethod
     def of(cls, path: Path) -> _Whole:
         first: dict[tuple[str, int, int], _Place] = {}
-        numbered: list[Numbered] = []
+        numbered: list[NumberedEvent] = []
         glued: dict[int, bool] = {}
         for number, line in JournalReader(path)._whole_lines():
             events = _events(path, number, line)
@@ -201,7 +201,7 @@ class _Whole:
                 first.setdefault(key, place)
                 heard = event.get("agent_seq")
                 told = heard if _is_whole(heard) and event["event"] != "spool_lost" else None
-                numbered.append(Numbered(number, key[0], key[1], told, key[2]))
+                numbered.append(NumberedEvent(number, key[0], key[1], told, key[2]))
         return cls(first, integrity.flaws(path.name, numbered, glued))
 
 

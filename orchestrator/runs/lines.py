@@ -25,7 +25,7 @@ from orchestrator.runs.shape import (
     SHA256,
     TEXT,
     WHOLE,
-    Needed,
+    NotNull,
     Shape,
     problem,
     shape_of,
@@ -40,35 +40,35 @@ _HEALTH: Shape = {
 }
 
 LINE: dict[str, Any] = {
-    "format": Needed(WHOLE),
-    "seq": Needed(WHOLE),
+    "format": NotNull(WHOLE),
+    "seq": NotNull(WHOLE),
     "time": TEXT,
-    "device": Needed(TEXT),
-    "event": Needed(TEXT),
+    "device": NotNull(TEXT),
+    "event": NotNull(TEXT),
     # trials
-    **dict.fromkeys(("trial_id", "kind", "model", "scheme"), Needed(TEXT)),
-    **dict.fromkeys(("block", "replicate"), Needed(WHOLE)),
+    **dict.fromkeys(("trial_id", "kind", "model", "scheme"), NotNull(TEXT)),
+    **dict.fromkeys(("block", "replicate"), NotNull(WHOLE)),
     **shape_of(Factors),
     "duet": shape_of(Duet),
     "agent_seq": WHOLE,
     "device_time": TEXT,
     # how one ended
-    "outcome": Needed(TEXT),
+    "outcome": NotNull(TEXT),
     "reason": LONG_TEXT,
     **shape_of(Measurement),
-    "findings": Needed([Needed(shape_of(Finding))]),
+    "findings": NotNull([NotNull(shape_of(Finding))]),
     "energy": shape_of(Energy),
     "artifact_sha256": TEXT,
     "binary_sha256": TEXT,
-    "isa_proof": {"way": Needed(TEXT)},
+    "isa_proof": {"way": NotNull(TEXT)},
     "wall_s": NUMBER,
     "health_before": _HEALTH,
     "health": _HEALTH,
-    "conditions": {"pinned": [Needed(WHOLE)], "reasons": Needed([Needed(TEXT)])},
+    "conditions": {"pinned": [NotNull(WHOLE)], "reasons": NotNull([NotNull(TEXT)])},
     # devices and groups
-    "facts": Needed(FACTS),
+    "facts": NotNull(FACTS),
     "agent_hash": TEXT,
-    "group": Needed(TEXT),
+    "group": NotNull(TEXT),
     "resumable": FLAG,
 }
 #: Whose keys are kept that no shape lists: two runs are compared by all that is in them.
@@ -110,8 +110,8 @@ def _object(shape: Mapping[str, Any], *, extra: core.ExtraBehavior) -> core.Core
 
 
 def _schema(shape: Shape, extra: core.ExtraBehavior) -> core.CoreSchema:
-    """The same as ``shape.problem`` looks for, as pydantic looks for it."""
-    if isinstance(shape, Needed):
+    """Return pydantic's schema for what ``shape.problem`` looks for."""
+    if isinstance(shape, NotNull):
         return _value(shape.shape, extra)
     return core.nullable_schema(_value(shape, extra))
 

@@ -15,7 +15,7 @@ from orchestrator import plain_files
 from orchestrator.errors import JournalError
 from orchestrator.runs.machine_shape import FACTS
 from orchestrator.runs.records import ArtifactRecord
-from orchestrator.runs.shape import FLAG, NUMBER, SHA256, TEXT, WHOLE, Needed, Shape, problem
+from orchestrator.runs.shape import FLAG, NUMBER, SHA256, TEXT, WHOLE, NotNull, Shape, problem
 from orchestrator.trial import Variant
 
 FORMAT = 1
@@ -126,22 +126,23 @@ _SHAPE: Shape = {
     "seed": WHOLE,
     "inventory": {
         **dict.fromkeys(("path", "suite"), TEXT),
-        "devices": Needed(
-            [Needed({"name": Needed(TEXT), "transport": TEXT, "grid_gco2_per_kwh": NUMBER})]
+        "devices": NotNull(
+            [NotNull({"name": NotNull(TEXT), "transport": TEXT, "grid_gco2_per_kwh": NUMBER})]
         ),
     },
     "suite": {
         **dict.fromkeys(("name", "baseline", "runner"), TEXT),
         "protocol": {"blocks": TEXT, "precision": NUMBER, "duet": FLAG},
-        "user_models": Needed([Needed({"name": Needed(TEXT), "input": [Needed(WHOLE)]})]),
+        "user_models": NotNull([NotNull({"name": NotNull(TEXT), "input": [NotNull(WHOLE)]})]),
     },
-    "devices": [Needed(TEXT)],
-    "versions": {"*": Needed(TEXT)},
+    "devices": [NotNull(TEXT)],
+    "versions": {"*": NotNull(TEXT)},
     "artifacts": [
-        {**_FILE, **dict.fromkeys(("model", "scheme", "export", "weights"), TEXT), "no_op": TEXT}
+        {**_FILE, **dict.fromkeys(("model", "scheme", "weights", "no_op"), TEXT)}
+        | {"export": NotNull(TEXT)}
     ],
     "binaries": [{**_FILE, "device": TEXT, "source": TEXT, "pinned": FLAG}],
-    "facts": {"*": Needed(FACTS)},
+    "facts": {"*": NotNull(FACTS)},
     "sites": [
         {
             **_FILE,

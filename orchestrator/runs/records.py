@@ -69,7 +69,7 @@ class RunRecord:
     ``orchestrate_agent.machine.facts``); a device that was never reached has no entry, and ``lost``
     maps it to the reason. ``stopped`` maps a group's key (see ``trial.Group.key``) to the
     reason why it got no more blocks, ``paused`` to why it has to wait for ``--resume``.
-    ``grid_gco2_per_kwh`` maps a device to the grid intensity that the user gave, if he did.
+    ``grid_gco2_per_kwh`` maps a device to the grid intensity that the user gave, if any.
     ``planned`` holds every trial that was released to a device, finished or not. ``agents`` maps a
     device to the SHA-256 of its agent's sources. ``duet``: baseline and treatment ran at the same
     time. ``bundled``: the devices that nothing reaches. ``split``: devices that were several

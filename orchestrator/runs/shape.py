@@ -23,23 +23,23 @@ _SHA256 = re.compile(r"\A[0-9a-f]{64}\Z")
 
 
 @dataclass(frozen=True)
-class Needed:
+class NotNull:
     """A shape in whose place null cannot stand."""
 
     shape: str | list[Any] | dict[str, Any]
 
 
 #: A word is a kind of value; a list of one shape is a list of such; ``{"*": shape}`` is an object
-#: all of whose values have the shape. Null may stand for everything that is not ``Needed``, and a
+#: all of whose values have the shape. Null may stand for everything that is not ``NotNull``, and a
 #: key that is not listed for anything.
-Shape = str | list[Any] | dict[str, Any] | Needed
+Shape = str | list[Any] | dict[str, Any] | NotNull
 
 
 def problem(value: object, shape: Shape) -> tuple[str, str] | None:
-    """(the place, what belongs there), or None where all is well."""
+    """Return the place and what belongs there, or None where all is well."""
     if value is None:
-        return ("", _in_words(shape.shape)) if isinstance(shape, Needed) else None
-    if isinstance(shape, Needed):
+        return ("", _in_words(shape.shape)) if isinstance(shape, NotNull) else None
+    if isinstance(shape, NotNull):
         return problem(value, shape.shape)
     if isinstance(shape, str):
         return None if _is(value, shape) else ("", shape)
@@ -75,16 +75,16 @@ def _of_type(kind: Any) -> Shape:
     if get_origin(kind) in (Union, types.UnionType):
         (known,) = (each for each in get_args(kind) if each is not types.NoneType)
         found = _of_type(known)
-        return found.shape if isinstance(found, Needed) else found
+        return found.shape if isinstance(found, NotNull) else found
     if get_origin(kind) is tuple:
-        return Needed([_of_type(get_args(kind)[0])])
+        return NotNull([_of_type(get_args(kind)[0])])
     if get_origin(kind) is Mapping:
         return {"*": _of_type(get_args(kind)[1])}
     if is_dataclass(kind):
-        return Needed(shape_of(kind))  # type: ignore[arg-type]  # it is a class
+        return NotNull(shape_of(kind))  # type: ignore[arg-type]  # it is a class
     if issubclass(kind, Enum):
-        return Needed(TEXT)
-    return Needed(_WORDS[kind])
+        return NotNull(TEXT)
+    return NotNull(_WORDS[kind])
 
 
 _WORDS = {str: TEXT, float: NUMBER, int: WHOLE, bool: FLAG}

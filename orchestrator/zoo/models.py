@@ -64,7 +64,7 @@ def find_artifacts(
     options: BuildOptions = DEFAULT_OPTIONS,
     framework: str | None = None,
 ) -> dict[Variant, ModelArtifact]:
-    """Those of the variants that are there, sizes checked, and hashes where ``verify``.
+    """Find those of the variants that are there; sizes are checked, and hashes where ``verify``.
 
     All schemes of a model in it have the same weights. Raises ArtifactError where a file is
     damaged (unless ``damaged_ok``: then it is as good as absent), ModelBuildError for a variant
@@ -81,7 +81,7 @@ def find_artifacts(
 
 
 def stored_artifacts(models_dir: Path) -> tuple[ModelArtifact, ...]:
-    """Everything in the manifest, whether its file is there or not. Raises ArtifactError."""
+    """Return everything in the manifest, whether its file is there or not. Raises ArtifactError."""
     store = ArtifactStore(models_dir)
     return tuple(_artifact(entry, store) for entry in store.entries())
 
@@ -89,9 +89,8 @@ def stored_artifacts(models_dir: Path) -> tuple[ModelArtifact, ...]:
 def artifacts_by_hash(
     hashes: Mapping[Variant, str], models_dir: Path
 ) -> dict[Variant, ModelArtifact]:
-    """Those of the files, each named by its SHA-256, that are there and whole, whatever the options
-    that they were built with. Raises ArtifactError where one is damaged.
-    """
+    """Find those of the files, each named by its SHA-256, that are there and whole, whatever the
+    options that they were built with. Raises ArtifactError where one is damaged."""
     store = ArtifactStore(models_dir)
     found: dict[Variant, ModelArtifact] = {}
     for entry in store.entries():
@@ -156,7 +155,8 @@ class _Builder:
         self._say(f"waiting: another process builds in {self.store.folder}")
 
     def ensure(self) -> dict[Variant, ModelArtifact]:
-        """Under the lock: everything, as many models at a time as there is room for."""
+        """Make sure of everything, under the lock, as many models at a time as there is room
+        for."""
         made: dict[Variant, ModelArtifact] = {}
         missing: list[str] = []
         for model in dict.fromkeys(variant.model for variant in self._wanted):

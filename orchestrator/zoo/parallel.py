@@ -29,14 +29,15 @@ class Capacity:
     jobs: int
 
     def has_room(self, running: Sequence[Job], job: Job) -> bool:
-        """Whether ``job`` may start beside those. One alone always may: there is no other way."""
+        """Whether ``job`` may start while those run. One alone always may, or it never would."""
         held = sum(other.memory_mb for other in running)
         fits = held + job.memory_mb <= self.memory_mb and len(running) < self.jobs
         return fits or not running
 
 
 def capacity() -> Capacity:
-    """Of this machine now: the limit, or what memory is available where that is less."""
+    """Measure the capacity of this machine now: the limit, or what memory is available where that
+    is less."""
     return Capacity(min(MEMORY_LIMIT_MB, _available_mb()), len(os.sched_getaffinity(0)))
 
 
@@ -93,7 +94,7 @@ class _Crew:
         thread.start()
 
     def wait(self, before: tuple[Job, ...]) -> None:
-        """Until the jobs that run are not those ``before`` any more."""
+        """Wait until the jobs that run are not those ``before`` any more."""
         with self._changed:
             self._changed.wait_for(lambda: self.running != before)
 

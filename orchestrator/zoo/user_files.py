@@ -274,7 +274,8 @@ def _held(artifact: ModelArtifact) -> str:
 
 
 def keep(own: OwnFiles, models_dir: Path) -> dict[Variant, ModelArtifact]:
-    """The same files, copied into ``models_dir`` under their hashes. Raises ArtifactError."""
+    """Copy the files into ``models_dir`` under their hashes, and return the copies. Raises
+    ArtifactError."""
     return {variant: _keep(artifact, models_dir) for variant, artifact in own.artifacts.items()}
 
 
@@ -304,7 +305,7 @@ def _check_copied(partial: Path, artifact: ModelArtifact) -> None:
 def find_kept(
     hashes: Iterable[tuple[Variant, str, str]], models_dir: Path
 ) -> dict[Variant, ModelArtifact]:
-    """Those of (variant, SHA-256, weights) that are kept and whole."""
+    """Find those of (variant, SHA-256, weights) that are kept and whole."""
     found = {}
     for variant, sha256, weights in hashes:
         path = _place(sha256, models_dir)

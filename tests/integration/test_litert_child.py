@@ -91,7 +91,7 @@ with open(f"{folder}/custom_op.tflite", "wb") as file:
 with open(f"{folder}/truncated.tflite", "wb") as file:
     file.write(content[: len(content) // 2])
 with open(f"{folder}/no_model.tflite", "wb") as file:
-    file.write(b"this is no model at all")
+    file.write(b"this is not a model at all")
 with open(f"{folder}/empty.tflite", "wb") as file:
     pass
 """

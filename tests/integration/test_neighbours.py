@@ -1,4 +1,4 @@
-"""Another user of the same machine: what he finds, what he may do, and what he put there first."""
+"""Another user of the same machine: what they find, may do, and put there before we came."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture
 def shared() -> Iterator[Path]:
-    """A folder like /tmp: everybody may write in it, and remove only what is his own."""
+    """A folder like /tmp: everybody may write in it, and remove only what is their own."""
     folder = Path(tempfile.mkdtemp(dir="/tmp", prefix="neighbours-"))
     folder.chmod(0o1777)
     yield folder

@@ -15,11 +15,11 @@ from orchestrator.artifacts.blob import Blob
 from orchestrator.errors import PermanentDeviceError, TransientDeviceError
 from orchestrator.fleet.agent_archive import build_agent_archive
 from orchestrator.fleet.local import LocalTransport
-from orchestrator.fleet.provision import AgentPlace, Node, push, reach
+from orchestrator.fleet.provision import AgentPlace, ReachedDevice, push, reach
 
 
 @pytest.fixture
-def node(tmp_path: Path) -> Iterator[Node]:
+def node(tmp_path: Path) -> Iterator[ReachedDevice]:
     place = AgentPlace(sys.executable, str(tmp_path / "agent"))
     node = reach(LocalTransport("here"), place, build_agent_archive())
     yield node
@@ -37,7 +37,7 @@ def landed(tmp_path: Path) -> set[str]:
     return {path.name for path in (tmp_path / "agent" / "blobs").iterdir()}
 
 
-def test_each_blob_is_told_of_by_itself_and_sent_once(node: Node, tmp_path: Path) -> None:
+def test_each_blob_is_told_of_by_itself_and_sent_once(node: ReachedDevice, tmp_path: Path) -> None:
     blobs = [blob(tmp_path, f"b{size}", size) for size in (3_500_000, 0, 10, 2_000_000)]
     told: list[tuple[str, int]] = []
     total = push(node, blobs, lambda blob, sent: told.append((blob.path.name, sent)))
@@ -50,7 +50,9 @@ def test_each_blob_is_told_of_by_itself_and_sent_once(node: Node, tmp_path: Path
     assert push(node, blobs, lambda blob, sent: pytest.fail("sent again")) == 0
 
 
-def test_what_came_whole_stays_and_the_torn_one_is_named(node: Node, tmp_path: Path) -> None:
+def test_what_came_whole_stays_and_the_torn_one_is_named(
+    node: ReachedDevice, tmp_path: Path
+) -> None:
     first, torn, last = (blob(tmp_path, name, 1_500_000) for name in ("first", "torn", "last"))
     right = torn.path.read_bytes()
     torn.path.write_bytes(right[:-1] + b"?")
@@ -63,7 +65,9 @@ def test_what_came_whole_stays_and_the_torn_one_is_named(node: Node, tmp_path: P
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
-def test_the_blob_that_finds_no_room_is_named_with_the_remedy(node: Node, tmp_path: Path) -> None:
+def test_the_blob_that_finds_no_room_is_named_with_the_remedy(
+    node: ReachedDevice, tmp_path: Path
+) -> None:
     blobs = tmp_path / "agent" / "blobs"
     mount = ["mount", "-t", "tmpfs", "-o", "size=20M,mode=700", "tmpfs", str(blobs)]
     if subprocess.run(mount, check=False, capture_output=True).returncode:

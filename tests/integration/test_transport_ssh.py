@@ -192,8 +192,8 @@ def test_a_key_file_that_is_missing(server: Sshd, tmp_path: Path, known: None) -
 
 
 def test_a_key_file_that_is_none(server: Sshd, tmp_path: Path, known: None) -> None:
-    (tmp_path / "odd").write_text("this is no key")
-    with pytest.raises(AuthenticationError, match="odd: is no private key we can use"):
+    (tmp_path / "odd").write_text("this is not a key")
+    with pytest.raises(AuthenticationError, match="odd: is not a private key we can use"):
         says_hello(endpoint(server, key_file=tmp_path / "odd"))
 
 
@@ -753,7 +753,7 @@ def test_a_name_that_does_not_resolve(server: Sshd) -> None:
 
 
 def test_a_name_that_cannot_be_one(server: Sshd) -> None:
-    with pytest.raises(PermanentDeviceError, match="is no host name"):
+    with pytest.raises(PermanentDeviceError, match="is not a host name"):
         says_hello(endpoint(server, host="x" * 64 + ".invalid"))
 
 
@@ -789,7 +789,7 @@ def test_a_port_that_says_nothing(server: Sshd, listener: Callable[[bytes], int]
 
 def test_a_port_that_is_no_ssh_server(server: Sshd, listener: Callable[[bytes], int]) -> None:
     port = listener(b"HTTP/1.1 400 Bad Request\r\n" * 101)
-    with pytest.raises(PermanentDeviceError, match="no SSH server"):
+    with pytest.raises(PermanentDeviceError, match="not an SSH server"):
         says_hello(endpoint(server, port=port))
 
 

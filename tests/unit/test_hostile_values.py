@@ -273,7 +273,7 @@ def test_the_wire_in_both_directions(message: dict[str, Any], noise: bytes) -> N
     [
         (b'{"a": 1e999}', "beyond any number"),
         (b'{"a": -1e400}', "beyond any number"),
-        (b'{"a": NaN}', "NaN is no JSON"),
+        (b'{"a": NaN}', "NaN is not JSON"),
         (b'{"a":' * 70 + b"1" + b"}" * 70, "nested deeper"),
         (b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "not JSON"),
         (b'{"a":[' + b"[]," * 5_000_000 + b"[]]}", "lists and objects"),

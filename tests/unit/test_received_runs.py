@@ -112,7 +112,7 @@ def test_an_output_that_is_a_link_is_refused(
     assert untouched(outside)
 
 
-# --- what is no plain file, and what is too large ------------------------------------------------
+# --- what is not a plain file, and what is too large ----------------------------------------------
 
 
 @pytest.mark.parametrize("name", [MANIFEST, FILE_NAME])
@@ -191,7 +191,10 @@ def changed(run: RunDirectory, event: str, **fields: Any) -> int:
         ({"operators": [{"kind": 1}]}, r"operators\[0\].kind is not text"),
         ({"outcome": "splendid"}, "splendid"),
         ({"kind": "dance"}, "dance"),
-        ({"energy": {"joules": -1, "inferences": 1, "source": "x", "window_s": 1}}, "no energy"),
+        (
+            {"energy": {"joules": -1, "inferences": 1, "source": "x", "window_s": 1}},
+            "not an energy",
+        ),
         ({"steady_window_s": [1]}, "another kind of value"),
     ],
     ids=str,

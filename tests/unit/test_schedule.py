@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
-from orchestrate_agent.course import Course, Ended, Outline
+from orchestrate_agent.course import Course, Outline, TrialEnd
 from orchestrator.measurement import Invocations, Measurement, Outcome
 from orchestrator.plan import DevicePlan, Plan, make_plan
 from orchestrator.runs.records import TrialRecord
@@ -65,7 +65,7 @@ def test_a_bundle_gets_the_same_course_by_way_of_json() -> None:
     while following := course.next_trials():
         for trial_id in following:
             course.release(trial_id)
-            course.end(trial_id, Ended(ok=True, hopeless=False, wall_s=1.0))
+            course.end(trial_id, TrialEnd(ok=True, hopeless=False, wall_s=1.0))
         ran += following
     assert ran == [trial.trial_id for trial in part.trials]
     assert course.complete

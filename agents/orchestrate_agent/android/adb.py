@@ -22,7 +22,7 @@ BLOBS = FOLDER + "/blobs"
 SHORT_S = 60.0
 #: A push over USB 2 is a thousand times as fast.
 _SLOWEST_BYTES_PER_S = 50_000
-#: What the scripts need beside a POSIX shell. Android 8's toybox has all of them.
+#: What the scripts need besides a POSIX shell. Android 8's toybox has all of them.
 _TOOLS = ("chmod", "find", "flock", "grep", "mkdir", "mv", "sha256sum", "stat", "taskset", "uname")
 _LONGEST_SAID = 800
 _MISSING = re.compile(r"^missing (\w+)$", re.M)

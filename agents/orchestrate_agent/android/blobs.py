@@ -81,7 +81,7 @@ class AdbBlobs:
         self._looked_at = float("-inf")
 
     def present(self, wanted: Iterable[str]) -> FrozenSet[str]:
-        """Those of ``wanted`` of which there is a file; its bytes are not read."""
+        """Return those of ``wanted`` that the device has a file of; its bytes are not read."""
         self._look()
         return frozenset(self._stamps) & frozenset(wanted)
 
@@ -106,7 +106,7 @@ class AdbBlobs:
         return path
 
     def executable(self, sha256: str) -> str:
-        """The same; every blob there may be executed by its owner."""
+        """Return the same path as :meth:`path`: every blob there may be executed by its owner."""
         return self.path(sha256)
 
     def _look(self) -> None:

@@ -27,7 +27,7 @@ from orchestrate_agent.protocol import Json
 from orchestrate_agent.sysfs import to_int
 
 _LOCK = FOLDER + "/lock"
-#: What adb itself reads: where its server is, and keys beside those in HOME.
+#: What adb itself reads: where its server is, and keys other than those in HOME.
 _ADB_ENVIRONMENT = re.compile(r"\A(ADB_|ANDROID_)")
 _PROPERTIES = (
     "ro.product.manufacturer",
@@ -67,7 +67,7 @@ class AdbNode:
     """See :class:`orchestrate_agent.node.Node`."""
 
     def __init__(self, serial: str, archive: str) -> None:
-        """Raises AgentError where the device is not there, or cannot be measured on."""
+        """Reach the device. Raises AgentError where it is not there, or cannot be measured on."""
         self._adb = Adb(serial)
         self._archive = archive
         self._adb.prepare()
@@ -152,7 +152,8 @@ class AdbNode:
         )
 
     def ended(self, ending: Ending, process: Process, folder: str) -> Ending:
-        """With the tool's own times. Where it was killed here it is dead there, too."""
+        """Take the tool's own times from its record. Where it was killed here it is dead there,
+        too."""
         times: Optional[Dict[str, Any]] = None
         if os.path.exists(os.path.join(folder, RECORD)):
             with open(os.path.join(folder, RECORD), encoding="ascii") as file:
@@ -240,7 +241,7 @@ def _properties(said: str) -> Dict[str, str]:
 
 
 def _soc(told: Dict[str, str]) -> Optional[str]:
-    """Since Android 12 by its maker's name; before by the board's."""
+    """Name the system on a chip: since Android 12 by its maker's name; before by the board's."""
     words = (told.get("ro.soc.manufacturer"), told.get("ro.soc.model"))
     return " ".join(word for word in words if word) or told.get("ro.board.platform")
 
@@ -250,8 +251,8 @@ def _tenths(value: Optional[int]) -> Optional[float]:
 
 
 def _machine_id(serial: str) -> str:
-    """As :mod:`orchestrate_agent.machine.facts` makes it of Linux's: tells devices apart, does not
-    disclose which."""
+    """Hash the serial as :mod:`orchestrate_agent.machine.facts` hashes Linux's machine id: it tells
+    devices apart and does not disclose which one it is."""
     return hashlib.sha256(b"orchestrate machine-id " + serial.encode()).hexdigest()[:16]
 
 

@@ -1,4 +1,4 @@
-"""What a bundle carries beside the agent: one device's plan, and the files that its trials need.
+"""What a bundle carries besides the agent: one device's plan, and the files that its trials need.
 
 ``orchestrate_agent/bundle.json`` is the document; ``blobs/<sha256>`` the files. Every file is
 hashed before it is used, wherever it came from.
@@ -173,7 +173,7 @@ def _opened(archive: str) -> Iterator[zipfile.ZipFile]:
 
 
 def _fetch(file: File, models: str) -> None:
-    """By the name it has in a folder of models, else by its hash."""
+    """Fetch the file by the name it has in a folder of models, else by its hash."""
     tried: List[str] = []
     for name in (file.name, file.sha256):
         is_address = models.startswith(("http://", "https://"))

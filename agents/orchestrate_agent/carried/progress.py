@@ -17,12 +17,12 @@ class Progress:
         self._broken = False
 
     def say(self, text: str) -> None:
-        """One line."""
+        """Print one line."""
         # to the end of the line: there may be a longer bar
         self._write(f"\r\x1b[K{_printable(text)}\n" if self._bar else f"{_printable(text)}\n")
 
     def running(self, what: str, done: int, expected: int, left_s: Optional[float]) -> None:
-        """``done`` of ``expected`` trials; one begins. Shown on a terminal only."""
+        """Show that one begins after ``done`` of ``expected`` trials. On a terminal only."""
         if not self._bar:
             return
         full = _BAR * done // max(1, expected)
@@ -30,7 +30,8 @@ class Progress:
         self._write("\r\x1b[K" + _printable(line)[: shutil.get_terminal_size().columns - 1])
 
     def ended(self, what: str, how: str, done: int, expected: int, left_s: Optional[float]) -> None:
-        """A trial has ended; ``how`` is empty where it went well, which a bar needs no line for."""
+        """Tell how a trial ended: ``how`` is empty where it went well, which a bar needs no line
+        for."""
         if how or not self._bar:
             self.say(f"{_counts(done, expected, left_s)}  {what} {how or 'ok'}")
 

@@ -33,7 +33,7 @@ _RESTORING = ".restoring"
 
 @dataclass(frozen=True)
 class Session:
-    """Whose results they are, and the starts of the bundle so far, each with the facts."""
+    """The session that results belong to, and the bundle's starts so far, each with its facts."""
 
     run_id: str
     device: str

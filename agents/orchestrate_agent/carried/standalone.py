@@ -24,7 +24,7 @@ from orchestrate_agent.carried import bundle, results
 from orchestrate_agent.carried.bundle import Document
 from orchestrate_agent.carried.progress import Progress
 from orchestrate_agent.children.probe import lack, probe
-from orchestrate_agent.course import Course, Ended
+from orchestrate_agent.course import Course, TrialEnd
 from orchestrate_agent.daemon import spool
 from orchestrate_agent.daemon.daemon import STOP_S, take_lock
 from orchestrate_agent.daemon.spool import SpoolError
@@ -173,7 +173,8 @@ class Bundle:
         self._worker = threading.Thread(target=worker.run, daemon=True)
 
     def run(self) -> int:
-        """Until the plan is done or somebody stops it; the results are written either way."""
+        """Run trials until the plan is done or somebody stops it; the results are written either
+        way."""
         self._take_up(quietly=True)
         self._not_started = 0  # in this start
         trouble: Optional[AgentError] = None
@@ -220,7 +221,7 @@ class Bundle:
                 self._show.say("stopping after the trial in hand; Ctrl-C once more stops it now")
 
     def _submit_next(self) -> bool:
-        """False where the plan is done."""
+        """Submit what the course says is next; False where the plan is done."""
         if time.monotonic() - self._written_at > RESULTS_AGE_S:
             try:
                 self._write_results()
@@ -321,7 +322,7 @@ class Bundle:
     # --- waiting ----------------------------------------------------------------------------
 
     def _sleep(self) -> None:
-        """Until a trial ends or a signal comes; nothing here wakes up meanwhile."""
+        """Wait until a trial ends or a signal comes; nothing here wakes up meanwhile."""
         poller = select.poll()
         poller.register(self._wake_r, select.POLLIN)
         poller.poll()
@@ -433,10 +434,10 @@ def _note_start(folder: str, start: Mapping[str, Any]) -> List[Mapping[str, Any]
     return [*earlier, start]
 
 
-def _ended(event: Event) -> Ended:
+def _ended(event: Event) -> TrialEnd:
     fields = event.fields
     ok = fields.get("exit_code") == 0 and not fields.get("timed_out")
-    return Ended(
+    return TrialEnd(
         ok=ok,
         hopeless=False,
         wall_s=float(fields.get("wall_s") or 0.0),

@@ -75,7 +75,7 @@ class Runtime(NamedTuple):
     numpy: Any
 
 
-class Loaded(NamedTuple):
+class LoadedModel(NamedTuple):
     """``rows``: the first dimension of every output, as the file has it."""
 
     interpreter: Any
@@ -98,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def measure(args: argparse.Namespace, begin: Callable[[str], None]) -> dict[str, Any]:
-    """Everything the result line holds. Raises ChildError or MemoryError."""
+    """Measure everything that the result line holds. Raises ChildError or MemoryError."""
     begin("import")
     size_bytes = _model_size(args.model)
     enter_site(args.site)
@@ -194,7 +194,7 @@ def _version(name: str) -> str | None:
     return getattr(package, "__version__", None)
 
 
-def load(runtime: Runtime, args: argparse.Namespace) -> Loaded:
+def load(runtime: Runtime, args: argparse.Namespace) -> LoadedModel:
     """Build the interpreter from the file, memory-mapped, and allocate; timed as one."""
     resolver = _resolver(runtime, args.delegate)
     try:
@@ -210,7 +210,7 @@ def load(runtime: Runtime, args: argparse.Namespace) -> Loaded:
         end = time.perf_counter_ns()
     except (ValueError, RuntimeError) as error:
         raise ChildError(_kind(str(error)), "cannot load the model: %s" % error) from error
-    return Loaded(interpreter, microseconds(end - start), rows)
+    return LoadedModel(interpreter, microseconds(end - start), rows)
 
 
 def _resolver(runtime: Runtime, delegate: str) -> dict[str, Any]:
@@ -315,15 +315,16 @@ def _kind(message: str) -> str:
 
 
 def _model_size(path: str) -> int:
-    """The file's size in bytes. Some runtimes die by SIGSEGV on what is no model at all."""
+    """The file's size in bytes. Some runtimes die by SIGSEGV on what is not a model at all."""
     head, size = head_and_size(path, 8)
     if head[4:8] != b"TFL3":
-        raise ChildError("invalid_model", "%s is no .tflite file: it has no TFL3 mark" % path)
+        raise ChildError("invalid_model", "%s is not a .tflite file: it has no TFL3 mark" % path)
     return size
 
 
 def delegated_nodes(interpreter: Any) -> tuple[int | None, int | None]:
-    """(nodes a delegate took, nodes of the model), or (None, None) if this runtime cannot tell."""
+    """Count (nodes a delegate took, nodes of the model); (None, None) if this runtime cannot
+    tell."""
     describe = getattr(interpreter, "_get_ops_details", None)
     if describe is None:
         return None, None

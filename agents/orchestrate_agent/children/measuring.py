@@ -76,7 +76,7 @@ def base_parser(name: str, description: str) -> argparse.ArgumentParser:
     parser.add_argument("--steady-seconds", type=float, required=True)
     parser.add_argument("--max-seconds", type=float, required=True)
     parser.add_argument("--batch", type=int, default=1)
-    parser.add_argument("--site", metavar="DIR", help="where the runtime is, and nothing beside it")
+    parser.add_argument("--site", metavar="DIR", help="where the runtime is, and nothing else")
     parser.add_argument("--memory", action="store_true", help="measure memory from a reset peak")
     return parser
 
@@ -125,7 +125,8 @@ def head_and_size(path: str, count: int) -> Tuple[bytes, int]:
 
 
 class Phase:
-    """At least ``runs`` inferences and ``seconds``; none begins after ``max_seconds``."""
+    """A phase has at least ``runs`` inferences and ``seconds``; none begins after
+    ``max_seconds``."""
 
     def __init__(self, runs: int, seconds: float, max_seconds: float) -> None:
         self.runs = min(runs, MAX_INVOCATIONS)

@@ -39,7 +39,8 @@ print(json.dumps(found))
 
 
 def probe(python: str, runtimes: Sequence[str]) -> Json:
-    """Those of ``runtimes`` that ``python`` has, and what ``facts`` tells of the one that runs it.
+    """Return those of ``runtimes`` that ``python`` has, and what ``facts`` tells of the one that
+    runs it.
 
     Raises ProtocolError.
     """

@@ -75,7 +75,7 @@ _INCOMPATIBLE = (
 _NO_MODEL = ("constants.pkl", "PytorchStreamReader", "not found in the archive")
 
 
-class Loaded(NamedTuple):
+class LoadedModel(NamedTuple):
     model: Any
     input_shape: List[int]
     init_us: float
@@ -111,7 +111,7 @@ def _shape(text: str) -> List[int]:
 
 
 def measure(args: argparse.Namespace, begin: Begin) -> Dict[str, Any]:
-    """Everything the result line holds. Raises ChildError or MemoryError."""
+    """Measure everything that the result line holds. Raises ChildError or MemoryError."""
     begin("import")
     size_bytes = _model_size(args.model)
     enter_site(args.site)
@@ -167,7 +167,9 @@ def kind_of(message: str) -> str:
 def _model_size(path: str) -> int:
     head, size = head_and_size(path, 4)
     if head != b"PK\x03\x04" or not zipfile.is_zipfile(path):
-        raise ChildError("invalid_model", "%s is no TorchScript file: it is no zip archive" % path)
+        raise ChildError(
+            "invalid_model", "%s is not a TorchScript file, for it is not a zip" % path
+        )
     return size
 
 
@@ -184,7 +186,7 @@ def _import_torch() -> Any:
 
 
 def _set_up(torch: Any, args: argparse.Namespace) -> None:
-    """Threads, engine and processor, before the model is loaded: weights are packed for them."""
+    """Set threads, engine and processor before the model is loaded: weights are packed for them."""
     torch.set_num_threads(args.threads)
     torch.set_num_interop_threads(1)
     supported = [name for name in torch.backends.quantized.supported_engines if name != "none"]
@@ -204,7 +206,7 @@ def _set_up(torch: Any, args: argparse.Namespace) -> None:
         )
 
 
-def load(torch: Any, args: argparse.Namespace) -> Loaded:
+def load(torch: Any, args: argparse.Namespace) -> LoadedModel:
     """The model on its processor, and what it takes; timed as one. Raises ChildError."""
     extra: Dict[str, Any] = {EXTRA_FILE: ""}
     with _translated("cannot load the model"):
@@ -224,7 +226,7 @@ def load(torch: Any, args: argparse.Namespace) -> Loaded:
         raise ChildError(
             "invalid_model", "%s does not say what it takes; give its input's shape" % args.model
         )
-    return Loaded(model, shape, microseconds(end - start))
+    return LoadedModel(model, shape, microseconds(end - start))
 
 
 def _gpu_peak(torch: Any, args: argparse.Namespace) -> Optional[int]:
@@ -281,7 +283,7 @@ def _shape_in(extra: Any) -> Optional[List[int]]:
 
 
 def _inference(
-    torch: Any, loaded: Loaded, args: argparse.Namespace
+    torch: Any, loaded: LoadedModel, args: argparse.Namespace
 ) -> "tuple[Callable[[], object], Callable[[], None]]":
     """(the inference, what fills its input): uniform values, as ``benchmark_model`` draws them."""
     with _translated("cannot make an input"):
@@ -308,7 +310,7 @@ def _inference(
 
 @contextlib.contextmanager
 def _translated(what: str) -> Any:
-    """torch's errors as ours."""
+    """Raise torch's errors as ours."""
     try:
         yield
     except (RuntimeError, ValueError, OSError) as error:

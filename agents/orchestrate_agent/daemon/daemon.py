@@ -52,7 +52,7 @@ def serve(home_path: str, idle_s: float, root: str = "/", adb: Optional[str] = N
     child = os.fork()
     if child == 0:
         os.close(report_r)
-        _detached(Site(path, agent_hash, archive, idle_s, root, adb), report_w)
+        _detached(StartOptions(path, agent_hash, archive, idle_s, root, adb), report_w)
     os.close(report_w)
     with os.fdopen(report_r, "rb") as pipe:
         report = pipe.read()
@@ -70,7 +70,7 @@ def serve(home_path: str, idle_s: float, root: str = "/", adb: Optional[str] = N
 
 
 @dataclass(frozen=True)
-class Site:
+class StartOptions:
     """What a daemon is started with: its home, which agent it is, and where trials run."""
 
     path: str
@@ -81,8 +81,8 @@ class Site:
     adb: Optional[str]
 
 
-def _detached(site: Site, report: int) -> NoReturn:
-    """In the forked child: leave the session for good, become the daemon. Never returns."""
+def _detached(site: StartOptions, report: int) -> NoReturn:
+    """Leave the session for good and become the daemon, in the forked child. Never returns."""
     code = EXIT_FAILED
     try:
         os.setsid()
@@ -100,7 +100,7 @@ def _detached(site: Site, report: int) -> NoReturn:
         os._exit(code)
 
 
-def _run(site: Site, report: int) -> int:
+def _run(site: StartOptions, report: int) -> int:
     # until there is a socket nobody can miss it; by itself the signal would end us
     signal.signal(LISTEN_AGAIN, signal.SIG_IGN)
     try:
@@ -156,12 +156,12 @@ def take_lock(agent_hash: str) -> int:
 
 
 class Daemon:
-    """Everything that lives as long as the process.
+    """Holds everything that lives as long as the process.
 
     Raises SpoolError, OSError, and AgentError where a device does not answer.
     """
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: StartOptions) -> None:
         require_room()
         self._idle_s = site.idle_s
         self._stopping = False
@@ -242,7 +242,7 @@ class Daemon:
         return "told to"
 
     def _listen_again(self) -> None:
-        """Somebody knows from our lock that we live, and finds no socket."""
+        """Make a new socket: somebody knows from our lock that we live, and finds none."""
         self._listens_again = False
         try:
             listener = _listen()
@@ -301,8 +301,8 @@ class Daemon:
             connection.close()
 
 
-def _node(site: Site, sites: SiteStore) -> Node:
-    """Where trials run. Raises AgentError."""
+def _node(site: StartOptions, sites: SiteStore) -> Node:
+    """Make the node that trials run on. Raises AgentError."""
     if site.adb is None:
         return ThisNode(sites.blobs, site.root)
     return AdbNode(site.adb, site.archive)

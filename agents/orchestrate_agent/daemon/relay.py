@@ -117,7 +117,7 @@ class _Holder:
     ours: bool
 
     def silent(self) -> str:
-        """A sentence for one that does not answer."""
+        """Say of a daemon that does not answer who it is and what to do."""
         text = f"an agent (pid {self.pid}) has the lock of {home.absolute('.')} and does not answer"
         if self.ours and procs.state(self.pid) in ("T", "t"):
             text += f": it is stopped (`kill -CONT {self.pid}` lets it go on)"
@@ -194,7 +194,7 @@ def _connect_to_living() -> Optional[socket.socket]:
 
 
 def _holder() -> Optional[_Holder]:
-    """Who has the home's lock; None where nobody has."""
+    """Find out who has the home's lock; None where nobody has it."""
     try:
         fd = os.open(home.LOCK, os.O_RDONLY)
     except OSError:

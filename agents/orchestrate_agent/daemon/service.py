@@ -1,4 +1,4 @@
-"""Answers the requests of one connection; events of the sessions it follows go out beside."""
+"""Answers the requests of one connection; events of the sessions it follows go out meanwhile."""
 
 from __future__ import annotations
 

@@ -65,7 +65,8 @@ class LineFile:
         self.size = 0
 
     def load(self) -> Iterator[protocol.Json]:
-        """Each line in turn. A torn last one (a crash) is cut off; other damage: SpoolError."""
+        """Read each line in turn. A torn last one (a crash) is cut off; other damage:
+        SpoolError."""
         number = 0
         with open(self.path, "rb") as file:
             for number, line in enumerate(file, 1):
@@ -81,7 +82,7 @@ class LineFile:
         os.truncate(self.path, self.size)
 
     def append(self, lines: Sequence[bytes]) -> None:
-        """Write and sync. Raises SpoolError with the file as it was before."""
+        """Write and sync. Raises SpoolError, having left the file as it was before."""
         data = b"".join(lines)
         try:
             with open(self.path, "ab") as file:
@@ -111,14 +112,14 @@ class SessionSpool:
         self._make()
 
     def load_trials(self) -> List[TrialRequest]:
-        """What an earlier daemon accepted. Raises SpoolError."""
+        """Read what an earlier daemon accepted. Raises SpoolError."""
         try:
             return [TrialRequest.from_json(line) for line in self._trials.load()]
         except (ProtocolError, OSError) as exc:
             raise SpoolError(f"{self._trials.path}: {exc}") from exc
 
     def load_events(self) -> Iterator[Event]:
-        """What an earlier daemon wrote, one at a time: together they may be large.
+        """Read what an earlier daemon wrote, one event at a time: together they may be large.
 
         Must be read to its end before anything is added. Raises SpoolError.
         """
@@ -206,7 +207,7 @@ class EventReader:
 
 
 def sessions() -> List[Tuple[str, str]]:
-    """(run_id, device) of every session on disk; what a broken release left is removed."""
+    """List (run_id, device) of every session on disk; what a broken release left is removed."""
     found: List[Tuple[str, str]] = []
     for run_id in sorted(os.listdir(home.SPOOL)):
         folder = os.path.join(home.SPOOL, run_id)

@@ -71,7 +71,7 @@ class Entry:
 
     @property
     def name(self) -> str:
-        """For human readers."""
+        """The trial's full name, for human readers."""
         return "/".join((*self.session.key, self.request.trial_id))
 
 
@@ -135,7 +135,7 @@ def _replay(entry: Entry, event: Event) -> None:
 
 
 class TrialQueue:
-    """First come, first served, over all sessions. Thread-safe.
+    """Takes trials first come, first served, over all sessions. Thread-safe.
 
     ``changed`` is notified whenever an event was written, a trial was cancelled or the daemon is
     to stop; wait on it for any of these.
@@ -183,7 +183,7 @@ class TrialQueue:
                 self._waiting.append(entry)
 
     def _bury(self, entry: Entry) -> None:
-        """The agent died under this trial."""
+        """Note that the agent died under this trial."""
         survivors = 0 if entry.process is None else procs.kill_survivors(entry.process)
         home.log(f"trial {entry.name}: the agent died under it; {survivors} processes killed")
         self._interrupt(entry, "the agent or the node died under it", orderly=False)
@@ -191,7 +191,7 @@ class TrialQueue:
     # --- for those who ask ------------------------------------------------------------------
 
     def session(self, run_id: str, device: str) -> Session:
-        """That session, begun where there is none. Raises SpoolError."""
+        """Return that session; it is begun where there is none. Raises SpoolError."""
         with self.changed:
             key = (run_id, device)
             if key not in self._sessions:
@@ -300,7 +300,7 @@ class TrialQueue:
             }
 
     def stop(self) -> None:
-        """No trial starts any more, and what runs is killed."""
+        """Start no trial any more, and kill what runs."""
         with self.changed:
             self.stopping = True
             for entry in self._current:
@@ -327,7 +327,7 @@ class TrialQueue:
 
     @contextlib.contextmanager
     def held_up_by(self, what: str) -> Iterator[None]:
-        """Meanwhile the trial that was taken waits for ``what``, for whoever asks."""
+        """Tell whoever asks that the trial that was taken waits for ``what`` meanwhile."""
         self._waits_for = what
         try:
             yield
@@ -374,7 +374,7 @@ class TrialQueue:
             return True
 
     def end(self, entries: Sequence[Entry], finished: Sequence[Mapping[str, Any]]) -> None:
-        """These trials are over: as they went, or cancelled, or put back. Raises SpoolError."""
+        """End these trials: as they went, or cancelled, or put back. Raises SpoolError."""
         with self.changed:
             try:
                 self._end(entries, finished)
@@ -387,7 +387,7 @@ class TrialQueue:
         self._on_idle()
 
     def put_back(self, entries: Sequence[Entry], reason: str) -> None:
-        """The node went under these trials, and the daemon ends: the next one runs them anew.
+        """Put back trials that the node went under; the daemon ends, and the next runs them anew.
 
         Raises SpoolError.
         """
@@ -461,7 +461,7 @@ def _ending(entry: Entry, finished: Mapping[str, Any]) -> Tuple[str, str, Mappin
 
 
 def not_started(reason: str, **known: Any) -> Json:
-    """The fields of ``finished`` for a trial that could not be started."""
+    """Return the fields of ``finished`` for a trial that could not be started."""
     return {**_NO_PROCESS, "reason": reason, **known}
 
 

@@ -18,7 +18,7 @@ from orchestrate_agent.daemon.trial_queue import Entry, TrialQueue, not_started
 from orchestrate_agent.errors import AgentError
 from orchestrate_agent.files.blobs import DamagedBlobError
 from orchestrate_agent.files.sites import SiteStore
-from orchestrate_agent.machine.setting import Prepared, Setting
+from orchestrate_agent.machine.setting import MachineControl, Readiness
 from orchestrate_agent.node import Command, Node
 from orchestrate_agent.process.launch import StartError
 from orchestrate_agent.process.procs import kill_adopted
@@ -37,7 +37,7 @@ Entries = Tuple[Entry, ...]
 
 
 class Worker:
-    """What one thread does: take a trial, run it, write how it went."""
+    """One thread's work: take a trial, run it, write how it went."""
 
     def __init__(
         self,
@@ -53,12 +53,12 @@ class Worker:
         self._on_fatal = on_fatal
         self._node = node
         self._machine = node.lock(queue.changed)
-        self._setting = Setting(node.tree)
+        self._setting = MachineControl(node.tree)
 
     def run(self) -> None:
-        """Until the queue says stop. What cannot be recorded must not run, and what runs on a node
-        that is gone cannot be: then ``on_fatal``, as after anything else that ends this thread,
-        since a daemon without a worker would be waited for in vain."""
+        """Work until the queue says stop. What cannot be recorded must not run, and what runs on a
+        node that is gone cannot be recorded: then ``on_fatal`` is called, as after anything else
+        that ends this thread, since a daemon without a worker would be waited for in vain."""
         try:
             while True:
                 entries = self._queue.take()
@@ -110,7 +110,7 @@ class Worker:
             return self._run_processes(entries, each)
 
     def _run_processes(self, entries: Entries, folders: Sequence[str]) -> Optional[Sequence[Json]]:
-        """None where they were called off before they began."""
+        """Run the trials; None where they were called off before they began."""
         with self._queue.held_up_by(PREPARATION):
             prepared = self._setting.prepare(
                 [entry.request for entry in entries],
@@ -147,7 +147,7 @@ class Worker:
         told = {"health_before": before, "health": self._node.health()}
         return [attempt.finished(told, power) for attempt in attempts]
 
-    def _attempt(self, entry: Entry, folder: str, prepared: Prepared) -> _Attempt:
+    def _attempt(self, entry: Entry, folder: str, prepared: Readiness) -> _Attempt:
         if prepared.refused:
             return _Attempt(prepared.conditions, None, prepared.refused)
         try:
@@ -249,7 +249,7 @@ class _Attempt:
 
 
 def _run_at_once(attempts: Sequence[_Attempt]) -> None:
-    """All of them, each to its own end."""
+    """Run all of them at once, each to its own end."""
     if len(attempts) == 1:
         attempts[0].run()
         return
@@ -259,7 +259,7 @@ def _run_at_once(attempts: Sequence[_Attempt]) -> None:
 
 
 def _tell_of_each_other(attempts: Sequence[_Attempt]) -> None:
-    """What the other one computed is not the load of a stranger."""
+    """Note that what the other one computed is not the load of a stranger."""
     if len(attempts) < 2:
         return
     for own, other in (attempts, attempts[::-1]):
@@ -287,7 +287,7 @@ def _folder(entry: Entry) -> Iterator[str]:
 
 
 def _end_all(processes: Sequence[Process]) -> None:
-    """What left a trial's group would go on beside the next trial, and spoil it."""
+    """End what left a trial's group: it would go on during the next trial, and spoil it."""
     for process in processes:
         process.close()
     count = sum(process.end_runaways() for process in processes)

@@ -203,7 +203,7 @@ class BlobStore:
         self._verified: Dict[str, Stamp] = {}
 
     def present(self, blobs: Iterable[str]) -> FrozenSet[str]:
-        """Those of ``blobs`` of which there is a file; its bytes are not read."""
+        """Return those of ``blobs`` that there is a file of; its bytes are not read."""
         return frozenset(sha256 for sha256 in blobs if os.path.isfile(self._path(sha256)))
 
     def path(self, sha256: str) -> str:
@@ -221,7 +221,7 @@ class BlobStore:
         return path
 
     def executable(self, sha256: str) -> str:
-        """The same, made executable by its owner."""
+        """Return the same path as :meth:`path`, made executable by its owner."""
         path = self.path(sha256)
         try:
             os.chmod(path, 0o700)

@@ -23,7 +23,7 @@ from orchestrate_agent import home
 from orchestrate_agent.errors import EXIT_NO_SPACE, EXIT_WRONG_BYTES, AgentError
 from orchestrate_agent.files.blobs import SPARE_BYTES, BlobStore, DamagedBlobError
 
-#: Beyond these it is no bundle of packages, but something that is to fill the disk.
+#: Beyond these it is not a bundle of packages, but something that is to fill the disk.
 MAX_FILES = 200_000
 MAX_BYTES = 16 * 1024**3
 
@@ -82,7 +82,7 @@ def _opened(archive: str) -> Iterator[zipfile.ZipFile]:
         with zipfile.ZipFile(archive) as bundle:
             yield bundle
     except _UNREADABLE as exc:
-        raise AgentError(f"{archive} is no site bundle: {exc}", EXIT_WRONG_BYTES) from exc
+        raise AgentError(f"{archive} is not a site bundle: {exc}", EXIT_WRONG_BYTES) from exc
 
 
 def _members(bundle: zipfile.ZipFile) -> List[zipfile.ZipInfo]:
@@ -90,8 +90,8 @@ def _members(bundle: zipfile.ZipFile) -> List[zipfile.ZipInfo]:
     members = bundle.infolist()
     if len(members) > MAX_FILES or sum(m.file_size for m in members) > MAX_BYTES:
         raise AgentError(
-            f"{bundle.filename} has more than {MAX_FILES} files or {MAX_BYTES} bytes; it is no "
-            f"site bundle",
+            f"{bundle.filename} has more than {MAX_FILES} files or {MAX_BYTES} bytes; it "
+            f"is not a site bundle",
             EXIT_WRONG_BYTES,
         )
     names = set()
@@ -101,8 +101,8 @@ def _members(bundle: zipfile.ZipFile) -> List[zipfile.ZipInfo]:
         plain = stat.S_IFMT(mode) in (0, stat.S_IFREG)  # 0: whoever packed it did not say
         if not plain or name in names or "\\" in name or not _inside(parts):
             raise AgentError(
-                f"{bundle.filename} holds {name[:200]!r}, which is no file of its own below the "
-                f"folder; it is no site bundle",
+                f"{bundle.filename} holds {name[:200]!r}, which is not a file of its own below the "
+                f"folder; it is not a site bundle",
                 EXIT_WRONG_BYTES,
             )
         names.add(name)
@@ -135,7 +135,8 @@ def _extract(bundle: zipfile.ZipFile, member: zipfile.ZipInfo, folder: str) -> N
 
 
 def _compile(folder: str, final: str, python: str) -> None:
-    """Byte code once, instead of in each trial; a file that does not compile is left as it is."""
+    """Compile to byte code once, instead of in each trial; what does not compile is left as it
+    is."""
     argv = [python, "-I", "-S", "-m", "compileall", "-q", "-q", "-d", final]
     argv += ["--invalidation-mode", "unchecked-hash", folder]
     try:

@@ -83,7 +83,7 @@ class CpuInfo:
 
     @property
     def features(self) -> Optional[List[str]]:
-        """Those of :data:`FEATURES` that every processor has, in that order."""
+        """Return those of :data:`FEATURES` that every processor has, in that order."""
         flags = self.flags
         return None if flags is None else [name for name in FEATURES if name in flags]
 

@@ -29,7 +29,7 @@ Json = Dict[str, Any]
 
 
 def collect(root: str = "/") -> Json:
-    """Everything the machine whose files are below ``root`` tells; plain JSON values.
+    """Collect everything that the machine tells whose files are below ``root``; plain JSON values.
 
     With another root than ``/`` what only a system call tells of the running machine is taken
     from files there, or is None; ``time`` and ``python`` are always those of this process.
@@ -125,7 +125,7 @@ def _musl(loader: str) -> str:
 
 
 def userland_bits(tree: Tree) -> Optional[int]:
-    """32 or 64, of the programs installed: a 64-bit kernel may carry a 32-bit user land."""
+    """Return 32 or 64, of the programs installed: a 64-bit kernel may carry a 32-bit user land."""
     header = tree.read_bytes("/bin/sh", 5) or b""
     return _ELF_BITS.get(header[4]) if header[:4] == b"\x7fELF" and len(header) > 4 else None
 
@@ -141,7 +141,7 @@ def _memory(tree: Tree) -> Json:
 
 
 def meminfo_bytes(text: Optional[str], key: str) -> Optional[int]:
-    """One line of ``/proc/meminfo``, whose kB are 1024 bytes."""
+    """Read one line of ``/proc/meminfo``, whose kB are 1024 bytes."""
     match = re.search(rf"^{key}:\s*(\d+) kB$", text or "", re.M)
     kib = to_int(match.group(1)) if match else None
     return None if kib is None else kib * 1024

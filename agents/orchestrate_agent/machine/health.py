@@ -136,7 +136,8 @@ def _over_current_events(tree: Tree) -> Optional[int]:
 
 
 def _cooling_state(tree: Tree) -> Optional[int]:
-    """Of the device that is slowed the most; fans are cooling devices, too, and are left out."""
+    """Tell how far the device is throttled that is slowed the most; fans are cooling devices, too,
+    and are left out."""
     devices = tree.entries("/sys/class/thermal", "cooling_device*")
     slowing = [each for each in devices if _SLOWING.search(tree.read(each + "/type") or "")]
     states = [tree.integer(each + "/cur_state") for each in slowing]
@@ -166,12 +167,12 @@ def _under_voltage(tree: Tree) -> Optional[bool]:
 
 
 def energy_uj(tree: Tree) -> Optional[Dict[str, int]]:
-    """By package; only root may read it since 2020 (CVE-2020-8694)."""
+    """Read the counter of each package; only root may read it since 2020 (CVE-2020-8694)."""
     return _of_packages(tree, "energy_uj")
 
 
 def energy_ranges_uj(tree: Tree) -> Optional[Dict[str, int]]:
-    """By package: where its counter begins again from 0."""
+    """Read for each package where its counter begins again from 0."""
     return _of_packages(tree, "max_energy_range_uj")
 
 
@@ -300,7 +301,7 @@ def busy_share(before: Optional[Json], after: Optional[Json]) -> Optional[float]
 
 
 def _total(parts: Iterable[Optional[float]]) -> Optional[float]:
-    """The sum; None where a part is missing."""
+    """Add up the parts; None where one is missing."""
     known = list(parts)
     return None if None in known else round(sum(part or 0.0 for part in known), 6)
 

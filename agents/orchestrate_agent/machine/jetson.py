@@ -37,8 +37,8 @@ Json = Dict[str, Any]
 
 
 def describe(tree: Tree) -> Optional[Json]:
-    """``l4t`` (NVIDIA's release, ``35.4.1``) and the present :func:`state`; None where this is no
-    Jetson."""
+    """``l4t`` (NVIDIA's release, ``35.4.1``) and the present :func:`state`; None where this is
+    not a Jetson."""
     now = state(tree)
     found = _L4T.search(tree.read(_RELEASE) or "")
     release = f"{found.group(1)}.{found.group(2)}" if found else None
@@ -46,7 +46,7 @@ def describe(tree: Tree) -> Optional[Json]:
 
 
 def state(tree: Tree) -> Optional[Json]:
-    """What may change while it runs; None where this is no Jetson.
+    """What may change while it runs; None where this is not a Jetson.
 
     ``power_mode`` (its name), ``power_mode_id``, ``clocks_locked``, each None where it is not
     told; ``temperatures_c`` by thermal zone and ``power_w`` by rail, empty where none is told.

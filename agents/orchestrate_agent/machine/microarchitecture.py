@@ -311,12 +311,12 @@ def arm(implementer: Optional[int], part: Optional[int]) -> Optional[str]:
 
 
 def arm_vendor(implementer: Optional[int]) -> Optional[str]:
-    """Who made the core, for the implementer field of its MIDR."""
+    """Name who made the core, for the implementer field of its MIDR."""
     return _ARM[implementer][0] if implementer in _ARM else None
 
 
 def arm_rank(name: Optional[str]) -> int:
-    """0 for a small core, 1 for a big one, 2 for a prime one: orders the cores of one chip."""
+    """Rank the cores of one chip: 0 is a small core, 1 a big one, 2 a prime one."""
     if name in _EFFICIENCY_CORES:
         return 0
     return 2 if (name or "").startswith("cortex-x") else 1

@@ -24,7 +24,8 @@ class _Cpu(NamedTuple):
 def choose(
     tree: Tree, count: int, within: Optional[Sequence[int]] = None
 ) -> Tuple[Optional[Tuple[int, ...]], str]:
-    """``count`` CPUs of those the node lets us use and, if given, ``within``; else None and why.
+    """Choose ``count`` CPUs of those the node lets us use and, if given, ``within``; else None and
+    why.
 
     The most capable first (``cpu_capacity``, then the highest clock), a core each before two of one
     core, on one memory node where that has enough, and CPU 0's core last: there the kernel and most
@@ -42,7 +43,8 @@ def choose(
 def choose_half(
     tree: Tree, count: int, half: int, within: Optional[Sequence[int]] = None
 ) -> Tuple[Optional[Tuple[int, ...]], str]:
-    """Of twice ``count`` CPUs, those of ``half``, 0 or 1: nobody else's in a duet. Else None, why.
+    """Choose twice ``count`` CPUs and return those of ``half``, 0 or 1, the other half being the
+    partner's in a duet. Else None and why.
 
     Never the same core for both, where there are cores enough.
     """

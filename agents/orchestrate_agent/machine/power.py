@@ -39,7 +39,7 @@ class Source(abc.ABC):
 
     @abc.abstractmethod
     def joules(self) -> Optional[float]:
-        """Since the first call, in joules; None where a reading failed."""
+        """Return the joules consumed since the first call; None where a reading failed."""
 
 
 class Rapl(Source):
@@ -68,7 +68,7 @@ class Rapl(Source):
 
 
 class Meter(Source):
-    """Power, summed over time by the trapezoid rule."""
+    """A meter sums power over time by the trapezoid rule."""
 
     def __init__(self) -> None:
         self._last: Optional[Tuple[float, float]] = None
@@ -86,7 +86,7 @@ class Meter(Source):
 
     @abc.abstractmethod
     def watts(self) -> Optional[float]:
-        """Now; None where it cannot be read."""
+        """Return the watts taken now; None where they cannot be read."""
 
 
 class Ina(Meter):
@@ -117,7 +117,7 @@ class Pmic(Meter):
 
 
 def pmic_watts(text: str) -> Optional[float]:
-    """Current times voltage, over the rails that have both; None where none has."""
+    """Add up current times voltage over the rails that have both; None where none has."""
     told: Dict[Tuple[str, str], float] = {}
     for name, unit, number in _PMIC_LINE.findall(text):
         value = to_float(number)
@@ -152,7 +152,8 @@ class Sampler:
         self._thread.start()
 
     def stop(self) -> Json:
-        """``source``, and ``samples``: [seconds of the monotonic clock, joules since the first]."""
+        """Return ``source`` and ``samples``: [seconds of the monotonic clock, joules since the
+        first]."""
         self._over.set()
         if self._thread.ident is not None:
             self._thread.join()

@@ -11,7 +11,7 @@ from orchestrate_agent.protocol import Json, TrialRequest
 from orchestrate_agent.sysfs import Tree
 
 
-class Prepared(NamedTuple):
+class Readiness(NamedTuple):
     """What holds for one trial: the CPUs to pin it to, and ``conditions`` of its ``finished``.
 
     ``refused``, where it is not empty, says why the trial must not run.
@@ -22,7 +22,7 @@ class Prepared(NamedTuple):
     refused: str
 
 
-class Setting:
+class MachineControl:
     """Belongs to the worker's thread, which holds the machine's lock meanwhile."""
 
     def __init__(self, tree: Tree) -> None:
@@ -34,7 +34,7 @@ class Setting:
 
     def prepare(
         self, requests: Sequence[TrialRequest], pause: Callable[[float], bool]
-    ) -> List[Prepared]:
+    ) -> List[Readiness]:
         """Tune, choose CPUs, wait: once for both trials of a duet, as the first asks.
 
         ``pause`` sleeps, and is true where the trials were called off.
@@ -65,7 +65,7 @@ class Setting:
                 together = len(requests) > 1
                 more = {"together": together, "partner_cpu_s": None}
                 conditions["duet"] = {**duet.to_json(), **more}
-            prepared.append(Prepared(cpus, conditions, why if duet is not None else ""))
+            prepared.append(Readiness(cpus, conditions, why if duet is not None else ""))
         return prepared
 
     def _place(self, request: TrialRequest) -> Tuple[Optional[Tuple[int, ...]], str]:

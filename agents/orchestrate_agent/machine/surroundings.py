@@ -120,7 +120,7 @@ def _is_user_mode_emulation(tree: Tree, cpus: CpuInfo, architecture: Optional[st
 
 
 def _family(machine: Optional[str]) -> Optional[str]:
-    """Of the machine names of uname, those that one kernel may give: of 64 bits and of 32."""
+    """Group the machine names of uname that one kernel may give: of 64 bits and of 32."""
     if machine is None:
         return None
     if re.match(r"(x86_64|i\d86)\Z", machine):

@@ -6,7 +6,7 @@ from orchestrate_agent.protocol import CAPTURE_BYTES
 
 
 class Capture:
-    """At most ``limit_bytes`` are kept: half from the head, half from the tail."""
+    """Keeps ``limit_bytes`` of a stream at most: half from the head, half from the tail."""
 
     def __init__(self, limit_bytes: int = CAPTURE_BYTES) -> None:
         self._half = limit_bytes // 2

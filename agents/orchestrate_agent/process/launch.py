@@ -12,7 +12,7 @@ again, so the group can be killed at any time without hitting anybody else.
 
 Where there is no subreaper (qemu-user 7 and some sandboxes refuse ``PR_SET_CHILD_SUBREAPER``) the
 shell forks nothing and becomes the tool, which then leads the group and is reaped last. All the
-rest holds, but the tool begins with our peak: ``Launched.inherited_bytes``.
+rest holds, but the tool begins with our peak: ``GatedProcess.inherited_bytes``.
 
 Why a gate. Between fork and exec the tool waits for a line. Meanwhile its identity is recorded on
 disk (a later daemon can find and kill it) and its CPUs are set, without code of ours in the child.
@@ -49,7 +49,7 @@ _WAIT_AND_BECOME_IT = (
 _FORKED = f'preload=$1; shift; {{ {{ {_WAIT_AND_BECOME_IT}; }} & }} 3<&0 </dev/null; echo "$!"'
 _DIRECT = f'preload=$1; shift; exec 3<&0 </dev/null; echo "$$"; {_WAIT_AND_BECOME_IT}'
 
-#: ``Launched.how``.
+#: ``GatedProcess.how``.
 FORKED, DIRECT = "forked", "direct"
 
 
@@ -58,7 +58,7 @@ class StartError(Exception):
 
 
 @dataclass(frozen=True)
-class Launched:
+class GatedProcess:
     """A process at its gate.
 
     ``leader`` is the child of ours that leads its group, and keeps the group's number while it is
@@ -129,7 +129,7 @@ def launch(
     mark: str,
     *,
     enclosed: bool = True,
-) -> Launched:
+) -> GatedProcess:
     """Bring ``argv`` to its gate, in a session and process group of its own, marked; where that is
     possible, and it is to be ``enclosed``, in a control group of its own.
 
@@ -158,11 +158,12 @@ def launch(
         if own is not None:
             own.end()
         raise exc if isinstance(exc, StartError) else StartError(f"cannot start: {exc}") from exc
-    return Launched(shell, identity, how, inherited_bytes, gate, stdout, stderr, own)
+    return GatedProcess(shell, identity, how, inherited_bytes, gate, stdout, stderr, own)
 
 
 def _enclose(pid: int) -> Optional[Enclosure]:
-    """None where it cannot be: the trial runs all the same."""
+    """Put the process into a control group of its own; None where that cannot be: the trial runs
+    all the same."""
     own = make_enclosure()
     if own is None:
         return None

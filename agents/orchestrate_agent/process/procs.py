@@ -40,7 +40,7 @@ class ProcessId:
 
     @classmethod
     def from_json(cls, data: Any) -> Optional[ProcessId]:
-        """The inverse; None for anything that is not one."""
+        """Read what :meth:`to_json` wrote; None for anything else."""
         if not isinstance(data, dict):
             return None
         numbers = [data.get(name) for name in ("pid", "pgid", "start_ticks")]
@@ -80,7 +80,7 @@ def identify(pid: int, pgid: int, mark: str, enclosed: str = "") -> ProcessId:
 
 
 def boot_id() -> str:
-    """Names the node's present boot."""
+    """Return the name of the node's present boot."""
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
         return file.read().strip()
 

@@ -13,7 +13,7 @@ from typing import Any, Dict, Mapping, Optional, Tuple
 
 from orchestrate_agent.machine.oom import Oom, OomWatch
 from orchestrate_agent.process.capture import Capture
-from orchestrate_agent.process.launch import Launched, launch
+from orchestrate_agent.process.launch import GatedProcess, launch
 from orchestrate_agent.process.procs import ProcessId, kill_marked, new_mark
 
 #: Between SIGTERM and SIGKILL at a timeout.
@@ -72,7 +72,7 @@ class Process:
         self._enclosed = enclosed
         self._oom = OomWatch()
         try:
-            self._launched: Launched = launch(
+            self._launched: GatedProcess = launch(
                 argv, env, cwd, cpus, new_mark(name), enclosed=enclosed
             )
         except BaseException:
@@ -239,7 +239,7 @@ class _Output:
 
 
 def _rusage(usage: resource.struct_rusage, inherited_bytes: int) -> Dict[str, Any]:
-    """Of the process and the children it waited for; bytes and seconds.
+    """Return what the process and the children it waited for used; bytes and seconds.
 
     ``maxrss_bytes`` is None where the peak may be the one that it began with.
     """

@@ -31,7 +31,7 @@ SPEEDUP, BASELINE, TREATMENT = "speed-up", "baseline time", "treatment time"
 
 @dataclass(frozen=True)
 class ReadRun:
-    """A run as it stands on disk."""
+    """A run as it was read from disk."""
 
     manifest: Manifest
     record: RunRecord
@@ -82,7 +82,8 @@ class ComparedRow:
 
 @dataclass(frozen=True)
 class RunComparison:
-    """Two runs beside each other. ``only_first`` and ``only_second`` were measured in one alone."""
+    """Two runs held against each other. ``only_first`` and ``only_second`` were measured in one run
+    alone."""
 
     first: str
     second: str
@@ -152,7 +153,7 @@ class _Sides:
         return (*key[:3], self.run.baseline)
 
     def logs(self, key: SideKey) -> dict[str, list[float]]:
-        """Of the blocks compared: the log of each figure."""
+        """Return the logarithms of each figure, of the blocks that are compared."""
         baselines, trials = self.trials(self.baseline_of(key)), self.trials(key)
         replicate = compared_replicate(partners(trials), baselines)
         pairs = pair(centres(baselines, replicate=replicate), centres(trials))
@@ -163,7 +164,8 @@ class _Sides:
         }
 
     def conditions(self, key: SideKey) -> dict[str, str]:
-        """Those of the treatment and of the baseline, each under its scheme's name."""
+        """Return the conditions of the treatment and of the baseline, each under its scheme's
+        name."""
         return {
             f"{name} of {side[3]}": value
             for side in (self.baseline_of(key), key)

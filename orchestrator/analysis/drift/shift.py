@@ -1,9 +1,9 @@
 """Estimate, interval and test for the shift between two independent samples. Pure.
 
-For what two runs measured of the same thing: their blocks are no pairs. The Hodges-Lehmann estimate
-of the shift (the median of all differences) with the interval that inverts the exact rank-sum test
-of Wilcoxon, Mann and Whitney (Hollander, Wolfe & Chicken, section 4.2), and, as in ``statistics``
-and for the same reason, a p-value of twice the smaller of that test's and Welch's.
+For what two runs measured of the same thing: their blocks are not pairs. The Hodges-Lehmann
+estimate of the shift (the median of all differences) with the interval that inverts the exact
+rank-sum test of Wilcoxon, Mann and Whitney (Hollander, Wolfe & Chicken, section 4.2), and, as in
+``statistics`` and for the same reason, a p-value of twice the smaller of that test's and Welch's.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _EXACT_UP_TO = 1600
 
 
 def shift(first: Sequence[float], second: Sequence[float]) -> Estimate:
-    """How far ``second`` lies above ``first``. Raises ValueError where one is empty."""
+    """Estimate how far ``second`` lies above ``first``. Raises ValueError where one is empty."""
     differences = _differences(first, second)
     rank = _interval_rank(*sorted((len(first), len(second))))
     interval = None if rank is None else Interval(differences[rank], differences[-1 - rank])
@@ -29,14 +29,14 @@ def shift(first: Sequence[float], second: Sequence[float]) -> Estimate:
 
 
 def shift_p(first: Sequence[float], second: Sequence[float]) -> float | None:
-    """Two-sided p-value of "no shift"; None with fewer than two values on a side."""
+    """Compute the two-sided p-value of "no shift"; None with fewer than two values on a side."""
     if min(len(first), len(second)) < 2:
         return None
     return min(1.0, 2 * min(rank_sum_p(first, second), welch_p(first, second)))
 
 
 def rank_sum_p(first: Sequence[float], second: Sequence[float]) -> float:
-    """Two-sided exact p-value; ties count against a shift."""
+    """Compute the two-sided exact p-value of the rank-sum test; ties count against a shift."""
     differences = _differences(first, second)
     not_above = bisect_right(differences, 0.0)
     not_below = len(differences) - bisect_left(differences, 0.0)
@@ -45,7 +45,8 @@ def rank_sum_p(first: Sequence[float], second: Sequence[float]) -> float:
 
 
 def welch_p(first: Sequence[float], second: Sequence[float]) -> float:
-    """Two-sided p-value of Welch's t-test; needs two values or more on either side."""
+    """Compute the two-sided p-value of Welch's t-test; it needs two values or more on either
+    side."""
     # scipy takes a while to import
     from scipy.special import stdtr  # noqa: PLC0415
 

@@ -1,6 +1,7 @@
-"""A device's speed-ups beside published ones, model by model and as geometric means. Pure.
+"""A device's speed-ups are held against published ones, model by model and as geometric means.
+Pure.
 
-A capped instruction set stands beside the published figures of the microarchitecture it is named
+A capped instruction set is held against the published figures of the microarchitecture it is named
 for. Only figures of the same thing are put together (``PublishedFigure.comparable``), and a
 geometric mean has the same models on both sides.
 """
@@ -23,14 +24,14 @@ WITHIN = 1.15
 
 @dataclass(frozen=True)
 class Beside:
-    """One model: our comparison, and the published figure."""
+    """One model: our comparison, and the published figure that it is held against."""
 
     row: Speedup
     figure: PublishedFigure
 
     @property
     def ratio(self) -> float:
-        """Ours ÷ theirs."""
+        """The quotient of our speed-up and theirs."""
         return (self.row.speedup or math.nan) / (self.figure.speedup or math.nan)
 
     @property
@@ -41,7 +42,7 @@ class Beside:
 
 @dataclass(frozen=True)
 class Agreement:
-    """One device under one setting beside one source's figures of one microarchitecture.
+    """One device under one setting, held against one source's figures of one microarchitecture.
 
     ``ours`` is the geometric mean of our speed-ups with its interval over blocks, ``published``
     that of the same models.
@@ -58,7 +59,7 @@ class Agreement:
 
     @property
     def ratio(self) -> float:
-        """Ours ÷ theirs, of the geometric means."""
+        """The quotient of our geometric mean and theirs."""
         return self.ours.ratio / self.published
 
     @property
@@ -68,12 +69,12 @@ class Agreement:
 
 
 def agree(ratio: float) -> bool:
-    """Within 15 %, either way."""
+    """Whether a ratio is within 15 % of 1, either way."""
     return 1 / WITHIN <= ratio <= WITHIN
 
 
 def agreements(cells: Sequence[Cell]) -> tuple[Agreement, ...]:
-    """Every device and setting beside every source that has figures to compare with."""
+    """Hold every device and setting against every source that has figures to compare with."""
     found: dict[tuple[str, ...], list[tuple[Cell, PublishedFigure]]] = {}
     for cell in cells:
         row = cell.row
@@ -89,7 +90,8 @@ def agreements(cells: Sequence[Cell]) -> tuple[Agreement, ...]:
 
 
 def _once_each(members: Sequence[tuple[Cell, PublishedFigure]]) -> bool:
-    """A source with two figures of one model, of two dates say, has no one geometric mean."""
+    """Whether no model has two figures, of two dates say: such a source has no one geometric
+    mean."""
     return len({cell.row.model for cell, _ in members}) == len(members)
 
 

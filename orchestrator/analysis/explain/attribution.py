@@ -55,7 +55,8 @@ class Effect:
 
 
 def main_effects(device: str, cells: Sequence[Cell], planned: Sequence[Cell]) -> tuple[Effect, ...]:
-    """Of every factor that varies, over all models and of each, p-values not yet adjusted.
+    """Estimate the effects of every factor that varies, over all models and of each model; p-values
+    are not adjusted yet.
 
     ``planned``: all that were to be measured, ``cells`` among them. The factor ``model`` is told by
     the effects of each model.
@@ -69,7 +70,8 @@ def main_effects(device: str, cells: Sequence[Cell], planned: Sequence[Cell]) ->
 
 
 def interactions(device: str, cells: Sequence[Cell], planned: Sequence[Cell]) -> tuple[Effect, ...]:
-    """Of every two factors that vary, as ``main_effects``."""
+    """Estimate the interactions of every two factors that vary, as ``main_effects`` does for
+    one."""
     return tuple(
         _effect(
             device, model, _Corner((one, other), (level, beside), (first, second)), own, of_plan
@@ -84,7 +86,7 @@ def interactions(device: str, cells: Sequence[Cell], planned: Sequence[Cell]) ->
 
 
 def adjusted(effects: Iterable[Effect]) -> tuple[Effect, ...]:
-    """With Holm's correction over all of them."""
+    """Adjust the p-values by Holm's correction over all of them."""
     effects = list(effects)
     tested = [
         (place, each.found.p_value)
@@ -98,14 +100,14 @@ def adjusted(effects: Iterable[Effect]) -> tuple[Effect, ...]:
 
 
 def worth_telling(effects: Iterable[Effect]) -> tuple[Effect, ...]:
-    """Of interactions: those that are always told, and others that are certain."""
+    """Return the interactions that are always told, and those others that are certain."""
     return tuple(e for e in effects if frozenset(e.factors) in ALWAYS or e.certain)
 
 
 def _scopes(
     cells: Sequence[Cell], planned: Sequence[Cell]
 ) -> Iterable[tuple[str | None, Sequence[Cell], Sequence[Cell]]]:
-    """Over all models where there are several, and each of them."""
+    """Return all models where there are several, and then each of them."""
     models = list(dict.fromkeys(cell.levels["model"] for cell in planned))
     if len(models) > 1:
         yield None, cells, planned
@@ -123,7 +125,7 @@ def _levels(planned: Sequence[Cell]) -> dict[str, list[str]]:
 
 @dataclass(frozen=True)
 class _Corner:
-    """Levels of one factor or two against the reference levels."""
+    """One or two factors' levels, against their reference levels."""
 
     factors: tuple[str, ...]
     levels: tuple[str, ...]

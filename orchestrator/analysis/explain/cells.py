@@ -33,11 +33,11 @@ class Cell:
 
     @property
     def group(self) -> tuple[str, ...]:
-        """Cells of one group share blocks, and the baseline in them."""
+        """Names the group: cells of one group share blocks, and the baseline in them."""
         return (self.row.device, *(self.levels[name] for name in ("model", *SETTING)))
 
     def without(self, *names: str) -> tuple[tuple[str, str], ...]:
-        """Its levels of all other factors."""
+        """Return its levels of all other factors."""
         return tuple((name, level) for name, level in self.levels.items() if name not in names)
 
 
@@ -50,8 +50,8 @@ class Gap:
 
 
 def cells(run: RunRecord, table: SpeedupTable) -> tuple[tuple[Cell, ...], tuple[Gap, ...]]:
-    """The comparisons of ``table``, which is that of ``run``: those that say something, and those
-    that do not, because they are invalid or have too few blocks for an interval."""
+    """Split the comparisons of ``table``, which is that of ``run``: those that say something, and
+    as gaps those that do not, because they are invalid or have too few blocks for an interval."""
     logs = _logs(run)
     usable, gaps = [], []
     for row in table.rows:
@@ -68,7 +68,7 @@ def cells(run: RunRecord, table: SpeedupTable) -> tuple[tuple[Cell, ...], tuple[
 
 
 def levels_of(row: Speedup) -> dict[str, str]:
-    """The row's level of each of ``FACTORS``; empty where nothing of it was sent."""
+    """Return the row's level of each of ``FACTORS``; empty where nothing of it was sent."""
     setting = setting_levels(row.factors) if row.factors else itertools.repeat("")
     return {"model": row.model, "scheme": row.scheme, **dict(zip(SETTING, setting, strict=False))}
 
@@ -94,19 +94,19 @@ def _logs(run: RunRecord) -> dict[tuple[str, ...], dict[int, float]]:
 
 
 def setting_levels(factors: Factors) -> Iterable[str]:
-    """The levels of ``SETTING``, in its order, as a row under ``factors`` has them."""
+    """Return the levels of ``SETTING``, in its order, as a row under ``factors`` has them."""
     for name in SETTING:
         yield str(level_of(factors, name))
 
 
 def ordered(factor: str, levels: Iterable[str]) -> list[str]:
-    """Each level once, the reference first: ``native`` and then ever older instruction sets,
+    """List each level once, the reference first: ``native`` and then ever older instruction sets,
     ``xnnpack``, the smallest number, the first model or scheme of the table, else by name."""
     known = find_factor(factor)
     return known.ordered(levels) if known else list(dict.fromkeys(levels))
 
 
 def varied(some: Sequence[Cell]) -> dict[str, list[str]]:
-    """The factors that differ between cells of one device, with their levels in order."""
+    """Find the factors that differ between cells of one device, with their levels in order."""
     levels = {name: ordered(name, (cell.levels[name] for cell in some)) for name in FACTORS}
     return {name: found for name, found in levels.items() if len(found) > 1}

@@ -37,7 +37,7 @@ class Ratio:
 
 
 def contrast(weighted: Iterable[tuple[float, Cell]]) -> Ratio | None:
-    """The exponential of the weighted sum of the cells' log speed-ups.
+    """Compute the exponential of the weighted sum of the cells' log speed-ups.
 
     None where some group has no block in which all of its cells were measured.
     """
@@ -61,7 +61,7 @@ def contrast(weighted: Iterable[tuple[float, Cell]]) -> Ratio | None:
 
 
 def _sums(members: Sequence[tuple[float, Cell]]) -> list[float]:
-    """Block by block, where all of the group's cells were measured."""
+    """Sum block by block, where all of the group's cells were measured."""
     shared = set.intersection(*(set(cell.logs) for _, cell in members))
     return [
         math.fsum(weight * cell.logs[block] for weight, cell in members) for block in sorted(shared)

@@ -47,7 +47,8 @@ class Explanation:
 
 
 def settings_vary(table: SpeedupTable) -> bool:
-    """Whether anything but model and scheme varied on some device. Much quicker than explaining."""
+    """Whether anything but model and scheme varied on some device. This is much quicker than
+    explaining."""
     seen: dict[tuple[str, str], str] = {}
     for row in table.rows:
         levels = levels_of(row) if row.factors is not None else {}
@@ -58,7 +59,7 @@ def settings_vary(table: SpeedupTable) -> bool:
 
 
 def explain(run: RunRecord, table: SpeedupTable) -> Explanation:
-    """What ``table``, which is that of ``run``, says of its factors."""
+    """Find out what ``table``, which is that of ``run``, says of its factors."""
     usable, gaps = cells(run, table)
     sent = [gap.cell for gap in gaps if gap.cell.row.factors is not None]
     planned = _by_device([*usable, *sent])

@@ -26,7 +26,7 @@ class Switch:
 
     @property
     def ratio(self) -> float:
-        """The faster speed-up ÷ the slower one."""
+        """The quotient of the faster speed-up and the slower one."""
         return (self.faster.speedup or 1.0) / (self.slower.speedup or 1.0)
 
 
@@ -43,7 +43,7 @@ class Flip:
 
 
 def flips(rows: Iterable[Speedup]) -> tuple[Flip, ...]:
-    """Every model and scheme of ``rows`` whose sign flips.
+    """Find every model and scheme of ``rows`` whose sign flips.
 
     Of devices that differ in nothing else only the two widest apart are a switch: a fleet would
     have thousands.
@@ -69,7 +69,7 @@ def _sides(rows: Sequence[Speedup]) -> tuple[tuple[Speedup, ...], tuple[Speedup,
 
 
 def _switches(rows: Sequence[Speedup]) -> Iterable[Switch]:
-    """For each factor, pairs among the rows that are alike in all others."""
+    """Pair, for each factor, the rows that are alike in all others."""
     places = [{DEVICE: row.device, **levels_of(row)} for row in rows]
     for factor in (DEVICE, *SETTING):
         alike: dict[tuple[str, ...], list[Speedup]] = {}

@@ -52,7 +52,8 @@ class Profile:
 
 
 def profiles(run: RunRecord, rows: Iterable[Speedup]) -> tuple[Profile, ...]:
-    """Of every comparison of ``rows``, those of ``run``, whose both sides were profiled."""
+    """Compare the operators in every comparison of ``rows``, which are those of ``run``, whose both
+    sides were profiled."""
     found: dict[tuple[str, ...], list[TrialRecord]] = {}
     for record in run.trials:
         trial, measured = record.trial, record.measurement
@@ -72,7 +73,8 @@ def profiles(run: RunRecord, rows: Iterable[Speedup]) -> tuple[Profile, ...]:
 
 
 def _times(records: Sequence[TrialRecord]) -> dict[str, float]:
-    """Microseconds of each family: the median over trials, 0 in one that has none of it."""
+    """Return the microseconds of each family: the median over trials, 0 in one that has none of
+    it."""
     each = [_by_family(record) for record in records]
     families = dict.fromkeys(name for times in each for name in times)
     return {name: median(times.get(name, 0.0) for times in each) for name in families}
@@ -87,7 +89,8 @@ def _by_family(record: TrialRecord) -> dict[str, float]:
 
 
 def family(kind: str) -> str:
-    """``Fully Connected GEMM`` of ``Fully Connected (NC, F32) GEMM``."""
+    """Reduce a kind to its family: ``Fully Connected (NC, F32) GEMM`` is of ``Fully Connected
+    GEMM``."""
     name = " ".join(re.sub(r"\([^)]*\)", " ", kind).split()) or kind
     space, separator, own = name.rpartition("::")
     if not separator or " " in space:

@@ -28,8 +28,9 @@ _NOTHING = 1e-12
 
 @dataclass(frozen=True)
 class Share:
-    """Of one term, a factor or two of them that interact: its share of the total, 0 to 1. ``known``
-    is False where no combination was measured that would tell the term from the others."""
+    """One term's share of the total, 0 to 1; the term is a factor or two of them that interact.
+    ``known`` is False where no combination was measured that would tell the term from the
+    others."""
 
     factors: tuple[str, ...]
     share: float
@@ -57,7 +58,8 @@ class Variation:
 def variation(
     device: str, model: str | None, cells: Sequence[Cell], levels: Mapping[str, Sequence[str]]
 ) -> Variation | None:
-    """Shares of ``levels``' factors; None where there are not two cells or nothing varies."""
+    """Compute the shares of ``levels``' factors; None where there are not two cells or nothing
+    varies."""
     if len(cells) < 2 or not levels:
         return None
     means = np.array([fmean(cell.logs.values()) for cell in cells])

@@ -1,4 +1,4 @@
-"""Under what one side of a comparison ran, and where two sides differ. Pure.
+"""Says what one side of a comparison ran under, and where two sides differ. Pure.
 
 Device, model and factors are equal by construction: pairs form within a group. What can still
 differ is what the device turned out to have: these are the conditions compared here.
@@ -17,7 +17,7 @@ _NOT_TOLD = "not told"
 
 
 @dataclass(frozen=True)
-class Conditions:
+class SideConditions:
     """Every distinct value one side saw over its trials; alike sides saw one and the same.
 
     ``binary`` is the SHA-256 of benchmark_model, ``statistic`` which centre the times are
@@ -42,10 +42,10 @@ class Difference:
     treatment: str
 
 
-def conditions(records: Iterable[TrialRecord], artifact: ArtifactRecord | None) -> Conditions:
-    """What ``records``, the ok trials of one side, ran under."""
+def conditions(records: Iterable[TrialRecord], artifact: ArtifactRecord | None) -> SideConditions:
+    """Collect what ``records``, the ok trials of one side, ran under."""
     measured = [(r, r.measurement) for r in records if r.measurement is not None]
-    return Conditions(
+    return SideConditions(
         runtime=frozenset(m.runtime_name or _NOT_TOLD for _, m in measured),
         runtime_version=frozenset(m.runtime_version or _NOT_TOLD for _, m in measured),
         binary=frozenset(r.binary_sha256 or _NOT_TOLD for r, _ in measured),
@@ -58,18 +58,19 @@ def conditions(records: Iterable[TrialRecord], artifact: ArtifactRecord | None) 
 
 
 def statistic_of(records: Iterable[TrialRecord]) -> str:
-    """What the times of ``records`` are: ``median``, ``mean``, or both where they are mixed."""
+    """Name what the times of ``records`` are: ``median``, ``mean``, or both where they are
+    mixed."""
     found = {_statistic(r.measurement) for r in records if r.measurement is not None}
     return _words(frozenset(found)) or "median"
 
 
-def differences(baseline: Conditions, treatment: Conditions) -> tuple[Difference, ...]:
-    """Every condition under which the two sides were not one and the same throughout.
+def differences(baseline: SideConditions, treatment: SideConditions) -> tuple[Difference, ...]:
+    """Find every condition under which the two sides were not one and the same throughout.
 
     A side that nothing is known of (no ok trial, no artifact) differs in nothing.
     """
     found = []
-    for each in fields(Conditions):
+    for each in fields(SideConditions):
         one, other = getattr(baseline, each.name), getattr(treatment, each.name)
         if one and other and len(one | other) > 1:
             found.append(Difference(each.name, _words(one), _words(other)))
@@ -112,8 +113,8 @@ _VERDICT_ON = {
 
 
 def _provenance(weights: str) -> str:
-    """Nothing in two files of the user's tells whether they have the same weights: he says so by
-    making them variants of one model."""
+    """Nothing in two files of the user's tells whether they have the same weights: the user says
+    so by making them variants of one model."""
     return "user file" if weights.startswith("user file ") else weights
 
 

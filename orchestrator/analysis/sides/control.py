@@ -73,7 +73,7 @@ _NOTHING: Mapping[str, Any] = {}
 
 
 def power_mode(health: Mapping[str, Any]) -> str | None:
-    """A Jetson's power mode by its name, else by its number; None where none is told."""
+    """Return a Jetson's power mode by its name, else by its number; None where none is told."""
     jetson = health.get("jetson") or _NOTHING
     name, number = jetson.get("power_mode"), jetson.get("power_mode_id")
     return name or (None if number is None else f"number {number}")
@@ -126,7 +126,8 @@ def _governor(seen: Counter[State]) -> tuple[bool, str]:
 
 
 def _turbo(seen: Counter[State]) -> tuple[bool, str]:
-    """A machine without a switch has no turbo to speak of, or hides it: nothing is said."""
+    """Say whether turbo was fixed. A machine without a switch has no turbo, or hides it: nothing is
+    said."""
     settings = {state.turbo for state in seen}
     if settings == {None}:
         return True, ""
@@ -136,7 +137,8 @@ def _turbo(seen: Counter[State]) -> tuple[bool, str]:
 
 
 def _locked(seen: Counter[State]) -> tuple[bool, str]:
-    """Of a Jetson, whose GPU has a clock of its own; where all are locked, that is said already."""
+    """Say where a Jetson's clocks, which are its GPU's as well, are not locked; where all are, that
+    is said already."""
     unlocked = any(state.clocks_locked is False for state in seen)
     return False, "clocks not locked (`sudo jetson_clocks`)" if unlocked else ""
 
@@ -152,7 +154,7 @@ def _because(seen: Counter[State], what: str, otherwise: str) -> str:
 
 
 def cpu_quota(facts: Mapping[str, Any]) -> float | None:
-    """How many CPUs' time the device's control group gives; None without a limit."""
+    """Return how many CPUs' time the device's control group gives; None without a limit."""
     cpu = facts.get("cpu")
     quota = cpu.get("cpu_quota") if isinstance(cpu, dict) else None
     return float(quota) if isinstance(quota, int | float) else None
@@ -164,7 +166,7 @@ def emulated(facts: Mapping[str, Any]) -> bool:
 
 
 def _outside(facts: Mapping[str, Any]) -> list[str]:
-    """What takes the clock and the CPUs out of our hands, whatever we set."""
+    """Name what takes the clock and the CPUs out of our hands, whatever we set."""
     found = []
     virtualization, container = facts.get("virtualization"), facts.get("container")
     if emulated(facts):

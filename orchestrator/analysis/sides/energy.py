@@ -27,7 +27,7 @@ class EnergyPair:
 
 
 def energy(baseline: Side, treatment: Side, gco2_per_kwh: float | None) -> EnergyPair:
-    """What either side consumed. Figures of unlike meters are not set beside each other."""
+    """Compute what either side consumed. Figures of unlike meters are not compared."""
     sources = {r.energy.source for side in (baseline, treatment) for r in side.timed if r.energy}
     if len(sources) != 1:
         return EnergyPair()

@@ -114,7 +114,7 @@ def _sides(
 
 
 def _refuse_duplicates(run_id: str, records: Sequence[TrialRecord]) -> None:
-    """Of one scheme in one group, a place in the plan may be filled once."""
+    """Raise JournalError where one scheme fills a place of the plan twice in one group."""
     seen = set()
     for record in records:
         trial = record.trial

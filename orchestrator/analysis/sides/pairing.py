@@ -59,7 +59,7 @@ def group_key(record: TrialRecord) -> GroupKey:
 
 
 def partners(records: Iterable[TrialRecord]) -> frozenset[str]:
-    """The ids of the trials that these ran beside, in duets; empty where each ran alone."""
+    """The ids of the partners of these trials, in duets; empty where each ran alone."""
     return frozenset(r.trial.duet.partner for r in records if r.trial.duet is not None)
 
 
@@ -133,7 +133,7 @@ def amounts(records: Iterable[TrialRecord], figure: Figure) -> Mapping[int, Cent
 
 
 def figures_of(records: Iterable[TrialRecord]) -> tuple[Figure, ...]:
-    """The figures beside the time that some trial in a block found, in the order of their list."""
+    """The figures other than time that some trial in a block found, in the order of their list."""
     names = {
         name
         for record in records

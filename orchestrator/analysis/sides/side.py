@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from orchestrator.analysis.sides import control
-from orchestrator.analysis.sides.conditions import Conditions, conditions
+from orchestrator.analysis.sides.conditions import SideConditions, conditions
 from orchestrator.analysis.sides.pairing import (
     Centres,
     Statistic,
@@ -44,7 +44,7 @@ class Side:
         )
 
     @cached_property
-    def conditions(self) -> Conditions:
+    def conditions(self) -> SideConditions:
         """What those ran under."""
         return conditions(self.timed, self.artifact)
 
@@ -83,11 +83,11 @@ class Side:
 
     @cached_property
     def partners(self) -> frozenset[str]:
-        """The ids of the trials that its own ran beside, in duets."""
+        """The ids of the partners of its own trials, in duets."""
         return partners(self.timed)
 
     def times_for(self, treatment: Side, statistic: Statistic) -> Centres:
-        """Where this side is the baseline: the times that ``treatment``'s are compared with."""
+        """Return the times of this side, a baseline, that ``treatment``'s are compared with."""
         replicate = compared_replicate(treatment.partners, self.records)
         return self.times.get((statistic, replicate), {})
 

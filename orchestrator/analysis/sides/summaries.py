@@ -1,4 +1,4 @@
-"""The columns beside the speed-up: sizes, memory, versions, microarchitecture. Pure."""
+"""The columns other than the speed-up: sizes, memory, versions, microarchitecture. Pure."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def runtime_versions(*sides: Side) -> str:
 
 
 def runtime_from(*sides: Side) -> str:
-    """Whose runtime it was, ``device`` or ``bundle``; empty where there is no such choice."""
+    """Say whose runtime it was, ``device`` or ``bundle``; empty where there is no such choice."""
     told = {m.runtime_from for side in sides for r in side.timed if (m := r.measurement)}
     return "/".join(sorted(filter(None, told)))
 

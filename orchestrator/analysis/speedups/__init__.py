@@ -1,1 +1,1 @@
-"""From pairs of sides to the table of speed-ups and what stands beside it. Pure."""
+"""From pairs of sides to the table of speed-ups and what else stands in it. Pure."""

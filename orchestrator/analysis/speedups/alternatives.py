@@ -1,4 +1,4 @@
-"""The same comparisons by other statistics of each process: its mean and its minimum. Pure.
+"""Holds the comparisons by other statistics of each process: its mean and its minimum. Pure.
 
 A verdict that depends on which statistic of a process one takes is a verdict about the statistic.
 So each is held against a noise floor of its own kind, with Holm's correction over its own p-values,
@@ -19,7 +19,7 @@ from orchestrator.analysis.statistics import Estimate, estimate, holm, p_value
 from orchestrator.analysis.table import Alternative, Speedup, Verdict
 from orchestrator.measurement import Finding
 
-#: Those beside the centre that the table's own columns are made of.
+#: Those other than the centre, which the table's own columns are made of.
 STATISTICS = (Statistic.MEAN, Statistic.MINIMUM)
 
 
@@ -33,7 +33,8 @@ class Comparison:
 
 
 def compare(baseline: Side, treatment: Side, statistic: Statistic) -> Comparison | None:
-    """By ``statistic``, over the blocks in which both sides have it; None where there is none."""
+    """Compare by ``statistic``, over the blocks in which both sides have it; None where there is
+    none."""
     logs = pair(baseline.times_for(treatment, statistic), treatment.times[statistic, 0]).logs
     if not logs:
         return None

@@ -39,8 +39,8 @@ from orchestrator.analysis.statistics import (
 )
 from orchestrator.analysis.table import (
     Alternative,
+    FailedTrials,
     NoiseFloor,
-    Problem,
     Speedup,
     SpeedupTable,
     Verdict,
@@ -54,13 +54,17 @@ from orchestrator.trial import TrialKind
 
 
 def analyse(run: RunRecord, published: Iterable[Publication] = ()) -> SpeedupTable:
-    """Every comparison that was planned, with what is certain about it and what is not; beside it
-    what is ``published`` of the same.
+    """Return every comparison that was planned, with what is certain about it and what is not, and
+    with what is ``published`` of the same.
 
     Raises JournalError where the run tells of one trial twice.
     """
+    # A group whose trials report no time at all (one measured for another figure) has no speed-up,
+    # and must not take part in the corrections below; ``figures`` has it.
     every = comparison_groups(run)
     groups = [group for group in every if not without_time(group)]
+    # Before any treatment is looked at: what the baseline yields against itself, group by group.
+    # An effect there is a finding on each of the group's rows.
     floors = [_noise_floor(group) for group in groups]
     effects = _aa_effects(groups, floors)
     compared = [
@@ -68,6 +72,8 @@ def analyse(run: RunRecord, published: Iterable[Publication] = ()) -> SpeedupTab
         for group, floor, effect in zip(groups, floors, effects, strict=True)
         for side in group.treatments.values()
     ]
+    # Verdicts come after all rows are there: Holm's correction needs every p-value of the table.
+    # The other statistics and the published figures are held against finished verdicts.
     judged = beside(_beside_others(_judge(row for row, _, _ in compared), compared), published)
     return SpeedupTable(
         run_id=run.run_id,
@@ -115,7 +121,8 @@ def _aa(baseline: Side) -> Pairs:
 def _aa_effects(
     groups: Sequence[ComparisonGroup], floors: Sequence[NoiseFloor]
 ) -> list[tuple[Finding, ...]]:
-    """Where the baseline differs from itself, after Holm's correction over all A/A comparisons."""
+    """Find where the baseline differs from itself, after Holm's correction over all A/A
+    comparisons."""
     tested = [p_value(_aa(group.baseline).logs) for group in groups]
     known = [index for index, p in enumerate(tested) if p is not None]
     adjusted = dict(zip(known, holm([p for p in tested if p is not None]), strict=True))
@@ -132,13 +139,16 @@ def _compare(
     floor: NoiseFloor,
     of_group: Iterable[Finding],
 ) -> Speedup:
-    """One row, its verdict still open: that needs the other rows' p-values."""
+    """Make one row, its verdict still open: that needs the other rows' p-values."""
     baseline = group.baseline
     beside = baseline.times_for(treatment, Statistic.CENTRE)
     pairs = pair(beside, treatment.times[Statistic.CENTRE, 0])
     findings = [*audit(run, baseline, treatment, pairs, device=group.device), *of_group]
+    # with fewer pairs too_few_blocks is said already, and the floor is the lesser lack
     if floor.floor is None and len(pairs) >= MIN_PAIRS:
         findings.append(no_noise_floor(floor.blocks))
+    # No estimate at all where a finding forbids: a number that stands in a table is read, whatever
+    # verdict is beside it.
     forbidden = any(finding.forbids for finding in findings)
     found = None if forbidden or not len(pairs) else estimate(pairs.logs)
     base_memory, treatment_memory, memory_kind = memory_mb(baseline.memory, treatment.memory)
@@ -190,7 +200,8 @@ def _compare(
 
 
 def _ms(pairs: Pairs, paired_us: Sequence[float], side: Side) -> float | None:
-    """Over the blocks compared; where there are none, over all that was measured."""
+    """Take the median over the blocks compared; where there are none, over all that was
+    measured."""
     return median_ms(paired_us if len(pairs) else side.times[Statistic.CENTRE, 0].values())
 
 
@@ -219,7 +230,7 @@ def _stopped(run: RunRecord, group: ComparisonGroup) -> str:
 
 
 def _judge(rows: Iterable[Speedup]) -> tuple[Speedup, ...]:
-    """Every row with its verdict, after Holm's correction over all of them."""
+    """Give every row its verdict, after Holm's correction over all of them."""
     rows = list(rows)
     tested = [(i, row.p_value) for i, row in enumerate(rows) if row.p_value is not None]
     adjusted = dict(zip((i for i, _ in tested), holm([p for _, p in tested]), strict=True))
@@ -234,6 +245,7 @@ def _with_verdict(row: Speedup, p_adjusted: float | None) -> Speedup:
     if row.ci_low is not None and row.ci_high is not None:
         interval = Interval(math.log(row.ci_low), math.log(row.ci_high))
     found = Estimate(math.log(row.speedup), interval)
+    # the verdict is the sign alone, and only where nothing gives doubt: interval, floor, correction
     why = doubt(found, row.noise_floor, p_adjusted)
     verdict = Verdict.FASTER if row.speedup > 1 else Verdict.SLOWER
     return replace(
@@ -247,7 +259,8 @@ def _with_verdict(row: Speedup, p_adjusted: float | None) -> Speedup:
 def _beside_others(
     rows: Sequence[Speedup], compared: Sequence[tuple[Speedup, Side, Side]]
 ) -> tuple[Speedup, ...]:
-    """Every row with the verdicts by mean and minimum beside its own, and whether they agree."""
+    """Give every row the verdicts by mean and by minimum, and say whether they agree with its
+    own."""
     by_mean, by_minimum = (
         alternatives.judge(
             [
@@ -273,7 +286,7 @@ def _beside_other(
     return replace(row, by_mean=mean, by_minimum=minimum, findings=findings)
 
 
-def _problems(run: RunRecord) -> tuple[Problem, ...]:
+def _problems(run: RunRecord) -> tuple[FailedTrials, ...]:
     reasons: dict[tuple[str, str, str, TrialKind, Outcome], list[str]] = {}
     for record in run.trials:
         trial = record.trial
@@ -287,6 +300,6 @@ def _problems(run: RunRecord) -> tuple[Problem, ...]:
             )
             reasons.setdefault(key, []).append(record.reason or "no reason recorded")
     return tuple(
-        Problem(*key, reason=most_common(texts), count=len(texts))
+        FailedTrials(*key, reason=most_common(texts), count=len(texts))
         for key, texts in sorted(reasons.items())
     )

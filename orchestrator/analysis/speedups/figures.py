@@ -1,4 +1,4 @@
-"""Figures beside the time, each compared by its own rule, with a floor and a verdict. Pure.
+"""Figures other than time, each compared by its own rule, with a floor and a verdict. Pure.
 
 The pairs are those of the speed-ups, block by block, and so are interval, noise floor and Holm's
 correction, which is taken over the comparisons of one figure.
@@ -46,7 +46,7 @@ def without_time(group: ComparisonGroup) -> bool:
 def compare_figures(
     run: RunRecord, groups: Iterable[ComparisonGroup]
 ) -> tuple[FigureComparison, ...]:
-    """Every figure beside the time of every treatment, in the order of the groups."""
+    """Compare every figure other than time of every treatment, in the order of the groups."""
     rows, p_values = [], []
     for row, p in _rows(run, groups):
         rows.append(row)
@@ -66,7 +66,8 @@ def compare_figures(
 def _rows(
     run: RunRecord, groups: Iterable[ComparisonGroup]
 ) -> Iterator[tuple[FigureComparison, float | None]]:
-    """Each comparison with its p-value, its verdict still open, gains not yet as they are shown."""
+    """Compare each figure; the verdict is still open, its p-value given, gains not yet as they are
+    shown."""
     for group in groups:
         factors = group.factors
         if factors is None:

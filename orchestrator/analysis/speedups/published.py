@@ -1,4 +1,4 @@
-"""Published speed-ups beside the measured ones: agrees, contradicts, or cannot tell. Pure.
+"""Published speed-ups, held against the measured ones: agrees, contradicts, or cannot tell. Pure.
 
 How far a published figure can be trusted
 -----------------------------------------
@@ -166,7 +166,7 @@ def _circumstances(row: Speedup, each: Publication) -> Iterator[str]:
         )
     yield from (said for factor, said in _differences(row, each) if not factor.other_thing)
     if row.duet:
-        yield "ours in duets: baseline and treatment beside each other"
+        yield "ours in duets: baseline and treatment at the same time"
 
 
 def _differences(row: Speedup, each: Publication) -> Iterator[tuple[Factor, str]]:
@@ -203,12 +203,13 @@ def _agreement(row: Speedup, low: float | None, high: float | None) -> str:
 
 
 def _side(interval: tuple[float, float]) -> int:
-    """Of 1: above, below, or 0 where it is inside."""
+    """Say on which side of 1 the interval lies: above, below, or 0 where 1 is inside."""
     return 1 if interval[0] > 1 else -1 if interval[1] < 1 else 0
 
 
 def _welch_half_width(processes: int, first: float, second: float) -> float:
-    """Of the log of a ratio of two means of ``processes``; relative standard deviations."""
+    """Compute the half-width for the log of a ratio of two means of ``processes``, of which the
+    relative standard deviations are given."""
     # scipy takes a while to import, and few tables have a published figure beside them
     from scipy.special import stdtrit  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""pip with the environment markers of another machine. A script: ``MARKERS ARGUMENT …``.
+"""This script runs pip with the environment markers of another machine: ``MARKERS ARGUMENT …``.
 
 ``pip install --platform … --python-version …`` chooses wheels for that platform, yet asks its own
 interpreter whether a requirement like ``strenum; python_version < "3.11"`` holds: on a controller
@@ -14,7 +14,7 @@ import sys
 
 
 def main() -> int:
-    """pip's exit code."""
+    """Run pip; returns its exit code."""
     from pip._internal.cli.main import main as pip  # noqa: PLC0415 (a script, with its own pip)
     from pip._vendor.packaging import markers  # noqa: PLC0415
 

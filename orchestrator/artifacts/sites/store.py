@@ -120,7 +120,8 @@ def known_sizes(models_dir: Path) -> dict[str, int]:
 def _known(
     entry: Mapping[str, Any], folder: Path, requirement: str, target: str, lock: Path
 ) -> SiteArtifact | None:
-    """None where the file is gone or damaged: it is then made anew."""
+    """Return the bundle that the lock file knows; None where the file is gone or damaged: it is
+    then made anew."""
     try:
         packages = tuple(Package(**each) for each in entry["packages"])
         sha256, size_bytes = str(entry["sha256"]), int(entry["size_bytes"])
@@ -167,7 +168,8 @@ def _work_folder(folder: Path) -> Iterator[Path]:
 
 
 def _pack(folder: Path, archive: Path) -> None:
-    """The same files are the same bytes: sorted, without times or owners. Raises OSError."""
+    """Pack the files so that the same files are the same bytes: sorted, without times or owners.
+    Raises OSError."""
     files = sorted(
         path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()
     )
@@ -188,7 +190,8 @@ def _add(bundle: zipfile.ZipFile, name: str, path: Path) -> None:
 
 
 def _belongs(name: str) -> bool:
-    """Not the commands, which name this machine's interpreter, nor the list that hashes them."""
+    """Whether the file belongs into the bundle: the commands do not, which name this machine's
+    interpreter, nor does the list that hashes them."""
     parts = name.split("/")
     return (
         parts[0] != "bin"

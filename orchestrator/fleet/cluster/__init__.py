@@ -26,7 +26,7 @@ from orchestrator.errors import DeviceError, TransientDeviceError, UsageError
 from orchestrator.fleet.cluster.far_end import CHUNK_BYTES, FarEnd, worker_version
 from orchestrator.fleet.provision import BlobStream
 from orchestrator.fleet.ssh.route import SshEndpoint
-from orchestrator.fleet.transport import ChannelTimeout, Completed, Readable
+from orchestrator.fleet.transport import ChannelTimeout, CommandEnd, Readable
 
 #: How long a worker may take beyond what was asked of it before it counts as lost, in seconds.
 ANSWER_S = 30.0
@@ -68,7 +68,7 @@ class Cluster:
             raise
 
     def transport(self, endpoint: SshEndpoint, site: str | None) -> ClusterTransport:
-        """The way to a device from a worker at ``site``; nothing is connected yet."""
+        """Make the way to a device from a worker at ``site``; nothing is connected yet."""
         return ClusterTransport(self, endpoint, site)
 
     def close(self) -> None:
@@ -95,7 +95,8 @@ class Cluster:
                 )
 
     def begin(self, endpoint: SshEndpoint, site: str | None) -> tuple[str, Any]:
-        """An actor at ``site``, on the worker that failed least and has fewest, and its address.
+        """Begin an actor at ``site``, on the worker that failed least and has fewest; return its
+        address, too.
 
         Raises TransientDeviceError: workers come and go.
         """
@@ -130,7 +131,8 @@ class Cluster:
             self._failures[worker] += 1
 
     def upload_lock(self, worker: str, sha256: str) -> threading.Lock:
-        """Held while a blob travels to a worker: the other devices there wait for that one."""
+        """Return the lock held while a blob travels to a worker: the other devices there wait for
+        that one."""
         with self._guard:
             return self._uploads[worker, sha256]
 
@@ -185,13 +187,13 @@ class ClusterTransport:
         stdin: Readable | bytes | None = None,
         timeout_s: float,
         on_sent: Callable[[int], None] | None = None,
-    ) -> Completed:
+    ) -> CommandEnd:
         if isinstance(stdin, BlobStream):
             self._bring(stdin.blobs)
             names = [blob.sha256 for blob in stdin.blobs]
             return self._run_watched(argv, names, timeout_s, on_sent or (lambda sent: None))
         data = stdin if isinstance(stdin, bytes) or stdin is None else _all_of(stdin)
-        done: Completed = self.call("run", argv, data, timeout_s, within_s=timeout_s)
+        done: CommandEnd = self.call("run", argv, data, timeout_s, within_s=timeout_s)
         return done
 
     def open(self, argv: Sequence[str]) -> ClusterChannel:
@@ -210,7 +212,8 @@ class ClusterTransport:
         return f"ssh {self._endpoint.host} from Dask worker {self._worker or 'not chosen yet'}"
 
     def call(self, method: str, *arguments: Any, within_s: float | None) -> Any:
-        """What the far end's ``method`` returns or raises; ``within_s`` is what it may take there.
+        """Return or raise what the far end's ``method`` does; ``within_s`` is what it may take
+        there.
 
         Raises TransientDeviceError where the worker does not answer.
         """
@@ -240,13 +243,13 @@ class ClusterTransport:
         names: Sequence[str],
         timeout_s: float,
         on_sent: Callable[[int], None],
-    ) -> Completed:
+    ) -> CommandEnd:
         self.call("begin_push", argv, names, timeout_s, within_s=START_S)
         try:
             while True:
                 sent, done = self.call("push_state", GLANCE_S, within_s=GLANCE_S)
                 if done is not None:
-                    completed: Completed = done
+                    completed: CommandEnd = done
                     return completed
                 on_sent(sent)
         except DeviceError:

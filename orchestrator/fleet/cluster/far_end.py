@@ -23,7 +23,7 @@ from orchestrator.errors import TransientDeviceError
 from orchestrator.fleet.provision import BlobStream
 from orchestrator.fleet.ssh import SshTransport
 from orchestrator.fleet.ssh.route import SshEndpoint
-from orchestrator.fleet.transport import Channel, ChannelTimeout, Completed
+from orchestrator.fleet.transport import Channel, ChannelTimeout, CommandEnd
 
 #: A blob travels to the worker in pieces of so many bytes.
 CHUNK_BYTES = 8 * 1024 * 1024
@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 
 def worker_version() -> str:
-    """Of the package that is installed at a worker."""
+    """Return the version of the package that is installed at a worker."""
     return __version__
 
 
@@ -55,7 +55,7 @@ class FarEnd:
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix=endpoint.device)
         self._numbers = itertools.count()
         self._channels: dict[int, Channel] = {}
-        self._push: Future[Completed] | None = None
+        self._push: Future[CommandEnd] | None = None
         self._sent = 0
 
     def __del__(self) -> None:
@@ -72,7 +72,7 @@ class FarEnd:
 
     # --- commands and channels ---------------------------------------------------------------
 
-    async def run(self, argv: Sequence[str], stdin: bytes | None, timeout_s: float) -> Completed:
+    async def run(self, argv: Sequence[str], stdin: bytes | None, timeout_s: float) -> CommandEnd:
         return await self._in_thread(self._transport.run, argv, stdin=stdin, timeout_s=timeout_s)
 
     async def open(self, argv: Sequence[str]) -> int:
@@ -84,7 +84,7 @@ class FarEnd:
         await self._in_thread(self._channel(number).send, data)
 
     async def readline(self, number: int, timeout_s: float | None) -> bytes | None:
-        """The next line; None where there was none in time."""
+        """Return the next line; None where there was none in time."""
         try:
             return await self._in_thread(self._channel(number).readline, timeout_s)
         except ChannelTimeout:
@@ -108,7 +108,8 @@ class FarEnd:
         return (self._cache / sha256).exists()
 
     async def receive(self, sha256: str, number: int, data: bytes) -> bool:
-        """Take piece ``number`` of a blob, an empty one being the end; whether more is wanted.
+        """Take piece ``number`` of a blob, an empty one being the end; returns whether more is
+        wanted.
 
         Raises TransientDeviceError where the bytes are not those that the hash names.
         """
@@ -143,7 +144,7 @@ class FarEnd:
         )
         self._push.add_done_callback(lambda _: stream.close())
 
-    async def push_state(self, wait_s: float) -> tuple[int, Completed | None]:
+    async def push_state(self, wait_s: float) -> tuple[int, CommandEnd | None]:
         """Bytes sent so far, and how the command ended, once it has."""
         if self._push is None:
             raise self._broken("nothing is being pushed")

@@ -24,7 +24,7 @@ from orchestrator.fleet.transport import (
     SIGNAL_CODES,
     SIGNALLED,
     ChannelTimeout,
-    Completed,
+    CommandEnd,
     Readable,
     shell_command,
 )
@@ -66,7 +66,7 @@ class SshTransport:
         stdin: Readable | bytes | None = None,
         timeout_s: float,
         on_sent: Callable[[int], None] | None = None,
-    ) -> Completed:
+    ) -> CommandEnd:
         if stdin is not None and not isinstance(stdin, bytes):
             self._settle()  # a stream cannot be read twice
         process = self._start(argv)
@@ -113,7 +113,8 @@ class SshTransport:
             self._connection = None
 
     def describe(self) -> str:
-        """Before the first ``connect`` as the inventory says it, then with all that is settled."""
+        """Name it as the inventory says it before the first ``connect``, then with all that is
+        settled."""
         if not self._hops:
             return f"ssh {self._endpoint.host}"
         return "ssh " + " via ".join(hop.address for hop in reversed(self._hops))

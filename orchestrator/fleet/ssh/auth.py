@@ -128,7 +128,8 @@ class KeysOnly:
         yield label, key
 
     def _certificates(self, identities: Sequence[_Identity]) -> list[tuple[Path, bytes]]:
-        """Every usable certificate: those that are named, then those beside the identity files."""
+        """Collect every usable certificate: those that are named, then those next to the identity
+        files."""
         found = []
         for path in self._hop.certificates:
             try:
@@ -201,12 +202,12 @@ def _identity(path: Path) -> _Identity:
         return _Identity(path, None, public, trouble)
     except (SSHException, ValueError, UnknownKeyType, UnsupportedAlgorithm) as exc:
         in_agent = " and is not in the agent" if public else ""
-        return _Identity(path, None, public, f"is no private key we can use{in_agent}: {exc}")
+        return _Identity(path, None, public, f"is not a private key we can use{in_agent}: {exc}")
     return _Identity(path, key, key.asbytes(), None)
 
 
 def _signed_key(blob: bytes) -> bytes | None:
-    """The public key in a certificate; None where ``blob`` is none."""
+    """Read the public key in a certificate; None where ``blob`` is not a certificate."""
     try:
         return certificates.parse(blob).key
     except (ValueError, struct.error):
@@ -214,7 +215,8 @@ def _signed_key(blob: bytes) -> bytes | None:
 
 
 def _public(path: Path) -> bytes | None:
-    """The public key beside a private one, in it (OpenSSH's format), or that the file itself is."""
+    """Read the public key that lies next to a private one, or is in it (OpenSSH's format), or that
+    the file itself is."""
     for candidate in (path.with_name(path.name + ".pub"), path):
         try:
             text = candidate.read_text(errors="replace")

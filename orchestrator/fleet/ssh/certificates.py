@@ -25,7 +25,7 @@ _HOST = 2
 #: How many fields of a certificate are the key itself.
 _KEY_FIELDS = {"ssh-ed25519": 1, "ssh-rsa": 2, "ecdsa-sha2-nistp256": 2}
 _KEY_FIELDS |= {"ecdsa-sha2-nistp384": 2, "ecdsa-sha2-nistp521": 2}
-#: An RSA authority signs with SHA-2; SHA-1 is no signature any more.
+#: An RSA authority signs with SHA-2; SHA-1 is not a signature any more.
 _RSA_SIGNATURES = ("rsa-sha2-256", "rsa-sha2-512")
 
 
@@ -47,11 +47,11 @@ class Certificate:
 
 
 def parse(blob: bytes) -> Certificate:
-    """The certificate in ``blob``. Raises ValueError where it is none."""
+    """Read the certificate in ``blob``. Raises ValueError where it is not one."""
     reader = _Reader(blob)
     base = reader.text().removesuffix(SUFFIX)
     if base not in _KEY_FIELDS or key_type(blob) == base:
-        raise ValueError(f"{base[:40]!r} is no kind of certificate")
+        raise ValueError(f"{base[:40]!r} is not a kind of certificate")
     reader.string()  # the nonce
     fields = [base.encode(), *(reader.string() for _ in range(_KEY_FIELDS[base]))]
     key = b"".join(len(field).to_bytes(4, "big") + field for field in fields)
@@ -85,7 +85,8 @@ def parse(blob: bytes) -> Certificate:
 
 
 def problem(blob: bytes, host: str, authorities: Sequence[KeyLine]) -> str | None:
-    """Why the certificate does not vouch for ``host`` (without its port); None where it does."""
+    """Say why the certificate does not vouch for ``host`` (without its port); None where it
+    does."""
     try:
         certificate = parse(blob)
     except (ValueError, struct.error) as exc:

@@ -1,4 +1,4 @@
-"""~/.ssh/config and /etc/ssh/ssh_config, as far as they say how to reach a host.
+"""Reads ~/.ssh/config and /etc/ssh/ssh_config, as far as they say how to reach a host.
 
 paramiko's ``SSHConfig`` does the matching. It lacks ``Include`` and comments behind a value, which
 are added here; it takes a ``Match`` criterion it does not know for fulfilled, which is refused; and
@@ -40,7 +40,7 @@ _LINE = re.compile(r"\s*(\w+)(?:\s*=\s*|\s+)(.*\S)\s*\Z")
 _CRITERIA = frozenset(
     ("all", "canonical", "final", "host", "originalhost", "user", "localuser", "exec")
 )
-#: Their value is a command line, in which # is no comment.
+#: Their value is a command line, in which # is not a comment.
 _WHOLE_LINE = frozenset(("proxycommand", "localcommand", "remotecommand", "match"))
 
 
@@ -51,7 +51,7 @@ class SshConfigError(Exception):
 def lookup(
     host: str, *, file: Path | None, user: str | None, port: int | None
 ) -> Mapping[str, str | list[str]]:
-    """What the configuration says about ``host``; ``user`` and ``port`` count as given first.
+    """Find what the configuration says about ``host``; ``user`` and ``port`` count as given first.
 
     ``file`` stands in for both the user's and the system's file, as ``ssh -F`` does. The keys are
     lower case; ``identityfile`` and ``certificatefile`` are lists. Raises SshConfigError.
@@ -82,7 +82,7 @@ def _is_certificate(name: str) -> bool:
 
 
 def configured_hosts(file: Path | None) -> tuple[str, ...]:
-    """Every name that a ``Host`` line gives and that is no pattern, in order. Raises
+    """Every name that a ``Host`` line gives and that is not a pattern, in order. Raises
     SshConfigError."""
     names: dict[str, None] = {}
     for line in _all_lines(file, None, None):
@@ -104,7 +104,7 @@ def _all_lines(file: Path | None, user: str | None, port: int | None) -> Iterato
 
 
 def _files(file: Path | None) -> Iterator[tuple[Path, Path]]:
-    """Each file with the folder that its relative Includes start from."""
+    """Return each file with the folder that its relative Includes start from."""
     user_folder = Path("~/.ssh").expanduser()
     if file is not None:
         path = file.expanduser()

@@ -46,7 +46,7 @@ _AT_ONCE_S = 5.0
 
 
 class _Logins:
-    """Who is about to log in at one server."""
+    """Counts who is about to log in at one server."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -99,7 +99,8 @@ class Liveness:
 
 
 class SshConnection:
-    """Open from its making until :meth:`close`, or until the link breaks (:meth:`why_lost`)."""
+    """A connection is open from its making until :meth:`close`, or until the link breaks
+    (:meth:`why_lost`)."""
 
     def __init__(self, hops: tuple[Hop, ...], liveness: Liveness) -> None:
         """Connect hop by hop. Raises DeviceError, with everything closed again."""
@@ -119,7 +120,7 @@ class SshConnection:
 
     @property
     def transport(self) -> paramiko.Transport:
-        """The last hop's."""
+        """The last hop's paramiko transport."""
         transport: paramiko.Transport = self._opened[-1].transport
         return transport
 
@@ -217,7 +218,7 @@ class SshConnection:
 
 
 class _Transport(paramiko.Transport):
-    """One that tells what the server had offered where nothing is in common."""
+    """A transport that tells what the server had offered where nothing is in common."""
 
     def _parse_kex_init(self, m: paramiko.Message) -> None:
         begin = m.packet.tell()

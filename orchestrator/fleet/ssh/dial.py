@@ -38,7 +38,8 @@ class Proxy:
 
 
 def dial(hop: Hop) -> socket.socket:
-    """A TCP connection to the hop. Raises OSError: gaierror, TimeoutError, ConnectionRefused…
+    """Connect to the hop by TCP. Raises OSError: gaierror, TimeoutError, ConnectionRefusedError and
+    others.
 
     Every address of the name is tried, each for the hop's connect timeout.
     """

@@ -15,8 +15,9 @@ from orchestrator.fleet.ssh.route import Hop
 
 @dataclass(frozen=True)
 class Algorithms:
-    """One kind of what two ends agree on: ``of`` is paramiko's word for it, ``place`` its place
-    among the lists that a server opens with (RFC 4253, 7.1), ``option`` sshd_config's word."""
+    """One kind of algorithm that two ends agree on: ``of`` is paramiko's word for it, ``place`` its
+    place among the lists that a server opens with (RFC 4253, 7.1), ``option`` sshd_config's
+    word."""
 
     name: str
     of: str
@@ -52,7 +53,7 @@ _BANNER = "Error reading SSH protocol banner"
 
 
 def translated(exc: Exception, hop: Hop, via: Hop | None, proxy_said: str) -> DeviceError:
-    """The error of ours for ``exc``, raised while reaching ``hop`` (through ``via``)."""
+    """Return the error of ours for ``exc``, raised while reaching ``hop`` (through ``via``)."""
     kind, reason, remedy = _explained(exc, hop, via)
     where = f"{hop.address}, via {via.address}" if via else hop.address
     if proxy_said:
@@ -76,7 +77,7 @@ def _explained(exc: Exception, hop: Hop, via: Hop | None) -> _Explanation:
 
 def _in_the_network(exc: Exception, hop: Hop) -> _Explanation:
     if isinstance(exc, UnicodeError):
-        return PermanentDeviceError, f"`{hop.host}` is no host name", "correct it"
+        return PermanentDeviceError, f"`{hop.host}` is not a host name", "correct it"
     if isinstance(exc, socket.gaierror):
         reason = f"the name does not resolve ({exc.strerror})"
         return TransientDeviceError, reason, "check the spelling, the DNS and the network"
@@ -97,7 +98,7 @@ def _in_the_protocol(exc: Exception, hop: Hop) -> _Explanation:
         reason = f"no SSH greeting came ({detail})"
         return TransientDeviceError, reason, f"is this an SSH server, is it overloaded? {try_it}"
     if text.startswith("Indecipherable protocol version"):
-        return PermanentDeviceError, "what answers is no SSH server", "check the port"
+        return PermanentDeviceError, "what answers is not an SSH server", "check the port"
     if isinstance(exc, OSError):
         return TransientDeviceError, exc.strerror or text or repr(exc), "check the network"
     if isinstance(exc, EOFError) or not text:
@@ -106,7 +107,7 @@ def _in_the_protocol(exc: Exception, hop: Hop) -> _Explanation:
 
 
 def _nothing_in_common(exc: IncompatiblePeer) -> _Explanation:
-    """Of which kind of algorithm the two have none in common, and which of them is behind."""
+    """Say of which kind of algorithm the two have none in common, and which of them is behind."""
     kind = next((kind for kind in ALGORITHMS if kind.of in str(exc)), None)
     lists = exc.offered if isinstance(exc, NothingInCommon) else None
     offered = [] if kind is None or lists is None else lists[kind.place]

@@ -1,4 +1,5 @@
-"""known_hosts files: which host keys are known, and what that says about the key a host shows.
+"""Reads known_hosts files: which host keys are known, and what that says about the key a host
+shows.
 
 Format: sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT": plain, hashed and wildcard names, ``[host]:port``,
 ``@revoked`` and ``@cert-authority``. Parsed here because paramiko's reader knows neither markers
@@ -189,7 +190,8 @@ def known_types(known: KnownHosts, names: Sequence[str]) -> list[str]:
 
 
 def host_names(host: str, port: int, alias: str | None) -> tuple[str, ...]:
-    """Under which names a host's key is looked up: HostKeyAlias alone, or host with port."""
+    """List the names under which a host's key is looked up: HostKeyAlias alone, or host with
+    port."""
     if alias:
         return (alias.lower(),)
     plain = host.lower()
@@ -204,7 +206,7 @@ def key_type(blob: bytes) -> str:
 
 
 def fingerprint(blob: bytes) -> str:
-    """As ``ssh-keygen -l`` prints it."""
+    """Format the key's fingerprint as ``ssh-keygen -l`` prints it."""
     digest = base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
     return f"SHA256:{digest}"
 

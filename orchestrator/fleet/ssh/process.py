@@ -66,4 +66,4 @@ class SshProcess:
             return  # it is closed by that as well
 
     def release(self) -> None:
-        """Nothing is held once the session is closed."""
+        """Do nothing: nothing is held once the session is closed."""

@@ -206,7 +206,7 @@ def _is_itself(
 
     A name alone does not tell: another port of one address may lead to another machine. OpenSSH,
     which calls it a loop, compares the last jump host's name, port and user with what is settled
-    for the target. The same alias with nothing else said beside it is the same host as well,
+    for the target. The same alias with nothing else said is the same host as well,
     whatever the configuration makes of it.
     """
     name, port, user = jump

@@ -85,7 +85,8 @@ class HostKeyCheck(MissingHostKeyPolicy):
         )
 
     def _why_not_vouched_for(self, key: paramiko.PKey) -> str | None:
-        """None where a certificate of a trusted authority says whose key this is."""
+        """Say why no certificate vouches for the key; None where one of a trusted authority says
+        whose key this is."""
         names = self._hop.key_names
         trusted = authorities(self._known, names)
         shown = key.public_blob

@@ -105,7 +105,7 @@ def only(lines: Sequence[str], mark: str) -> dict[str, Any]:
 
 
 def _no_constant(name: str) -> float:
-    raise ValueError(f"{name} is no figure")
+    raise ValueError(f"{name} is not a figure")
 
 
 def refused(lines: Sequence[str], evidence: Evidence) -> Reading:
@@ -159,7 +159,7 @@ def statistics_of(times_us: Sequence[float]) -> Invocations:
 
 
 def memory_of(data: Mapping[str, Any]) -> Memory:
-    """Growth of the peak since just before the model was loaded, and the peak itself; beside it
+    """Growth of the peak since just before the model was loaded, and the peak itself; with it
     the GPU's, where one computed."""
     points = part(data, "memory")
     start, init, end = (
@@ -204,7 +204,7 @@ def window_of(data: Mapping[str, Any]) -> tuple[float, float] | None:
     if value is None:
         return None
     if not isinstance(value, list) or len(value) != 2:
-        raise NonsenseError("steady_window_s is no pair of times")
+        raise NonsenseError("steady_window_s is not a pair of times")
     begun, ended = (_checked("steady_window_s", each) for each in value)
     if ended < begun:
         raise NonsenseError(f"the steady phase ended at {ended}, before it began at {begun}")
@@ -232,7 +232,8 @@ def drift_of(times_us: Sequence[float]) -> float | None:
 
 
 def _median_variance(values: Sequence[float]) -> float:
-    """Of the median of a sample: that of a normal one with the same median absolute deviation."""
+    """Estimate the variance of a sample's median as that of a normal one with the same median
+    absolute deviation."""
     centre = median(values)
     sigma = 1.4826 * median(abs(value - centre) for value in values)
     return math.pi / 2 * sigma**2 / len(values)

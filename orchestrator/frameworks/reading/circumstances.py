@@ -31,7 +31,7 @@ CLOCK_SLEW = 0.001
 CLOCK_JUMP_S = 0.05
 #: With the governor `performance` a clock that moves more than this was moved by heat or power.
 FREQUENCY_SHARE = 0.1
-#: The power mechanisms' word for a supply that is too weak, beside those for heat.
+#: The power mechanisms' word for a supply that is too weak, as opposed to those for heat.
 _UNDER_VOLTAGE = "under_voltage"
 
 

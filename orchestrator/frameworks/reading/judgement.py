@@ -192,7 +192,7 @@ def _quoted_tail(stderr: str) -> str:
 
 
 @dataclass(frozen=True)
-class Applied:
+class RunTraits:
     """What the runner's output shows of how the trial was really run.
 
     ``size_matches``: the file that ran is as long as the artifact, within the rounding of whoever
@@ -212,7 +212,7 @@ def findings(
     settings: RunSettings,
     evidence: Evidence,
     measurement: Measurement,
-    applied: Applied,
+    applied: RunTraits,
 ) -> tuple[Finding, ...]:
     """What to remark on a trial that ended well."""
     asked = effective_settings(trial, settings)

@@ -32,7 +32,7 @@ from orchestrator.trial import RunSettings, Trial
 
 @dataclass(frozen=True)
 class ChildReport:
-    """What one runner's child tells beside what all of them tell.
+    """What one runner's child tells in addition to what all of them tell.
 
     ``ran``: what, as asked for, as it ran. ``xnnpack_seen``: whether the runtime said that it
     created the delegate. ``operators`` are those of a profile trial.
@@ -127,7 +127,7 @@ def _reading(
         steady_window_s=window_of(data),
         operators=own.operators,
     )
-    applied = judgement.Applied(
+    applied = judgement.RunTraits(
         size_matches=size_bytes == files.model_size_bytes,
         xnnpack_seen=own.xnnpack_seen,
         threads=integer(data, "threads"),

@@ -262,7 +262,7 @@ _TOO_LARGE = 1e18
 
 
 class _BadFigureError(ValueError):
-    """A figure that is no figure; the message says which."""
+    """A figure cannot be read as one; the message says which."""
 
 
 class _Scan:
@@ -571,7 +571,7 @@ def _number(text: str) -> float:
     """A figure that is finite and not negative, as a C++ stream prints it."""
     value = float(text) if _NUMBER.fullmatch(text) else math.inf
     if value > _TOO_LARGE:
-        raise _BadFigureError(f"{text[:40]!r} is no figure")
+        raise _BadFigureError(f"{text[:40]!r} is not a figure")
     return value
 
 
@@ -582,7 +582,7 @@ def _signed(text: str) -> float:
 
 def _count_of(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,18}", text):
-        raise _BadFigureError(f"{text[:40]!r} is no count")
+        raise _BadFigureError(f"{text[:40]!r} is not a count")
     return int(text)
 
 

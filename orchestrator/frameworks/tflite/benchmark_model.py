@@ -124,7 +124,7 @@ def _nonzero(log: BenchmarkLog, evidence: Evidence) -> Reading:
 
 
 def _missing(log: BenchmarkLog, trial: Trial) -> str | None:
-    """Why an output with exit code 0 is no measurement; None if it is one."""
+    """Why an output with exit code 0 is not a measurement; None if it is one."""
     if log.problems:
         return f"the output cannot be read: {judgement.joined(log.problems)}"
     if log.timings is None:
@@ -189,7 +189,7 @@ def _ok(
         settings,
         evidence,
         measurement,
-        judgement.Applied(
+        judgement.RunTraits(
             size_matches=log.size_agrees(files.model_size_bytes),
             xnnpack_seen=log.xnnpack_seen,
             threads=log.threads,

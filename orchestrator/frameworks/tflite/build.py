@@ -127,7 +127,7 @@ def _calibration(
 def _details(
     variant: Variant, options: BuildOptions, made: dict[str, Any], data: bytes
 ) -> dict[str, Any]:
-    """What the manifest says of a file beside its name, its hash and its weights."""
+    """What the manifest says of a file besides its name, its hash and its weights."""
     found = verify_build(variant, data, options.compatibility)
     return {
         "input_shape": made["input_shape"],

@@ -102,7 +102,8 @@ SCHEMES: Mapping[str, SchemeSpec] = {
 
 
 def recipe(variant: Variant, options: BuildOptions) -> dict[str, Any]:
-    """Everything that determines the bytes, toolchain versions apart. Raises ModelBuildError."""
+    """Return everything that determines the bytes, toolchain versions apart. Raises
+    ModelBuildError."""
     model, scheme = MODELS[variant.model], SCHEMES[variant.scheme]
     # Only what differs from the default is named, so that files from before it existed still count.
     current = options.compatibility == CURRENT

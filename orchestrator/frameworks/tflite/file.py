@@ -181,7 +181,8 @@ def _operator_code(table: Table) -> tuple[str, int]:
 
 
 def _constant(table: Table, buffer: Buffer) -> tuple[int, int]:
-    """Where a constant's bytes are: in the table, or behind the tables, where large ones are."""
+    """Find where a constant's bytes are: in the table, or behind the tables, where large ones
+    are."""
     offset = table.integer(1, "Q")
     if offset <= 1:
         return table.extent(0)

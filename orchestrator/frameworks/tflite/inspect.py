@@ -176,7 +176,7 @@ def inspect_file(path: Path, signature: str | None = None) -> Inspection:
             return inspect_bytes(data, signature)
         except MalformedError as exc:
             raise ModelBuildError(
-                f"{path}: is no complete .tflite file: {exc}; copy or build it again"
+                f"{path}: is not a complete .tflite file: {exc}; copy or build it again"
             ) from exc
         except UnknownSignatureError as exc:
             raise ModelBuildError(f"{path}: {exc}") from exc
@@ -195,7 +195,7 @@ def opened(path: Path) -> Iterator[Bytes]:
             if stat.S_ISDIR(status.st_mode):
                 raise ModelBuildError(f"{path}: Is a directory")
             if not stat.S_ISREG(status.st_mode):
-                raise ModelBuildError(f"{path}: is no plain file")
+                raise ModelBuildError(f"{path}: is not a plain file")
             if status.st_size == 0:
                 yield b""
                 return
@@ -211,7 +211,7 @@ def scheme_of(path: Path) -> str:
         try:
             model = read_model(data)
         except MalformedError as exc:
-            raise ModelBuildError(f"{path}: is no complete .tflite file: {exc}") from exc
+            raise ModelBuildError(f"{path}: is not a complete .tflite file: {exc}") from exc
     graphs = _running(model, _chosen(model, None)[1])
     return name_scheme(graphs, [use for graph in graphs for use in uses(graph)])
 
@@ -221,7 +221,8 @@ class UnknownSignatureError(Exception):
 
 
 def inspect_bytes(data: Bytes, signature: str | None = None) -> Inspection:
-    """The same for bytes in memory. Raises MalformedError and UnknownSignatureError."""
+    """Inspect bytes in memory as a file is inspected. Raises MalformedError and
+    UnknownSignatureError."""
     model = read_model(data)
     chosen, entry = _chosen(model, signature)
     graphs = _running(model, entry)
@@ -348,7 +349,8 @@ def _block_size(found: list[Use]) -> int | None:
 
 
 def _activation_types(graphs: list[Graph], found: list[Use]) -> tuple[str, ...]:
-    """Those that weights are multiplied with; of a network without weights, all there are."""
+    """Name the types that weights are multiplied with; of a network without weights, all there
+    are."""
     types = {use.activations for use in multiplied(found)} or {
         t.dtype
         for graph in graphs
@@ -447,7 +449,7 @@ def _content(model: ModelFile, data: Bytes) -> str | None:
 
 
 def _sha256(data: Bytes, extents: Iterable[tuple[int, int]]) -> str:
-    """Of pieces of a file, some at a time: a slice of mapped bytes is a copy."""
+    """Hash pieces of a file, some at a time: a slice of mapped bytes is a copy."""
     found = hashlib.sha256()
     for start, length in extents:
         for place in range(start, start + length, _HASHED_AT_ONCE):

@@ -30,7 +30,7 @@ _BIAS_STD = 0.05
 
 
 @dataclass(frozen=True)
-class Weighted:
+class WeightedModel:
     """A Keras model and where its weights come from.
 
     ``weights`` is ``imagenet`` or ``random(seed=N)``; ``reason`` says why not ImageNet's.
@@ -44,7 +44,7 @@ class Weighted:
 
 def load_model(
     name: str, spec: ModelSpec, weights: str, seed: int, say: Callable[[str], None]
-) -> Weighted:
+) -> WeightedModel:
     """The model with weights by the policy ``auto``, ``imagenet`` or ``random``.
 
     Raises ModelBuildError where ``imagenet`` is insisted upon and cannot be had.
@@ -62,7 +62,7 @@ def load_model(
                 f"folder to build all of them with random weights"
             ) from exc
         return _random(spec, seed, str(exc), say)
-    return Weighted(model, "imagenet", None, _digest(model))
+    return WeightedModel(model, "imagenet", None, _digest(model))
 
 
 def preprocess(spec: ModelSpec) -> Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]:
@@ -127,12 +127,14 @@ class _Refuse(urllib.request.BaseHandler):
         raise urllib.error.URLError(self._reason)
 
 
-def _random(spec: ModelSpec, seed: int, reason: str | None, say: Callable[[str], None]) -> Weighted:
+def _random(
+    spec: ModelSpec, seed: int, reason: str | None, say: Callable[[str], None]
+) -> WeightedModel:
     why = "" if reason is None else f"ImageNet weights cannot be had ({reason}): "
     say(f"{why}random weights, seed {seed}")
     model = _application(spec)(weights=None)
     _randomise(model, spec, seed)
-    return Weighted(model, f"random(seed={seed})", reason, _digest(model))
+    return WeightedModel(model, f"random(seed={seed})", reason, _digest(model))
 
 
 def _application(spec: ModelSpec) -> Any:

@@ -111,7 +111,7 @@ class Converter:
 
     def _weight_only(self) -> bytes:
         """TensorFlow's converter always computes in integers where it has the kernels; the
-        quantizer beside it writes a DEQUANTIZE before every operator instead."""
+        quantizer in the same package writes a DEQUANTIZE before every operator instead."""
         from ai_edge_quantizer import quantizer, recipe  # noqa: PLC0415  # only this needs it
 
         if not self._float32.exists():

@@ -181,12 +181,12 @@ def name_scheme(graphs: Sequence[Graph], found: Sequence[Use]) -> str:
 
 
 def multiplied(found: Sequence[Use]) -> Sequence[Use]:
-    """Without tables that rows are looked up in, unless there is nothing else."""
+    """Return the uses without tables that rows are looked up in, unless there is nothing else."""
     return [use for use in found if not use.lookup] or found
 
 
 def _deciding(found: Sequence[Use]) -> list[Use]:
-    """Without the uses that a converter of one scheme leaves as they were."""
+    """Return the uses without those that a converter of one scheme leaves as they were."""
     names = {use.scheme for use in found}
     if any(name.startswith(("dynamic_", "weight_only_", "float16")) for name in names):
         found = [
@@ -261,7 +261,7 @@ def _integer(tensor: Tensor) -> bool:
 
 
 def granularity(found: Sequence[Use]) -> str | None:
-    """That of the integer weights; None where there are none."""
+    """Name the granularity of the integer weights; None where there are none."""
     quantized = [use for use in multiplied(found) if use.weights.quantized]
     kinds = {kind for use in quantized if (kind := use.granularity) is not None}
     if not kinds:
@@ -279,7 +279,7 @@ def is_quantized(operator: Operator, graph: Graph, origins: Mapping[int, bool]) 
 
 
 def stored_as_integers(graph: Graph) -> Mapping[int, bool]:
-    """Of every tensor that is a constant in another form, whether that is stored as integers."""
+    """Map every tensor that is a constant in another form to whether that is stored as integers."""
     return {index: origin.constant.quantized for index, origin in _origins(graph).items()}
 
 

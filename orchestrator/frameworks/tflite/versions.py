@@ -65,7 +65,7 @@ def _why(operator: Operator, graph: Graph) -> str:
 
 
 def asked_version(operator: Operator, graph: Graph) -> int:
-    """By the rules; 1 where there is none for the operator."""
+    """Return the version that the rules ask for; 1 where there is none for the operator."""
     slots = _Slots(operator, graph)
     rule = _RULES.get(operator.name)
     if rule is not None:
@@ -95,7 +95,7 @@ class _Slots:
 
     @property
     def types(self) -> tuple[str, str, str]:
-        """Of the first input, the second, and the output."""
+        """The types of the first input, the second, and the output."""
         output = self.output
         return self.type(0), self.type(1), "" if output is None else output.dtype
 

@@ -39,7 +39,7 @@ def multiplies(operator: Operator) -> bool:
 
 
 def multiply_accumulates(operator: Operator, graph: Graph) -> int | None:
-    """Of one operator; None where the file does not tell."""
+    """Count the products of one operator; None where the file does not tell."""
     inputs = [graph.tensors[index] for index in operator.inputs]
     outputs = [graph.tensors[index] for index in operator.outputs]
     count = _COUNTS.get(operator.name)

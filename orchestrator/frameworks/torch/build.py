@@ -20,8 +20,8 @@ from orchestrator.frameworks.building import (
 from orchestrator.frameworks.torch.about import FRAMEWORK
 from orchestrator.frameworks.torch.catalog import MODELS, recipe
 from orchestrator.frameworks.torch.data import calibration_images, training_set
-from orchestrator.frameworks.torch.models import Weighted, import_torchvision, load_model
-from orchestrator.frameworks.torch.quantize import Converted, Converter
+from orchestrator.frameworks.torch.models import WeightedModel, import_torchvision, load_model
+from orchestrator.frameworks.torch.quantize import ConvertedNetwork, Converter
 from orchestrator.trial import Variant
 
 
@@ -60,9 +60,9 @@ def build(request: BuildRequest, site: BuildSite) -> None:
 
 
 def _details(
-    variant: Variant, options: BuildOptions, loaded: Weighted, made: Converted
+    variant: Variant, options: BuildOptions, loaded: WeightedModel, made: ConvertedNetwork
 ) -> dict[str, Any]:
-    """What the manifest says of a file beside its name and its hash.
+    """What the manifest says of a file besides its name and its hash.
 
     ``weights_sha256`` is that of the float weights which all schemes start from; ``training`` says
     how a scheme's were trained further.

@@ -116,7 +116,8 @@ SCHEMES: Mapping[str, TorchSchemeSpec] = {
 
 
 def recipe(variant: Variant, options: BuildOptions) -> dict[str, Any]:
-    """Everything that determines the bytes, toolchain versions apart. Raises ModelBuildError."""
+    """Return everything that determines the bytes, toolchain versions apart. Raises
+    ModelBuildError."""
     model, scheme = MODELS[variant.model], SCHEMES[variant.scheme]
     return {
         "framework": FRAMEWORK.name,

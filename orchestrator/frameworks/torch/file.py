@@ -46,7 +46,7 @@ _HARMLESS = re.compile(
     r"|torch\.(q?u?int\d+|float\d+|bfloat16|bool|per_(tensor|channel)_affine)"
     r"|torch\._tensor\._rebuild_from_type_v2"
 )
-#: What a TorchScript archive names beside that: its own classes, and helpers of its reader.
+#: What a TorchScript archive names besides: its own classes, and helpers of its reader.
 _SCRIPT = re.compile(r"__torch__\.[\w.]+|torch\.jit\._pickle\.\w+")
 _OPERATOR = re.compile(r"\b(?:torch|ops\.\w+)\.(\w+)\(")
 _QUANTIZED_TYPES = frozenset(("qint8", "quint8"))
@@ -130,7 +130,7 @@ def inspect_torch(path: Path) -> TorchInspection:
             raise ModelBuildError(f"{path}: {exc}") from exc
         except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError) as exc:
             raise ModelBuildError(
-                f"{path}: is no complete .pt file: {exc}; copy or export it again"
+                f"{path}: is not a complete .pt file: {exc}; copy or export it again"
             ) from exc
         except (NotImplementedError, RuntimeError, struct.error, OverflowError) as exc:
             raise ModelBuildError(f"{path}: torch writes no such archive: {exc}") from exc
@@ -304,7 +304,7 @@ def _stored(references: Iterable[Persistent]) -> tuple[StoredType, ...]:
 def _storage(reference: Persistent) -> tuple[str, str, int]:
     value = reference.value
     if not isinstance(value, tuple) or len(value) < 5 or value[0] != "storage":
-        raise _RefusedError("refers to something outside that is no storage of a tensor")
+        raise _RefusedError("refers to something outside that is not a storage of a tensor")
     kind, key, elements = value[1], value[2], value[4]
     if not isinstance(kind, Global) or not isinstance(key, str) or not _is_count(elements):
         raise _RefusedError("refers to a storage that torch would not write")

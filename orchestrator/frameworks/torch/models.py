@@ -26,7 +26,7 @@ STD = (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
-class Weighted:
+class WeightedModel:
     """A model in evaluation mode and where its weights come from.
 
     ``weights`` is ``imagenet`` or ``random(seed=N)``; ``reason`` says why not ImageNet's;
@@ -41,7 +41,7 @@ class Weighted:
 
 
 def import_torchvision() -> Any:
-    """torchvision, also one that was built for another torch.
+    """Import torchvision, also one that was built for another torch.
 
     Its Python part registers a kernel for two operators of its native part. Where that part does
     not fit this torch, it is not loaded and the operators are not defined: defining them is enough
@@ -67,7 +67,7 @@ _DEFINITIONS: list[Any] = []
 
 def load_model(
     name: str, spec: TorchModelSpec, weights: str, seed: int, say: Callable[[str], None]
-) -> Weighted:
+) -> WeightedModel:
     """The model with weights by the policy ``auto``, ``imagenet`` or ``random``.
 
     Raises ModelBuildError where ``imagenet`` is insisted upon and cannot be had.
@@ -92,7 +92,7 @@ class _UnavailableError(Exception):
     """ImageNet weights cannot be had; the message says why."""
 
 
-def _with_imagenet(models: Any, spec: TorchModelSpec) -> Weighted:
+def _with_imagenet(models: Any, spec: TorchModelSpec) -> WeightedModel:
     """Weights that torch has on disk are used without network; else it may download them."""
     chosen = models.get_model_weights(spec.function)[spec.weights]
     cached = Path(torch.hub.get_dir()) / "checkpoints" / chosen.url.rsplit("/", 1)[-1]
@@ -113,7 +113,7 @@ def _with_imagenet(models: Any, spec: TorchModelSpec) -> Weighted:
         raise _UnavailableError(" ".join(str(exc).split())[:300]) from exc
     finally:
         socket.setdefaulttimeout(None)
-    return Weighted(model.eval(), "imagenet", None, chosen.url, _digest(model))
+    return WeightedModel(model.eval(), "imagenet", None, chosen.url, _digest(model))
 
 
 def _random(
@@ -124,12 +124,12 @@ def _random(
     seed: int,
     reason: str | None,
     say: Callable[[str], None],
-) -> Weighted:
+) -> WeightedModel:
     why = f"{name}: " if reason is None else f"{name}: ImageNet weights cannot be had ({reason}): "
     say(f"{why}random weights, seed {seed}")
     model = models.get_model(spec.function, weights=None)
     _randomise(model, spec.gain, seed)
-    return Weighted(model.eval(), f"random(seed={seed})", reason, None, _digest(model))
+    return WeightedModel(model.eval(), f"random(seed={seed})", reason, None, _digest(model))
 
 
 def _randomise(model: Any, gain: float, seed: int) -> None:

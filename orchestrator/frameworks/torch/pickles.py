@@ -19,7 +19,7 @@ MAX_OPCODES = 150_000
 
 
 class PickleError(Exception):
-    """The bytes are no pickle, or one that cannot be followed."""
+    """The bytes are not a pickle, or one that cannot be followed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,7 +166,7 @@ class _Machine:
     def stack_global(self, _: Any) -> None:
         name, module = self._pop(), self._pop()
         if not isinstance(name, str) or not isinstance(module, str):
-            raise PickleError("it imports something whose name is no text")
+            raise PickleError("it imports something whose name is not text")
         self._import(f"{module}.{name}")
 
     def _import(self, name: str) -> None:

@@ -1,4 +1,5 @@
-"""torchvision model → TorchScript bytes in one scheme. Imports torch: build children only.
+"""Turns a torchvision model into TorchScript bytes in one scheme. Imports torch: build children
+only.
 
 Torch's graph mode fuses convolution, batch normalisation and ReLU, observes or fake-quantizes the
 fused graph, and converts it to integer kernels. All files are traced and frozen, the baseline too,
@@ -64,7 +65,7 @@ _OBSERVERS = {
 
 
 @dataclass(frozen=True)
-class Converted:
+class ConvertedNetwork:
     """``operators`` counts the file's operators on quantized data; ``training`` says how the
     weights were trained further, None where they were not. ``no_op``: see ``ModelArtifact``."""
 
@@ -89,7 +90,7 @@ class Converter:
 
     def convert(
         self, name: str, training: Callable[[], TrainingSet], seed: int, say: Say
-    ) -> Converted:
+    ) -> ConvertedNetwork:
         """The scheme's file, looked into. Raises ModelBuildError where it is not that scheme."""
         scheme = SCHEMES[name]
         observer = trained = None
@@ -108,7 +109,7 @@ class Converter:
         operators, floats = self._look_into(data)
         quantized = {k: n for k, n in operators.items() if k.startswith(_QUANTIZED)}
         _check(scheme, quantized, floats)
-        return Converted(
+        return ConvertedNetwork(
             data=data,
             operators=quantized,
             no_op=self._no_op(scheme, quantized),

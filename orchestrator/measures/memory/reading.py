@@ -8,7 +8,7 @@ from orchestrator.measurement import Finding, Memory
 def believable_memory(
     memory: Memory | None, *, inherited: bool = False
 ) -> tuple[Memory | None, tuple[Finding, ...]]:
-    """``memory``, or None and the finding that says why its figures are no measurement.
+    """Return ``memory``, or None and the finding that says why its figures are not a measurement.
 
     ``inherited``: they count from the peak of the agent (see ``Evidence.launch``).
     """

@@ -205,7 +205,7 @@ def _order(row: Speedup, found: Explanation) -> list[int]:
 
 
 def _effects(effects: Sequence[Effect]) -> alt.LayerChart | None:
-    """Each level against its reference, over all models and for each."""
+    """Draw each level against its reference, over all models and for each."""
     data: Rows = [
         {
             "change": clean(_change(each)),

@@ -9,7 +9,7 @@ from orchestrator.report import charts
 from orchestrator.report.clean import clean
 from orchestrator.report.explain import parts as content
 from orchestrator.report.markup import Markup, element, join
-from orchestrator.report.page import Part, figure, grid, page, row_of
+from orchestrator.report.page import PageSection, figure, grid, page, row_of
 
 #: Kind of chart → the part that it belongs to, and what it shows.
 _CHARTS = {
@@ -37,20 +37,20 @@ def to_html(found: Explanation) -> str:
     return page(content.TITLE, found.run_id, (run,), _parts(found))
 
 
-def section(found: Explanation) -> Part:
+def section(found: Explanation) -> PageSection:
     """All parts under one title."""
     pieces = [piece for part in _parts(found) for piece in (element("h3", part.title), part.body)]
-    return Part("explain", content.TITLE, join(pieces))
+    return PageSection("explain", content.TITLE, join(pieces))
 
 
-def _parts(found: Explanation) -> Iterable[Part]:
+def _parts(found: Explanation) -> Iterable[PageSection]:
     drawn = dict(_drawn(found))
     for part in content.parts(found):
         body = [element("p", sentence) for sentence in part.sentences]
         body += drawn.get(part.name, [])
         if part.table is not None:
             body.append(grid(part.table.header, (_row(row, part.table) for row in part.table.rows)))
-        yield Part(part.name, part.title, join(body))
+        yield PageSection(part.name, part.title, join(body))
 
 
 def _row(cells: Sequence[str], table: content.Table) -> Markup:

@@ -59,8 +59,8 @@ class Part:
 
 
 def parts(found: Explanation) -> tuple[Part, ...]:
-    """Those that have something to say, and how to read them; of a run in which nothing varied,
-    that, and the published figures."""
+    """Return the parts that have something to say, and how to read them; of a run in which nothing
+    varied, return a part that says so, and the published figures."""
     some: tuple[Part, ...]
     if not found.factorial:
         some = (Part("nothing", "Nothing varied", (words.NOTHING,)), _published(found))

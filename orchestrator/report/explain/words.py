@@ -122,7 +122,7 @@ def _times(row: Speedup) -> str:
 
 
 def beside(factor: str, row: Speedup, found: Explanation) -> str:
-    """Where a switch of ``factor`` was seen, unless that is all there is: `` (isa native)``."""
+    """Say where a switch of ``factor`` was seen, unless that is all there is: `` (isa native)``."""
     held = _held(factor, row, found)
     where = place_in_full(row.device, row.isa) if factor != "isa" and capped(row.isa) else ""
     said = ", ".join(filter(None, (where, held)))
@@ -270,7 +270,7 @@ def term(each: Share) -> str:
 
 
 def percent(share: float) -> str:
-    """Two digits at most; what is next to nothing is said to be less than that."""
+    """Show a share in two digits at most; what is next to nothing is said to be less than that."""
     size = abs(100 * share)
     if size < _LEAST_PERCENT:
         return f"< {_LEAST_PERCENT}%"
@@ -321,7 +321,7 @@ def _sure(each: Agreement) -> bool:
 
 
 def place(row: Speedup, found: Explanation) -> str:
-    """Where and under what: ``here@haswell (capped, …), tflite-runtime 2.14.0``."""
+    """Say where and under what: ``here@haswell (capped, …), tflite-runtime 2.14.0``."""
     held = _held(DEVICE, row, found)
     return place_in_full(row.device, row.isa) + (f", {held}" if held else "")
 

@@ -269,7 +269,7 @@ def test_replies_and_errors_survive_the_wire() -> None:
 
 
 def test_a_finished_trial_full_of_odd_bytes_fits_a_line() -> None:
-    text = "\ufffd" * protocol.CAPTURE_BYTES  # what a byte that is no UTF-8 becomes
+    text = "\ufffd" * protocol.CAPTURE_BYTES  # what a byte that is not UTF-8 becomes
     assert len(protocol.encode({"stdout": text, "stderr": text})) < protocol.MAX_LINE_BYTES
 
 

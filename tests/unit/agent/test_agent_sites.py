@@ -131,7 +131,7 @@ def test_a_hostile_archive_leaves_nothing(in_home: Path, members: Members) -> No
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_one_name_twice_is_refused(in_home: Path) -> None:
-    with pytest.raises(AgentError, match="no file of its own"):
+    with pytest.raises(AgentError, match="not a file of its own"):
         unpack(in_home, zipped([("one.py", b"1"), ("one.py", b"2")]))
 
 

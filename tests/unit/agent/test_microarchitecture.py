@@ -154,7 +154,7 @@ def test_amd(family: int, model: int, name: str | None) -> None:
         (0x41, 0xD4F, "neoverse-v2"),
         (0x4E, 0x004, "carmel"),
         (0x51, 0x804, "kryo-4xx-gold"),
-        # part numbers are the maker's own: 0xd08 of another is no Cortex-A72
+        # part numbers are the maker's own: 0xd08 of another is not a Cortex-A72
         (0x51, 0xD08, None),
         (0x41, 0xFFF, None),
         (0x00, 0xD08, None),

@@ -18,7 +18,7 @@ from orchestrator.analysis.audit import overlap
 from orchestrator.analysis.drift.comparison import ReadRun, compare_runs
 from orchestrator.config import Suite
 from orchestrator.errors import PermanentDeviceError, UsageError
-from orchestrator.fleet.provision import Node, check_suitability
+from orchestrator.fleet.provision import ReachedDevice, check_suitability
 from orchestrator.frameworks.reading.circumstances import Circumstances, load_share
 from orchestrator.measurement import Outcome
 from orchestrator.plan import Plan, make_plan
@@ -148,7 +148,7 @@ def test_the_plan_says_how_long_it_takes_two_at_once() -> None:
 def test_a_device_without_cpus_for_two_is_refused(
     cpu: dict[str, Any], cpus: tuple[int, ...] | None, why: str
 ) -> None:
-    node = cast(Node, SimpleNamespace(device="here", facts={"cpu": cpu}))
+    node = cast(ReachedDevice, SimpleNamespace(device="here", facts={"cpu": cpu}))
     plan = make_plan([device(benchmark_model="/opt/bm")], suite(protocol={"duet": True}), seed=1)
     if not why:
         assert check_suitability(node, {}, plan.devices[0], cpus).unverified == ()

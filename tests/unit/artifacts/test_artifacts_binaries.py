@@ -157,8 +157,8 @@ def test_a_damaged_stored_file_is_fetched_again(server: Server, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("body", "why"),
     [
-        (b"<!DOCTYPE html><html>Sign in", "is no Linux executable"),
-        (b"", "is no Linux executable"),
+        (b"<!DOCTYPE html><html>Sign in", "is not a Linux executable"),
+        (b"", "is not a Linux executable"),
         (b"\x7fELF", "cut off"),
         (elf("linux_aarch64"), "is for aarch64, the device is linux_x86-64"),
         (elf(X86, kind=1), "no executable"),

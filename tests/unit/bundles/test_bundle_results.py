@@ -313,7 +313,7 @@ def flipped(place: Place) -> None:
         (lambda p: renamed(p, "events.jsonl/"), "it has other members"),
         (twice, "it has other members"),
         (same_name_only, "it has other members"),
-        (link, "is no plain file"),
+        (link, "is not a plain file"),
         (squeezed, "packed in a way"),
         (encrypted, "packed in a way"),
         (bomb, r"would have 50000000 bytes of \d+"),
@@ -384,7 +384,7 @@ def changed(place: Place, number: int, **fields: Any) -> list[Json]:
         (lambda p: [*p.events()[:4], *p.events()[5:]], "sent event 6 where 5 comes next"),
         (lambda p: changed(p, 0, event="started"), "not under way"),
         (lambda p: changed(p, 1, event="finished", **FINISHED), "not under way"),
-        (lambda p: changed(p, 0, event="planned"), "'planned' is no event of a trial"),
+        (lambda p: changed(p, 0, event="planned"), "'planned' is not an event of a trial"),
         (lambda p: changed(p, 0, seq=2**60), "seq must be an integer"),
         (lambda p: changed(p, 2, wall_s="long"), "wall_s is not a number"),
         (lambda p: changed(p, 2, wall_s=1e300), "wall_s is not a number"),
@@ -392,7 +392,7 @@ def changed(place: Place, number: int, **fields: Any) -> list[Json]:
         (lambda p: changed(p, 2, stdout=["x"]), "shown as text"),
         (lambda p: changed(p, 2, health={"cpu_s": {"user": "x"}}), "health.cpu_s.user"),
         (lambda p: changed(p, 1, more="x" * 300_000), "the limit is 262144"),
-        (lambda p: [*p.events(1), b'{"seq": NaN}'], "NaN is no JSON"),
+        (lambda p: [*p.events(1), b'{"seq": NaN}'], "NaN is not JSON"),
         (lambda p: [*p.events(1), b'{"seq": 1e999}'], "beyond any number"),
         (lambda p: [*p.events(1), b'{"seq": ' + b"9" * 5000 + b"}"], "digits"),
         (lambda p: [*p.events(1), b"\xff\xfe"], "not JSON"),
@@ -405,7 +405,7 @@ def test_events_are_held_against_the_plan_and_the_protocol(
 ) -> None:
     place.write(events(place))
     if words == "shown as text":
-        place.bring()  # what is no text is shown as one: it fails the trial and nothing else
+        place.bring()  # what is not text is shown as one: it fails the trial and nothing else
         assert place.journal().count("finished") == 3
         return
     place.refuses(words)

@@ -223,7 +223,7 @@ def test_values_are_frozen_and_checked_without_a_file_too() -> None:
         device.name = "b"
     with pytest.raises(ValueError, match="two devices are called `a`"):
         Inventory(path=Path("i"), devices=(device, device))
-    with pytest.raises(ValueError, match="is no device of this file"):
+    with pytest.raises(ValueError, match="is not a device of this file"):
         Inventory(path=Path("i"), devices=(Device(name="b", transport="ssh", gateway="a"),))
 
 

@@ -105,7 +105,7 @@ def test_names_are_split(name: str, parts: tuple[str, str | None]) -> None:
     ("entry", "place", "message"),
     [
         ("{file: absent.tflite}", "1:17", "there is no file"),
-        ("{file: foo.onnx}", "1:17", "is no model file"),
+        ("{file: foo.onnx}", "1:17", "is not a model file"),
         ("{file: [foo.tflite]}", "1:17", "expected text, not a list"),
         ("{fil: foo.tflite}", "1:11", "unknown key `fil`; did you mean `file`"),
         ("{file: foo.tflite, inptu: 3}", "1:29", "did you mean `input`"),
@@ -150,7 +150,7 @@ def test_what_is_no_key_of_the_file_is_refused(tmp_path: Path) -> None:
             "quant.tflite and twice_int8.tflite are both|int8.tflite and",
         ),
         ("{file: q.tflite}", "q has no float32 to compare with, only full_int8"),
-        ("{file: broken.tflite}", "broken.tflite: is no complete .tflite file"),
+        ("{file: broken.tflite}", "broken.tflite: is not a complete .tflite file"),
         ("{file: f.tflite, input: [1, 3]}", "says itself what its input is"),
     ],
 )

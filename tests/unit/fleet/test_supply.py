@@ -15,7 +15,7 @@ from orchestrator.artifacts.blob import Blob
 from orchestrator.artifacts.sites import SiteArtifact
 from orchestrator.config import Device, Inventory
 from orchestrator.fleet.materials import DeviceSupply, Materials, needed_by
-from orchestrator.fleet.provision import Node
+from orchestrator.fleet.provision import ReachedDevice
 from orchestrator.plan import DevicePlan, Plan
 from orchestrator.runs.manifest import BinaryRecord, Manifest, SiteRecord
 from orchestrator.supply import Supplies, stored_supplies
@@ -42,7 +42,7 @@ def given_to(number: int) -> dict[str, Blob]:
 def supplies(monkeypatch: pytest.MonkeyPatch) -> Supplies:
     """Of a run in which every device is given a runtime of its own."""
 
-    def provided(node: Node, *_: object) -> dict[str, SiteArtifact]:
+    def provided(node: ReachedDevice, *_: object) -> dict[str, SiteArtifact]:
         name = node.device
         site = SiteArtifact("ai-edge-litert==2.0", "cp312", Path(name), f"{name}.site", 1, ())
         return {"litert": site}
@@ -57,7 +57,7 @@ def supplied(supplies: Supplies, number: int) -> DeviceSupply:
     name = f"d{number}"
     inventory = Inventory.from_json({"devices": [{"name": name, "transport": "local"}]})
     device: Device = inventory.devices[0]
-    return supplies.complete(device, cast("Node", SimpleNamespace(device=name, facts={})))
+    return supplies.complete(device, cast("ReachedDevice", SimpleNamespace(device=name, facts={})))
 
 
 def test_a_device_that_is_supplied_late_changes_nothing_for_those_that_measure(

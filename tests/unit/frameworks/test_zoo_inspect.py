@@ -101,7 +101,7 @@ def test_a_file_cut_off_anywhere_is_refused(tmp_path: Path) -> None:
     cut = tmp_path / "cut.tflite"
     for length in [*range(64), *range(64, len(whole) - 64, 997)]:
         cut.write_bytes(whole[:length])
-        with pytest.raises(ModelBuildError, match=r"cut\.tflite: is no complete"):
+        with pytest.raises(ModelBuildError, match=r"cut\.tflite: is not a complete"):
             inspect_file(cut)
 
 

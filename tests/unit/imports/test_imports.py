@@ -123,7 +123,10 @@ def test_the_users_own_table_comes_first() -> None:
     ("text", "message"),
     [
         ("graph,model\na,b\n", r"map\.csv:1: needs the columns"),
-        ("graph,model,scheme\na,b,float32\nc,../x,float32\n", r"map\.csv:3: '\.\./x' is no name"),
+        (
+            "graph,model,scheme\na,b,float32\nc,../x,float32\n",
+            r"map\.csv:3: '\.\./x' is not a name",
+        ),
         ("graph,model,scheme\n,b,float32\n", r"map\.csv:2: names no graph"),
     ],
 )
@@ -305,10 +308,10 @@ def test_the_published_table_becomes_a_run(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("10.837", "fast"), r":2: baseline_ms 'fast' is no time"),
-        (("8.2015", "-1"), r":2: treatment_ms '-1' is no time"),
-        ((",20,10.837", ",many,10.837"), r":2: processes 'many' is no count"),
-        (("mobilenet_v1,float32", "../x,float32"), r":2: '../x' is no name"),
+        (("10.837", "fast"), r":2: baseline_ms 'fast' is not a time"),
+        (("8.2015", "-1"), r":2: treatment_ms '-1' is not a time"),
+        ((",20,10.837", ",many,10.837"), r":2: processes 'many' is not a count"),
+        (("mobilenet_v1,float32", "../x,float32"), r":2: '../x' is not a name"),
     ],
 )
 def test_a_malformed_line_of_a_table_is_named(
@@ -330,7 +333,7 @@ def test_a_malformed_line_of_a_table_is_named(
         ("log.txt", b"nothing", [], "holds no output of benchmark_model"),
         ("none", None, [], "cannot be read"),
         ("log.txt", b"count=1 curr=5", ["--model", "m"], "--model and --scheme go together"),
-        ("log.txt", b"count=1 curr=5", ["--model", "../m", "--scheme", "s"], "is no name"),
+        ("log.txt", b"count=1 curr=5", ["--model", "../m", "--scheme", "s"], "is not a name"),
         ("log.txt", b"count=1 curr=5", ["--model", "m", "--scheme", "s"], "--baseline"),
     ],
 )
