@@ -34,15 +34,11 @@ cd "$folder"
 cat > convert.py <<'PYTHON'
 import tensorflow as tf
 
-model = tf.keras.applications.MobileNet(weights=None)
 for name, batch in (("open", None), ("fixed", 1)):
-    signature = [tf.TensorSpec((batch, 224, 224, 3), tf.float32)]
-    function = tf.function(lambda image: model(image, training=False), signature)
-    converter = tf.lite.TFLiteConverter.from_concrete_functions(
-        [function.get_concrete_function()], model
-    )
+    image = tf.keras.Input(batch_shape=(batch, 224, 224, 3))
+    model = tf.keras.applications.MobileNet(weights=None, input_tensor=image)
     with open(f"{name}.tflite", "wb") as file:
-        file.write(converter.convert())
+        file.write(tf.lite.TFLiteConverter.from_keras_model(model).convert())
 PYTHON
 
 cat > count.py <<'PYTHON'
