@@ -20,11 +20,13 @@ from orchestrator.measurement import Finding
 from orchestrator.runs.records import RunRecord, TrialRecord
 from orchestrator.trial import Trial
 
-#: Of the longer steady phase of a duet. What is measured beyond has no neighbour any more.
+#: The least share of the longer steady phase of a duet in which both halves must measure: what is
+#: measured beyond has no neighbour any more.
 LEAST_OVERLAP = 0.8
-#: Of the share of the baseline's nodes that a delegate took. Below it the two are as much a
-#: comparison of a delegate's kernels with built-in ones as of two schemes; a few nodes that only
-#: one file has (to quantize its input, say) are none.
+#: The least share of the treatment's nodes that a delegate must take, as a part of the share that
+#: it took of the baseline's. Below it the two are as much a comparison of a delegate's kernels with
+#: built-in ones as of two schemes; a few nodes that only one file has (to quantize its input, say)
+#: do not make it one.
 LEAST_DELEGATED = 0.9
 #: Weights as they were trained: larger than those of a quantized baseline, as they should be.
 _UNREDUCED = "float32"

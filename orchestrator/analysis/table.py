@@ -23,7 +23,7 @@ class Verdict(str, Enum):
 
 @dataclass(frozen=True)
 class Alternative:
-    """The same comparison by another statistic of each process: ratios, as in ``Speedup``."""
+    """A comparison by another statistic of each process: ratios, as in ``Speedup``."""
 
     speedup: float
     ci_low: float | None
@@ -270,7 +270,7 @@ class Distribution:
 
 @dataclass(frozen=True)
 class SpeedupTable:
-    """Everything a report shows. ``lost`` maps a device to why it was lost.
+    """A table holds everything that a report shows. ``lost`` maps a device to why it was lost.
 
     ``outcomes`` counts the finished trials by how they ended, ``unfinished`` those that were
     released to a device and never ended. ``stopped`` maps a group's key to why it stopped.

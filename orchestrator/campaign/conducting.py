@@ -243,8 +243,8 @@ def _conduct(
 ) -> Conclusion:
     """Run every device in a thread of its own and wait for all of them.
 
-    One that did not answer yet, and may come, is tried again while the others measure; if there
-    are none, for as long as one that was lost.
+    One that did not answer yet, and may come, is tried again while the others measure; where there
+    are no others, for as long as one that was lost.
     """
     late = {e.device: e for e in reached.errors if isinstance(e, TransientDeviceError)}
     lost = {error.device for error in reached.errors} - late.keys()

@@ -60,7 +60,7 @@ _PYTHON = re.compile(r"3\.[0-9]{1,2}(\.[0-9]{1,2})?")
 
 
 class BinarySource(Strict):
-    """Where the binary for a device comes from (see ``registry.tool``).
+    """The place that the binary for a device comes from (see ``registry.tool``).
 
     A file on this machine, an address, or, with neither, the official one for its platform.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-#: A connection that stood for so long was none that broke at once: what ends it is a new loss.
+#: A connection that stood for so long did not break at once: what ends it is a new loss.
 STOOD_S = 60.0
 _FIRST_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 30.0

@@ -39,7 +39,7 @@ def title_of(factors: Factors, without: Collection[str] = ()) -> str:
 
 
 def unusual(factors: Factors) -> list[str]:
-    """In words, what is told and not at its default: ``["4 threads", "delegate none"]``; but the
+    """Say in words what is told and not at its default: ``["4 threads", "delegate none"]``; but the
     runner, and the instruction set, which the place tells."""
     return [
         each.in_words(each.of(factors))

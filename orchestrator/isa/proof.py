@@ -92,8 +92,8 @@ def prove(level: str, stderr: str, object_sha256: str, libraries: Sequence[str] 
 
     A wrapper that starts the program by ``exec`` writes a first line too: all must be right, and
     the last one must be an end. Where instructions were rewritten, one of an object whose name
-    holds one of ``libraries`` must have been answered; of any that is not the C library's, where
-    these are none.
+    holds one of ``libraries`` must have been answered; without ``libraries``, one of any object
+    that is not the C library's.
     """
     lines = list(_LINE.finditer(stderr))
     if not lines:

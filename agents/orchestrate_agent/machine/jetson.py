@@ -28,7 +28,7 @@ _ASKED = re.compile(r"^NV Power Mode:\s*(\S{1,64})\s*\n\s*(\d+)\s*$", re.M)
 _L4T = re.compile(r"#\s*R(\d+)\s*\(release\),\s*REVISION:\s*([\d.]+)")
 _DEVFREQ = "/sys/class/devfreq"
 #: ``CPU@47.5C``, and ``VDD_IN 4567mW/4567mW`` (now/average), which JetPack 4 writes without unit.
-#: ``RAM 1903/3956MB`` is none.
+#: ``RAM 1903/3956MB`` is not a power.
 _TEMPERATURE = re.compile(r"(?<!\S)([\w-]{1,40})@(-?\d{1,4}(?:\.\d+)?)C(?!\S)")
 _POWER = re.compile(r"(?<!\S)([A-Z]\w{1,39}) (\d{1,7})(?:mW)?/\d{1,7}(?:mW)?(?!\S)")
 _INTERVAL_MS = "100"

@@ -34,7 +34,7 @@ ALGORITHMS = (
 #: What newer software refuses: SHA-1, MD5, DSA, small groups, ciphers with CBC and RC4.
 _OUTDATED = re.compile(r"sha1\b|md5|ssh-dss|\Assh-rsa\Z|-cbc|arcfour")
 
-#: What stands among key exchanges and is none.
+#: What stands among key exchanges and is not one.
 _NO_ALGORITHM = ("ext-info-", "kex-strict-")
 
 

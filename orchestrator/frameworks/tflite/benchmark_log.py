@@ -163,7 +163,7 @@ def stream(value: float) -> str:
 
 
 def parse_benchmark_log(stdout: str, stderr: str = "") -> BenchmarkLog:
-    """Everything that the two streams of one process say."""
+    """Read everything that the two streams of one process say."""
     scan = _Scan()
     for name, text in (("stdout", stdout), ("stderr", stderr)):
         # not splitlines(): it also splits at form feeds and the like, inside a path

@@ -220,7 +220,7 @@ def _measurement(
 
 
 def _coarse(log: BenchmarkLog, measurement: Measurement) -> tuple[Finding, ...]:
-    """Where the times are of the summary alone, which rounds them."""
+    """Say where the times are of the summary alone, which rounds them."""
     mean_us = measurement.steady.mean_us if measurement.steady else None
     alone = all(phase.request is None for phase in log.phases)
     if not log.tool or not alone or not mean_us or ROUNDED_US / mean_us <= MOST_ROUNDED:
