@@ -122,6 +122,20 @@ class Plan:
         """Every variant that some trial needs, sorted."""
         return tuple(sorted({t.variant for d in self.devices for t in d.trials}))
 
+    @property
+    def uncompared(self) -> tuple[str, ...]:
+        """What has to be said of models of which nothing is compared; nothing where all are."""
+        groups = [group for device in self.devices for group in device.groups]
+        alone = dict.fromkeys(group.model for group in groups if len(group.schemes) < 2)
+        if not alone:
+            return ()
+        every = "0 comparisons: " if all(len(group.schemes) < 2 for group in groups) else ""
+        return (
+            f"{every}nothing is compared of {', '.join(alone)}, which the baseline "
+            f"{self.baseline} is all there is of; the report shows its time, and no speed-up. Add "
+            f"a variant to compare",
+        )
+
     def fewest_s(self, device: DevicePlan) -> float:
         """Seconds that the fewest blocks take at least on one of the devices.
 

@@ -53,6 +53,37 @@ class Variant:
 
 
 @dataclass(frozen=True)
+class InputSpec:
+    """What one input of a model file is fed.
+
+    ``shape`` begins with the batch, where there is one; -1 is a size that the factor ``input_size``
+    sets, and an empty shape stands for the file's own. With a ``name`` the runner is asked to feed
+    the input of that name so; without one it is what the file takes by itself, or, for files that
+    have no names, the input at this place. ``low`` and ``high`` are the smallest and the largest
+    value as the input's type holds them, None where the runner's own range is taken.
+    """
+
+    shape: tuple[int, ...] = ()
+    name: str = ""
+    dtype: str = ""
+    low: float | None = None
+    high: float | None = None
+
+    def at_batch(self, batch: int) -> tuple[int, ...]:
+        """The shape that is fed at this batch."""
+        return self.shape if batch == 1 else (batch, *self.shape[1:])
+
+    def to_json(self) -> dict[str, Any]:
+        """What is known of it, as plain values."""
+        return {name: value for name, value in asdict(self).items() if value not in ((), "", None)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> InputSpec:
+        """The inverse of :meth:`to_json`."""
+        return cls(**{**data, "shape": tuple(data.get("shape", ()))})
+
+
+@dataclass(frozen=True)
 class PhaseSettings:
     """A phase ends when it has run at least ``runs`` inferences and at least ``seconds``."""
 

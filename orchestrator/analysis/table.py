@@ -77,7 +77,9 @@ class Speedup:
     micrograms from the grid intensity that the user gave. ``runtime_from`` is whose the runtime
     was, ``device`` or ``bundle``; ``baseline_delegated`` and ``treatment_delegated`` are the nodes
     that a delegate took of all there are, like ``30/34``. ``isa_way`` is how CPUID was made to trap
-    where the instruction set is capped: ``faulting`` or ``rewriting``.
+    where the instruction set is capped: ``faulting`` or ``rewriting``. ``inputs`` says what was
+    fed, like ``1 × 224 × 224 × 3``, and which signature was called where one was chosen; empty
+    where nobody knows.
     """
 
     run_id: str
@@ -128,6 +130,7 @@ class Speedup:
     baseline_delegated: str = ""
     treatment_delegated: str = ""
     isa_way: str = ""
+    inputs: str = ""
 
     def __post_init__(self) -> None:
         if self.verdict is Verdict.INVALID and self.speedup is not None:
@@ -255,7 +258,8 @@ class Distribution:
 
     ``centres_ms`` has one figure a timing trial that ended ok, both replicates of the baseline, in
     the order of the blocks. ``centre_ms`` is the Hodges-Lehmann centre over blocks of the first
-    replicate, ``low_ms`` and ``high_ms`` its 95 % interval; None with too few blocks.
+    replicate, ``low_ms`` and ``high_ms`` its 95 % interval; None with too few blocks. ``inputs`` is
+    as in ``Speedup``.
     """
 
     device: str
@@ -266,6 +270,7 @@ class Distribution:
     centre_ms: float | None = None
     low_ms: float | None = None
     high_ms: float | None = None
+    inputs: str = ""
 
 
 @dataclass(frozen=True)

@@ -72,8 +72,8 @@ def start(
     """
     prepared = prepare(devices, suite, places, seed=seed)
     plan = prepared.plan
-    for shortfall in lease.shortfalls(plan, devices):
-        console.say(shortfall)
+    for warning in (*plan.uncompared, *lease.shortfalls(plan, devices)):
+        console.say(warning)
     cap = cap_of(plan, places.models)
     fleet = Fleet(inventory, tuple(devices), plan, build_agent_archive(), new_run_id(), way)
     reached = reach_all(fleet, console)

@@ -20,6 +20,8 @@ from orchestrator.errors import (
 from orchestrator.fleet.materials import Materials
 from orchestrator.frameworks import registry
 from orchestrator.frameworks.about import CURRENT
+from orchestrator.frameworks.parts import runner_for
+from orchestrator.frameworks.runner import Files
 from orchestrator.isa.build import CapObject, build_cap_object
 from orchestrator.plan import Plan, make_plan
 from orchestrator.runs.journal import utc_now
@@ -27,10 +29,11 @@ from orchestrator.runs.manifest import (
     Manifest,
 )
 from orchestrator.runs.records import ArtifactRecord
-from orchestrator.trial import Variant
+from orchestrator.trial import InputSpec, Variant
 from orchestrator.zoo import (
     BuildOptions,
     ModelArtifact,
+    OwnFiles,
     artifacts_by_hash,
     check_variants,
     ensure_artifacts,
@@ -57,6 +60,7 @@ def prepare(devices: Sequence[Device], suite: Suite, places: Places, *, seed: in
     """
     own = resolve(suite)
     plan = make_plan(devices, own.suite, seed=seed)
+    _check_commands(plan, own)
     zoo = [variant for variant in plan.variants if variant not in own.artifacts]
     options = build_options(own.suite, places.building)
     built = find_artifacts(
@@ -65,6 +69,24 @@ def prepare(devices: Sequence[Device], suite: Suite, places: Places, *, seed: in
     prepared = Preparation(own.suite, plan, own, built, options, known_sizes(places.models))
     check_variants(own, prepared.built)
     return prepared
+
+
+def _check_commands(plan: Plan, own: OwnFiles) -> None:
+    """Raise UsageError where a runner cannot be told to run one of the user's files as the suite
+    says: better now than when a device has begun."""
+    for trial in {(t.factors, t.variant): t for d in plan.devices for t in d.trials}.values():
+        artifact = own.artifacts.get(trial.variant)
+        if artifact is not None:
+            files = Files(
+                model_sha256=artifact.sha256,
+                model_size_bytes=artifact.size_bytes,
+                python="python3",
+                binary_sha256=artifact.sha256,  # any: nothing is run
+                inputs=artifact.inputs,
+                signature=artifact.signature,
+                cap_sha256=artifact.sha256,
+            )
+            runner_for(trial).command(trial, plan.settings, files)
 
 
 def build(
@@ -144,17 +166,36 @@ def materials_of(
     models: Mapping[Variant, ModelArtifact],
     cap: CapObject | None,
 ) -> Materials:
-    own = manifest.suite.get("user_models", ())
     return Materials(
-        artifacts={record.variant: record for record in manifest.artifacts},
-        inputs={each["name"]: tuple(each["input"]) for each in own if each.get("input")},
+        artifacts={r.variant: replace(r, inputs=_inputs(manifest, r)) for r in manifest.artifacts},
         blobs={v: Blob(m.sha256, m.path, m.size_bytes) for v, m in models.items()},
         cap=None if cap is None else Blob(cap.sha256, cap.path, cap.size_bytes),
     )
 
 
+def _inputs(manifest: Manifest, record: ArtifactRecord) -> tuple[InputSpec, ...]:
+    """What a file is fed. Earlier runs have it in their suite alone, as the one input's shape."""
+    if record.inputs:
+        return record.inputs
+    for each in manifest.suite.get("user_models", ()):
+        shape = each.get("input")
+        if each["name"] != record.variant.model or not isinstance(shape, list):
+            continue
+        if shape and all(type(size) is int and size > 0 for size in shape):
+            return (InputSpec((1, *shape[1:])),)
+    return ()
+
+
 def _artifact_record(model: ModelArtifact) -> ArtifactRecord:
-    return ArtifactRecord(model.variant, model.sha256, model.size_bytes, model.weights, model.no_op)
+    return ArtifactRecord(
+        model.variant,
+        model.sha256,
+        model.size_bytes,
+        model.weights,
+        model.no_op,
+        model.inputs,
+        model.signature,
+    )
 
 
 def _versions() -> dict[str, str]:

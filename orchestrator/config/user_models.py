@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
+from orchestrator.config.inputs import Inputs
 from orchestrator.config.problems import Problems, Strict, unknown_key
 from orchestrator.config.scheme_names import is_scheme_ending, promises_floats
 from orchestrator.config.source import Mark
@@ -48,15 +49,6 @@ def split_name(path: Path) -> tuple[str, str | None]:
     return path.stem, None
 
 
-def _check_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-    if not shape or len(shape) > 8 or not all(1 <= side <= 65536 for side in shape):
-        raise ValueError("is not an input's shape; write for example `input: [1, 3, 224, 224]`")
-    return shape
-
-
-Shape = Annotated[tuple[int, ...], Field(strict=False), AfterValidator(_check_shape)]
-
-
 class UserFile(Strict):
     """One file. ``label`` is what the suite calls the variant, None where nobody said.
 
@@ -75,8 +67,10 @@ class UserModel(Strict):
 
     name: Name
     files: Annotated[tuple[UserFile, ...], Field(strict=False, min_length=1)]
-    #: What a ``.pt`` file is fed, which it does not say itself.
-    input: Shape | None = None
+    #: What its inputs are fed, where the files do not say it themselves, or the suite knows better.
+    input: Inputs | None = None
+    #: How a ``.tflite`` file is called that can be called in several ways.
+    signature: Text | None = None
     place: Text = ""
 
     @property
@@ -88,7 +82,8 @@ class UserModel(Strict):
 class _OneFile(Strict):
     file: LocalPath = Field(examples=["file: my.tflite"])
     name: Name | None = Field(default=None, examples=["name: mine"])
-    input: Shape | None = Field(default=None, examples=["input: [1, 3, 224, 224]"])
+    input: Inputs | None = Field(default=None, examples=["input: [1, 3, 224, 224]"])
+    signature: Text | None = Field(default=None, examples=["signature: serving_default"])
 
 
 class _Variants(Strict):
@@ -96,7 +91,8 @@ class _Variants(Strict):
     variants: dict[Name, LocalPath] = Field(
         examples=["variants: {float32: a.tflite, full_int8: b.tflite}"]
     )
-    input: Shape | None = Field(default=None, examples=["input: [1, 3, 224, 224]"])
+    input: Inputs | None = Field(default=None, examples=["input: [1, 3, 224, 224]"])
+    signature: Text | None = Field(default=None, examples=["signature: serving_default"])
 
 
 def read_models(
@@ -138,8 +134,9 @@ def _read_one(problems: Problems, path: Path, node: YamlMapping) -> UserModel | 
     if "file" in node.entries:
         return _by_name(problems, place, node, folder)
     for key, entry in node.entries.items():
-        if key not in ("name", "input"):
-            problems.add(entry.key_mark, unknown_key(key, ["file", "input", "name", "variants"]))
+        if key not in ("name", "input", "signature"):
+            known = ["file", "input", "name", "signature", "variants"]
+            problems.add(entry.key_mark, unknown_key(key, known))
             return None
     problems.add(
         node.mark,
@@ -162,7 +159,13 @@ def _explicit(problems: Problems, place: str, node: YamlMapping, folder: Path) -
     whole = [_check_file(problems, marks[str(f.label)], f.path) for f in files]
     if not all(whole):
         return None
-    return UserModel(name=found.name, files=tuple(files), input=found.input, place=place)
+    return UserModel(
+        name=found.name,
+        files=tuple(files),
+        input=found.input,
+        signature=found.signature,
+        place=place,
+    )
 
 
 def _by_name(problems: Problems, place: str, node: YamlMapping, folder: Path) -> UserModel | None:
@@ -179,7 +182,9 @@ def _by_name(problems: Problems, place: str, node: YamlMapping, folder: Path) ->
         problems.add(mark, f"`file`: {exc}; or add a `name`")
         return None
     files = tuple(UserFile(path=path) for path in _family(found.file, stem))
-    return UserModel(name=name, files=files, input=found.input, place=place)
+    return UserModel(
+        name=name, files=files, input=found.input, signature=found.signature, place=place
+    )
 
 
 def _family(path: Path, stem: str) -> list[Path]:

@@ -22,12 +22,10 @@ class Materials:
     """The bytes that a run's devices share: every variant's file.
 
     ``cap`` is the object that caps the instruction set, where some device's plan asks for that.
-    ``inputs`` holds the input's shape, batch first, of models whose files do not tell it.
     """
 
     artifacts: Mapping[Variant, ArtifactRecord]
     blobs: Mapping[Variant, Blob]
-    inputs: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     cap: Blob | None = None
 
 

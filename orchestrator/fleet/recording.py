@@ -77,7 +77,8 @@ class Requests:
             model_size_bytes=artifact.size_bytes,
             python=self.target.python,
             binary_sha256=None if binary is None else binary.sha256,
-            input_shape=self.materials.inputs.get(trial.variant.model),
+            inputs=artifact.inputs,
+            signature=artifact.signature,
             cap_sha256=None if cap is None or trial.factors.isa == NATIVE else cap.sha256,
             site_sha256=None if site is None else site.sha256,
         )

@@ -9,23 +9,25 @@ from typing import Protocol
 from orchestrator.frameworks.about import RunnerAbout
 from orchestrator.isa.proof import IsaProof
 from orchestrator.measurement import Finding, Measurement, Outcome
-from orchestrator.trial import RunSettings, Trial
+from orchestrator.trial import InputSpec, RunSettings, Trial
 
 
 @dataclass(frozen=True)
 class Files:
     """What a trial needs on the device, by SHA-256, and the interpreter for Python runners.
 
-    ``input_shape``, batch first, is given for files that do not tell it themselves. ``cap_sha256``
-    is the object that caps the instruction set, where the trial asks for that; ``site_sha256`` the
-    site bundle that the runner's Python library is taken from, where it is not the device's own.
+    ``inputs`` are the model's inputs as far as they are known, and ``signature`` names the way to
+    call it, where that is not the one that a runtime takes by itself. ``cap_sha256`` is the object
+    that caps the instruction set, where the trial asks for that; ``site_sha256`` the site bundle
+    that the runner's Python library is taken from, where it is not the device's own.
     """
 
     model_sha256: str
     model_size_bytes: int
     python: str
     binary_sha256: str | None = None
-    input_shape: tuple[int, ...] | None = None
+    inputs: tuple[InputSpec, ...] = ()
+    signature: str | None = None
     cap_sha256: str | None = None
     site_sha256: str | None = None
 

@@ -55,6 +55,7 @@ FURTHER_COLUMNS = (
     "treatment_energy_mj",
     "baseline_co2_ug",
     "treatment_co2_ug",
+    "inputs",
 )
 
 #: Behind which field of a row speedup.json has which factors; those it does not name come last.

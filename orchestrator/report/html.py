@@ -23,6 +23,7 @@ from orchestrator.report.notes import (
 )
 from orchestrator.report.page import PageSection, figure, grid, page, row_of
 from orchestrator.report.view import (
+    ALONE_METHOD,
     FIGURES_METHOD,
     NOTHING,
     Column,
@@ -88,6 +89,7 @@ def to_html(table: SpeedupTable, background: Background | None = None) -> str:
 def _parts(table: SpeedupTable, background: Background | None) -> Iterable[PageSection]:
     view = view_of(table)
     yield PageSection("table", "Table", join([*_overview(table.rows), *_tables(view)]))
+    yield PageSection("alone", "Times without a comparison", join(_grids(view.alone, ALONE_METHOD)))
     yield PageSection("figures", "Other figures", join(_grids(view.figures, FIGURES_METHOD)))
     if background is not None and background.explanation is not None:
         yield explained.section(background.explanation)

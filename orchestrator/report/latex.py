@@ -9,7 +9,7 @@ from orchestrator.report import sweep as sweeps
 from orchestrator.report.clean import clean
 from orchestrator.report.clean import latex as safe
 from orchestrator.report.notes import codes
-from orchestrator.report.view import FIGURES_METHOD, Column, Grid, Section, view_of
+from orchestrator.report.view import ALONE_METHOD, FIGURES_METHOD, Column, Grid, Section, view_of
 
 _LAYOUT = ("speedup", "verdict", "time", "size", "energy", "co2", "blocks", "findings")
 #: Headers that are not the column's title.
@@ -61,6 +61,7 @@ def to_latex(table: SpeedupTable) -> str:
             r"\end{table}",
         ]
     for name, grids, how in (
+        ("alone", view.alone, ALONE_METHOD),
         ("figures", view.figures, FIGURES_METHOD),
         ("sweep", view.sweeps, sweeps.METHOD),
     ):

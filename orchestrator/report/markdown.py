@@ -8,7 +8,7 @@ from orchestrator.analysis.table import Speedup, SpeedupTable
 from orchestrator.report import figures, published
 from orchestrator.report import sweep as sweeps
 from orchestrator.report.clean import markdown as safe
-from orchestrator.report.view import FIGURES_METHOD, Column, Grid, View, view_of
+from orchestrator.report.view import ALONE_METHOD, FIGURES_METHOD, Column, Grid, View, view_of
 
 _LAYOUT = (
     "speedup", "precision", "verdict", "time", "size", "memory", "energy", "co2", "blocks",
@@ -28,6 +28,9 @@ def to_markdown(table: SpeedupTable) -> str:
         header = ("Model", "Scheme", *(column.title for column in columns))
         parts.append(_table(header, (_cells(row, columns) for row in section.rows)))
         parts.append("\n".join(f"- {safe(line)}" for line in section.floors))
+    for grid in view.alone:
+        parts += _grid(grid)
+    parts += [ALONE_METHOD] if view.alone else []
     for grid in view.figures:
         parts += _grid(grid)
     parts += [FIGURES_METHOD] if view.figures else []

@@ -172,8 +172,8 @@ def _stands(factor: Factor) -> bool:
 
 
 def conditions(rows: Sequence[Speedup]) -> list[str]:
-    """``conditions uncontrolled: …``, once with the models it holds for, and where energy was
-    read; nothing where nobody knows."""
+    """``conditions uncontrolled: …``, once with the models it holds for, what those were fed, and
+    where energy was read; nothing where nobody knows."""
     models: dict[str, list[str]] = {}
     for row in rows:
         if row.control and row.model not in models.setdefault(row.control, []):
@@ -184,6 +184,11 @@ def conditions(rows: Sequence[Speedup]) -> list[str]:
         )
         for said, named in models.items()
     ]
+    fed: dict[str, list[str]] = {}
+    for row in rows:
+        if row.inputs and row.model not in fed.setdefault(row.inputs, []):
+            fed[row.inputs].append(row.model)
+    lines += [clean(f"inputs {said} ({', '.join(named)})") for said, named in fed.items()]
     if any(row.duet for row in rows):
         lines.append("in duets: baseline and treatment at the same time, each on CPUs of its own")
     sources = _distinct(row.energy_source for row in rows)

@@ -37,6 +37,7 @@ def describe_plan(
     ]
     if plan.budget_s is not None:
         notes.append(f"after {plan.budget_s:g} s of measuring no block beyond the minimum begins")
+    notes += plan.uncompared
     if missing:
         notes.append(f"to be built first: {', '.join(missing)}")
     unpinned = {r for d in plan.devices for r in d.runtimes if parse_runtime(r).version is None}

@@ -18,6 +18,7 @@ from orchestrator.report.clean import clean
 from orchestrator.report.notes import SIGNS, by_model, codes
 from orchestrator.report.pivot import column_of, pivots, superscript
 from orchestrator.report.view import (
+    ALONE_METHOD,
     COLUMNS,
     FIGURES_METHOD,
     Column,
@@ -88,7 +89,11 @@ def to_text(table: SpeedupTable, *, width: int, color: bool) -> str:
     if several:
         signs = ", ".join(f"{sign} {verdict.value}" for verdict, sign in SIGNS.items())
         _paragraph(console, "", f"{signs}; numbers: findings, below", "dim")
-    for grids, how in ((view.figures, FIGURES_METHOD), (view.sweeps, sweeps.METHOD)):
+    for grids, how in (
+        (view.alone, ALONE_METHOD),
+        (view.figures, FIGURES_METHOD),
+        (view.sweeps, sweeps.METHOD),
+    ):
         for grid in grids:
             _grid(console, grid)
         if grids:

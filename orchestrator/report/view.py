@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from orchestrator.analysis.table import (
     Alternative,
+    Distribution,
     FigureComparison,
     FigureVerdict,
     Speedup,
@@ -37,6 +38,7 @@ from orchestrator.report.notes import (
     problem,
     section_label,
     section_labels,
+    section_of,
     sections,
     setting,
     totals,
@@ -56,6 +58,12 @@ FIGURES_METHOD = (
     "amount, above 1 where the scheme is the better one, or the difference of a share, above 0 "
     "where it is; interval, noise floor and Holm's correction as for speed-ups, over the "
     "comparisons of one figure."
+)
+
+
+ALONE_METHOD = (
+    "Time: Hodges-Lehmann centre over blocks of the medians of the first process of each, with its "
+    "95 % interval. n: processes. There is one scheme, so that no speed-up can be told."
 )
 
 
@@ -190,6 +198,7 @@ class View:
     weights: str
     empty: str
     sections: tuple[Section, ...]
+    alone: tuple[Grid, ...]
     figures: tuple[Grid, ...]
     sweeps: tuple[Grid, ...]
     published: tuple[str, ...]
@@ -222,6 +231,7 @@ def view_of(table: SpeedupTable) -> View:
         weights=weights(table),
         empty="" if table.rows or table.figures else NOTHING,
         sections=_sections(table),
+        alone=_alone(table),
         figures=_figures(table),
         sweeps=tuple(
             Grid(
@@ -253,6 +263,36 @@ def _sections(table: SpeedupTable) -> tuple[Section, ...]:
             measured=key.factors is not None,
         )
         for key, rows in sections(table.rows).items()
+    )
+
+
+def _alone(table: SpeedupTable) -> tuple[Grid, ...]:
+    """The times of models of which nothing was compared, a grid a device and setting."""
+    compared = {(section_of(row), row.model) for row in table.rows}
+    places: dict[SectionKey, list[Distribution]] = {}
+    for found in table.distributions:
+        key = SectionKey(found.device, found.factors)
+        if (key, found.model) not in compared:
+            places.setdefault(key, []).append(found)
+    return tuple(
+        Grid(
+            title=clean(f"Times without a comparison: {section_label(key)}"),
+            header=("Model", "Scheme", "Time, ms", "95 % interval", "Inputs", "n"),
+            cells=tuple(
+                (
+                    clean(each.model),
+                    clean(each.scheme),
+                    figures.number(each.centre_ms),
+                    figures.NONE
+                    if each.low_ms is None
+                    else f"[{figures.number(each.low_ms)}, {figures.number(each.high_ms)}]",
+                    clean(each.inputs) or figures.NONE,
+                    str(len(each.centres_ms)),
+                )
+                for each in found
+            ),
+        )
+        for key, found in places.items()
     )
 
 

@@ -15,8 +15,18 @@ from orchestrator import plain_files
 from orchestrator.errors import JournalError
 from orchestrator.runs.machine_shape import FACTS
 from orchestrator.runs.records import ArtifactRecord
-from orchestrator.runs.shape import FLAG, NUMBER, SHA256, TEXT, WHOLE, NotNull, Shape, problem
-from orchestrator.trial import Variant
+from orchestrator.runs.shape import (
+    FLAG,
+    NUMBER,
+    SHA256,
+    TEXT,
+    WHOLE,
+    NotNull,
+    Shape,
+    problem,
+    shape_of,
+)
+from orchestrator.trial import InputSpec, Variant
 
 FORMAT = 1
 FILE_NAME = "run.json"
@@ -86,6 +96,7 @@ class Manifest:
         data["artifacts"] = [
             {**a.variant.to_json(), "sha256": a.sha256, "size_bytes": a.size_bytes}
             | {"weights": a.weights, "no_op": a.no_op}
+            | {"inputs": [each.to_json() for each in a.inputs], "signature": a.signature}
             for a in self.artifacts
         ]
         return {"format": FORMAT, **data}
@@ -108,6 +119,9 @@ class Manifest:
                     a["size_bytes"],
                     a["weights"],
                     a.get("no_op"),
+                    # runs of before this was known have neither
+                    tuple(map(InputSpec.from_json, a.get("inputs") or ())),
+                    a.get("signature"),
                 )
                 for a in data["artifacts"]
             ),
@@ -133,13 +147,17 @@ _SHAPE: Shape = {
     "suite": {
         **dict.fromkeys(("name", "baseline", "runner"), TEXT),
         "protocol": {"blocks": TEXT, "precision": NUMBER, "duet": FLAG},
-        "user_models": NotNull([NotNull({"name": NotNull(TEXT), "input": [NotNull(WHOLE)]})]),
+        "user_models": NotNull([NotNull({"name": NotNull(TEXT)})]),
     },
     "devices": [NotNull(TEXT)],
     "versions": {"*": NotNull(TEXT)},
     "artifacts": [
-        {**_FILE, **dict.fromkeys(("model", "scheme", "weights", "no_op"), TEXT)}
-        | {"export": NotNull(TEXT)}
+        {
+            **_FILE,
+            **dict.fromkeys(("model", "scheme", "weights", "no_op", "signature"), TEXT),
+            "export": NotNull(TEXT),
+            "inputs": [NotNull(shape_of(InputSpec))],
+        }
     ],
     "binaries": [{**_FILE, "device": TEXT, "source": TEXT, "pinned": FLAG}],
     "facts": {"*": NotNull(FACTS)},

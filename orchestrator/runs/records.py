@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestrator.measurement import Energy, Finding, Measurement, Outcome
 from orchestrator.runs.integrity import Flaw
-from orchestrator.trial import Factors, Trial, TrialKind, Variant
+from orchestrator.trial import Factors, InputSpec, Trial, TrialKind, Variant
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +41,17 @@ class TrialRecord:
 @dataclass(frozen=True)
 class ArtifactRecord:
     """What the manifest knows of a variant's file. ``weights`` is ``imagenet`` or
-    ``random(seed=N)``; ``no_op`` says why the scheme changed nothing, None where it did."""
+    ``random(seed=N)``; ``no_op`` says why the scheme changed nothing, None where it did.
+    ``inputs`` are what it is fed, empty where nobody knows; ``signature`` is how it is called where
+    that was chosen."""
 
     variant: Variant
     sha256: str
     size_bytes: int
     weights: str
     no_op: str | None = None
+    inputs: tuple[InputSpec, ...] = ()
+    signature: str | None = None
 
 
 @dataclass(frozen=True)

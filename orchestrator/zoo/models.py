@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from orchestrator.artifacts.files import locked, make_folder
 from orchestrator.artifacts.store import ArtifactStore, Entry
@@ -17,7 +17,7 @@ from orchestrator.frameworks import registry
 from orchestrator.frameworks.about import Framework
 from orchestrator.frameworks.building import DEFAULT_OPTIONS, BuildOptions, BuildRequest
 from orchestrator.frameworks.parts import check_known, check_toolchain, key_of, parts_of
-from orchestrator.trial import Variant
+from orchestrator.trial import InputSpec, Variant
 from orchestrator.zoo.child import run_build
 from orchestrator.zoo.parallel import Job, capacity, run_jobs
 
@@ -27,7 +27,8 @@ class ModelArtifact:
     """A variant's file. ``weights`` is ``imagenet`` or ``random(seed=N)``.
 
     ``no_op`` says in a sentence why the scheme changed nothing; None where it changed something.
-    ``entry`` is all that the manifest says of it.
+    ``entry`` is all that the manifest says of it. ``inputs`` are what it is fed, and ``signature``
+    how it is called where that was chosen.
     """
 
     variant: Variant
@@ -37,6 +38,8 @@ class ModelArtifact:
     weights: str
     entry: Mapping[str, Any]
     no_op: str | None = None
+    inputs: tuple[InputSpec, ...] = ()
+    signature: str | None = None
 
     @property
     def framework(self) -> str:
@@ -322,7 +325,14 @@ def _artifact(entry: Entry, store: ArtifactStore) -> ModelArtifact:
         weights=str(entry.details.get("weights", "unknown")),
         entry=entry.to_json(),
         no_op=None if no_op is None else str(no_op),
+        inputs=_inputs(entry.details.get("input_shape")),
     )
+
+
+def _inputs(shape: object) -> tuple[InputSpec, ...]:
+    """Of a catalogue's model, whose entry has the one input's shape without the batch."""
+    known = isinstance(shape, list) and all(type(size) is int and size > 0 for size in shape)
+    return (InputSpec((1, *cast("list[int]", shape))),) if known else ()
 
 
 def _wanted(variants: Iterable[Variant], framework: Framework) -> tuple[Variant, ...]:

@@ -24,10 +24,13 @@ from orchestrator.config import Suite, UserFile, UserModel
 from orchestrator.config.scheme_names import promised, promises_floats
 from orchestrator.config.user_models import split_name
 from orchestrator.errors import ArtifactError, ModelBuildError, UsageError
+from orchestrator.frameworks.feeding import Asked, FeedingError
+from orchestrator.frameworks.tflite import feeding as tflite_feeding
 from orchestrator.frameworks.tflite.inspect import Inspection, scheme_of
+from orchestrator.frameworks.torch import feeding as torch_feeding
 from orchestrator.frameworks.torch.file import TorchInspection, inspect_any, inspect_torch
 from orchestrator.plain_files import created
-from orchestrator.trial import Variant
+from orchestrator.trial import InputSpec, Variant
 from orchestrator.zoo.models import ModelArtifact
 
 FOLDER = "files"
@@ -88,6 +91,8 @@ def _resolve_model(
             weights=f"{PROVENANCE} {file.path.name}",
             entry={"scheme": found.scheme},
             no_op=no_op,
+            inputs=_fed(suite, model, file, found),
+            signature=model.signature,
         )
         name = Path(file.path.name)
         files.append(
@@ -160,7 +165,7 @@ def _refuse_same(
 def _read(suite: Suite, model: UserModel, file: UserFile) -> _Found:
     """What the file holds, if it can be measured and is what it is called."""
     try:
-        found = inspect_any(file.path)
+        found = inspect_any(file.path, model.signature)
     except ModelBuildError as exc:
         raise UsageError(f"{model.place}: {exc}") from exc
     if isinstance(found, TorchInspection):
@@ -168,10 +173,6 @@ def _read(suite: Suite, model: UserModel, file: UserFile) -> _Found:
     elif str(suite.runner) == _TORCH:
         raise UsageError(
             f"{model.place}: {file.path.name} is a .tflite file; `runner: torch` runs TorchScript"
-        )
-    elif model.input is not None:
-        raise UsageError(
-            f"{model.place}: a .tflite file says itself what its input is; delete `input`"
         )
     if isinstance(found, Inspection) and found.external_files:
         raise UsageError(
@@ -192,11 +193,16 @@ def _check_torch(suite: Suite, model: UserModel, file: UserFile, found: TorchIns
             f"{model.place}: {file.path.name} is a state_dict: weights without a network; export "
             f"the model with torch.jit.script or torch.jit.trace"
         )
-    if model.input is None:
-        raise UsageError(
-            f"{model.place}: {file.path.name} does not say what it is fed; add `input`, for "
-            f"example `input: [1, 3, 224, 224]`"
-        )
+
+
+def _fed(suite: Suite, model: UserModel, file: UserFile, found: _Found) -> tuple[InputSpec, ...]:
+    asked = Asked(model.input or (), suite.factors.batch, suite.factors.input_size)
+    try:
+        if isinstance(found, TorchInspection):
+            return torch_feeding.feed(found, asked)
+        return tflite_feeding.feed(found, asked)
+    except FeedingError as exc:
+        raise UsageError(f"{model.place}: {file.path.name} {exc}") from exc
 
 
 def _check_label(model: UserModel, file: UserFile, found: _Found) -> None:

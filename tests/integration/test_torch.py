@@ -17,7 +17,7 @@ from orchestrator.frameworks.parts import runner_named
 from orchestrator.frameworks.runner import Evidence, Reading
 from orchestrator.frameworks.torch.file import TorchInspection, inspect_any
 from orchestrator.measurement import Outcome
-from orchestrator.trial import Trial, TrialKind, Variant
+from orchestrator.trial import InputSpec, Trial, TrialKind, Variant
 from orchestrator.zoo import (
     ModelArtifact,
     OwnFiles,
@@ -240,7 +240,7 @@ def test_a_profile_trial_names_the_operators(tmp_path: Path) -> None:
     trial = a_trial(kind=TrialKind.PROFILE)
     files = replace(
         cases.files(size=path.stat().st_size, python=sys.executable, binary=None),
-        input_shape=(1, 3, 32, 32),
+        inputs=(InputSpec((1, 3, 32, 32)),),
     )
     command = RUNNER.command(trial, cases.SHORT, files)
     argv = (sys.executable, "-m", "orchestrate_agent.children.torch", *command.argv[3:])

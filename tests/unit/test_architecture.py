@@ -33,7 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "frameworks": {
         "factors", "artifacts", "errors", "isa", "measurement", "measures", "runtimes", "trial",
     },
-    "config": {"artifacts", "factors", "errors", "frameworks", "isa", "runtimes"},
+    "config": {"artifacts", "factors", "errors", "frameworks", "isa", "runtimes", "trial"},
     "plan": {
         "factors", "config", "errors", "frameworks", "isa", "measures", "runtimes", "trial",
     },

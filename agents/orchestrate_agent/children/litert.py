@@ -13,6 +13,7 @@ Standard library only, but for numpy and the runtime.
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib
 import platform
 import sys
@@ -22,8 +23,10 @@ from typing import Any, Callable, NamedTuple, Sequence
 
 from orchestrate_agent.children.measuring import (
     INPUT_SEED,
+    INTEGER_BOUNDS,
     RESULT_SCHEMA,
     ChildError,
+    add_inputs,
     base_parser,
     check_origin,
     enter_site,
@@ -75,10 +78,84 @@ class Runtime(NamedTuple):
     numpy: Any
 
 
+class Entry:
+    """The graph that is measured: what a runtime calls by itself, or a signature's.
+
+    Runtimes call another graph than the first through a function that copies inputs and outputs
+    on the way. So what that function calls is called here: an inference is ``invoke`` alone.
+    """
+
+    def __init__(self, interpreter: Any, signature: str | None) -> None:
+        self._public = interpreter
+        self.graph = 0 if signature is None else self._graph_of(str(signature))
+        self._signature = signature
+
+    @property
+    def _runtime(self) -> Any:
+        # never kept: a runtime that sees another reference to it takes its tensors for held
+        return self._public._interpreter
+
+    def _graph_of(self, signature: str) -> int:
+        try:
+            listed = self._public.get_signature_list()
+            if signature not in listed:
+                raise ChildError(
+                    "failed",
+                    "the runtime finds no signature %s in the file; it finds %s"
+                    % (signature, ", ".join(listed) or "none"),
+                )
+            return int(self._runtime.GetSubgraphIndexFromSignature(signature))
+        except AttributeError as error:
+            raise ChildError(
+                "incompatible",
+                "this runtime cannot call a signature by its name (%s); use a newer one" % error,
+            ) from error
+
+    def inputs(self) -> list[dict[str, Any]]:
+        return self._details("inputs") if self.graph else list(self._public.get_input_details())
+
+    def outputs(self) -> list[dict[str, Any]]:
+        return self._details("outputs") if self.graph else list(self._public.get_output_details())
+
+    def _details(self, side: str) -> list[dict[str, Any]]:
+        tensors = self._public._get_full_signature_list()[self._signature][side]
+        return [self._public._get_tensor_details(i, self.graph) for i in tensors.values()]
+
+    def resize(self, detail: dict[str, Any], shape: list[int], numpy: Any) -> None:
+        if not self.graph:
+            self._public.resize_tensor_input(detail["index"], shape)
+            return
+        sizes = numpy.array(shape, dtype=numpy.int32)
+        self._runtime.ResizeInputTensor(detail["index"], sizes, False, self.graph)
+
+    def allocate(self) -> None:
+        if self.graph:
+            self._runtime.AllocateTensors(self.graph)
+        else:
+            self._public.allocate_tensors()
+
+    def set(self, index: int, value: Any) -> None:
+        if self.graph:
+            self._runtime.SetTensor(index, value, self.graph)
+        else:
+            self._public.set_tensor(index, value)
+
+    def call(self) -> Callable[[], object]:
+        """What runs an inference."""
+        if not self.graph:
+            invoke: Callable[[], object] = self._public.invoke
+            return invoke
+        return functools.partial(self._runtime.Invoke, self.graph)
+
+    def delegated_nodes(self) -> tuple[int | None, int | None]:
+        """As :func:`delegated_nodes` says, which runtimes tell of the first graph alone."""
+        return (None, None) if self.graph else delegated_nodes(self._public)
+
+
 class LoadedModel(NamedTuple):
     """``rows``: the first dimension of every output, as the file has it."""
 
-    interpreter: Any
+    entry: Entry
     init_us: float
     rows: Sequence[int | None]
 
@@ -94,6 +171,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--delegate", choices=("xnnpack", "none"), required=True)
     parser.add_argument("--runtime", choices=("any", *RUNTIMES), default="any")
     parser.add_argument("--input-size", type=int, default=0, help="height and width; 0: its own")
+    parser.add_argument("--signature", help="the one to call; default: what a runtime calls")
+    add_inputs(parser)
     return parser
 
 
@@ -111,10 +190,10 @@ def measure(args: argparse.Namespace, begin: Callable[[str], None]) -> dict[str,
     begin("load")
     loaded = load(runtime, args)
     memory["init"] = memory_now(memory["start"])
-    details = loaded.interpreter.get_input_details()
-    fill = _input_filler(runtime.numpy, loaded.interpreter, details)
+    details = loaded.entry.inputs()
+    fill = _input_filler(runtime.numpy, loaded.entry, details, args)
     run_phases(
-        loaded.interpreter.invoke,
+        loaded.entry.call(),
         fill,
         (warmup, steady),
         begin,
@@ -123,8 +202,8 @@ def measure(args: argparse.Namespace, begin: Callable[[str], None]) -> dict[str,
     memory["end"] = memory_now(memory["init"])
     begin("report")
     if args.batch != 1 or args.input_size:
-        _check_rows(loaded.rows, loaded.interpreter, args.batch)
-    delegated, total = delegated_nodes(loaded.interpreter)
+        _check_rows(loaded.rows, loaded.entry, args.batch)
+    delegated, total = loaded.entry.delegated_nodes()
     return {
         "schema": RESULT_SCHEMA,
         "runtime": runtime.name,
@@ -202,15 +281,16 @@ def load(runtime: Runtime, args: argparse.Namespace) -> LoadedModel:
         interpreter = runtime.module.Interpreter(
             model_path=args.model, num_threads=args.threads, **resolver
         )
-        rows = [_rows(detail) for detail in interpreter.get_output_details()]
-        if args.batch != 1 or args.input_size:
-            _allocate_resized(runtime, interpreter, args)
+        entry = Entry(interpreter, args.signature)
+        rows = [_rows(detail) for detail in entry.outputs()]
+        if _is_reshaped(args):
+            _allocate_resized(runtime, entry, args)
         else:
-            interpreter.allocate_tensors()
+            entry.allocate()
         end = time.perf_counter_ns()
     except (ValueError, RuntimeError) as error:
         raise ChildError(_kind(str(error)), "cannot load the model: %s" % error) from error
-    return LoadedModel(interpreter, microseconds(end - start), rows)
+    return LoadedModel(entry, microseconds(end - start), rows)
 
 
 def _resolver(runtime: Runtime, delegate: str) -> dict[str, Any]:
@@ -228,10 +308,15 @@ def _resolver(runtime: Runtime, delegate: str) -> dict[str, Any]:
     return {"experimental_op_resolver_type": plain}
 
 
-def _allocate_resized(runtime: Runtime, interpreter: Any, args: argparse.Namespace) -> None:
+def _is_reshaped(args: argparse.Namespace) -> bool:
+    """Whether somebody asks for other shapes than a runtime takes from the file."""
+    return args.batch != 1 or args.input_size or any("shape" in each for each in args.inputs)
+
+
+def _allocate_resized(runtime: Runtime, entry: Entry, args: argparse.Namespace) -> None:
     """Resize every input and allocate. Raises ChildError or MemoryError."""
     try:
-        _resize(interpreter, args.batch, args.input_size)
+        _resize(entry, args, args.batch, runtime.numpy)
     except (ValueError, RuntimeError) as error:
         raise _refused_shape(runtime, args, error) from error
 
@@ -241,6 +326,9 @@ def _refused_shape(runtime: Runtime, args: argparse.Namespace, error: Exception)
     asked = "batch %d" % args.batch
     if args.input_size:
         asked += ", inputs of %d x %d" % (args.input_size, args.input_size)
+    for each in args.inputs:
+        if "shape" in each:
+            asked += ", %s of %s" % (each["name"], each["shape"])
     if _is_out_of_memory(runtime, args, str(error)):
         return MemoryError("%s: %s" % (asked, error))
     doubt = "; or memory is short" if _CANNOT_RESHAPE in str(error) else ""
@@ -249,16 +337,36 @@ def _refused_shape(runtime: Runtime, args: argparse.Namespace, error: Exception)
 
 def _failed_inference(runtime: Runtime, args: argparse.Namespace, error: Exception) -> Exception:
     """Shapes inside a graph may be open until it runs, so a refusal may come as late as this."""
-    if args.batch != 1 or args.input_size:
+    if _is_reshaped(args):
         return _refused_shape(runtime, args, error)
     return ChildError("failed", "an inference failed: %s" % error)
 
 
-def _resize(interpreter: Any, batch: int, size: int) -> None:
-    for detail in interpreter.get_input_details():
-        shape = _resized([int(side) for side in detail["shape"]], batch, size)
-        interpreter.resize_tensor_input(detail["index"], shape)
-    interpreter.allocate_tensors()
+def _resize(entry: Entry, args: argparse.Namespace, batch: int, numpy: Any) -> None:
+    for detail in entry.inputs():
+        own = [int(side) for side in detail["shape"]]
+        asked = _spec_of(detail, args).get("shape")
+        if asked is not None:
+            shape = list(asked) if batch == args.batch else [batch, *asked[1:]]
+        elif batch != 1 or args.input_size:
+            signature = detail.get("shape_signature")
+            is_open = [side == -1 for side in (own if signature is None else signature)]
+            shape = _resized(own, batch, args.input_size, is_open)
+        else:
+            shape = own
+        if shape != own:
+            entry.resize(detail, shape, numpy)
+    entry.allocate()
+
+
+def _spec_of(detail: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
+    """What is asked for of this input; nothing where nobody does."""
+    if not args.inputs:
+        return {}
+    found: list[dict[str, Any]] = [e for e in args.inputs if e.get("name") == str(detail["name"])]
+    if len(found) != 1:
+        raise ChildError("failed", "nothing is said of the file's input %s" % detail["name"])
+    return found[0]
 
 
 def _is_out_of_memory(runtime: Runtime, args: argparse.Namespace, message: str) -> bool:
@@ -272,18 +380,18 @@ def _is_out_of_memory(runtime: Runtime, args: argparse.Namespace, message: str) 
         return False
     try:
         another = runtime.module.Interpreter(model_path=args.model, num_threads=1)
-        _resize(another, 2, args.input_size)
+        _resize(Entry(another, args.signature), args, 2, runtime.numpy)
     except (ValueError, RuntimeError):
         return False
     return True
 
 
-def _check_rows(rows: Sequence[int | None], interpreter: Any, batch: int) -> None:
+def _check_rows(rows: Sequence[int | None], entry: Entry, batch: int) -> None:
     """Whether every item came out: a reshape to a fixed width can make 16 large ones of 49.
 
     After an inference, because until then the shape of an output may be open.
     """
-    for before, detail in zip(rows, interpreter.get_output_details()):
+    for before, detail in zip(rows, entry.outputs()):
         if before == 1 and _rows(detail) != batch:
             raise ChildError(
                 "incompatible",
@@ -296,14 +404,15 @@ def _rows(detail: dict[str, Any]) -> int | None:
     return int(detail["shape"][0]) if len(detail["shape"]) else None
 
 
-def _resized(shape: list[int], batch: int, size: int) -> list[int]:
+def _resized(shape: list[int], batch: int, size: int, is_open: Sequence[bool]) -> list[int]:
     if not shape:
         raise ValueError("an input is a scalar and has no batch")
     if not size:
         return [batch, *shape[1:]]
     if len(shape) != 4:
         raise ValueError("an input has shape %s, not that of images" % shape)
-    if shape[1] <= _MAX_CHANNELS < shape[3]:  # channels first
+    open_last = len(is_open) == 4 and is_open[2] and is_open[3] and not is_open[1]
+    if open_last or shape[1] <= _MAX_CHANNELS < shape[3]:  # channels first
         return [batch, shape[1], size, size]
     return [batch, size, size, shape[3]]
 
@@ -357,44 +466,36 @@ def _partition(delegate: dict[str, Any], model: Sequence[dict[str, Any]]) -> set
 
 
 def _input_filler(
-    numpy: Any, interpreter: Any, details: Sequence[dict[str, Any]]
+    numpy: Any, entry: Entry, details: Sequence[dict[str, Any]], args: argparse.Namespace
 ) -> Callable[[], None]:
     """Copies the same random values into every input; the runtime may overwrite its inputs."""
     random = numpy.random.RandomState(INPUT_SEED)
-    values = [(detail["index"], _random_input(numpy, random, detail)) for detail in details]
+    values = [
+        (detail["index"], _random_input(numpy, random, detail, _spec_of(detail, args)))
+        for detail in details
+    ]
 
     def fill() -> None:
         for index, value in values:
-            interpreter.set_tensor(index, value)
+            entry.set(index, value)
 
     return fill
 
 
-def _random_input(numpy: Any, random: Any, detail: dict[str, Any]) -> Any:
-    """Uniform values in the range that ``benchmark_model`` draws from for this type."""
+def _random_input(numpy: Any, random: Any, detail: dict[str, Any], spec: dict[str, Any]) -> Any:
+    """Uniform values in the range asked for, else in that which ``benchmark_model`` draws from."""
     dtype = numpy.dtype(detail["dtype"])
     shape = [int(size) for size in detail["shape"]]
     if dtype.kind in "fc":
-        return random.uniform(-0.5, 0.5, shape).astype(dtype)
-    bounds = _INTEGER_BOUNDS.get(dtype.name)
+        return random.uniform(spec.get("low", -0.5), spec.get("high", 0.5), shape).astype(dtype)
+    bounds = INTEGER_BOUNDS.get(dtype.name)
     if bounds is None:
+        kind = "strings" if dtype.kind in "SOU" else "type %s" % dtype
         raise ChildError(
-            "failed", "input %s has type %s, which is not fed here" % (detail["name"], dtype)
+            "failed", "input %s takes %s, which is not fed here" % (detail["name"], kind)
         )
-    return random.randint(bounds[0], bounds[1] + 1, shape).astype(dtype)
-
-
-#: Smallest and largest value. ``benchmark_model`` draws nothing for int16: zeros.
-_INTEGER_BOUNDS = {
-    "uint8": (0, 254),
-    "int8": (-127, 127),
-    "int16": (0, 0),
-    "int32": (0, 99),
-    "uint32": (0, 99),
-    "int64": (0, 99),
-    "uint64": (0, 99),
-    "bool": (0, 1),
-}
+    low, high = int(spec.get("low", bounds[0])), int(spec.get("high", bounds[1]))
+    return random.randint(low, high + 1, shape, dtype=numpy.int64).astype(dtype)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ import os
 import resource
 import sys
 import time
-from typing import Any, Callable, Dict, Optional, TextIO, Tuple
+from typing import Any, Callable, Dict, List, Optional, TextIO, Tuple
 
 RESULT_SCHEMA = 1
 EXIT_ERROR = 3
@@ -36,6 +36,19 @@ MAX_INVOCATIONS = 40_000
 
 #: Seed of the random inputs, which are the same in every process.
 INPUT_SEED = 20180
+
+#: Smallest and largest value of a whole number that is fed, where no range is given: those that
+#: ``benchmark_model`` draws from. It draws nothing for int16: zeros.
+INTEGER_BOUNDS = {
+    "uint8": (0, 254),
+    "int8": (-127, 127),
+    "int16": (0, 0),
+    "int32": (0, 99),
+    "uint32": (0, 99),
+    "int64": (0, 99),
+    "uint64": (0, 99),
+    "bool": (0, 1),
+}
 
 #: Says that a stage begins.
 Begin = Callable[[str], None]
@@ -79,6 +92,24 @@ def base_parser(name: str, description: str) -> argparse.ArgumentParser:
     parser.add_argument("--site", metavar="DIR", help="where the runtime is, and nothing else")
     parser.add_argument("--memory", action="store_true", help="measure memory from a reset peak")
     return parser
+
+
+def add_inputs(parser: argparse.ArgumentParser) -> None:
+    """The option that says what is fed."""
+    parser.add_argument(
+        "--inputs",
+        type=_inputs,
+        default=[],
+        metavar="JSON",
+        help='what is fed: [{"name": "x", "shape": [1, 3], "dtype": "int64", "low": 0, "high": 9}]',
+    )
+
+
+def _inputs(text: str) -> List[Dict[str, Any]]:
+    found = json.loads(text)
+    if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
+        raise argparse.ArgumentTypeError("must be a list of objects")
+    return found
 
 
 def enter_site(site: Optional[str]) -> None:

@@ -11,7 +11,8 @@ Python, which needs nothing else of PyTorch's family. Quantities and phases are 
 * on a GPU, ``gpu_peak_bytes`` of ``memory``: the most that torch had allocated there at one time
   since just before the model was loaded, its context and libraries not among it.
 
-The shape of an input stands in the artifact (see ``EXTRA_FILE``) or is given by ``--input``.
+What is fed is given by ``--inputs``, or is one input of float32 whose shape stands in the artifact
+(see ``EXTRA_FILE``).
 Standard library only, but for torch. The module is not called ``torch``: run as a script, it would
 import itself.
 """
@@ -29,9 +30,11 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
 
 from orchestrate_agent.children.measuring import (
     INPUT_SEED,
+    INTEGER_BOUNDS,
     RESULT_SCHEMA,
     Begin,
     ChildError,
+    add_inputs,
     base_parser,
     check_origin,
     enter_site,
@@ -72,12 +75,14 @@ _INCOMPATIBLE = (
     "maximum supported version for reading",
     "no kernel image is available for execution",
 )
+#: Begins what TorchScript prints around an error of an inference.
+_LISTING = "Traceback of TorchScript"
 _NO_MODEL = ("constants.pkl", "PytorchStreamReader", "not found in the archive")
 
 
 class LoadedModel(NamedTuple):
     model: Any
-    input_shape: List[int]
+    inputs: List[Dict[str, Any]]
     init_us: float
 
 
@@ -91,23 +96,11 @@ def _parser() -> argparse.ArgumentParser:
     parser = base_parser("torch", "Measure one TorchScript file.")
     parser.add_argument("--engine", choices=ENGINES, default="default")
     parser.add_argument("--processor", choices=PROCESSORS, default="cpu")
-    parser.add_argument(
-        "--input",
-        type=_shape,
-        metavar="3x224x224",
-        help="an input without its batch; default: what the file says",
-    )
+    add_inputs(parser)
     parser.add_argument(
         "--profile", action="store_true", help="then the operators of as many inferences again"
     )
     return parser
-
-
-def _shape(text: str) -> List[int]:
-    sizes = [int(word) for word in text.split("x")]
-    if not all(size > 0 for size in sizes):
-        raise argparse.ArgumentTypeError("sizes must be above 0")
-    return sizes
 
 
 def measure(args: argparse.Namespace, begin: Begin) -> Dict[str, Any]:
@@ -143,7 +136,10 @@ def measure(args: argparse.Namespace, begin: Begin) -> Dict[str, Any]:
         "engine": str(torch.backends.quantized.engine),
         "processor": args.processor,
         "model_size_bytes": size_bytes,
-        "inputs": [{"shape": [args.batch, *loaded.input_shape], "dtype": "float32"}],
+        "inputs": [
+            {"name": each.get("name", ""), "shape": each["shape"], "dtype": _dtype_of(each)}
+            for each in loaded.inputs
+        ],
         "init_us": loaded.init_us,
         "warmup_us": warmup.times_us(),
         "steady_us": steady.times_us(),
@@ -154,7 +150,21 @@ def measure(args: argparse.Namespace, begin: Begin) -> Dict[str, Any]:
 
 
 def _failed_inference(error: Exception) -> ChildError:
-    return ChildError(kind_of(str(error)), "an inference failed: %s" % error)
+    return ChildError(kind_of(str(error)), "an inference failed: %s" % essence(str(error)))
+
+
+def essence(message: str) -> str:
+    """What went wrong, without the listing of the program that TorchScript puts around it.
+
+    An error of an inference stands in the last line, below the listing; one of loading above it.
+    """
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    listing = [place for place, line in enumerate(lines) if line.startswith('File "')]
+    if not listing:
+        return " ".join(lines)[:1000]
+    if _LISTING in message:
+        return lines[-1][:1000]
+    return " ".join(lines[: listing[0]]).rstrip(" :")[:1000]
 
 
 def kind_of(message: str) -> str:
@@ -221,12 +231,16 @@ def load(torch: Any, args: argparse.Namespace) -> LoadedModel:
         if args.processor == "cuda":
             torch.cuda.synchronize()
         end = time.perf_counter_ns()
-    shape = args.input or _shape_in(extra[EXTRA_FILE])
-    if shape is None:
-        raise ChildError(
-            "invalid_model", "%s does not say what it takes; give its input's shape" % args.model
-        )
-    return LoadedModel(model, shape, microseconds(end - start))
+    inputs = args.inputs
+    if not inputs:
+        shape = _shape_in(extra[EXTRA_FILE])
+        if shape is None:
+            raise ChildError(
+                "invalid_model",
+                "%s does not say what it takes; give its input's shape" % args.model,
+            )
+        inputs = [{"shape": [args.batch, *shape]}]
+    return LoadedModel(model, inputs, microseconds(end - start))
 
 
 def _gpu_peak(torch: Any, args: argparse.Namespace) -> Optional[int]:
@@ -285,27 +299,53 @@ def _shape_in(extra: Any) -> Optional[List[int]]:
 def _inference(
     torch: Any, loaded: LoadedModel, args: argparse.Namespace
 ) -> "tuple[Callable[[], object], Callable[[], None]]":
-    """(the inference, what fills its input): uniform values, as ``benchmark_model`` draws them."""
+    """(the inference, what fills its inputs): uniform values, as ``benchmark_model`` draws them."""
     with _translated("cannot make an input"):
         generator = torch.Generator().manual_seed(INPUT_SEED)
-        shape = [args.batch, *loaded.input_shape]
-        values = torch.rand(shape, generator=generator, dtype=torch.float32) - 0.5
-        values = values.to(args.processor)
-        image = torch.empty_like(values)
-    model = loaded.model
-    if args.processor == "cpu":
-        return lambda: model(image), lambda: image.copy_(values)
-    synchronize = torch.cuda.synchronize
+        values = [
+            _random_input(torch, generator, each).to(args.processor) for each in loaded.inputs
+        ]
+        fed = [torch.empty_like(each) for each in values]
+    model, pairs = loaded.model, list(zip(fed, values))
+    synchronize = torch.cuda.synchronize if args.processor == "cuda" else None
+    if synchronize is None and len(pairs) == 1:
+        image, value = pairs[0]
+        return lambda: model(image), lambda: image.copy_(value)
 
     def invoke() -> None:
-        model(image)
-        synchronize()
+        model(*fed)
+        if synchronize is not None:
+            synchronize()
 
     def fill() -> None:
-        image.copy_(values)
-        synchronize()
+        for place, value in pairs:
+            place.copy_(value)
+        if synchronize is not None:
+            synchronize()
 
     return invoke, fill
+
+
+def _dtype_of(spec: Dict[str, Any]) -> str:
+    return str(spec.get("dtype") or "float32")
+
+
+def _random_input(torch: Any, generator: Any, spec: Dict[str, Any]) -> Any:
+    """Uniform values of the input's type: in its range, else as for ``.tflite`` files."""
+    name, shape = _dtype_of(spec), spec["shape"]
+    dtype = getattr(torch, name, None)
+    if dtype is None:
+        raise ChildError("failed", "this torch has no type %s to feed" % name)
+    if "float" in name:
+        values = torch.rand(shape, generator=generator, dtype=torch.float32)
+        if "low" in spec:
+            values = values * (spec["high"] - spec["low"]) + spec["low"]
+        else:
+            values = values - 0.5
+        return values if name == "float32" else values.to(dtype)
+    low, high = INTEGER_BOUNDS.get(name, (0, 99))
+    low, high = int(spec.get("low", low)), int(spec.get("high", high))
+    return torch.randint(low, high + 1, shape, generator=generator).to(dtype)
 
 
 @contextlib.contextmanager
@@ -315,10 +355,10 @@ def _translated(what: str) -> Any:
         yield
     except (RuntimeError, ValueError, OSError) as error:
         message = " ".join(str(error).split())
-        kind = kind_of(message)
+        kind = kind_of(message)  # of all of it
         if kind == "failed" and any(words in message for words in _NO_MODEL):
             kind = "invalid_model"
-        raise ChildError(kind, "%s: %s" % (what, message[:1000])) from error
+        raise ChildError(kind, "%s: %s" % (what, essence(str(error)))) from error
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from statistics import median
 
 from orchestrator.analysis.sides.side import Side
 from orchestrator.runs.records import RunRecord
+from orchestrator.trial import Factors, InputSpec
 
 _MB = 1e6
 
@@ -48,3 +49,23 @@ def size_mb(side: Side) -> float | None:
 
 def _median_mb(values: list[int]) -> float | None:
     return median(values) / _MB if values else None
+
+
+def inputs_fed(side: Side, factors: Factors | None) -> str:
+    """``1 × 224 × 224 × 3``, as it was fed under these factors; empty where nobody knows."""
+    if side.artifact is None or factors is None:
+        return ""
+    shapes = [_fed(spec, factors) for spec in side.artifact.inputs]
+    known = ", ".join(shapes) if all(shapes) else ""
+    called = f"signature {side.artifact.signature}" if side.artifact.signature else ""
+    return "; ".join(each for each in (known, called) if each)
+
+
+def _fed(spec: InputSpec, factors: Factors) -> str:
+    """One input; empty where the factor ``input_size`` sets sizes that the record does not have."""
+    size = factors.input_size
+    if size and -1 not in spec.shape:
+        return ""
+    shape = " × ".join(str(size if each == -1 else each) for each in spec.at_batch(factors.batch))
+    values = "" if spec.low is None else f" from {spec.low:g} to {spec.high:g}"
+    return " ".join(word for word in (spec.name, shape or "one value", spec.dtype) if word) + values

@@ -16,6 +16,7 @@ from orchestrator.analysis.sides.pairing import Pairs, Statistic, median_ms, pai
 from orchestrator.analysis.sides.side import Side
 from orchestrator.analysis.sides.summaries import (
     delegated,
+    inputs_fed,
     isa_way,
     microarchitecture,
     runtime_from,
@@ -160,6 +161,7 @@ def _compare(
         microarchitecture=microarchitecture(run, group.device),
         factors=group.factors,
         isa_way=isa_way(baseline, treatment),
+        inputs=inputs_fed(baseline, group.factors),
         runtime_version=runtime_versions(baseline, treatment),
         runtime_from=runtime_from(baseline, treatment),
         baseline_delegated=delegated(baseline),

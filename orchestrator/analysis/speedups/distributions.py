@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from orchestrator.analysis.sides.groups import ComparisonGroup
 from orchestrator.analysis.sides.pairing import Statistic
 from orchestrator.analysis.sides.side import Side
+from orchestrator.analysis.sides.summaries import inputs_fed
 from orchestrator.analysis.statistics import estimate
 from orchestrator.analysis.table import Distribution
 from orchestrator.trial import Factors
@@ -47,4 +48,5 @@ def _distribution(group: ComparisonGroup, factors: Factors, side: Side) -> Distr
         centre_ms=math.exp(estimated.centre) / 1000 if estimated else None,
         low_ms=math.exp(interval.low) / 1000 if interval else None,
         high_ms=math.exp(interval.high) / 1000 if interval else None,
+        inputs=inputs_fed(side, factors),
     )

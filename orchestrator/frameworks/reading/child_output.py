@@ -25,7 +25,7 @@ from orchestrator.measurement import (
     Outcome,
 )
 from orchestrator.measures.registry import measure_of
-from orchestrator.trial import RunSettings, Trial
+from orchestrator.trial import InputSpec, RunSettings, Trial
 
 SCHEMA = 1
 STAGE, RESULT, ERROR = ("@orchestrate-stage ", "@orchestrate-result ", "@orchestrate-error ")
@@ -62,6 +62,39 @@ def common_arguments(trial: Trial, settings: RunSettings, files: Files) -> list[
     }
     flat = [word for pair in pairs.items() for word in pair]
     return [*flat, *measure_of(trial.kind).options]
+
+
+def inputs_argument(inputs: Sequence[InputSpec], batch: int) -> list[str]:
+    """The option that says what the child is to feed; nothing where nobody asks for anything."""
+    if not inputs:
+        return []
+    asked = [
+        {**spec.to_json(), **({"shape": spec.at_batch(batch)} if spec.shape else {})}
+        for spec in inputs
+    ]
+    return ["--inputs", json.dumps(asked)]
+
+
+def inputs_ran(
+    data: Mapping[str, Any], inputs: Sequence[InputSpec], batch: int
+) -> list[tuple[str, object, object]]:
+    """What, as asked for, as it ran: the shape of every input that somebody asked for."""
+    if not inputs:
+        return []
+    ran = data.get("inputs")
+    if not isinstance(ran, list) or len(ran) != len(inputs):
+        return [("inputs", len(inputs), len(ran) if isinstance(ran, list) else None)]
+    shapes = [each.get("shape") if isinstance(each, dict) else None for each in ran]
+    names = [each.get("name") if isinstance(each, dict) else None for each in ran]
+    return [
+        (
+            f"input {spec.name}".rstrip(),
+            list(spec.at_batch(batch)),
+            shapes[names.index(spec.name) if spec.name in names else place],
+        )
+        for place, spec in enumerate(inputs)
+        if spec.shape
+    ]
 
 
 def result_of(evidence: Evidence, settings: RunSettings) -> dict[str, Any] | Reading:

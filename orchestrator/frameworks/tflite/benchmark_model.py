@@ -19,6 +19,8 @@ from orchestrator.measurement import Delegation, Finding, Invocations, Measureme
 from orchestrator.measures.memory.reading import believable_memory
 from orchestrator.trial import RunSettings, Trial, TrialKind
 
+#: Types that the tool draws from the range that it is given.
+_WITH_A_RANGE = ("uint8", "int8", "int16", "int32", "int64")
 _FAILED_TO_INVOKE = "failed to invoke"
 #: Half of the last digit in the summaries of LiteRT's tools, and the share of a time that it may
 #: be.
@@ -83,10 +85,45 @@ def _flags(trial: Trial, settings: RunSettings, files: Files) -> list[str]:
         f"--max_secs={math.ceil(asked.timeout_s)}",
         f"--use_xnnpack={'true' if trial.factors.delegate == 'xnnpack' else 'false'}",
     ]
+    flags += _input_flags(trial, files)
+    if files.signature is not None:
+        flags.append(f"--signature_to_run_for={files.signature}")
     if trial.kind is TrialKind.MEMORY:
         flags.append("--report_peak_memory_footprint=true")
     if trial.kind is TrialKind.PROFILE:
         flags.append("--enable_op_profiling=true")
+    return flags
+
+
+def _input_flags(trial: Trial, files: Files) -> list[str]:
+    """What the suite asks for of inputs: all of them, in the order of the file, as the tool wants.
+
+    Raises UsageError for what its flags cannot say.
+    """
+    asked = [spec for spec in files.inputs if spec.name]
+    if not asked:
+        return []
+    ranged = [spec for spec in asked if spec.low is not None]
+    for spec in asked:
+        why = ""
+        if "," in spec.name or (ranged and ":" in spec.name):
+            why = "its flags cannot hold this name"
+        elif not spec.shape:
+            why = "its flags cannot hold the shape of a scalar"
+        elif spec in ranged and spec.dtype not in _WITH_A_RANGE:
+            why = f"it draws {spec.dtype} from a range of its own, whatever is asked for"
+        if why:
+            raise UsageError(
+                f"{trial.trial_id}: benchmark_model cannot be told what to feed input "
+                f"{spec.name}: {why}; use runner: litert"
+            )
+    flags = [
+        f"--input_layer={','.join(spec.name for spec in asked)}",
+        f"--input_layer_shape={':'.join(','.join(map(str, spec.shape)) for spec in asked)}",
+    ]
+    if ranged:
+        bounds = (f"{s.name},{int(s.low or 0)},{int(s.high or 0)}" for s in ranged)
+        flags.append(f"--input_layer_value_range={':'.join(bounds)}")
     return flags
 
 

@@ -4,12 +4,15 @@ tflite-runtime or TensorFlow."""
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from orchestrator.frameworks.reading import judgement
 from orchestrator.frameworks.reading.child_output import (
     NonsenseError,
     common_arguments,
+    inputs_argument,
+    inputs_ran,
     integer_or_none,
     string,
 )
@@ -23,7 +26,7 @@ from orchestrator.frameworks.runner import Command, Evidence, Files, Reading
 from orchestrator.frameworks.tflite.about import LITERT
 from orchestrator.measurement import Delegation
 from orchestrator.runtimes import ANY, Runtime, parse_runtime
-from orchestrator.trial import RunSettings, Trial
+from orchestrator.trial import InputSpec, RunSettings, Trial
 
 
 class LiteRtRunner:
@@ -45,7 +48,8 @@ class LiteRtRunner:
         xnnpack_seen = judgement.XNNPACK_CREATED in evidence.stderr
 
         def own(data: Mapping[str, Any]) -> ChildReport:
-            return ChildReport(_ran(trial, data), _delegation(data), xnnpack_seen)
+            fed = inputs_ran(data, _asked(trial, files), trial.factors.batch)
+            return ChildReport([*_ran(trial, data), *fed], _delegation(data), xnnpack_seen)
 
         return read_child(trial, settings, files, evidence, own)
 
@@ -54,7 +58,17 @@ def _arguments(trial: Trial, runtime: Runtime, settings: RunSettings, files: Fil
     own = ["--delegate", trial.factors.delegate, "--runtime", runtime.name]
     if trial.factors.input_size:
         own += ["--input-size", str(trial.factors.input_size)]
+    own += inputs_argument(_asked(trial, files), trial.factors.batch)
+    if files.signature is not None:
+        own += ["--signature", files.signature]
     return [*own, *common_arguments(trial, settings, files)]
+
+
+def _asked(trial: Trial, files: Files) -> tuple[InputSpec, ...]:
+    """What the suite asks for; what the file takes by itself is not asked for. The factor
+    ``input_size`` sets the shapes, where it is there."""
+    named = tuple(spec for spec in files.inputs if spec.name)
+    return tuple(replace(s, shape=()) for s in named) if trial.factors.input_size else named
 
 
 def _ran(trial: Trial, data: Mapping[str, Any]) -> list[tuple[str, object, object]]:

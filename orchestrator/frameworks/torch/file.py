@@ -32,6 +32,8 @@ _MAX_DIRECTORY_BYTES = 4 * _MB
 _MAX_PICKLE_BYTES = 8 * _MB
 _MAX_CODE_BYTES = 8 * _MB
 _MAX_NOTE_BYTES = 10_000
+_MAX_FORWARD = 100_000  # characters of the text of one head of a function
+_LONGEST_NAME = 200
 _MAX_RANK = 8
 _MAX_NAMES_SHOWN = 5
 _HEAD_BYTES = 4096
@@ -70,6 +72,16 @@ class StoredType:
 
 
 @dataclass(frozen=True)
+class Argument:
+    """One argument of a program's ``forward``: ``kind`` is its type as the program has it, and
+    ``optional`` says that it has a value of its own."""
+
+    name: str
+    kind: str
+    optional: bool = False
+
+
+@dataclass(frozen=True)
 class TorchInspection:
     """What a ``.pt`` file holds.
 
@@ -79,7 +91,8 @@ class TorchInspection:
     what the zoo wrote into the file when it built it, None where nothing is written;
     ``input_shape`` likewise, without the batch. ``parameters`` counts stored floating-point and
     quantized values, buffers such as running means included: the format does not tell those apart.
-    ``operators`` are those that the program's text calls, with how often it does.
+    ``operators`` are those that the program's text calls, with how often it does. ``arguments`` are
+    those of its ``forward``; None where the text does not tell, or there is none.
     """
 
     kind: str
@@ -92,6 +105,7 @@ class TorchInspection:
     sha256: str
     noted_scheme: str | None = None
     input_shape: tuple[int, ...] | None = None
+    arguments: tuple[Argument, ...] | None = None
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -151,6 +165,7 @@ def _archive(data: Bytes) -> TorchInspection:
         contents = scan(_read(archive, members["data.pkl"], _MAX_PICKLE_BYTES))
         script = "constants.pkl" in members
         code = _code(archive, members) if script else ""
+        arguments = _arguments(archive, members, contents) if script else None
         note = _note(archive, members)
         constants = (
             scan(_read(archive, members["constants.pkl"], _MAX_PICKLE_BYTES)) if script else None
@@ -162,7 +177,9 @@ def _archive(data: Bytes) -> TorchInspection:
     stored = _stored(references)
     _check_storages(references, members)
     found = _inspection("torchscript" if script else "state_dict", data, stored, code)
-    return replace(found, noted_scheme=note.scheme, input_shape=note.input_shape)
+    return replace(
+        found, noted_scheme=note.scheme, input_shape=note.input_shape, arguments=arguments
+    )
 
 
 class _Seekable:
@@ -245,6 +262,46 @@ def _code(archive: zipfile.ZipFile, members: Mapping[str, zipfile.ZipInfo]) -> s
             left -= len(data)
             texts.append(data.decode("utf-8", "replace"))
     return "\n".join(texts)
+
+
+def _arguments(
+    archive: zipfile.ZipFile, members: Mapping[str, zipfile.ZipInfo], contents: Contents
+) -> tuple[Argument, ...] | None:
+    """Those of the ``forward`` of the class whose object the archive holds, which its pickle names
+    first."""
+    path, _, name = (contents.imports[0] if contents.imports else "").rpartition(".")
+    info = members.get(f"code/{path.replace('.', '/')}.py")
+    if info is None:
+        return None
+    text = _read(archive, info, _MAX_CODE_BYTES).decode("utf-8", "replace")
+    _, found, body = text.partition(f"class {name}(Module):\n")
+    body = body.partition("\nclass ")[0]
+    _, begun, rest = body.partition("  def forward(")
+    if not found or not begun:
+        return None
+    return _parsed(rest[:_MAX_FORWARD])
+
+
+def _parsed(text: str) -> tuple[Argument, ...] | None:
+    """``self: …, x: Tensor, n: int=1) -> …`` up to its closing bracket."""
+    words, depth, begin = [], 0, 0
+    for place, sign in enumerate(text):
+        if sign in "[(":
+            depth += 1
+        elif sign == "]" or (sign == ")" and depth):
+            depth -= 1
+        elif depth == 0 and sign in ",)":
+            words.append(" ".join(text[begin:place].split()))
+            begin = place + 1
+            if sign == ")":
+                return tuple(map(_argument, words[1:]))
+    return None
+
+
+def _argument(text: str) -> Argument:
+    name, _, kind = text.partition(":")
+    kind, default, _ = kind.partition("=")
+    return Argument(name.strip()[:_LONGEST_NAME], kind.strip()[:_LONGEST_NAME], bool(default))
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.frameworks.reading import judgement
-from orchestrator.frameworks.reading.child_output import common_arguments, operators_of, string
+from orchestrator.frameworks.reading.child_output import (
+    common_arguments,
+    inputs_argument,
+    inputs_ran,
+    operators_of,
+    string,
+)
 from orchestrator.frameworks.reading.python_child import (
     ChildReport,
     asked_runtime,
@@ -30,8 +36,7 @@ class TorchRunner:
         asked_runtime(trial, self.about)
         asked = trial.factors
         own = ["--engine", asked.engine, "--processor", asked.processor]
-        if files.input_shape is not None:
-            own += ["--input", "x".join(map(str, files.input_shape[1:]))]
+        own += inputs_argument(files.inputs, trial.factors.batch)
         own += common_arguments(trial, settings, files)
         return child_command(self.name, files, own)
 
@@ -42,7 +47,8 @@ class TorchRunner:
 
         def own(data: Mapping[str, Any]) -> ChildReport:
             profiled = trial.kind is TrialKind.PROFILE
-            return ChildReport(_ran(trial, data), operators=operators_of(data) if profiled else ())
+            ran = [*_ran(trial, data), *inputs_ran(data, files.inputs, trial.factors.batch)]
+            return ChildReport(ran, operators=operators_of(data) if profiled else ())
 
         return read_child(trial, settings, files, evidence, own)
 

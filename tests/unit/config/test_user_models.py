@@ -11,7 +11,7 @@ from orchestrator.artifacts.store import ArtifactStore
 from orchestrator.config import Suite, load_suite
 from orchestrator.config.user_models import split_name
 from orchestrator.errors import ArtifactError, ConfigError, UsageError
-from orchestrator.trial import Variant
+from orchestrator.trial import InputSpec, Variant
 from orchestrator.zoo import OwnFiles, check_variants, find_kept, keep, resolve, stored_artifacts
 
 DATA = Path(__file__).parent.parent.parent / "data" / "zoo"
@@ -151,7 +151,7 @@ def test_what_is_no_key_of_the_file_is_refused(tmp_path: Path) -> None:
         ),
         ("{file: q.tflite}", "q has no float32 to compare with, only full_int8"),
         ("{file: broken.tflite}", "broken.tflite: is not a complete .tflite file"),
-        ("{file: f.tflite, input: [1, 3]}", "says itself what its input is"),
+        ("{file: f.tflite, input: [1, 3]}", "has another number of sizes"),
     ],
 )
 def test_files_that_are_not_what_they_are_called(tmp_path: Path, entry: str, message: str) -> None:
@@ -168,7 +168,7 @@ def test_a_pytorch_file_needs_its_runner(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     torch.jit.script(torch.nn.Linear(4, 2)).save(tmp_path / "net.pt")
     text = "models: [{file: net.pt, input: [1, 4]}]"
-    assert load(tmp_path, text).user_models[0].input == (1, 4)
+    assert load(tmp_path, text).user_models[0].input == (InputSpec((1, 4)),)
     with pytest.raises(UsageError, match=r"net\.pt is a PyTorch file and needs runner: torch"):
         own(tmp_path, text)
 
