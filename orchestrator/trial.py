@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from enum import Enum
 from typing import Any
 
+from orchestrator.factors import OPEN, key_of
 from orchestrator.factors import Factors as Factors  # noqa: PLC0414  # re-exported: one of the words
-from orchestrator.factors import key_of
 
 #: Memory and profile trials belong to no block.
 NO_BLOCK = -1
@@ -27,13 +27,29 @@ class TrialKind(str, Enum):
 
 @dataclass(frozen=True, order=True)
 class Variant:
-    """Model × scheme: what an artifact is built from."""
+    """Model × scheme × export: what an artifact is built from.
+
+    ``export`` is how the batch stands in the file, and the default how it stood before there was a
+    choice; of a file that was not built here it says nothing.
+    """
 
     model: str
     scheme: str
+    export: str = OPEN
 
     def __str__(self) -> str:
-        return f"{self.model} {self.scheme}"
+        fixed = "" if self.export == OPEN else f", export {self.export}"
+        return f"{self.model} {self.scheme}{fixed}"
+
+    def to_json(self) -> dict[str, str]:
+        """As files carry it: the usual export is left out, as in those of before there was one."""
+        fixed = {} if self.export == OPEN else {"export": self.export}
+        return {"model": self.model, "scheme": self.scheme, **fixed}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Variant:
+        """The inverse of :meth:`to_json`, which other keys may stand beside."""
+        return cls(data["model"], data["scheme"], data.get("export", OPEN))
 
 
 @dataclass(frozen=True)

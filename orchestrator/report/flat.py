@@ -10,7 +10,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.analysis.table import FigureComparison, Speedup, SpeedupTable
-from orchestrator.factors import FACTORS, NAMES
+from orchestrator.factors import FACTORS, NAMES, find_factor
 from orchestrator.report.clean import csv_cell
 from orchestrator.report.notes import codes, method, weights
 
@@ -98,7 +98,7 @@ def to_frame(table: SpeedupTable) -> pd.DataFrame:
     # pandas takes half a second to import, and most reports do without
     import pandas as pd  # noqa: PLC0415
 
-    further = [c for c in FURTHER_COLUMNS if any(_flat(row, c) for row in table.rows)]
+    further = [c for c in FURTHER_COLUMNS if any(_tells(row, c) for row in table.rows)]
     columns = [*COLUMNS, *further]
     rows = [[_flat(row, column) for column in columns] for row in table.rows]
     frame: pd.DataFrame = pd.DataFrame(rows, columns=columns)
@@ -113,6 +113,13 @@ def _flat(row: Speedup, column: str) -> Any:
     if column in NAMES:
         return _level(row, column)
     return ";".join(codes(row)) if column == "findings" else _plain(getattr(row, column))
+
+
+def _tells(row: Speedup, column: str) -> bool:
+    """Whether the row says more in the column than what goes without saying."""
+    factor = find_factor(column)
+    told = _flat(row, column)
+    return bool(told) and (factor is None or factor.key_of_default or told != factor.default)
 
 
 def _level(row: Speedup, factor: str) -> Any:

@@ -262,12 +262,13 @@ def _blocks(text: str) -> tuple[int, int]:
 
 def trial_from_event(event: Mapping[str, Any]) -> Trial:
     """The trial that a ``planned`` or ``finished`` line is about."""
+    factors = _factors(event)
     return Trial(
         trial_id=event["trial_id"],
         device=event["device"],
         kind=_KINDS[event["kind"]],
-        variant=_variant(event["model"], event["scheme"]),
-        factors=_factors(event),
+        variant=_variant(event["model"], event["scheme"], factors.export),
+        factors=factors,
         block=event["block"],
         replicate=event["replicate"],
         duet=Duet(**event["duet"]) if event.get("duet") else None,
@@ -297,8 +298,8 @@ def _shared_factors(*values: Any) -> Factors:
 
 
 @lru_cache(maxsize=4096, typed=True)
-def _variant(model: str, scheme: str) -> Variant:
-    return Variant(model, scheme)
+def _variant(model: str, scheme: str, export: str) -> Variant:
+    return Variant(model, scheme, export)
 
 
 def trial_record(event: Mapping[str, Any]) -> TrialRecord:

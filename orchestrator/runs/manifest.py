@@ -94,7 +94,7 @@ class Manifest:
     def to_json(self) -> dict[str, Any]:
         data = asdict(self)
         data["artifacts"] = [
-            {**asdict(a.variant), "sha256": a.sha256, "size_bytes": a.size_bytes}
+            {**a.variant.to_json(), "sha256": a.sha256, "size_bytes": a.size_bytes}
             | {"weights": a.weights, "no_op": a.no_op}
             | {"inputs": [each.to_json() for each in a.inputs], "signature": a.signature}
             for a in self.artifacts
@@ -114,7 +114,7 @@ class Manifest:
             versions=data["versions"],
             artifacts=tuple(
                 ArtifactRecord(
-                    Variant(a["model"], a["scheme"]),
+                    Variant.from_json(a),
                     a["sha256"],
                     a["size_bytes"],
                     a["weights"],
@@ -155,6 +155,7 @@ _SHAPE: Shape = {
         {
             **_FILE,
             **dict.fromkeys(("model", "scheme", "weights", "no_op", "signature"), TEXT),
+            "export": NotNull(TEXT),
             "inputs": [NotNull(shape_of(InputSpec))],
         }
     ],

@@ -57,7 +57,10 @@ MAY_IMPORT: dict[str, set[str]] = {
         "errors", "printable", "runs", "runtimes",
     },
     # config: the user's own files stand in the suite
-    "zoo": {"plain_files", "artifacts", "config", "frameworks", "plan", "trial", "errors"},
+    "zoo": {
+        "factors",
+        "plain_files", "artifacts", "config", "frameworks", "plan", "trial", "errors",
+    },
     # printable: what a login shell printed, in a message
     "fleet": {
         "artifacts", "config", "schedule", "runs", "frameworks", "plan", "trial", "measurement",
@@ -82,7 +85,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     # config: an option's value is read by its parsers, imported when they are used
     "commands": {"frameworks"},
     "answers": {
-        "commands",
+        "commands", "factors",
         "analysis", "answer", "artifacts", "bundles", "campaign", "config", "console", "discovery",
         "errors", "fleet", "frameworks", "imports", "measurement", "plain_files", "plan", "trial",
         "printable",

@@ -170,7 +170,7 @@ class _Sides:
             f"{name} of {side[3]}": value
             for side in (self.baseline_of(key), key)
             for name, value in of_side(
-                self.run, Variant(side[1], side[3]), self.trials(side)
+                self.run, Variant(side[1], side[3], side[2].export), self.trials(side)
             ).items()
         }
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from orchestrator.analysis.sides.pairing import GroupKey, group_key
 from orchestrator.analysis.sides.side import Side
 from orchestrator.errors import JournalError
-from orchestrator.runs.records import RunRecord, TrialRecord
-from orchestrator.trial import Factors, Variant
+from orchestrator.runs.records import ArtifactRecord, RunRecord, TrialRecord
+from orchestrator.trial import Factors
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def _group(
     factors: Factors | None,
     records: Mapping[str, Sequence[TrialRecord]],
 ) -> ComparisonGroup:
-    sides = _sides(run, model, records)
+    sides = _sides(run, _files_of(run, model, factors), records)
     baseline = sides.pop(run.baseline, None) or Side(run.baseline, (), None)
     return ComparisonGroup(device, model, factors, baseline, sides)
 
@@ -85,19 +85,29 @@ def _index(items: Sequence[str], item: str) -> int:
     return items.index(item) if item in items else len(items)
 
 
+def _files_of(run: RunRecord, model: str, factors: Factors | None) -> dict[str, ArtifactRecord]:
+    """Each scheme's file that is measured under ``factors``; None: the first one there is."""
+    files: dict[str, ArtifactRecord] = {}
+    for variant, artifact in run.artifacts.items():
+        if variant.model == model and (factors is None or variant.export == factors.export):
+            files.setdefault(variant.scheme, artifact)
+    return files
+
+
 def _sides(
-    run: RunRecord, model: str, records: Mapping[str, Sequence[TrialRecord]]
+    run: RunRecord,
+    files: Mapping[str, ArtifactRecord],
+    records: Mapping[str, Sequence[TrialRecord]],
 ) -> dict[str, Side]:
-    """Every scheme of ``model`` that has an artifact, a plan or a trial; artifacts' order first."""
-    schemes = [variant.scheme for variant in run.artifacts if variant.model == model]
-    schemes += sorted(records.keys() - set(schemes))
+    """Every scheme of a model that has an artifact, a plan or a trial; artifacts' order first."""
+    schemes = [*files, *sorted(records.keys() - files.keys())]
     for of_scheme in records.values():
         _refuse_duplicates(run.run_id, of_scheme)
     return {
         scheme: Side(
             scheme,
             tuple(sorted(records.get(scheme, ()), key=lambda r: r.trial.trial_id)),
-            run.artifacts.get(Variant(model, scheme)),
+            files.get(scheme),
         )
         for scheme in schemes
     }

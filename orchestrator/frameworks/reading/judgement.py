@@ -312,7 +312,8 @@ def _delegate(asked: str, measurement: Measurement, seen: bool) -> Iterator[Find
         yield Finding(
             "nothing_delegated",
             "XNNPACK was asked for and took no node of this model: the built-in kernels ran",
-            "compare with delegate: [none], or use a runtime whose XNNPACK has these kernels",
+            "compare with delegate: [none], or use a runtime whose XNNPACK has these kernels; of a "
+            "file with an open batch (`orchestrate models inspect`) try export: fixed",
         )
     elif not seen and nodes is None:
         yield _mismatch("XNNPACK was asked for and the output shows no sign of it")
