@@ -17,6 +17,8 @@ from orchestrator.isa.levels import LEVELS, NATIVE
 
 #: The level of a factor that a source of imported figures does not tell.
 NOT_TOLD = "not-told"
+#: The usual export: the batch is left open in the file, and chosen when it is loaded.
+OPEN = "open"
 
 
 @dataclass(frozen=True, order=True)
@@ -27,7 +29,9 @@ class Factors:
     (:mod:`orchestrator.runtimes`) and empty where the runner has it built in. ``input_size`` is
     the height and width that inputs are resized to; 0 is the model's own. ``engine`` is the library
     of quantized kernels (``default``: the runtime's own choice), and ``processor`` where it
-    computes; a runner that has no such choice has the defaults.
+    computes; a runner that has no such choice has the defaults. ``export`` is how the batch stands
+    in the model file: ``open``, or ``fixed`` at 1; of files that were not built here the default
+    says nothing.
     """
 
     runner: str
@@ -40,6 +44,7 @@ class Factors:
     engine: str = "default"
     processor: str = "cpu"
     input_size: int = 0
+    export: str = OPEN
 
 
 #: The names in the order of the fields, which is that of journal lines.
@@ -159,7 +164,7 @@ class Factor:
 
 #: In the order in which a plan varies them and titles name them.
 FACTORS: tuple[Factor, ...] = (
-    Factor("runner", default=None, untold=NOT_TOLD, place=3, preposition="under"),
+    Factor("runner", default=None, untold=NOT_TOLD, place=4, preposition="under"),
     Factor(
         "runtime", default="any", untold="", place=1, levels=Levels.RUNTIME,
         title="runtime {}", titled=False, preposition="under",
@@ -169,13 +174,13 @@ FACTORS: tuple[Factor, ...] = (
         order=lambda level: (level != "xnnpack", level), title="delegate {}", words="delegate {}",
     ),
     Factor(
-        "threads", default=1, untold=0, place=6, levels=Levels.COUNT, key="t{}", order=_by_number,
+        "threads", default=1, untold=0, place=7, levels=Levels.COUNT, key="t{}", order=_by_number,
         title="threads {}", words="{} threads", one="{} thread",
         zero="threads not told", axis=Axis("threads", 1),
         other_thing=True, example="1, 4",
     ),
     Factor(
-        "batch", default=1, untold=1, place=7, levels=Levels.COUNT, key="b{}", order=_by_number,
+        "batch", default=1, untold=1, place=8, levels=Levels.COUNT, key="b{}", order=_by_number,
         title="batch {}", words="batch {}", preposition="at", axis=Axis("batch", 0),
         other_thing=True,
     ),
@@ -184,19 +189,24 @@ FACTORS: tuple[Factor, ...] = (
         title="isa {}", words="isa {}", example="native, haswell",
     ),
     Factor(
-        "input_size", default=0, untold=0, place=8, levels=Levels.SIZE, key="i{}",
+        "input_size", default=0, untold=0, place=9, levels=Levels.SIZE, key="i{}",
         key_of_default=False,
         order=_by_number, title="input size {}", titled=False, words="inputs of {0} × {0}",
         zero="inputs of its own size", axis=Axis("input size, pixels", 2), other_thing=True,
         example="128, 224",
     ),
     Factor(
-        "engine", default="default", untold="default", place=4, absent="default",
+        "engine", default="default", untold="default", place=5, absent="default",
         title="engine {}", titled=False, words="engine {}",
     ),
     Factor(
-        "processor", default="cpu", untold="cpu", place=5, absent="cpu",
+        "processor", default="cpu", untold="cpu", place=6, absent="cpu",
         title="processor {}", titled=False, preposition="on", other_thing=True,
+    ),
+    Factor(
+        "export", default=OPEN, untold=OPEN, place=3, absent=OPEN, key_of_default=False,
+        order=lambda level: (level != OPEN, level),
+        title="export {}", titled=False, words="export {}", example="open, fixed",
     ),
 )  # fmt: skip
 

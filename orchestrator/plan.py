@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from orchestrator.config import Device, Protocol, Suite
 from orchestrator.errors import UsageError
-from orchestrator.factors import ABSENT, VARIED, combinations
+from orchestrator.factors import ABSENT, OPEN, VARIED, combinations
 from orchestrator.frameworks import registry
 from orchestrator.frameworks.about import Library, RunnerAbout
 from orchestrator.isa.levels import NATIVE
@@ -307,6 +307,7 @@ def _refuse_impossible(suite: Suite, device: Device, runner: RunnerAbout) -> Non
             f"{'' if runner.batches else '`batch: [1]` and '}no `input_size`"
             f"{_instead(able)}"
         )
+    _refuse_fixed_exports(suite)
     for measure in measures_beside():
         if suite.protocol.trials_of(measure.name) and measure.kind not in runner.kinds:
             having = [each.name for each in registry.runners() if measure.kind in each.kinds]
@@ -315,6 +316,25 @@ def _refuse_impossible(suite: Suite, device: Device, runner: RunnerAbout) -> Non
                 f"suite {suite.name}: `{measure.name}` asks for what runner {runner.name} cannot "
                 f"tell: {why}; leave it out, or use runner {' or '.join(having)}"
             )
+
+
+def _refuse_fixed_exports(suite: Suite) -> None:
+    """Raise UsageError where a fixed batch is asked of a file that has another, or of none."""
+    if suite.factors.export == (OPEN,):
+        return
+    own = [model.name for model in suite.user_models]
+    if own:
+        raise UsageError(
+            f"suite {suite.name}: `export` says how models of the catalogue are converted, and "
+            f"{', '.join(own)} {'is a file' if len(own) == 1 else 'are files'} of your own, "
+            f"measured as converted (`orchestrate models inspect FILE` says how); delete `export`, "
+            f"or measure these with a suite of their own"
+        )
+    if suite.factors.batch != (1,):
+        raise UsageError(
+            f"suite {suite.name}: `export: fixed` fixes the batch at 1; write `batch: [1]`, or "
+            f"measure batches with a suite of their own"
+        )
 
 
 def _or(names: Iterable[str]) -> str:
@@ -402,7 +422,7 @@ def _trial(
         trial_id=f"{group.device}.{group.model}.{scheme}.{place}.{digest}",
         device=group.device,
         kind=kind,
-        variant=Variant(group.model, scheme, group.framework),
+        variant=Variant(group.model, scheme, group.factors.export, group.framework),
         factors=group.factors,
         block=block,
         replicate=replicate,

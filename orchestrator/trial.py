@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from enum import Enum
 from typing import Any
 
+from orchestrator.factors import OPEN, key_of
 from orchestrator.factors import Factors as Factors  # noqa: PLC0414  # re-exported: one of the words
-from orchestrator.factors import key_of
 
 #: Memory and profile trials belong to no block.
 NO_BLOCK = -1
@@ -27,24 +27,35 @@ class TrialKind(str, Enum):
 
 @dataclass(frozen=True, order=True)
 class Variant:
-    """Model × scheme: what an artifact is built from.
+    """Model × scheme × export: what an artifact is built from.
 
-    ``framework`` tells variants of one run apart that only their framework tells apart; empty where
-    a run has one framework.
+    ``export`` is how the batch stands in the file, and the default how it stood before there was a
+    choice; of a file that was not built here it says nothing. ``framework`` tells variants of one
+    run apart that only their framework tells apart; it is empty where a run has one framework.
     """
 
     model: str
     scheme: str
+    export: str = OPEN
     framework: str = ""
 
     def __str__(self) -> str:
+        fixed = "" if self.export == OPEN else f", export {self.export}"
         whose = f" ({self.framework})" if self.framework else ""
-        return f"{self.model} {self.scheme}{whose}"
+        return f"{self.model} {self.scheme}{fixed}{whose}"
 
     def to_json(self) -> dict[str, str]:
-        """As journals and manifests carry it."""
+        """As files carry it: the usual export is left out, as in those of before there was one,
+        and so is the framework of a run that has one."""
+        fixed = {} if self.export == OPEN else {"export": self.export}
         whose = {"framework": self.framework} if self.framework else {}
-        return {"model": self.model, "scheme": self.scheme, **whose}
+        return {"model": self.model, "scheme": self.scheme, **fixed, **whose}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Variant:
+        """The inverse of :meth:`to_json`, which other keys may stand beside."""
+        export, framework = data.get("export", OPEN), data.get("framework", "")
+        return cls(data["model"], data["scheme"], export, framework)
 
 
 @dataclass(frozen=True)

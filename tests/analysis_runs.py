@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 import random
 from collections.abc import Callable, Mapping, Sequence
@@ -49,7 +50,8 @@ def trial(
 ) -> Trial:
     name = f"{device}.{model}.{scheme}.{kind.value}.{block}.{replicate}"
     trial_id = f"{name}.{sha(str(factors))[:8]}"
-    return Trial(trial_id, device, kind, Variant(model, scheme), factors, block, replicate)
+    variant = Variant(model, scheme, factors.export)
+    return Trial(trial_id, device, kind, variant, factors, block, replicate)
 
 
 def ok(
@@ -82,9 +84,11 @@ def memory_trial(scheme: str, memory: Memory, number: int = 0, **which: Any) -> 
 
 
 def artifacts(
-    schemes: Sequence[str] = (BASELINE, "full_int8"), models: Sequence[str] = ("mobilenet_v1",)
+    schemes: Sequence[str] = (BASELINE, "full_int8"),
+    models: Sequence[str] = ("mobilenet_v1",),
+    exports: Sequence[str] = ("open",),
 ) -> dict[Variant, ArtifactRecord]:
-    variants = [Variant(model, scheme) for model in models for scheme in schemes]
+    variants = [Variant(*each) for each in itertools.product(models, schemes, exports)]
     return {
         v: ArtifactRecord(v, sha(str(v)), SIZES.get(v.scheme, 10**6), "random(seed=0)")
         for v in variants

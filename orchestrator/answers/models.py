@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,6 +17,7 @@ from orchestrator.commands.models import BuildArguments, InspectArguments, ListA
 from orchestrator.config import load_suite
 from orchestrator.console import Console
 from orchestrator.errors import UsageError
+from orchestrator.factors import OPEN
 from orchestrator.frameworks import registry
 from orchestrator.frameworks.about import Framework
 from orchestrator.frameworks.building import BuildOptions
@@ -75,10 +77,12 @@ def _catalogue(framework: Framework) -> dict[str, list[str]]:
 def _artifact_row(artifact: ModelArtifact) -> tuple[str, ...]:
     there = str(artifact.path) if artifact.path.is_file() else f"{artifact.path} is missing"
     no_op = "" if artifact.no_op is None else " (no-op)"
+    export = artifact.variant.export
+    fixed = "" if export == OPEN else f" (export {export})"
     return (
         artifact.framework,
         artifact.variant.model,
-        artifact.variant.scheme + no_op,
+        artifact.variant.scheme + no_op + fixed,
         f"{artifact.size_bytes / 1e6:.1f}",
         artifact.weights,
         artifact.sha256[:12],
@@ -110,17 +114,19 @@ def _asked_for(arguments: BuildArguments) -> tuple[list[Variant], BuildOptions, 
         name = arguments.suite or registry.framework(framework).suite
         suite = load_suite(name, relative_to=Path())
         framework = suite.frameworks[0].name
-        models, schemes = suite.models, suite.schemes
+        models, schemes, exports = suite.models, suite.schemes, suite.factors.export
         options = build_options(suite, options)
     else:
         models = arguments.names
-        schemes = registry.framework(framework).scheme_names
+        schemes, exports = registry.framework(framework).scheme_names, (OPEN,)
+    exports = arguments.export or exports
     schemes = arguments.scheme or schemes
     _check_known("model", models, known_models(framework))
     _check_known("scheme", schemes, registry.framework(framework).scheme_names)
     if arguments.compatibility is not None:
         options = replace(options, compatibility=arguments.compatibility)
-    return [Variant(model, scheme) for model in models for scheme in schemes], options, framework
+    asked = itertools.product(models, schemes, exports)
+    return [Variant(*each) for each in asked], options, framework
 
 
 def _tell(console: Console, progress: BuildProgress) -> None:
@@ -159,6 +165,7 @@ def _describe(found: Inspection) -> str:
     ]
     if found.signature is not None:
         lines.append(f"signature    {_signature(found)}")
+    lines += [f"export       {_export(found)}"] * (found.export is not None)
     for name, tensors in (("input", found.inputs), ("output", found.outputs)):
         lines += [f"{name:<12} {_tensor(t)}" for t in tensors]
     header = ("operator", "version", "count", "since runtime")
@@ -202,6 +209,12 @@ def _uses(found: Inspection) -> list[str]:
         f"             {use.scheme}: {use.operators} operators, {use.elements:,} weights"
         for use in found.weights
     ]
+
+
+def _export(found: Inspection) -> str:
+    """How the batch stands in it, which can decide what a delegate takes."""
+    computed = f"{found.shape_operators or 'no'} SHAPE computes a shape while it runs"
+    return f"{'batch left open' if found.export == OPEN else 'batch fixed'}; {computed}"
 
 
 def _signature(found: Inspection) -> str:

@@ -102,7 +102,7 @@ def _of_each_framework(
     found: dict[Variant, ModelArtifact] = {}
     for framework in suite.frameworks:
         mark = suite.mark(framework.name)
-        mine = {Variant(v.model, v.scheme): v for v in variants if v.framework == mark}
+        mine = {replace(v, framework=""): v for v in variants if v.framework == mark}
         for plain, artifact in get(tuple(mine), framework.name).items():
             found[mine[plain]] = replace(artifact, variant=mine[plain])
     return found

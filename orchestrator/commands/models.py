@@ -42,6 +42,7 @@ class BuildArguments(BuildingArguments):
     scheme: tuple[str, ...]
     suite: str | None
     compatibility: str | None
+    export: tuple[str, ...]
     models: Path
 
 
@@ -101,6 +102,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--compatibility",
         choices=(CURRENT, *registry.compatibilities()),
         help="the runtime that must load the files; default: what the suite's runtime needs",
+    )
+    build.add_argument(
+        "--export",
+        choices=("open", "fixed"),
+        action="append",
+        default=[],
+        help="the batch left open or fixed at 1 (may be repeated); default: as the suite, or open",
     )
     add_building(build)
     becomes(build, BuildArguments)

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from orchestrator.artifacts.files import sha256_of
 from orchestrator.errors import ModelBuildError
+from orchestrator.factors import OPEN
 from orchestrator.frameworks import registry
 from orchestrator.frameworks.about import CALIBRATIONS, CURRENT, WEIGHTS
 
@@ -60,7 +61,8 @@ DEFAULT_OPTIONS = BuildOptions()
 
 @dataclass(frozen=True)
 class BuildRequest:
-    """One model's schemes to build, by the framework whose parts are in the module ``parts``.
+    """One model's schemes to build, by the framework whose parts are in the module ``parts``, all
+    in one ``export``.
 
     ``weights`` is the policy that holds for this build.
     """
@@ -72,6 +74,7 @@ class BuildRequest:
     models_dir: Path
     framework: str
     parts: str
+    export: str = OPEN
 
     def to_json(self) -> dict[str, Any]:
         """Return it as the child reads it."""
@@ -81,6 +84,7 @@ class BuildRequest:
             "parts": self.parts,
             "model": self.model,
             "schemes": list(self.schemes),
+            "export": self.export,
             "weights": self.weights,
             "policy": self.options.weights,
             "seed": self.options.seed,
@@ -111,6 +115,7 @@ class BuildRequest:
             models_dir=Path(data["models_dir"]),
             framework=data["framework"],
             parts=data["parts"],
+            export=data["export"],
         )
 
 

@@ -80,10 +80,12 @@ def known_schemes(framework: str | None = None) -> tuple[str, ...]:
 
 
 def check_known(framework: Framework, variant: Variant) -> None:
-    """Raise ModelBuildError where the catalogue lacks the variant's model or scheme."""
+    """Raise ModelBuildError where the catalogue lacks the variant's model, scheme or export."""
+    exports = {level for each in framework.runners for level in each.levels("export")}
     for what, name, there in (
         ("model", variant.model, tuple(parts_of(framework).models)),
         ("scheme", variant.scheme, framework.scheme_names),
+        ("export", variant.export, tuple(sorted(exports, reverse=True))),
     ):
         if name not in there:
             raise ModelBuildError(f"no {what} {name}; there are {', '.join(there)}")

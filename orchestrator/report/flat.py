@@ -10,7 +10,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.analysis.table import FigureComparison, Speedup, SpeedupTable
-from orchestrator.factors import FACTORS, NAMES
+from orchestrator.factors import FACTORS, NAMES, find_factor
 from orchestrator.report.clean import csv_cell
 from orchestrator.report.notes import codes, method, weights
 
@@ -100,7 +100,7 @@ def to_frame(table: SpeedupTable) -> pd.DataFrame:
 
     across = [each.row for each in table.across]
     shown = [*table.rows, *across]
-    further = [c for c in FURTHER_COLUMNS if any(_flat(row, c) for row in shown)]
+    further = [c for c in FURTHER_COLUMNS if any(_tells(row, c) for row in shown)]
     columns = [*COLUMNS, *further]
     rows = [[_flat(row, column) for column in columns] for row in shown]
     if across:  # whose baseline it is, which else is the row's own runner's
@@ -120,6 +120,13 @@ def _flat(row: Speedup, column: str) -> Any:
     if column in NAMES:
         return _level(row, column)
     return ";".join(codes(row)) if column == "findings" else _plain(getattr(row, column))
+
+
+def _tells(row: Speedup, column: str) -> bool:
+    """Whether the row says more in the column than what goes without saying."""
+    factor = find_factor(column)
+    told = _flat(row, column)
+    return bool(told) and (factor is None or factor.key_of_default or told != factor.default)
 
 
 def _level(row: Speedup, factor: str) -> Any:

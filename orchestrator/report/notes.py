@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from orchestrator.analysis.table import FailedTrials, Speedup, SpeedupTable, Verdict
-from orchestrator.factors import ABSENT, FACTORS, Factors
+from orchestrator.factors import ABSENT, FACTORS, Factor, Factors
 from orchestrator.frameworks.settings import level_of, taken, title_of
 from orchestrator.isa.levels import capped
 from orchestrator.measurement import Finding, Outcome
@@ -160,9 +160,15 @@ def setting(rows: list[Speedup]) -> str:
         # what only some runners take stands beside the runner
         for each in sorted(taken(factors), key=lambda each: each.name not in ABSENT)
         if each.name not in ("runner", "runtime")
-        and (each.name in ABSENT or each.titled or not each.is_default(factors))
+        and (_stands(each) or not each.is_default(factors))
     ]
     return ", ".join((f"{factors.runner} ({ran or 'version unknown'}{whose})", *said))
+
+
+def _stands(factor: Factor) -> bool:
+    """Whether its default is said too: of what only some runners take, which others take is not
+    known to every reader."""
+    return factor.titled or (factor.name in ABSENT and factor.key_of_default)
 
 
 def conditions(rows: Sequence[Speedup]) -> list[str]:

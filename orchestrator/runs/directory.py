@@ -271,12 +271,15 @@ def _compared(suite: Mapping[str, Any]) -> tuple[str, ...]:
 
 def trial_from_event(event: Mapping[str, Any]) -> Trial:
     """The trial that a ``planned`` or ``finished`` line is about."""
+    factors = _factors(event)
     return Trial(
         trial_id=event["trial_id"],
         device=event["device"],
         kind=_KINDS[event["kind"]],
-        variant=_variant(event["model"], event["scheme"], event.get("framework") or ""),
-        factors=_factors(event),
+        variant=_variant(
+            event["model"], event["scheme"], factors.export, event.get("framework") or ""
+        ),
+        factors=factors,
         block=event["block"],
         replicate=event["replicate"],
         duet=Duet(**event["duet"]) if event.get("duet") else None,
@@ -306,8 +309,8 @@ def _shared_factors(*values: Any) -> Factors:
 
 
 @lru_cache(maxsize=4096, typed=True)
-def _variant(model: str, scheme: str, framework: str) -> Variant:
-    return Variant(model, scheme, framework)
+def _variant(model: str, scheme: str, export: str, framework: str) -> Variant:
+    return Variant(model, scheme, export, framework)
 
 
 def trial_record(event: Mapping[str, Any]) -> TrialRecord:

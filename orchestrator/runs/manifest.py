@@ -114,7 +114,7 @@ class Manifest:
             versions=data["versions"],
             artifacts=tuple(
                 ArtifactRecord(
-                    Variant(a["model"], a["scheme"], a.get("framework", "")),
+                    Variant.from_json(a),
                     a["sha256"],
                     a["size_bytes"],
                     a["weights"],
@@ -157,6 +157,7 @@ _SHAPE: Shape = {
             **dict.fromkeys(
                 ("model", "scheme", "framework", "weights", "no_op", "signature"), TEXT
             ),
+            "export": NotNull(TEXT),
             "inputs": [NotNull(shape_of(InputSpec))],
         }
     ],

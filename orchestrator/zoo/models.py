@@ -12,6 +12,7 @@ from typing import Any, cast
 from orchestrator.artifacts.files import locked, make_folder
 from orchestrator.artifacts.store import ArtifactStore, Entry
 from orchestrator.errors import ArtifactError, ModelBuildError
+from orchestrator.factors import OPEN
 from orchestrator.frameworks import registry
 from orchestrator.frameworks.about import Framework
 from orchestrator.frameworks.building import DEFAULT_OPTIONS, BuildOptions, BuildRequest
@@ -95,9 +96,9 @@ def artifacts_by_hash(
     options that they were built with. Raises ArtifactError where one is damaged."""
     store = ArtifactStore(models_dir)
     found: dict[Variant, ModelArtifact] = {}
-    wanted = {(v.model, v.scheme, sha256): v for v, sha256 in hashes.items()}
+    wanted = {(replace(v, framework=""), sha256): v for v, sha256 in hashes.items()}
     for entry in store.entries():
-        variant = wanted.get((entry.model, entry.scheme, entry.sha256))
+        variant = wanted.get((_variant(entry), entry.sha256))
         if variant is None or not store.path(entry).exists():
             continue
         damage = store.damage(entry, verify=True)
@@ -208,14 +209,16 @@ class _Builder:
                     f"{model}: these are not the weights of the stored files: building those again"
                 )
             if attempt < 2:
-                missing = tuple(v.scheme for v in wanted if v not in found)
-                self._build(model, missing, stock.weights_policy(model))
+                missing = [v for v in wanted if v not in found]
+                for export in dict.fromkeys(v.export for v in missing):
+                    schemes = tuple(v.scheme for v in missing if v.export == export)
+                    self._build(model, schemes, export, stock.weights_policy(model))
         raise ModelBuildError(
             f"{model}: built, yet not in {self.store.manifest}; does something else change that "
             f"folder?"
         )
 
-    def _build(self, model: str, schemes: tuple[str, ...], weights: str) -> None:
+    def _build(self, model: str, schemes: tuple[str, ...], export: str, weights: str) -> None:
         _check_toolchain(self._framework)
         request = BuildRequest(
             model,
@@ -225,19 +228,24 @@ class _Builder:
             self.store.folder,
             framework=self._framework.name,
             parts=self._framework.parts,
+            export=export,
         )
         run_build(
-            request, lambda message: self._on_message(model, message), on_start=self._on_start
+            request,
+            lambda message: self._on_message(model, export, message),
+            on_start=self._on_start,
         )
 
-    def _on_message(self, model: str, message: Mapping[str, str]) -> None:
+    def _on_message(self, model: str, export: str, message: Mapping[str, str]) -> None:
         scheme = message.get("stored")
         if scheme is None:
             self._say(f"{model}: {message['step']}")
             return
         with self._guard:
             self._done[model] += 1
-            self._say(f"{model}: {scheme} is ready", Variant(model, scheme))
+            variant = Variant(model, scheme, export)
+            plain = "" if export == OPEN else f", export {export},"
+            self._say(f"{model}: {scheme}{plain} is ready", variant)
 
     def _say(self, step: str, variant: Variant | None = None) -> None:
         with self._guard:
@@ -266,7 +274,7 @@ class _Stock:
         """What is there and whole, and what is there but damaged, with the damage."""
         found: dict[Variant, ModelArtifact] = {}
         damaged: dict[Variant, str] = {}
-        entries = {Variant(e.model, e.scheme): e for e in self._entries if self._counts(e)}
+        entries = {_variant(e): e for e in self._entries if self._counts(e)}
         for variant in wanted:
             if variant not in entries:
                 continue
@@ -293,7 +301,7 @@ class _Stock:
 
     def _key(self, entry: Entry) -> str:
         # Kept, because for a folder of images it takes reading them.
-        variant = Variant(entry.model, entry.scheme)
+        variant = _variant(entry)
         if variant not in self._keys:
             self._keys[variant] = key_of(self._framework, variant, self._options)
         return self._keys[variant]
@@ -303,10 +311,15 @@ class _Stock:
         return entry.details.get("weights_sha256") == newest.details.get("weights_sha256")
 
 
+def _variant(entry: Entry) -> Variant:
+    """Entries of before there was a choice of exports say nothing: those are open."""
+    return Variant(entry.model, entry.scheme, str(entry.details.get("export", OPEN)))
+
+
 def _artifact(entry: Entry, store: ArtifactStore) -> ModelArtifact:
     no_op = entry.details.get("no_op")
     return ModelArtifact(
-        variant=Variant(entry.model, entry.scheme),
+        variant=_variant(entry),
         path=store.path(entry),
         sha256=entry.sha256,
         size_bytes=entry.size_bytes,

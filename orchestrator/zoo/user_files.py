@@ -82,7 +82,7 @@ def _resolve_model(
             _check_label(model, file, found)
         scheme = file.label or (found.scheme if no_op is None else split_name(file.path)[1] or "")
         of = _TORCH if isinstance(found, TorchInspection) else registry.default().name
-        variant = Variant(model.name, scheme, suite.mark(of))
+        variant = Variant(model.name, scheme, framework=suite.mark(of))
         if variant in artifacts:
             _refuse_same(model, artifacts[variant], file, found, scheme)
         artifacts[variant] = ModelArtifact(

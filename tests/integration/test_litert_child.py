@@ -224,6 +224,17 @@ def test_what_the_runtime_lacks_is_incompatible(
     assert reading.reason is not None and words in reading.reason
 
 
+@RUNTIMES
+def test_an_operator_of_tensorflow_is_incompatible_where_there_is_none(
+    runtime: str, python: str
+) -> None:
+    case = Path(__file__).parent.parent / "data" / "cases" / "flex.tflite"
+    reading, _ = run(a_trial(runtime=runtime), case, python=python)
+    assert reading.outcome is Outcome.INCOMPATIBLE
+    assert reading.reason is not None
+    assert "operator MatrixInverse (FlexMatrixInverse)" in reading.reason
+
+
 @WITH_TENSORFLOW
 def test_a_truncated_model_has_one_clear_outcome(models: Path, runtime: str, python: str) -> None:
     """ai-edge-litert checks the file; the older runtimes read beyond its end and are killed."""

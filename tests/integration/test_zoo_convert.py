@@ -45,9 +45,9 @@ def network():
     ])
 
 
-def convert(name, schemes, frozen, **settings):
+def convert(name, schemes, frozen, batch=None, network=network, **settings):
     spec = ModelSpec("", "", side=16, frozen=frozen)
-    with Converter(network(), spec, folder / "work") as converter:
+    with Converter(network(), spec, folder / "work", batch) as converter:
         for scheme in schemes:
             data = converter.convert(SCHEMES[scheme], images, **settings)
             (folder / f"{name}-{scheme}.tflite").write_bytes(data)
@@ -58,6 +58,21 @@ def convert(name, schemes, frozen, **settings):
 convert("frozen", ["weight_only_int8", *SCHEMES], frozen=True)
 convert("saved", SCHEMES, frozen=False)
 convert("compatible", SCHEMES, frozen=True, dense_per_tensor=True)
+
+
+def reshaped():  # as MobileNet's head
+    return keras.Sequential([
+        layers.Input((16, 16, 3)),
+        layers.Conv2D(16, 3, activation="relu"),
+        layers.GlobalAveragePooling2D(keepdims=True),
+        layers.Conv2D(100, 1),
+        layers.Reshape((100,)),
+    ])
+
+
+for export, batch in (("open", None), ("fixed", 1)):
+    convert(export, ["float32"], frozen=True, batch=batch, network=reshaped)
+    convert(f"{export}_saved", ["float32"], frozen=False, batch=batch, network=reshaped)
 """
 
 _RUN = """
@@ -162,3 +177,50 @@ def test_a_runtime_of_2023_loads_what_is_built_for_it(folder: Path) -> None:
     for name, answer in new.items():
         assert not isinstance(old[name], str), f"{name}: {old[name]}"
         assert np.corrcoef(answer, old[name])[0, 1] > 0.999, name
+
+
+# -- how the batch stands in the file -------------------------------------------------------------
+
+_DELEGATED = """
+import json, sys
+from orchestrate_agent.children.litert import delegated_nodes, find_runtime
+
+taken = {}
+for path in sys.argv[1:]:
+    interpreter = find_runtime("any").module.Interpreter(model_path=path)
+    interpreter.allocate_tensors()
+    taken[path] = delegated_nodes(interpreter)
+print(json.dumps(taken))
+"""
+
+
+@pytest.mark.parametrize("way", ["", "_saved"])
+def test_the_file_says_how_it_was_exported(folder: Path, way: str) -> None:
+    opened, fixed = (inspect_file(folder / f"{e}{way}-float32.tflite") for e in ("open", "fixed"))
+    assert (opened.export, opened.inputs[0].shape[0], opened.shape_operators) == ("open", -1, 1)
+    assert (fixed.export, fixed.inputs[0].shape[0], fixed.shape_operators) == ("fixed", 1, 0)
+    extra = {o.name for o in opened.operators} - {o.name for o in fixed.operators}
+    assert extra == {"SHAPE", "STRIDED_SLICE", "PACK"}
+    assert opened.work.multiply_accumulates == fixed.work.multiply_accumulates
+
+
+def test_an_open_batch_keeps_xnnpack_of_2023_from_taking_anything(folder: Path) -> None:
+    python = os.environ.get("TFLITE_RUNTIME_PYTHON")
+    if python is None:
+        pytest.skip("TFLITE_RUNTIME_PYTHON names no Python")
+    files = [str(folder / f"{export}-float32.tflite") for export in ("open", "fixed")]
+    agents = str(Path(__file__).resolve().parents[2] / "agents")
+
+    def delegated(executable: str) -> list[list[int]]:
+        env = {**os.environ, "PYTHONPATH": agents}
+        argv = [executable, "-c", _DELEGATED, *files]
+        done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=60, check=True)
+        taken = json.loads(done.stdout.splitlines()[-1])
+        return [taken[file] for file in files]
+
+    opened, fixed = delegated(python)
+    assert opened[0] == 0
+    assert fixed[0] == fixed[1] > 0
+    opened, fixed = delegated(sys.executable)
+    assert opened[0] > 0
+    assert fixed[0] == fixed[1]

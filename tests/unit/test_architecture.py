@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -56,7 +57,10 @@ MAY_IMPORT: dict[str, set[str]] = {
         "errors", "printable", "runs", "runtimes",
     },
     # config: the user's own files stand in the suite
-    "zoo": {"plain_files", "artifacts", "config", "frameworks", "plan", "trial", "errors"},
+    "zoo": {
+        "factors",
+        "plain_files", "artifacts", "config", "frameworks", "plan", "trial", "errors",
+    },
     # printable: what a login shell printed, in a message
     "fleet": {
         "artifacts", "config", "schedule", "runs", "frameworks", "plan", "trial", "measurement",
@@ -81,7 +85,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     # config: an option's value is read by its parsers, imported when they are used
     "commands": {"frameworks"},
     "answers": {
-        "commands",
+        "commands", "factors",
         "analysis", "answer", "artifacts", "bundles", "campaign", "config", "console", "discovery",
         "errors", "fleet", "frameworks", "imports", "measurement", "plain_files", "plan", "trial",
         "printable",
@@ -227,6 +231,15 @@ def test_what_travels_to_a_device_is_what_is_in_git() -> None:
     in_git = {path.removeprefix(f"{folder}/") for path in done.stdout.split("\0") if path}
     assert set(MODULES) == in_git
     assert list(MODULES) == sorted(MODULES)
+
+
+def test_a_wheel_has_every_package() -> None:
+    """A new folder of modules is added to the packages in pyproject.toml."""
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    listed = set(re.findall(r'^  "(orchestrat[\w.]+)",$', project, re.MULTILINE))
+    folders = {path.parent for path in modules()}
+    packages = {".".join(folder.parts).removeprefix("agents.") for folder in folders}
+    assert listed == packages | {"orchestrator.suites"}  # which are data
 
 
 @pytest.mark.parametrize("path", modules(), ids=str)

@@ -39,6 +39,7 @@ LEVELS: Mapping[str, Sequence[Any]] = {
     "batch": (1, 8),
     "isa": ("native", "haswell"),
     "input_size": (0, 128),
+    "export": ("open", "fixed"),
 }
 
 
@@ -148,6 +149,7 @@ def key_of(factors: Factors) -> str:
     [
         (SETTING, "pi/m/litert/any/xnnpack/t1/b1/native"),
         (replace(SETTING, input_size=128), "pi/m/litert/any/xnnpack/t1/b1/native/i128"),
+        (replace(SETTING, export="fixed"), "pi/m/litert/any/xnnpack/t1/b1/native/fixed"),
         (
             Factors("benchmark_model", "", "none", 4, 1, "haswell"),
             "pi/m/benchmark_model//none/t4/b1/haswell",
@@ -172,7 +174,7 @@ def test_other_settings_have_other_keys_and_titles(one: Factors, other: Factors)
 
 def test_no_two_combinations_share_a_title() -> None:
     levels = {each.name: values_of(each.name) or LEVELS[each.name] for each in VARIED}
-    made = [replace(f, delegate="none") for f in combinations("torch", levels)]
+    made = [replace(f, delegate="none", export="open") for f in combinations("torch", levels)]
     made = [replace(f, runtime="torch") for f in made if f.runtime == "any"]
     made += [
         replace(f, engine="default", processor="cpu")

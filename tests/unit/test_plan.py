@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -178,6 +179,34 @@ def test_a_line_of_before_engines_is_read_with_their_defaults() -> None:
         "threads": 1, "batch": 1, "isa": "native",
     }  # fmt: skip
     assert trial_from_event(line).factors == Factors("litert", "any", "xnnpack", 1, 1, "native")
+
+
+def test_an_export_has_files_of_its_own_and_the_trials_of_open_ones_stay() -> None:
+    before = make_plan([device()], suite(), seed=7)
+    both = make_plan([device()], suite(factors={"export": ["open", "fixed"]}), seed=7)
+    assert {v.export for v in both.variants} == {"open", "fixed"}
+    assert len(both.variants) == 2 * len(before.variants)
+    assert set(ids(before)) < set(ids(both))
+    for trial in both.devices[0].trials:
+        assert trial.variant.export == trial.factors.export
+        assert trial_from_event(trial.to_json()) == trial
+    # a comparison holds it equal
+    assert all(
+        {t.factors for t in block.trials} == {block.group.factors}
+        for block in both.devices[0].blocks
+    )
+
+
+def test_a_fixed_batch_is_of_one_and_not_of_files_that_are_what_they_are() -> None:
+    with pytest.raises(UsageError, match=r"`export: fixed` fixes the batch at 1"):
+        make_plan([device()], suite(factors={"export": ["fixed"], "batch": [1, 4]}), seed=7)
+    own = {"name": "mine", "files": [{"path": "mine.tflite", "scheme": "float32"}]}
+    asked = suite(factors={"export": ["fixed"]})
+    asked = asked.model_copy(update={"user_models": (SimpleNamespace(**own),)})
+    with pytest.raises(UsageError, match=r"mine is a file of your own.*models inspect"):
+        make_plan([device()], asked, seed=7)
+    with pytest.raises(UsageError, match=r"`export: fixed` means nothing to `runner: torch`"):
+        suite(runner="torch", factors={"export": ["fixed"]})
 
 
 def test_profiles_have_trials_of_their_own_where_the_runner_has_a_profiler() -> None:

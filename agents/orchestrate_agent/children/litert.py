@@ -61,7 +61,9 @@ _INCOMPATIBLE = (
     "Didn't find op for builtin opcode",
     "builtin_code out of range",
     "Registration failed",
+    # of TensorFlow's own operators: the first wording until 2.4, the second since
     "ops are not supported by this interpreter",
+    "is(are) not supported by this interpreter",
     "Model provided is schema version",
 )
 _NO_MEMORY = ("std::bad_alloc", "Cannot allocate memory", "out of memory", "failed to allocate")

@@ -169,10 +169,13 @@ class _Sides:
         return {
             f"{name} of {side[3]}": value
             for side in (self.baseline_of(key), key)
-            for name, value in of_side(
-                self.run, Variant(side[1], side[3]), self.trials(side)
-            ).items()
+            for name, value in of_side(self.run, self._variant(side), self.trials(side)).items()
         }
+
+    def _variant(self, side: SideKey) -> Variant:
+        """Whose file it is, which the trials say."""
+        planned = Variant(side[1], side[3], side[2].export)
+        return next((record.trial.variant for record in self.trials(side)), planned)
 
 
 def _row(key: SideKey, rows: tuple[Speedup, Speedup], sides: tuple[_Sides, _Sides]) -> ComparedRow:

@@ -66,7 +66,7 @@ def _group(
     factors: Factors | None,
     records: Mapping[str, Sequence[TrialRecord]],
 ) -> ComparisonGroup:
-    sides = _sides(run, model, factors, records)
+    sides = _sides(run, _files_of(run, model, factors), records)
     baseline = sides.pop(run.baseline, None) or Side(run.baseline, (), None)
     return ComparisonGroup(device, model, factors, baseline, sides)
 
@@ -86,38 +86,35 @@ def _index(items: Sequence[str], item: str) -> int:
     return items.index(item) if item in items else len(items)
 
 
+def _files_of(run: RunRecord, model: str, factors: Factors | None) -> dict[str, ArtifactRecord]:
+    """Each scheme's file that is measured under ``factors``; None: the first one there is."""
+    of = None if factors is None else find_framework_of(factors.runner)
+    mine = ("", of.name if of else "")
+    files: dict[str, ArtifactRecord] = {}
+    for variant, artifact in run.artifacts.items():
+        fits = factors is None or (variant.export == factors.export and variant.framework in mine)
+        if variant.model == model and fits:
+            files.setdefault(variant.scheme, artifact)
+    return files
+
+
 def _sides(
     run: RunRecord,
-    model: str,
-    factors: Factors | None,
+    files: Mapping[str, ArtifactRecord],
     records: Mapping[str, Sequence[TrialRecord]],
 ) -> dict[str, Side]:
-    """Every scheme of ``model`` that has an artifact, a plan or a trial; artifacts' order first."""
-    artifacts = _artifacts(run, model, factors)
-    schemes = list(artifacts)
-    schemes += sorted(records.keys() - set(schemes))
+    """Every scheme of a model that has an artifact, a plan or a trial; artifacts' order first."""
+    schemes = [*files, *sorted(records.keys() - files.keys())]
     for of_scheme in records.values():
         _refuse_duplicates(run.run_id, of_scheme)
     return {
         scheme: Side(
             scheme,
             tuple(sorted(records.get(scheme, ()), key=lambda r: r.trial.trial_id)),
-            artifacts.get(scheme),
+            files.get(scheme),
         )
         for scheme in schemes
     }
-
-
-def _artifacts(run: RunRecord, model: str, factors: Factors | None) -> dict[str, ArtifactRecord]:
-    """The model's files by scheme: those that the group's runner takes, where the run has several
-    frameworks."""
-    of = None if factors is None else find_framework_of(factors.runner)
-    found: dict[str, ArtifactRecord] = {}
-    for variant, record in run.artifacts.items():
-        is_mine = factors is None or variant.framework in ("", of.name if of else "")
-        if variant.model == model and is_mine:
-            found.setdefault(variant.scheme, record)
-    return found
 
 
 def _refuse_duplicates(run_id: str, records: Sequence[TrialRecord]) -> None:

@@ -151,9 +151,10 @@ def refused(lines: Sequence[str], evidence: Evidence) -> Reading:
     if not isinstance(kind, str) or not isinstance(message, str):
         said = judgement.tail(evidence.stderr) or "not a word on stderr"
         return failed(f"{_starved(evidence)}exit code {evidence.exit_code}: {said}")
-    message = " ".join(message.split())[:500]
+    whole = " ".join(message.split())
+    message = whole[:500]
     if kind == "incompatible":
-        reason = judgement.incompatibility(message) or message
+        reason = judgement.incompatibility(whole) or message
         return Reading(Outcome.INCOMPATIBLE, reason=reason)
     if kind == "failed":
         return failed(_starved(evidence) + message)

@@ -50,7 +50,11 @@ _INCOMPATIBLE = (
     re.compile(r"Encountered unresolved custom op: (?P<op>\S+?)\.?(?:\s|$)"),
     re.compile(r"Didn't find op for builtin opcode '(?P<op>[^']*)' version '(?P<version>[^']*)'"),
     re.compile(r"Op builtin_code out of range: (?P<op>\d+)"),
-    re.compile(r"(?P<op>Regular TensorFlow ops) are not supported"),
+    re.compile(
+        r"(?:Regular TensorFlow ops are|Select TensorFlow op\(s\)[^.]{0,60}) not supported"
+        r"(?:(?!\(Flex).){0,600}(?:\((?P<flex>Flex\w+)\))?",
+        re.DOTALL,
+    ),
     re.compile(r"Model provided is schema version (?P<version>\d+) not equal"),
     re.compile(r"Registration failed"),
 )
@@ -169,6 +173,14 @@ def incompatibility(text: str) -> str | None:
 
 def _incompatible_reason(found: re.Match[str]) -> str:
     groups = found.groupdict()
+    if "flex" in groups:
+        op = groups["flex"]
+        called = f"operator {op.removeprefix('Flex')} ({op})" if op else "operators"
+        return (
+            f"the model needs TensorFlow's own {called}, which this runtime has no delegate for "
+            "(SELECT_TF_OPS); convert the model with TFLITE_BUILTINS alone, after replacing what "
+            "has no such operator, or use the binary benchmark_model_plus_flex"
+        )
     op, version = groups.get("op"), groups.get("version")
     needs = f"op {op}" if op else "an op"
     if version:
@@ -300,7 +312,8 @@ def _delegate(asked: str, measurement: Measurement, seen: bool) -> Iterator[Find
         yield Finding(
             "nothing_delegated",
             "XNNPACK was asked for and took no node of this model: the built-in kernels ran",
-            "compare with delegate: [none], or use a runtime whose XNNPACK has these kernels",
+            "compare with delegate: [none], or use a runtime whose XNNPACK has these kernels; of a "
+            "file with an open batch (`orchestrate models inspect`) try export: fixed",
         )
     elif not seen and nodes is None:
         yield _mismatch("XNNPACK was asked for and the output shows no sign of it")

@@ -11,7 +11,7 @@ from orchestrator.trial import TrialKind
 OLD_RUNTIME = "tflite-2.14"
 #: What is built against it dies while it is imported under numpy 2.
 _NUMPY_1 = "numpy<2"
-_DELEGATES = {"delegate": ("xnnpack", "none")}
+_FACTORS = {"delegate": ("xnnpack", "none"), "export": ("open", "fixed")}
 
 TOOL = Tool(
     name="benchmark_model",
@@ -38,7 +38,7 @@ BENCHMARK_MODEL = RunnerAbout(
     name="benchmark_model",
     kinds=frozenset(TrialKind),
     tool=TOOL,
-    factors=_DELEGATES,
+    factors=_FACTORS,
     batches=False,
     android=True,
     # it has its libraries in itself
@@ -53,7 +53,7 @@ LITERT = RunnerAbout(
         # ten times the size, and the same inside
         Library("tensorflow", stands_in=False),
     ),
-    factors=_DELEGATES,
+    factors=_FACTORS,
     input_sizes=True,
     measured_in=("pywrap", "litert", "tensorflow"),
 )

@@ -9,6 +9,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from orchestrator.artifacts.store import ArtifactStore
+from orchestrator.factors import OPEN
 from orchestrator.frameworks.building import (
     BuildOptions,
     BuildRequest,
@@ -53,14 +54,15 @@ def build(request: BuildRequest, site: BuildSite) -> None:
             **_versions(),
         }
         site.say("tracing")
-        converter = Converter(loaded.model, spec, folder)
+        batch = None if request.export == OPEN else 1
+        converter = Converter(loaded.model, spec, folder, batch)
         if not spec.frozen:
             facts_file.write_text(json.dumps(facts), "utf-8")
             site.begin_afresh(request.schemes)
     store = ArtifactStore(request.models_dir)
     with converter:
         for number, scheme in enumerate(request.schemes, start=1):
-            variant = Variant(name, scheme)
+            variant = Variant(name, scheme, request.export)
             site.say(f"converting to {scheme}")
             calibration = _calibration(variant, options, preprocess(spec), site.say)
             data = converter.convert(
@@ -129,6 +131,7 @@ def _details(
     found = verify_build(variant, data, options.compatibility)
     return {
         "input_shape": made["input_shape"],
+        "export": variant.export,
         "converter": made["converter"],
         "representative": made["representative"],
         "compatibility": options.compatibility,

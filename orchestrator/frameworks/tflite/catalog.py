@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.factors import OPEN
 from orchestrator.frameworks.about import CURRENT
 from orchestrator.frameworks.building import BuildOptions, representative_data
 from orchestrator.frameworks.tflite.about import OLD_RUNTIME
@@ -107,6 +108,7 @@ def recipe(variant: Variant, options: BuildOptions) -> dict[str, Any]:
     # Only what differs from the default is named, so that files from before it existed still count.
     current = options.compatibility == CURRENT
     compatibility = {} if current else {"compatibility": options.compatibility}
+    export = {} if variant.export == OPEN else {"export": variant.export}
     return {
         "recipe": RECIPE,
         "application": model.application,
@@ -119,4 +121,5 @@ def recipe(variant: Variant, options: BuildOptions) -> dict[str, Any]:
         "seed": options.seed,
         "representative": representative_data(options) if scheme.calibrated else None,
         **compatibility,
+        **export,
     }

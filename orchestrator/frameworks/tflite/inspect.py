@@ -12,7 +12,7 @@ import os
 import re
 import stat
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -129,6 +129,11 @@ class Inspection:
     not older than what was noted: ``unknown_operators`` are not known. ``oldest_because`` names
     what asks for it.
 
+    ``export`` is ``open`` where the first dimension of an input is open, ``fixed`` where none is,
+    and None without an input that has dimensions. ``shape_operators`` is how many SHAPE compute a
+    shape while the model runs, as an open batch can make necessary: an older XNNPACK then takes
+    nothing of the file.
+
     ``content`` is equal for files that hold the same network with the same types and constants,
     however they are packed; None where that cannot be told.
     """
@@ -157,6 +162,8 @@ class Inspection:
     activation_types: tuple[str, ...]
     external_files: tuple[str, ...]
     content: str | None
+    export: str | None
+    shape_operators: int
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -265,6 +272,8 @@ def inspect_bytes(data: Bytes, signature: str | None = None) -> Inspection:
         activation_types=_activation_types(graphs, weighted),
         external_files=_external_files(model),
         content=_content(model, data),
+        export=_export(called.inputs),
+        shape_operators=sum(o.name == "SHAPE" for graph in graphs for o in graph.operators),
     )
 
 
@@ -400,6 +409,13 @@ def _smallest_activation_scale(graphs: list[Graph]) -> float | None:
         if t.quantized and not t.constant and t.scale is not None
     ]
     return min(scales, default=None)
+
+
+def _export(inputs: Sequence[TensorInfo]) -> str | None:
+    batches = [tensor.shape[0] for tensor in inputs if tensor.shape]
+    if not batches:
+        return None
+    return "open" if min(batches) < 0 else "fixed"
 
 
 def _external_files(model: ModelFile) -> tuple[str, ...]:

@@ -24,10 +24,12 @@ class Converter:
     whether it is kept as one function with its weights as constants, or as a saved model on disk;
     both give the same operators as ``from_keras_model``. ``folder`` is for what is kept on disk: it
     is emptied at the beginning and gone at the end. Without a ``model`` it holds the saved one that
-    another process left there.
+    another process left there. ``batch`` is that of the files, None where it is left open.
     """
 
-    def __init__(self, model: Any | None, spec: ModelSpec, folder: Path) -> None:
+    def __init__(
+        self, model: Any | None, spec: ModelSpec, folder: Path, batch: int | None = None
+    ) -> None:
         self._folder = folder
         self._saved = folder / "saved-model"
         self._float32 = folder / "float32.tflite"
@@ -36,10 +38,10 @@ class Converter:
         if model is not None:
             self.close()
             self._folder.mkdir(parents=True)
-            self._trace(model, spec)
+            self._trace(model, spec, batch)
 
-    def _trace(self, model: Any, spec: ModelSpec) -> None:
-        signature = [tf.TensorSpec((None, *spec.input_shape), tf.float32, name="image")]
+    def _trace(self, model: Any, spec: ModelSpec, batch: int | None) -> None:
+        signature = [tf.TensorSpec((batch, *spec.input_shape), tf.float32, name="image")]
         if spec.frozen:
             function = tf.function(lambda image: model(image, training=False), signature)
             self._frozen = convert_variables_to_constants_v2(function.get_concrete_function())

@@ -6,6 +6,7 @@ import math
 import re
 
 from orchestrator.errors import ModelBuildError
+from orchestrator.factors import OPEN
 from orchestrator.frameworks.tflite.catalog import COMPATIBILITIES, MODELS
 from orchestrator.frameworks.tflite.flatbuffer import MalformedError
 from orchestrator.frameworks.tflite.inspect import Inspection, inspect_bytes
@@ -21,7 +22,8 @@ def verify_build(variant: Variant, data: bytes, compatibility: str = "current") 
         found = inspect_bytes(data)
     except MalformedError as exc:
         raise ModelBuildError(f"{variant}: the converter wrote a broken file: {exc}") from exc
-    expected = (-1, *MODELS[variant.model].input_shape)
+    batch = -1 if variant.export == OPEN else 1
+    expected = (batch, *MODELS[variant.model].input_shape)
     if found.scheme != variant.scheme:
         raise ModelBuildError(
             f"{variant}: the converter wrote {found.scheme} ({_uses(found)}); this TensorFlow "

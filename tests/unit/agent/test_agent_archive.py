@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import io
-import re
 import zipfile
-from pathlib import Path
 
 import pytest
 
 from orchestrate_agent.contents import MODULES
 from orchestrator.fleet import agent_archive
 from orchestrator.fleet.agent_archive import build_agent_archive
-
-ROOT = Path(__file__).resolve().parents[3]
 
 
 def test_it_is_the_same_bytes_each_time() -> None:
@@ -37,13 +33,6 @@ def test_it_holds_the_modules_of_the_list_and_nothing_else() -> None:
     with zipfile.ZipFile(io.BytesIO(build_agent_archive().data)) as archive:
         held = {n for n in archive.namelist() if n.startswith("orchestrate_agent/")}
     assert held == {f"orchestrate_agent/{n}" for n in (*MODULES, "SOURCE_SHA256")}
-
-
-def test_the_wheel_has_every_folder_of_it() -> None:
-    project = (ROOT / "pyproject.toml").read_text()
-    packages = set(re.findall(r'^  "(orchestrate_agent[\w.]*)",$', project, re.MULTILINE))
-    folders = {Path("orchestrate_agent", name).parent for name in MODULES}
-    assert packages == {".".join(folder.parts) for folder in folders}
 
 
 def test_the_name_follows_the_sources(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -229,6 +229,16 @@ def test_a_peak_that_does_not_move_is_no_measurement_of_memory() -> None:
     assert codes(reading) == {"memory_zero": False}
 
 
+#: What runtimes say since 2.5: tflite-runtime 2.14.0, ai-edge-litert 1.4.0, 2.1.0 and 2.3.0.
+FLEX = (
+    "cannot load the model: Select TensorFlow op(s), included in the given model, is(are) not "
+    "supported by this interpreter. Make sure you apply/link the Flex delegate before inference. "
+    'For the Android, it can be resolved by adding "org.tensorflow:tensorflow-lite-select-tf-ops" '
+    "dependency. See instructions: https://www.tensorflow.org/lite/guide/ops_selectNode number 1 "
+    "(FlexMatrixInverse) failed to prepare."
+)
+
+
 # -- bad endings ----------------------------------------------------------------------------------
 
 
@@ -241,6 +251,15 @@ def test_a_peak_that_does_not_move_is_no_measurement_of_memory() -> None:
             Outcome.INCOMPATIBLE,
             "op CONV_2D version 6",
         ),
+        (
+            "incompatible",
+            "Regular TensorFlow ops are not supported by this interpreter. Make sure you apply/"
+            "link the Flex delegate before inference.Node number 0 (FlexErf) failed to prepare.",
+            Outcome.INCOMPATIBLE,
+            "operator Erf (FlexErf)",
+        ),
+        ("incompatible", FLEX, Outcome.INCOMPATIBLE, "operator MatrixInverse (FlexMatrixInverse)"),
+        ("incompatible", FLEX, Outcome.INCOMPATIBLE, "TFLITE_BUILTINS alone"),
         ("incompatible", "something new", Outcome.INCOMPATIBLE, "something new"),
         ("invalid_model", "no TFL3 mark", Outcome.FAILED, "invalid model: no TFL3 mark"),
         ("no_runtime", "install one", Outcome.FAILED, "no runtime: install one"),

@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.errors import ModelBuildError
 from orchestrator.frameworks.parts import check_known, key_of
-from orchestrator.frameworks.registry import default
+from orchestrator.frameworks.registry import default, framework
 from orchestrator.frameworks.tflite.catalog import MODELS, recipe
 from orchestrator.trial import Variant
 from orchestrator.zoo import BuildOptions, known_models, known_schemes
@@ -49,6 +49,21 @@ def test_keys_tell_options_apart(other: BuildOptions) -> None:
 
 def test_files_from_before_compatibility_could_be_chosen_still_count() -> None:
     assert "compatibility" not in recipe(FLOAT, BuildOptions())
+
+
+def test_files_from_before_exports_could_be_chosen_still_count() -> None:
+    fixed = replace(FLOAT, export="fixed")
+    assert "export" not in recipe(FLOAT, BuildOptions())
+    assert recipe(fixed, BuildOptions()) == {**recipe(FLOAT, BuildOptions()), "export": "fixed"}
+    # as it was before there was a choice
+    assert key_of(default(), FLOAT, BuildOptions()) == "2b397f69eb14ce99"
+
+
+def test_an_export_that_the_framework_lacks_is_refused_with_what_there_is() -> None:
+    with pytest.raises(ModelBuildError, match="no export frozen; there are open, fixed"):
+        check_known(default(), replace(FLOAT, export="frozen"))
+    with pytest.raises(ModelBuildError, match="no export fixed; there are open"):
+        check_known(framework("torch"), Variant("resnet18", "float32", "fixed"))
 
 
 def test_an_unknown_compatibility_is_refused_with_what_there_is() -> None:

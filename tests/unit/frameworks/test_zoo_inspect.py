@@ -182,3 +182,5 @@ def test_a_build_with_another_input_is_refused() -> None:
     data = (DATA / "float32.tflite").read_bytes()
     with pytest.raises(ModelBuildError, match=r"not one image \(-1, 224, 224, 3\)"):
         verify_build(Variant("mobilenet_v1", "float32"), data)
+    with pytest.raises(ModelBuildError, match=r"fixed: takes .*, not one image \(1, 224, 224, 3\)"):
+        verify_build(Variant("mobilenet_v1", "float32", "fixed"), data)

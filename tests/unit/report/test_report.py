@@ -19,7 +19,7 @@ from orchestrator.measurement import Finding, Memory, Outcome
 from orchestrator.report import FORMATS, figures, render, write_reports
 from orchestrator.report.clean import clean, csv_cell, markdown
 from orchestrator.report.flat import COLUMNS, to_frame
-from orchestrator.trial import Group
+from orchestrator.trial import Group, Variant
 from tests.analysis_runs import (
     BASELINE,
     FACTORS,
@@ -248,6 +248,26 @@ def test_csv_has_the_columns_of_the_contract_and_a_line_a_row(table: SpeedupTabl
             assert float(cells["speedup"]) == pytest.approx(row.speedup, rel=1e-5)
     assert read[0]["threads"] == "1"
     assert read[-1]["threads"] == ""
+
+
+def test_exports_are_measured_and_told_apart() -> None:
+    """Each beside its own baseline, with its own files."""
+    fixed = dataclasses.replace(FACTORS, export="fixed")
+    trials = [
+        *blocks_of({BASELINE: 2e5, INT8: 2e5}, 6, factors=FACTORS),
+        *blocks_of({BASELINE: 5e4, INT8: 2e5}, 6, factors=fixed),
+    ]
+    files = artifacts(exports=("open", "fixed"))
+    small = Variant("mobilenet_v1", INT8, "fixed")
+    files[small] = dataclasses.replace(files[small], size_bytes=3 * 10**6)
+    both = analyse(run_of(trials, artifacts=files))
+    read = list(csv.DictReader(io.StringIO(render(both, "csv"))))
+    assert tuple(read[0]) == (*COLUMNS, "export")
+    told = {r["export"]: (r["verdict"], float(r["treatment_size_mb"])) for r in read}
+    assert told == {"open": ("indistinguishable", 4.4), "fixed": ("slower", 3.0)}
+    headings = [each for each in lines(both, 120) if each.startswith("litert (")]
+    assert len(headings) == 2
+    assert ["export fixed" in each for each in headings] == [True, False]
 
 
 def test_json_holds_all_there_is(table: SpeedupTable) -> None:

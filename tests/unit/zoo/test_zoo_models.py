@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ class Toolchain:
         self.weights = "random(seed=0)"
         self.weights_sha256 = "aa"
         self.asked: list[tuple[str, tuple[str, ...], str]] = []
+        self.exports: list[str] = []
         self.fail_at: str | None = None
 
     def run_build(
@@ -48,6 +50,7 @@ class Toolchain:
         on_start: object = None,
     ) -> None:
         self.asked.append((request.model, request.schemes, request.weights))
+        self.exports.append(request.export)
         for scheme in request.schemes:
             if scheme == self.fail_at:
                 raise ModelBuildError(f"{request.model}: killed")
@@ -55,13 +58,17 @@ class Toolchain:
             on_message({"stored": scheme})
 
     def store(self, request: BuildRequest, scheme: str) -> None:
-        variant = Variant(request.model, scheme)
+        variant = Variant(request.model, scheme, request.export)
         ArtifactStore(request.models_dir).add(
             f"{variant} {self.weights_sha256}".encode(),
             model=request.model,
             scheme=scheme,
             recipe_key=key_of(default(), variant, request.options),
-            details={"weights": self.weights, "weights_sha256": self.weights_sha256},
+            details={
+                "weights": self.weights,
+                "weights_sha256": self.weights_sha256,
+                **({} if request.export == "open" else {"export": request.export}),
+            },
             suffix=".tflite",
         )
 
@@ -190,6 +197,26 @@ def test_another_compatibility_is_another_file(toolchain: Toolchain, tmp_path: P
     ensure_artifacts([FLOAT32], tmp_path, options=old)
     assert len(toolchain.asked) == 2
     assert len(ArtifactStore(tmp_path).entries()) == 2
+
+
+def test_another_export_is_another_file_with_the_same_weights(
+    toolchain: Toolchain, tmp_path: Path
+) -> None:
+    fixed = replace(FLOAT32, export="fixed")
+    open_ones = ensure_artifacts([FLOAT32, INT8], tmp_path)
+    assert find_artifacts([fixed], tmp_path) == {}
+
+    said: list[BuildProgress] = []
+    both = ensure_artifacts([FLOAT32, INT8, fixed], tmp_path, on_progress=said.append)
+
+    assert toolchain.exports == ["open", "fixed"]
+    assert toolchain.asked[-1] == ("mobilenet_v1", ("float32",), "random")
+    assert [(p.variant, p.done) for p in said if p.variant is not None] == [(fixed, 3)]
+    assert {v: both[v] for v in open_ones} == open_ones
+    assert both[fixed].variant == fixed
+    assert both[fixed].path.read_bytes() == b"mobilenet_v1 float32, export fixed aa"
+    hashes = {v: a.sha256 for v, a in both.items()}
+    assert artifacts_by_hash(hashes, tmp_path) == both
 
 
 def test_a_file_is_found_by_its_hash_whatever_it_was_built_with(
