@@ -32,8 +32,8 @@ LEFT: frozenset[str] = frozenset(
         # what a file holds, and what people call it
         *("config/scheme_names", "config/user_models", "frameworks/file_kinds"),
         *("zoo/__init__", "zoo/user_files", "answers/models"),
-        # the logs of TensorFlow Lite's tools
-        *("imports/logs", "imports/litert_json"),
+        # the logs of TensorFlow Lite's tools, and what its runtimes say of files that they refuse
+        *("imports/logs", "imports/litert_json", "frameworks/reading/judgement"),
     )
 )
 #: Where they are types of numbers.

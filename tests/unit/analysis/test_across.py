@@ -99,5 +99,5 @@ def test_a_runner_that_nobody_knows_is_shown_as_it_was_recorded() -> None:
 
 def test_a_variant_says_its_framework_where_that_tells_it_apart() -> None:
     assert str(Variant("m", BASELINE)) == "m float32"
-    assert str(Variant("m", BASELINE, "torch")) == "m float32 (torch)"
+    assert str(Variant("m", BASELINE, framework="torch")) == "m float32 (torch)"
     assert Variant("m", BASELINE).to_json() == {"model": "m", "scheme": BASELINE}
