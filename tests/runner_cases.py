@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import time
@@ -109,8 +110,10 @@ def run_command(
 def run_argv(argv: Sequence[str], *, timeout_s: float = 60.0) -> Evidence:
     start = time.monotonic()
     timed_out = False
+    # a child may run under a Python that has no installation of ours
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "agents")}
     with subprocess.Popen(
-        argv, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        argv, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
         try:
             out, err = process.communicate(timeout=timeout_s)

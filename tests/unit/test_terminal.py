@@ -126,7 +126,7 @@ def test_what_was_typed_wrongly_is_cleaned(capfd: pytest.CaptureFixture[str]) ->
 #: Children: their stdout is a wire to the process that started them, never a terminal.
 CHILDREN = ("zoo/build.py", "artifacts/sites/pip_for_target.py")
 #: Where the streams themselves may be named: they are handed to ``show``, or asked what they are.
-KNOWS_THE_STREAMS = ("cli.py", "console.py", "commands/terminal.py")
+KNOWS_THE_STREAMS = ("cli.py", "console.py", "answers/terminal.py")
 
 
 def sources() -> Iterator[tuple[str, ast.Module]]:
