@@ -281,7 +281,7 @@ def _site_for(
             continue
         candidate = Runtime(library.name, runtime.version)
         try:
-            return provide_site(candidate, target, models_dir, say, library.constraints)
+            return provide_site(candidate, library.constraints, target, models_dir, say)
         except ArtifactError as exc:
             failures.append(str(exc))
     whose = "" if runtime.version or python is None else f"`{python}` there has none, and "

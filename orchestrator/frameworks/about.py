@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from orchestrator.artifacts.sites.constraint import Constraint
+from orchestrator.artifacts.constraint import Constraint
 from orchestrator.artifacts.tool import Tool
 from orchestrator.factors import ABSENT
 from orchestrator.trial import TrialKind

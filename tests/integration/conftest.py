@@ -13,6 +13,7 @@ import pytest
 
 from orchestrate_agent.machine import facts
 from orchestrator.artifacts.sites import provide_site, target_of
+from orchestrator.frameworks.registry import library
 from orchestrator.runtimes import parse_runtime
 from tests import stand_in as stand_ins
 from tests.lab import Lab
@@ -73,5 +74,7 @@ def both(request: pytest.FixtureRequest, kept: Path) -> None:
     known = json.loads(lock.read_bytes())["sites"] if lock.exists() else {}
     if not {f"{each} {target.key}" for each in (NEW, OLD)} <= known.keys():
         request.getfixturevalue("index")
-    for each in (NEW, OLD):
-        provide_site(parse_runtime(each), target, kept)
+    for runtime in map(parse_runtime, (NEW, OLD)):
+        known = library(runtime.name)
+        assert known is not None
+        provide_site(runtime, known.constraints, target, kept)

@@ -18,7 +18,7 @@ from packaging.tags import Tag, compatible_tags, cpython_tags
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 from packaging.version import Version
 
-from orchestrator.artifacts.sites.constraint import Constraint
+from orchestrator.artifacts.constraint import Constraint
 from orchestrator.artifacts.sites.target import SiteTarget
 from orchestrator.errors import ArtifactError
 from orchestrator.runtimes import Runtime
@@ -42,7 +42,7 @@ class Package:
 
 
 def resolve(
-    runtime: Runtime, target: SiteTarget, folder: Path, constraints: Iterable[Constraint] = ()
+    runtime: Runtime, target: SiteTarget, folder: Path, constraints: Iterable[Constraint]
 ) -> tuple[Package, ...]:
     """Put everything that ``runtime`` needs into ``folder``; returns what that is, sorted.
 

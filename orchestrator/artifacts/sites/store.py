@@ -19,6 +19,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from orchestrator.artifacts.constraint import Constraint
 from orchestrator.artifacts.files import (
     has_sha256,
     locked,
@@ -30,7 +31,6 @@ from orchestrator.artifacts.files import (
     translated,
 )
 from orchestrator.artifacts.lock_file import LockFile
-from orchestrator.artifacts.sites.constraint import Constraint
 from orchestrator.artifacts.sites.resolve import Package, resolve
 from orchestrator.artifacts.sites.target import SiteTarget
 from orchestrator.errors import ArtifactError
@@ -65,10 +65,10 @@ class SiteArtifact:
 
 def provide_site(
     runtime: Runtime,
+    constraints: Iterable[Constraint],
     target: SiteTarget,
     models_dir: Path,
     on_progress: Callable[[str], None] = lambda _: None,
-    constraints: Iterable[Constraint] = (),
 ) -> SiteArtifact:
     """The bundle of ``runtime`` for ``target``, as it was made before or made now.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.artifacts.sites.constraint import Constraint
+from orchestrator.artifacts.constraint import Constraint
 from orchestrator.artifacts.tool import Tool
 from orchestrator.frameworks.about import Framework, Library, RunnerAbout, SchemeAbout
 from orchestrator.trial import TrialKind

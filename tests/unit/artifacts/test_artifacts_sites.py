@@ -133,7 +133,7 @@ def test_wheels_and_requirements_are_those_of_the_node_not_of_this_machine(
         ("3.11.2", "aarch64", {"for-arm"}),
         ("3.9.2", "x86_64", {"for-intel", "old-python"}),
     ):
-        site = provide_site(LITERT, target_of(node(version, machine)), tmp_path / "models")
+        site = provide_site(LITERT, (), target_of(node(version, machine)), tmp_path / "models")
         assert {p.name for p in site.packages} == {"ai-edge-litert", "helper", *expected}
         (own,) = (p for p in site.packages if p.name == "ai-edge-litert")
         assert machine in own.file and f"-cp3{version.split('.')[1]}-" in own.file
@@ -161,16 +161,14 @@ def test_what_was_built_against_numpy_1_gets_it(
     asked = parse_runtime(runtime)
     known = library(asked.name)
     assert known is not None
-    site = provide_site(
-        asked, target_of(node()), tmp_path / "models", constraints=known.constraints
-    )
+    site = provide_site(asked, known.constraints, target_of(node()), tmp_path / "models")
     assert [p.version for p in site.packages if p.name == "numpy"] == [numpy]
 
 
 def test_the_same_packages_are_the_same_bytes(index: Path, tmp_path: Path) -> None:
     target = target_of(node())
-    one = provide_site(LITERT, target, tmp_path / "a")
-    other = provide_site(LITERT, target, tmp_path / "b")
+    one = provide_site(LITERT, (), target, tmp_path / "a")
+    other = provide_site(LITERT, (), target, tmp_path / "b")
     assert one.sha256 == other.sha256 == hashlib.sha256(one.path.read_bytes()).hexdigest()
     members = contents(one.path)
     assert list(members) == sorted(members)
@@ -184,23 +182,23 @@ def test_what_was_resolved_once_needs_no_index_and_stays(
     index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runtime, target = parse_runtime("ai-edge-litert"), target_of(node())
-    first = provide_site(runtime, target, tmp_path)
+    first = provide_site(runtime, (), target, tmp_path)
     a_wheel(index, "ai_edge_litert-2.9.0-cp311-cp311-manylinux2014_aarch64.whl")
     monkeypatch.setenv("PIP_FIND_LINKS", "/nowhere")
-    assert provide_site(runtime, target, tmp_path) == first
+    assert provide_site(runtime, (), target, tmp_path) == first
     assert stored_site(first.sha256, tmp_path) == first.path
 
     first.path.write_bytes(b"damaged")
     with pytest.raises(ArtifactError, match=first.sha256):
         stored_site(first.sha256, tmp_path)
     monkeypatch.setenv("PIP_FIND_LINKS", str(index))
-    again = provide_site(runtime, target, tmp_path)
+    again = provide_site(runtime, (), target, tmp_path)
     assert again.loads == "ai-edge-litert 2.9.0"
 
 
 def test_wheels_that_do_not_exist_give_those_that_do(index: Path, tmp_path: Path) -> None:
     with pytest.raises(ArtifactError) as caught:
-        provide_site(LITERT, target_of(node("3.12.1", "x86_64")), tmp_path)
+        provide_site(LITERT, (), target_of(node("3.12.1", "x86_64")), tmp_path)
     said = str(caught.value)
     assert "CPython 3.12 on x86_64 with glibc 2.31" in said
     assert "it is built for cp39, cp311" in said
@@ -208,10 +206,10 @@ def test_wheels_that_do_not_exist_give_those_that_do(index: Path, tmp_path: Path
     assert "`python:`" in said
 
     with pytest.raises(ArtifactError, match="for cp311 on manylinux_2_39_aarch64"):
-        provide_site(parse_runtime("ai-edge-litert==2.4.0"), target_of(node()), tmp_path)
+        provide_site(parse_runtime("ai-edge-litert==2.4.0"), (), target_of(node()), tmp_path)
     (index / "helper-1.0-py3-none-any.whl").unlink()
     with pytest.raises(ArtifactError, match=r"helper.*, which ai-edge-litert==2.3.0 needs"):
-        provide_site(LITERT, target_of(node()), tmp_path)
+        provide_site(LITERT, (), target_of(node()), tmp_path)
     assert list((tmp_path / "sites").glob("*.zip")) == []
     assert list((tmp_path / "sites").glob("resolving-*")) == []
 
@@ -245,25 +243,25 @@ def test_versions_that_do_are_only_those_that_the_node_loads(
     for name in ("PIP_FIND_LINKS", "PIP_EXTRA_INDEX_URL", "PIP_NO_INDEX"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(ArtifactError) as caught:
-        provide_site(LITERT, target_of(node("3.11.2", "x86_64")), tmp_path / "models")
+        provide_site(LITERT, (), target_of(node("3.11.2", "x86_64")), tmp_path / "models")
     assert "that node can load 1.3.0, 1.2.0, 1.1.0. Ask" in str(caught.value)
 
 
 def test_an_index_that_has_nothing(index: Path, tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="no wheel of it, or cannot be reached"):
-        provide_site(parse_runtime("tflite-runtime==2.14.0"), target_of(node()), tmp_path)
+        provide_site(parse_runtime("tflite-runtime==2.14.0"), (), target_of(node()), tmp_path)
 
 
 def test_a_record_that_cannot_be_read_is_named(index: Path, tmp_path: Path) -> None:
     target = target_of(node())
-    provide_site(LITERT, target, tmp_path)
+    provide_site(LITERT, (), target, tmp_path)
     lock = tmp_path / "sites.lock.json"
     document = json.loads(lock.read_bytes())
     (entry,) = document["sites"].values()
     entry["packages"] = [{"name": "x"}]
     lock.write_text(json.dumps(document))
     with pytest.raises(ArtifactError, match=r"sites.lock.json: the entry of ai-edge-litert==2.3.0"):
-        provide_site(LITERT, target, tmp_path)
+        provide_site(LITERT, (), target, tmp_path)
     lock.write_text("{}")
     with pytest.raises(ArtifactError, match=r"sites.lock.json: cannot be read"):
-        provide_site(LITERT, target, tmp_path)
+        provide_site(LITERT, (), target, tmp_path)
