@@ -150,7 +150,7 @@ class Entry:
         return functools.partial(self._runtime.Invoke, self.graph)
 
     def delegated_nodes(self) -> tuple[int | None, int | None]:
-        """As :func:`delegated_nodes` says, which runtimes tell of the first graph alone."""
+        """The nodes that a delegate took, and all nodes; runtimes tell them of the first graph alone."""
         return (None, None) if self.graph else delegated_nodes(self._public)
 
 
