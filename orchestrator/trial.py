@@ -45,8 +45,8 @@ class Variant:
         return f"{self.model} {self.scheme}{fixed}{whose}"
 
     def to_json(self) -> dict[str, str]:
-        """As files carry it: the usual export is left out, as in those of before there was one,
-        and so is the framework of a run that has one."""
+        """Return it as files carry it: the usual export is left out, as in those of before there
+        was one, and so is the framework of a run that has one."""
         fixed = {} if self.export == OPEN else {"export": self.export}
         whose = {"framework": self.framework} if self.framework else {}
         return {"model": self.model, "scheme": self.scheme, **fixed, **whose}

@@ -100,7 +100,7 @@ def _range(value: object) -> tuple[float, float]:
 
 
 def written(specs: tuple[InputSpec, ...]) -> object:
-    """The same as the suite's file has it."""
+    """Return the inputs as a suite's file has them."""
     forms = {spec.name: _form(spec) for spec in specs}
     return forms[""] if list(forms) == [""] else forms
 

@@ -404,7 +404,7 @@ class Suite(Strict):
 
     @property
     def frameworks(self) -> tuple[Framework, ...]:
-        """Whose models it names, in the order of the runners."""
+        """The frameworks whose models it names, in the order of the runners."""
         return registry.frameworks_of(self.runners)
 
     def mark(self, framework: str) -> str:

@@ -91,7 +91,7 @@ def framework_of(runner_name: str) -> Framework:
 
 
 def find_framework_of(runner_name: str) -> Framework | None:
-    """Whose files a runner takes; None for a runner that nobody knows."""
+    """Return the framework whose files a runner takes; None for a runner that nobody knows."""
     return framework_of(runner_name) if find_runner(runner_name) is not None else None
 
 

@@ -731,9 +731,10 @@ def test_a_proc_of_another_namespace_is_refused(site: AgentSite) -> None:
 
 
 def test_probe_finds_the_runtimes_of_another_python(agent: AgentClient) -> None:
-    found = agent.ask("probe", python=sys.executable, runtimes=["ai-edge-litert", "tensorflow"])
+    asked = ["ai-edge-litert", "tensorflow", "torch"]
+    found = agent.ask("probe", python=sys.executable, runtimes=asked)
     assert found["version"] == "{}.{}.{}".format(*sys.version_info[:3])
-    for name in ("ai-edge-litert", "tensorflow"):
+    for name in asked:
         try:
             assert found["runtimes"][name] == metadata.version(name)
         except metadata.PackageNotFoundError:

@@ -150,7 +150,7 @@ class Entry:
         return functools.partial(self._runtime.Invoke, self.graph)
 
     def delegated_nodes(self) -> tuple[int | None, int | None]:
-        """As :func:`delegated_nodes` says, which runtimes tell of the first graph alone."""
+        """Nodes that a delegate took, and all of them; runtimes tell the first graph's alone."""
         return (None, None) if self.graph else delegated_nodes(self._public)
 
 

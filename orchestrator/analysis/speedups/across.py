@@ -49,7 +49,7 @@ def _rank(order: Sequence[str], factors: Factors) -> int:
 
 
 def wider(one: NoiseFloor, other: NoiseFloor) -> NoiseFloor:
-    """Of two groups' noise, the larger one; unknown where either is."""
+    """Return the larger of two groups' noise floors; it is unknown where either is."""
     known = [floor.floor for floor in (one, other) if floor.floor is not None]
     widest = max(known) if len(known) == 2 else None
     return replace(one, floor=widest, blocks=min(one.blocks, other.blocks))
