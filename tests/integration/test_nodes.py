@@ -123,9 +123,11 @@ def test_a_home_that_became_read_only_under_its_agent(lab: Lab, server: Sshd) ->
     assert look(lab, device).code == 0
     lab.close()
     with read_only(server.home):
-        (problem,) = problems(look(lab, device).stderr).values()
-    assert f"{server.home}/.orchestrate: Read-only file system" in problem
-    assert "`workdir:`" in problem
+        found = look(lab, device)
+    # the machine answered: it was reached, and cannot be used
+    assert found.code == 1 and "no device could be reached" not in found.stderr
+    assert f"{server.home}/.orchestrate: Read-only file system" in found.stdout
+    assert "`workdir:`" in found.stdout
 
 
 def test_a_home_that_is_full(lab: Lab, server: Sshd) -> None:
