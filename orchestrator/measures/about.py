@@ -22,7 +22,7 @@ class Measure:
     the measure's name. ``quiet``: they wait at the gate, are pinned, tuned and asked for energy,
     and what disturbs them is remarked on. ``judged``: a variant that fails in them is not tried
     further. ``settings`` makes the phases of such a trial out of the suite's; ``options`` are what
-    a measuring child is told; ``columns`` are those of ``speedup.csv`` that the measure fills.
+    a measuring child is told.
     """
 
     kind: TrialKind
@@ -31,7 +31,6 @@ class Measure:
     judged: bool = True
     settings: Callable[[RunSettings], RunSettings] = as_asked
     options: tuple[str, ...] = ()
-    columns: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:

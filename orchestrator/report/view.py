@@ -34,7 +34,6 @@ from orchestrator.report.notes import (
     explanations,
     floors_of,
     method,
-    place_in_full,
     problem,
     section_label,
     section_labels,
@@ -377,8 +376,3 @@ def _figure_cells(row: FigureComparison) -> tuple[str, ...]:
         f"{FIGURE_SIGNS[row.verdict]} {row.verdict.value}",
         str(row.blocks),
     )
-
-
-def place_of(row: Speedup) -> str:
-    """Say where a row was measured, and its instruction set where it is capped."""
-    return place_in_full(row.device, row.isa)

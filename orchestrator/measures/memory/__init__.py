@@ -18,5 +18,4 @@ MEMORY = Measure(
     TrialKind.MEMORY,
     settings=_settings,
     options=("--memory",),
-    columns=("baseline_memory_mb", "treatment_memory_mb"),
 )

@@ -7,5 +7,4 @@ TIMING = Measure(
     TrialKind.TIMING,
     in_blocks=True,
     quiet=True,
-    columns=("blocks", "baseline_ms", "treatment_ms", "speedup", "ci_low", "ci_high"),
 )
