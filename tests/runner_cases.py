@@ -110,8 +110,9 @@ def run_command(
 def run_argv(argv: Sequence[str], *, timeout_s: float = 60.0) -> Evidence:
     start = time.monotonic()
     timed_out = False
-    # a child may run under a Python that has no installation of ours
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "agents")}
+    # a child may run under a Python that has no installation of ours; a test's own path stays first
+    path = [os.environ.get("PYTHONPATH", ""), str(ROOT / "agents")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, path))}
     with subprocess.Popen(
         argv, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
