@@ -22,6 +22,7 @@ MODULES = (
     "children/__init__.py",
     "children/litert.py",
     "children/measuring.py",
+    "children/outputs.py",
     "children/probe.py",
     "children/torch.py",
     "contents.py",

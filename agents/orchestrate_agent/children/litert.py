@@ -142,6 +142,12 @@ class Entry:
         else:
             self._public.set_tensor(index, value)
 
+    def get(self, index: int) -> Any:
+        """A copy of a tensor."""
+        if self.graph:
+            return self._runtime.GetTensor(index, self.graph)
+        return self._public.get_tensor(index)
+
     def call(self) -> Callable[[], object]:
         """What runs an inference."""
         if not self.graph:

@@ -37,6 +37,9 @@ MAX_INVOCATIONS = 40_000
 #: Seed of the random inputs, which are the same in every process.
 INPUT_SEED = 20180
 
+#: Range of the real values that are fed, once the times are taken, to see what is computed.
+CHECK_RANGE = (-1.0, 1.0)
+
 #: Smallest and largest value of a whole number that is fed, where no range is given: those that
 #: ``benchmark_model`` draws from. It draws nothing for int16: zeros.
 INTEGER_BOUNDS = {
@@ -91,6 +94,14 @@ def base_parser(name: str, description: str) -> argparse.ArgumentParser:
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--site", metavar="DIR", help="where the runtime is, and nothing else")
     parser.add_argument("--memory", action="store_true", help="measure memory from a reset peak")
+    parser.add_argument(
+        "--check-range",
+        type=float,
+        nargs=2,
+        default=CHECK_RANGE,
+        metavar=("LOW", "HIGH"),
+        help="real values fed to the inference whose outputs are reported",
+    )
     return parser
 
 
