@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import functools
 import importlib
-import platform
 import sys
 import time
 from importlib import metadata
@@ -24,17 +23,17 @@ from typing import Any, Callable, NamedTuple, Sequence
 from orchestrate_agent.children.measuring import (
     INPUT_SEED,
     INTEGER_BOUNDS,
-    RESULT_SCHEMA,
     ChildError,
     add_inputs,
     base_parser,
     check_origin,
     enter_site,
     head_and_size,
+    memory_before,
     memory_now,
     microseconds,
     phases_of,
-    reset_peak,
+    result_of,
     run_child,
     run_phases,
 )
@@ -191,10 +190,8 @@ def measure(args: argparse.Namespace, begin: Callable[[str], None]) -> dict[str,
     enter_site(args.site)
     runtime = find_runtime(args.runtime)
     check_origin(args.site, runtime.module, runtime.numpy)
-    warmup, steady = phases_of(args)
-    if args.memory:
-        reset_peak()
-    memory = {"start": memory_now()}
+    phases = phases_of(args)
+    memory = memory_before(args)
     begin("load")
     loaded = load(runtime, args)
     memory["init"] = memory_now(memory["start"])
@@ -203,7 +200,7 @@ def measure(args: argparse.Namespace, begin: Callable[[str], None]) -> dict[str,
     run_phases(
         loaded.entry.call(),
         fill,
-        (warmup, steady),
+        phases,
         begin,
         lambda error: _failed_inference(runtime, args, error),
     )
@@ -212,26 +209,21 @@ def measure(args: argparse.Namespace, begin: Callable[[str], None]) -> dict[str,
     if args.batch != 1 or args.input_size:
         _check_rows(loaded.rows, loaded.entry, args.batch)
     delegated, total = loaded.entry.delegated_nodes()
-    return {
-        "schema": RESULT_SCHEMA,
-        "runtime": runtime.name,
-        "runtime_version": runtime.version,
-        "bundled": args.site is not None,
-        "python": platform.python_version(),
-        "threads": args.threads,
-        "batch": args.batch,
-        "input_size": args.input_size,
-        "delegate": args.delegate,
-        "delegated_nodes": delegated,
-        "total_nodes": total,
-        "model_size_bytes": size_bytes,
-        "inputs": [_described(runtime.numpy, detail) for detail in details],
-        "init_us": loaded.init_us,
-        "warmup_us": warmup.times_us(),
-        "steady_us": steady.times_us(),
-        "steady_window_s": steady.window_s(),
-        "memory": memory,
-    }
+    return result_of(
+        args,
+        phases,
+        runtime=runtime.name,
+        runtime_version=runtime.version,
+        threads=args.threads,
+        input_size=args.input_size,
+        delegate=args.delegate,
+        delegated_nodes=delegated,
+        total_nodes=total,
+        model_size_bytes=size_bytes,
+        inputs=[_described(runtime.numpy, detail) for detail in details],
+        init_us=loaded.init_us,
+        memory=memory,
+    )
 
 
 def _described(numpy: Any, detail: dict[str, Any]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ import array
 import gc
 import json
 import os
+import platform
 import resource
 import sys
 import time
@@ -240,6 +241,21 @@ def run_phases(
         gc.enable()
 
 
+def result_of(args: argparse.Namespace, phases: Tuple[Phase, Phase], **own: Any) -> Dict[str, Any]:
+    """Return the result line's object: what every child says alike, and the child's own fields."""
+    warmup, steady = phases
+    return {
+        "schema": RESULT_SCHEMA,
+        "bundled": args.site is not None,
+        "python": platform.python_version(),
+        "batch": args.batch,
+        "warmup_us": warmup.times_us(),
+        "steady_us": steady.times_us(),
+        "steady_window_s": steady.window_s(),
+        **own,
+    }
+
+
 def microseconds(nanoseconds: int) -> float:
     return round(nanoseconds / 1000, 3)
 
@@ -247,13 +263,16 @@ def microseconds(nanoseconds: int) -> float:
 # --- memory ------------------------------------------------------------------------------------
 
 
-def reset_peak() -> None:
-    """Forget the peak that importing the runtime left behind; Linux only, else it stays."""
-    try:
-        with open("/proc/self/clear_refs", "w") as file:
-            file.write("5")
-    except OSError as error:
-        print("the peak could not be reset: %s" % error, file=sys.stderr)
+def memory_before(args: argparse.Namespace) -> Dict[str, Any]:
+    """Return what memory is at the ``start``; a trial of memory first forgets the peak that
+    importing the runtime left behind, where the kernel can (Linux)."""
+    if args.memory:
+        try:
+            with open("/proc/self/clear_refs", "w") as file:
+                file.write("5")
+        except OSError as error:
+            print("the peak could not be reset: %s" % error, file=sys.stderr)
+    return {"start": memory_now()}
 
 
 def memory_now(earlier: Optional[Dict[str, Any]] = None) -> Dict[str, Any]:

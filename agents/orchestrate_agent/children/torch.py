@@ -22,7 +22,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import platform
 import sys
 import time
 import zipfile
@@ -31,7 +30,6 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
 from orchestrate_agent.children.measuring import (
     INPUT_SEED,
     INTEGER_BOUNDS,
-    RESULT_SCHEMA,
     Begin,
     ChildError,
     add_inputs,
@@ -39,10 +37,11 @@ from orchestrate_agent.children.measuring import (
     check_origin,
     enter_site,
     head_and_size,
+    memory_before,
     memory_now,
     microseconds,
     phases_of,
-    reset_peak,
+    result_of,
     run_child,
     run_phases,
 )
@@ -111,42 +110,35 @@ def measure(args: argparse.Namespace, begin: Begin) -> Dict[str, Any]:
     torch = _import_torch()
     check_origin(args.site, torch)
     _set_up(torch, args)
-    warmup, steady = phases_of(args)
-    if args.memory:
-        reset_peak()
-    memory: Dict[str, Any] = {"start": memory_now()}
+    phases = phases_of(args)
+    memory = memory_before(args)
     begin("load")
     with torch.inference_mode():
         loaded = load(torch, args)
         memory["init"] = memory_now(memory["start"])
         invoke, fill = _inference(torch, loaded, args)
-        run_phases(invoke, fill, (warmup, steady), begin, _failed_inference)
+        run_phases(invoke, fill, phases, begin, _failed_inference)
         memory["end"] = memory_now(memory["init"])
         memory["gpu_peak_bytes"] = _gpu_peak(torch, args)
         begin("report")
-        operators = _operators(torch, invoke, steady.runs, args) if args.profile else None
-    return {
-        "schema": RESULT_SCHEMA,
-        "runtime": "torch",
-        "runtime_version": str(torch.__version__),
-        "bundled": args.site is not None,
-        "python": platform.python_version(),
-        "threads": int(torch.get_num_threads()),
-        "batch": args.batch,
-        "engine": str(torch.backends.quantized.engine),
-        "processor": args.processor,
-        "model_size_bytes": size_bytes,
-        "inputs": [
+        operators = _operators(torch, invoke, phases[1].runs, args) if args.profile else None
+    return result_of(
+        args,
+        phases,
+        runtime="torch",
+        runtime_version=str(torch.__version__),
+        threads=int(torch.get_num_threads()),
+        engine=str(torch.backends.quantized.engine),
+        processor=args.processor,
+        model_size_bytes=size_bytes,
+        inputs=[
             {"name": each.get("name", ""), "shape": each["shape"], "dtype": _dtype_of(each)}
             for each in loaded.inputs
         ],
-        "init_us": loaded.init_us,
-        "warmup_us": warmup.times_us(),
-        "steady_us": steady.times_us(),
-        "steady_window_s": steady.window_s(),
-        "memory": memory,
-        "operators": operators,
-    }
+        init_us=loaded.init_us,
+        memory=memory,
+        operators=operators,
+    )
 
 
 def _failed_inference(error: Exception) -> ChildError:
