@@ -56,6 +56,8 @@ INTEGER_BOUNDS = {
 
 #: Says that a stage begins.
 Begin = Callable[[str], None]
+#: Says what was answered to one sample.
+SaySample = Callable[[Dict[str, Any]], None]
 
 
 class ChildError(Exception):
@@ -66,11 +68,14 @@ class ChildError(Exception):
         self.kind = kind
 
 
-def run_child(measure: Callable[[Begin], Dict[str, Any]]) -> int:
+def run_child(measure: Callable[[Begin, SaySample], Dict[str, Any]]) -> int:
     """Measure, print the result line or the error line, return the exit code."""
     wire = _take_stdout()
     try:
-        result = measure(lambda stage: _say(wire, "stage " + stage))
+        result = measure(
+            lambda stage: _say(wire, "stage " + stage),
+            lambda answer: _say(wire, "sample " + _json(answer)),
+        )
     except ChildError as error:
         _say(wire, "error " + json.dumps({"kind": error.kind, "message": str(error)}))
         return EXIT_ERROR
@@ -78,8 +83,12 @@ def run_child(measure: Callable[[Begin], Dict[str, Any]]) -> int:
         message = "the runtime could not allocate memory: %s" % error
         _say(wire, "error " + json.dumps({"kind": "out_of_memory", "message": message}))
         return EXIT_ERROR
-    _say(wire, "result " + json.dumps(result, separators=(",", ":"), allow_nan=False))
+    _say(wire, "result " + _json(result))
     return 0
+
+
+def _json(value: Dict[str, Any]) -> str:
+    return json.dumps(value, separators=(",", ":"), allow_nan=False)
 
 
 def base_parser(name: str, description: str) -> argparse.ArgumentParser:

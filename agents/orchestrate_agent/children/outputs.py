@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from functools import lru_cache
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 #: Values of an output that are looked at; of larger ones every so many. The digest is of all.
@@ -42,7 +43,7 @@ class Output(NamedTuple):
     step: Optional[float] = None
 
     @property
-    def count(self) -> int:
+    def size(self) -> int:
         """How many values it has."""
         count = 1
         for size in self.shape:
@@ -50,14 +51,19 @@ class Output(NamedTuple):
         return count
 
 
-def checked(answer: Callable[[], Sequence[Output]]) -> Dict[str, Any]:
+def checked(answer: Callable[[], Tuple[float, Sequence[Output]]]) -> Dict[str, Any]:
     """What the result line says of the outputs: their summaries, or why there are none.
 
+    ``answer`` gives by what share the file's own numbers changed what was fed, and the outputs.
     Times that were taken are not lost to an answer that cannot be had.
     """
     try:
-        return {"outputs": [summary_of(output) for output in answer()[:MOST_OUTPUTS]]}
-    except (ValueError, RuntimeError, TypeError) as error:
+        error, outputs = answer()
+        return {
+            "input_error": _rounded(error),
+            "outputs": [summary_of(output) for output in outputs[:MOST_OUTPUTS]],
+        }
+    except (ArithmeticError, AttributeError, RuntimeError, TypeError, ValueError) as error:
         return {"outputs": None, "outputs_error": " ".join(str(error).split())[:1000]}
 
 
@@ -73,7 +79,7 @@ def summary_of(output: Output) -> Dict[str, Any]:
     ``mean``, ``deviation``, ``low`` and ``high`` are of the finite ones, None where there are none.
     There is no ``sketch`` of values that are not all finite.
     """
-    every = max(1, -(-output.count // MOST_VALUES))
+    every = max(1, -(-output.size // MOST_VALUES))
     values = output.values(every)
     finite = [value for value in values if math.isfinite(value)]
     mean = deviation = None
@@ -106,16 +112,20 @@ def sketch_of(values: Sequence[float], size: int) -> List[float]:
     the sketches of two processes can be compared.
     """
     sums = [0.0] * size
-    state = 1
-    for value in values:
+    for value, (place, sign) in zip(values, _places(len(values), size)):
+        sums[place] += sign * value
+    return [_rounded(each) for each in sums]
+
+
+@lru_cache(maxsize=8)
+def _places(count: int, size: int) -> List[Tuple[int, float]]:
+    """The sum that each of ``count`` values is in, and its sign there."""
+    places, state = [], 1
+    for _ in range(count):
         # a linear congruential generator with Knuth's constants: the same in every Python
         state = (state * 6364136223846793005 + 1442695040888963407) & 0xFFFFFFFFFFFFFFFF
-        place = (state >> 33) % size
-        if state >> 63:
-            sums[place] += value
-        else:
-            sums[place] -= value
-    return [_rounded(each) for each in sums]
+        places.append(((state >> 33) % size, 1.0 if state >> 63 else -1.0))
+    return places
 
 
 def _short(value: Optional[float]) -> Optional[float]:
