@@ -20,7 +20,7 @@ MOST_VALUES = 16384
 #: Outputs that are summarised; those that a network has beyond are left out.
 MOST_OUTPUTS = 8
 #: Sums of a sketch.
-SKETCH = 32
+SKETCH = 64
 #: Different values that are counted.
 MOST_DISTINCT = 1000
 #: Hexadecimal digits of a digest.
