@@ -218,6 +218,8 @@ def _artifact_record(model: ModelArtifact) -> ArtifactRecord:
         model.no_op,
         model.inputs,
         model.signature,
+        model.called_by_default,
+        model.exported,
     )
 
 

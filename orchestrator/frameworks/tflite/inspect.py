@@ -165,6 +165,14 @@ class Inspection:
     export: str | None
     shape_operators: int
 
+    @property
+    def called_by_default(self) -> str | None:
+        """What this is about where no signature was asked for: ``signature NAME``, or ``graph 0``
+        where that has none; None where the file has nothing else to be called."""
+        if all(each.name == self.signature for each in self.signatures):
+            return None
+        return "graph 0" if self.signature is None else f"signature {self.signature}"
+
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
