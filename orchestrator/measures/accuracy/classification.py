@@ -21,7 +21,7 @@ _MOST_SAMPLES = 10**9
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Correct:
-    """Of each sample, whether the label is the first answer, and whether among the first five."""
+    """Whether the label is the first answer, and whether among the first five, sample by sample."""
 
     top1: Bools
     top5: Bools
