@@ -97,7 +97,7 @@ class Manifest:
             {**a.variant.to_json(), "sha256": a.sha256, "size_bytes": a.size_bytes}
             | {"weights": a.weights, "no_op": a.no_op}
             | {"inputs": [each.to_json() for each in a.inputs], "signature": a.signature}
-            | {"called_by_default": a.called_by_default, "exported": a.exported}
+            | {"default_signature": a.default_signature, "exported": a.exported}
             for a in self.artifacts
         ]
         return {"format": FORMAT, **data}
@@ -123,7 +123,7 @@ class Manifest:
                     # runs of before this was known have none of these
                     tuple(map(InputSpec.from_json, a.get("inputs") or ())),
                     a.get("signature"),
-                    a.get("called_by_default"),
+                    a.get("default_signature"),
                     a.get("exported"),
                 )
                 for a in data["artifacts"]
@@ -158,7 +158,7 @@ _SHAPE: Shape = {
         {
             **_FILE,
             **dict.fromkeys(("model", "scheme", "framework", "weights", "no_op"), TEXT),
-            **dict.fromkeys(("signature", "called_by_default", "exported"), TEXT),
+            **dict.fromkeys(("signature", "default_signature", "exported"), TEXT),
             "export": NotNull(TEXT),
             "inputs": [NotNull(shape_of(InputSpec))],
         }

@@ -28,9 +28,9 @@ class ModelArtifact:
 
     ``no_op`` says in a sentence why the scheme changed nothing; None where it changed something.
     ``entry`` is all that the manifest says of it. ``inputs`` are what it is fed, ``signature`` how
-    it is called where that was chosen, and ``called_by_default`` what is called where it was not
-    and there is a choice. ``exported`` is how a file of the user's holds its batch, ``open`` or
-    ``fixed``; None where nothing says it.
+    it is called where that was chosen, and ``default_signature`` what a runtime takes by itself
+    where it was not and there are several: empty where that graph has no name. ``exported`` is how
+    a file of the user's holds its batch, ``open`` or ``fixed``; None where nothing says it.
     """
 
     variant: Variant
@@ -42,7 +42,7 @@ class ModelArtifact:
     no_op: str | None = None
     inputs: tuple[InputSpec, ...] = ()
     signature: str | None = None
-    called_by_default: str | None = None
+    default_signature: str | None = None
     exported: str | None = None
 
     @property

@@ -95,7 +95,7 @@ def _resolve_model(
             no_op=no_op,
             inputs=_fed(suite, model, file, found),
             signature=model.signature,
-            called_by_default=None if model.signature else found.called_by_default,
+            default_signature=None if model.signature else found.default_signature,
             exported=found.export,
         )
         name = Path(file.path.name)

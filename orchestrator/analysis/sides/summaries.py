@@ -64,8 +64,10 @@ def _called(artifact: ArtifactRecord) -> str:
     """``signature encode``, and whose choice that was; empty where there is one way to call it."""
     if artifact.signature:
         return f"signature {artifact.signature}"
-    called = artifact.called_by_default
-    return f"{called}, which the runtime takes by itself" if called else ""
+    if artifact.default_signature is None:
+        return ""
+    called = f"signature {artifact.default_signature}" if artifact.default_signature else "graph 0"
+    return f"{called}, which the runtime takes by itself"
 
 
 def _fed(spec: InputSpec, factors: Factors) -> str:

@@ -166,12 +166,11 @@ class Inspection:
     shape_operators: int
 
     @property
-    def called_by_default(self) -> str | None:
-        """What this is about where no signature was asked for: ``signature NAME``, or ``graph 0``
-        where that has none; None where the file has nothing else to be called."""
-        if all(each.name == self.signature for each in self.signatures):
-            return None
-        return "graph 0" if self.signature is None else f"signature {self.signature}"
+    def default_signature(self) -> str | None:
+        """What this is about where no signature was asked for, empty where graph 0 has none; None
+        where the file has nothing else to be called."""
+        alone = all(each.name == self.signature for each in self.signatures)
+        return None if alone else self.signature or ""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

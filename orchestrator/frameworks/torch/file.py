@@ -108,7 +108,7 @@ class TorchInspection:
     arguments: tuple[Argument, ...] | None = None
 
     @property
-    def called_by_default(self) -> None:
+    def default_signature(self) -> None:
         """There is one way to call it."""
         return None
 

@@ -123,16 +123,16 @@ def test_a_batch_replaces_a_first_size_of_one_alone(tmp_path: Path) -> None:
 def test_a_signature_is_chosen(tmp_path: Path) -> None:
     found = own(tmp_path, "models: [{file: twosig.tflite, signature: encode}]")
     assert {artifact.signature for artifact in found.artifacts.values()} == {"encode"}
-    assert {artifact.called_by_default for artifact in found.artifacts.values()} == {None}
+    assert {artifact.default_signature for artifact in found.artifacts.values()} == {None}
 
 
-@pytest.mark.parametrize(("case", "called"), [("twosig", "signature decode"), ("text", None)])
+@pytest.mark.parametrize(("case", "called"), [("twosig", "decode"), ("text", None)])
 def test_where_none_is_chosen_of_several_the_runtimes_choice_is_kept(
     tmp_path: Path, case: str, called: str | None
 ) -> None:
     found = own(tmp_path, f"models: [{{file: {case}.tflite}}]")
     assert {artifact.signature for artifact in found.artifacts.values()} == {None}
-    assert {artifact.called_by_default for artifact in found.artifacts.values()} == {called}
+    assert {artifact.default_signature for artifact in found.artifacts.values()} == {called}
 
 
 def test_how_each_file_holds_its_batch_is_kept(tmp_path: Path) -> None:
