@@ -46,7 +46,9 @@ class ArtifactRecord:
     ``inputs`` are what it is fed, empty where nobody knows; ``signature`` is how it is called where
     that was chosen, and ``default_signature`` what a runtime takes by itself where it was not and
     there are several: empty where that graph has no name. ``exported`` is how a file of the user's
-    holds its batch, ``open`` or ``fixed``; None where nothing says it."""
+    holds its batch, ``open`` or ``fixed``; None where nothing says it. ``check_range`` are the real
+    values between which every process is fed the same once, so that what it computes can be seen:
+    those that all files of the model can hold."""
 
     variant: Variant
     sha256: str
@@ -57,6 +59,7 @@ class ArtifactRecord:
     signature: str | None = None
     default_signature: str | None = None
     exported: str | None = None
+    check_range: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)

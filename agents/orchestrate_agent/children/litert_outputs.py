@@ -90,7 +90,7 @@ class Answering:
         numpy = self._numpy
         held = numpy.asarray(held)
         name, dtype = str(detail["name"]), held.dtype.name
-        if held.dtype.kind not in "fiubc":  # strings are no numbers; their bytes are told apart
+        if held.dtype.kind not in "fiubc":  # of strings the bytes alone can be compared
             return Output(name, (0,), "string", repr(held.tolist()).encode(), lambda every: [])
         scale = _scale_of(detail)
         return Output(

@@ -106,13 +106,18 @@ def base_parser(name: str, description: str) -> argparse.ArgumentParser:
     parser.add_argument("--memory", action="store_true", help="measure memory from a reset peak")
     parser.add_argument(
         "--check-range",
-        type=float,
-        nargs=2,
+        type=numbers,
         default=CHECK_RANGE,
-        metavar=("LOW", "HIGH"),
+        metavar="LOW,HIGH",
         help="real values fed to the inference whose outputs are reported",
     )
     return parser
+
+
+def numbers(text: str) -> List[float]:
+    """Numbers with commas between them, as the value of one option: behind ``--option=``, since
+    ``argparse`` takes some negative numbers for options."""
+    return [float(word) for word in text.split(",") if word]
 
 
 def add_inputs(parser: argparse.ArgumentParser) -> None:

@@ -25,7 +25,7 @@ import struct
 import sys
 from typing import Any, Callable, Dict, List, Sequence, Tuple
 
-from orchestrate_agent.children.measuring import ChildError, SaySample
+from orchestrate_agent.children.measuring import ChildError, SaySample, numbers
 from orchestrate_agent.children.outputs import Output, digest_of, sketch_of
 
 #: Largest values of an output that are told.
@@ -50,10 +50,10 @@ def add_samples(parser: argparse.ArgumentParser) -> None:
     """The options of a trial of accuracy."""
     parser.add_argument("--samples", metavar="PATH", help="a shard; nothing is timed then")
     parser.add_argument(
-        "--mean", type=float, nargs="*", default=[], help="per channel, taken away from a value"
+        "--mean", type=numbers, default=[], help="per channel, taken away from a value"
     )
     parser.add_argument(
-        "--std", type=float, nargs="*", default=[], help="per channel, what is left divided by it"
+        "--std", type=numbers, default=[], help="per channel, what is left divided by it"
     )
     parser.add_argument(
         "--whole", type=int, default=SKETCH, help="values of a sample that are told as they are"
@@ -155,14 +155,14 @@ def answer_of(outputs: Sequence[Output], whole: int) -> List[Dict[str, Any]]:
 
 
 def top_of(values: Sequence[float]) -> List[List[Any]]:
-    """(place, value) of the largest values, of equal ones the first first."""
+    """Return place and value of the largest values; of equal ones the first comes first."""
     least = min(heapq.nlargest(TOP, values))  # quick, for it asks for no place
     best = [[place, value] for place, value in enumerate(values) if value >= least]
     return sorted(best, key=lambda each: (-each[1], each[0]))[:TOP]
 
 
 def packed(values: Sequence[float]) -> str:
-    """float32, little-endian, in base64."""
+    """Return the values as float32, little-endian, in base64."""
     numbers = array.array("f", values)
     if sys.byteorder == "big":
         numbers.byteswap()

@@ -41,8 +41,18 @@ def outputs_of(side: Side) -> Outputs | None:
 def findings(run: RunRecord, baseline: Side, treatment: Side) -> Iterator[Finding]:
     """What is wrong with what the two sides answered."""
     base, treated = outputs_of(baseline), outputs_of(treatment)
-    for side, own, other in ((baseline, base, treated), (treatment, treated, base)):
+    for side in (baseline, treatment):
         yield from _unread(side)
+    if base is not None and treated is not None and is_dead(base) and is_dead(treated):
+        yield Finding(
+            "outputs_constant",
+            f"{baseline.scheme} {_how_dead(base)}, and {treatment.scheme} {_how_dead(treated)}: "
+            "with these inputs nothing can be said of what is computed",
+            "name a range of inputs that the model answers to (`input:` in the suite), or measure "
+            "its accuracy",
+        )
+        return
+    for side, own, other in ((baseline, base, treated), (treatment, treated, base)):
         if own is not None:
             yield from _nothing(side, own, other)
     if base is None or treated is None or is_dead(base) or is_dead(treated):
@@ -101,21 +111,12 @@ def _unread(side: Side) -> Iterator[Finding]:
 def _nothing(side: Side, own: Outputs, other: Outputs | None) -> Iterator[Finding]:
     if not is_dead(own):
         return
-    if other is not None and is_dead(other):
-        yield Finding(
-            "outputs_constant",
-            f"{side.scheme} {_how_dead(own)}, and so does the other side: with these inputs "
-            "nothing can be said of what is computed",
-            "name a range of inputs that the model answers to (`input:` in the suite), or measure "
-            "its accuracy",
-        )
-        return
     swallowed = other is not None and _swallowed(own, other)
     if swallowed:
         yield Finding(
             "scale_swallows",
             f"{side.scheme} {_how_dead(own)}: {swallowed}",
-            "with trained weights, measure accuracy; leave the output in float32, or calibrate "
+            "with trained weights, measure accuracy; leave the output unquantized, or calibrate "
             "with inputs that reach its range",
         )
         return
