@@ -27,7 +27,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     # isa: the order of instruction sets
     "factors": {"isa"},
     "trial": {"factors"},
-    "measures": {"measurement", "trial"},
+    # errors: what is missing for a detector's accuracy
+    "measures": {"errors", "measurement", "trial"},
     "artifacts": {"plain_files", "errors", "runtimes"},
     "isa": {"artifacts", "errors"},
     "runtimes": set(),
@@ -35,6 +36,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         "factors", "artifacts", "errors", "isa", "measurement", "measures", "runtimes", "trial",
     },
     "config": {"artifacts", "factors", "errors", "frameworks", "isa", "runtimes", "trial"},
+    # what is missing of images is generated as for calibration
+    "datasets": {"artifacts", "config", "errors", "frameworks", "plain_files"},
     "plan": {
         "factors", "config", "errors", "frameworks", "isa", "measures", "runtimes", "trial",
     },
@@ -124,16 +127,19 @@ FENCES: dict[str, tuple[str, ...]] = {
     "tflite_runtime": ("agents/orchestrate_agent/children/litert.py",),
     "torch": ("orchestrator/frameworks/torch", "agents/orchestrate_agent/children/torch.py"),
     "torchvision": ("orchestrator/frameworks/torch",),
-    "PIL": ("orchestrator/frameworks/torch",),  # comes with torchvision
+    # comes with torchvision
+    "PIL": ("orchestrator/frameworks/torch", "orchestrator/datasets/images.py"),
     "packaging": ("orchestrator/runtimes.py", "orchestrator/artifacts/sites"),
     "pip": ("orchestrator/artifacts/sites",),
     "numpy": (
+        "orchestrator/datasets",
         "orchestrator/frameworks",
         "agents/orchestrate_agent/children/litert.py",
         "orchestrator/analysis/explain/variation.py",
         "orchestrator/measures/accuracy",
     ),
     "scipy": ("orchestrator/analysis", "orchestrator/measures/accuracy/shares.py"),
+    "pycocotools": ("orchestrator/measures/accuracy/coco.py",),
     "pandas": ("orchestrator/analysis", "orchestrator/report"),
     "vl_convert": ("orchestrator/report/chart_child.py",),
     "altair": ("orchestrator/report/drawings.py", "orchestrator/report/explain/drawings.py"),
