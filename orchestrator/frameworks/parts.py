@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import ModelBuildError
@@ -23,7 +24,9 @@ class Parts:
     """``PARTS`` of a framework's module ``parts``; importing it imports none of its libraries.
 
     ``models`` is the catalogue; ``recipe`` is all that determines a built file's bytes, toolchain
-    versions apart, and raises ModelBuildError; ``build`` runs in the build child.
+    versions apart, and raises ModelBuildError; ``build`` runs in the build child. ``real_range``
+    tells which real values the quantized inputs of a file can hold, None where there are none; it
+    raises ModelBuildError.
     """
 
     about: Framework
@@ -31,6 +34,7 @@ class Parts:
     models: Mapping[str, ModelSpec]
     recipe: Callable[[Variant, BuildOptions], dict[str, Any]]
     build: Build
+    real_range: Callable[[Path], tuple[float, float] | None] = lambda _: None
 
 
 def parts_of(framework: Framework) -> Parts:
