@@ -138,7 +138,7 @@ FENCES: dict[str, tuple[str, ...]] = {
         "orchestrator/analysis/explain/variation.py",
         "orchestrator/measures/accuracy",
     ),
-    "scipy": ("orchestrator/analysis", "orchestrator/measures/accuracy/shares.py"),
+    "scipy": ("orchestrator/analysis", "orchestrator/measures/accuracy"),
     "pycocotools": ("orchestrator/measures/accuracy/coco.py",),
     "pandas": ("orchestrator/analysis", "orchestrator/report"),
     "vl_convert": ("orchestrator/report/chart_child.py",),
