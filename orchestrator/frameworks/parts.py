@@ -12,6 +12,7 @@ from orchestrator.errors import ModelBuildError
 from orchestrator.frameworks import registry
 from orchestrator.frameworks.about import Framework
 from orchestrator.frameworks.building import Build, BuildOptions, ModelSpec, recipe_key
+from orchestrator.frameworks.files import FileReader
 from orchestrator.frameworks.reading.capped import CappedRunner
 from orchestrator.frameworks.runner import Runner
 from orchestrator.isa.levels import NATIVE
@@ -23,7 +24,8 @@ class Parts:
     """``PARTS`` of a framework's module ``parts``; importing it imports none of its libraries.
 
     ``models`` is the catalogue; ``recipe`` is all that determines a built file's bytes, toolchain
-    versions apart, and raises ModelBuildError; ``build`` runs in the build child.
+    versions apart, and raises ModelBuildError; ``build`` runs in the build child. ``files`` reads
+    files that users bring along; without it they can bring none.
     """
 
     about: Framework
@@ -31,6 +33,7 @@ class Parts:
     models: Mapping[str, ModelSpec]
     recipe: Callable[[Variant, BuildOptions], dict[str, Any]]
     build: Build
+    files: FileReader | None = None
 
 
 def parts_of(framework: Framework) -> Parts:
@@ -62,6 +65,14 @@ def runner_for(trial: Trial) -> Runner:
     """
     runner = runner_named(trial.factors.runner)
     return runner if trial.factors.isa == NATIVE else CappedRunner(runner)
+
+
+# -- files ----------------------------------------------------------------------------------------
+
+
+def file_reader(framework: Framework) -> FileReader | None:
+    """What reads the framework's files; None where nothing does."""
+    return parts_of(framework).files
 
 
 # -- building -------------------------------------------------------------------------------------

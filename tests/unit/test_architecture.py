@@ -32,7 +32,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "isa": {"artifacts", "errors"},
     "runtimes": set(),
     "frameworks": {
-        "factors", "artifacts", "errors", "isa", "measurement", "measures", "runtimes", "trial",
+        "factors", "artifacts", "errors", "isa", "measurement", "measures", "printable", "runtimes",
+        "trial",
     },
     "config": {"artifacts", "factors", "errors", "frameworks", "isa", "runtimes", "trial"},
     "plan": {

@@ -7,6 +7,7 @@ from orchestrator.frameworks.parts import Parts
 from orchestrator.frameworks.tflite import catalog
 from orchestrator.frameworks.tflite.about import FRAMEWORK
 from orchestrator.frameworks.tflite.benchmark_model import BenchmarkModelRunner
+from orchestrator.frameworks.tflite.files import FILES
 from orchestrator.frameworks.tflite.litert import LiteRtRunner
 
 
@@ -24,4 +25,5 @@ PARTS = Parts(
     models=catalog.MODELS,
     recipe=catalog.recipe,
     build=_build,
+    files=FILES,
 )
