@@ -13,6 +13,7 @@ from orchestrator.frameworks import registry
 from orchestrator.frameworks.about import Framework
 from orchestrator.frameworks.building import Build, BuildOptions, ModelSpec, recipe_key
 from orchestrator.frameworks.files import FileReader
+from orchestrator.frameworks.logs import LogReader
 from orchestrator.frameworks.reading.capped import CappedRunner
 from orchestrator.frameworks.runner import Runner
 from orchestrator.isa.levels import NATIVE
@@ -25,7 +26,8 @@ class Parts:
 
     ``models`` is the catalogue; ``recipe`` is all that determines a built file's bytes, toolchain
     versions apart, and raises ModelBuildError; ``build`` runs in the build child. ``files`` reads
-    files that users bring along; without it they can bring none.
+    files that users bring along, ``logs`` what its tools printed for somebody else; without them
+    nothing of either kind is taken.
     """
 
     about: Framework
@@ -34,6 +36,7 @@ class Parts:
     recipe: Callable[[Variant, BuildOptions], dict[str, Any]]
     build: Build
     files: FileReader | None = None
+    logs: LogReader | None = None
 
 
 def parts_of(framework: Framework) -> Parts:
@@ -73,6 +76,11 @@ def runner_for(trial: Trial) -> Runner:
 def file_reader(framework: Framework) -> FileReader | None:
     """What reads the framework's files; None where nothing does."""
     return parts_of(framework).files
+
+
+def log_readers() -> tuple[LogReader, ...]:
+    """What reads the logs of the frameworks' tools, in the order of the registry."""
+    return tuple(logs for each in registry.FRAMEWORKS if (logs := parts_of(each).logs) is not None)
 
 
 # -- building -------------------------------------------------------------------------------------

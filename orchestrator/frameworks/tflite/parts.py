@@ -9,6 +9,7 @@ from orchestrator.frameworks.tflite.about import FRAMEWORK
 from orchestrator.frameworks.tflite.benchmark_model import BenchmarkModelRunner
 from orchestrator.frameworks.tflite.files import FILES
 from orchestrator.frameworks.tflite.litert import LiteRtRunner
+from orchestrator.frameworks.tflite.logs import LOGS
 
 
 def _build(request: BuildRequest, site: BuildSite) -> None:
@@ -26,4 +27,5 @@ PARTS = Parts(
     recipe=catalog.recipe,
     build=_build,
     files=FILES,
+    logs=LOGS,
 )
