@@ -9,7 +9,8 @@ import pytest
 #: Operators that together cost more than a small file's reader would allow.
 SHARED_TABLES = 40_000
 
-_INT8, _FLOAT32, _FULLY_CONNECTED = 9, 0, 9
+FLOAT32, INT32, _INT8 = 0, 2, 9
+_CONCATENATION, _FULLY_CONNECTED = 2, 9
 
 
 class Writer:
@@ -111,3 +112,39 @@ def per_channel_network(
             return data
         place = len(data)
     return data + matrix
+
+
+def network_with_inputs(inputs: dict[str, tuple[int, list[int]]]) -> bytes:
+    """One operator over named inputs, each (type, shape), which no converter gives names without
+    a ``:``. Nothing here runs it."""
+    w = Writer()
+    places = list(range(len(inputs)))
+    tensors = [
+        w.table(
+            {
+                0: ("ref", w.numbers(shape)),
+                1: ("Int8", dtype),
+                3: ("ref", w.builder.CreateString(name)),
+            }
+        )
+        for name, (dtype, shape) in inputs.items()
+    ]
+    tensors.append(w.table({0: ("ref", w.numbers([1, 4]))}))
+    code = w.table({0: ("Int8", _CONCATENATION), 2: ("Int32", 1), 3: ("Int32", _CONCATENATION)})
+    joined = w.table({1: ("ref", w.numbers(places)), 2: ("ref", w.numbers([len(inputs)]))})
+    graph = w.table(
+        {
+            0: ("ref", w.tables(tensors)),
+            1: ("ref", w.numbers(places)),
+            2: ("ref", w.numbers([len(inputs)])),
+            3: ("ref", w.tables([joined])),
+        }
+    )
+    root = w.table(
+        {
+            1: ("ref", w.tables([code])),
+            2: ("ref", w.tables([graph])),
+            4: ("ref", w.tables([w.table({})])),
+        }
+    )
+    return w.finish(root)

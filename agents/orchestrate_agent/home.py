@@ -6,6 +6,7 @@ a Unix socket's path may have 108 bytes at most, and a home may lie deeper than 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pkgutil
 import stat
@@ -114,6 +115,25 @@ def _refuse_unsafe_way(path: str) -> None:
                 f"agent home {path}: {above} above it is writable by others, who could replace "
                 f"it; run `chmod go-w {above}`, or choose another with --home"
             )
+
+
+def may_execute() -> bool:
+    """Whether a program may be run from the home, the working directory: a disk that is mounted
+    noexec forbids it. True where that cannot be tried."""
+    probe = os.path.abspath(f"may-run.{os.getpid()}")
+    try:
+        fd = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o700)
+        os.write(fd, b"#!/bin/sh\nexit 0\n")
+        os.close(fd)
+        os.waitpid(os.posix_spawn(probe, [probe], {}), 0)
+    except PermissionError:
+        return False
+    except OSError:
+        return True
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(probe)
+    return True
 
 
 def identity() -> Tuple[str, str]:

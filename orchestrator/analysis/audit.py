@@ -16,6 +16,7 @@ from orchestrator.analysis.sides.pairing import (
 from orchestrator.analysis.sides.side import Side
 from orchestrator.analysis.statistics import MIN_PAIRS
 from orchestrator.analysis.table import NoiseFloor
+from orchestrator.factors import OPEN
 from orchestrator.frameworks import registry
 from orchestrator.measurement import Finding
 from orchestrator.runs.records import RunRecord, TrialRecord
@@ -60,6 +61,7 @@ def audit(
         *_unlike(baseline, treatment, across=across),
         *_no_op(treatment),
         *(() if across else _larger(baseline, treatment)),
+        *_exported(baseline, treatment),
         *_contents(baseline, treatment),
         *_on_trials(baseline, treatment),
         *(() if across else _less_delegated(baseline, treatment)),
@@ -284,6 +286,25 @@ def _larger(baseline: Side, treatment: Side) -> Iterable[Finding]:
             f"({after:,} bytes, not {before:,}): it saves no memory here, and may do more work",
             "`orchestrate models inspect` on both files says which weights are stored how, and how "
             "much each multiplies; a recipe that rotates weights adds a product for each layer",
+        )
+
+
+def _exported(baseline: Side, treatment: Side) -> Iterable[Finding]:
+    """Tell of files of the user's that hold their batch unlike: that alone can decide what a
+    delegate takes. (Of a built file the factor says it, equal on both sides.)"""
+    how = {s.scheme: s.artifact.exported for s in (baseline, treatment) if s.artifact is not None}
+    if len(how) == 2 and None not in how.values() and len(set(how.values())) == 2:
+        told = ", ".join(
+            f"{scheme} with the batch {'left open' if exported == OPEN else 'fixed'}"
+            for scheme, exported in how.items()
+        )
+        yield Finding(
+            "export_mismatch",
+            f"the files were exported in unlike ways ({told}): with an open batch a file may "
+            "compute its shapes while it runs, which keeps the delegates of older runtimes from "
+            "it, so that the speed-up may be the export's as much as the scheme's",
+            "export both alike: convert both from a function or a model whose input is [1, …], or "
+            "both with the batch left open; `orchestrate models inspect` says which a file is",
         )
 
 

@@ -88,6 +88,7 @@ def _check_commands(plan: Plan, own: OwnFiles) -> None:
                 binary_sha256=artifact.sha256,  # any: nothing is run
                 inputs=artifact.inputs,
                 signature=artifact.signature,
+                default_signature=artifact.default_signature,
                 cap_sha256=artifact.sha256,
             )
             runner_for(trial).command(trial, plan.settings, files)
@@ -218,6 +219,8 @@ def _artifact_record(model: ModelArtifact) -> ArtifactRecord:
         model.no_op,
         model.inputs,
         model.signature,
+        model.default_signature,
+        model.exported,
     )
 
 

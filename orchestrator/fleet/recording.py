@@ -79,6 +79,7 @@ class Requests:
             binary_sha256=None if binary is None else binary.sha256,
             inputs=artifact.inputs,
             signature=artifact.signature,
+            default_signature=artifact.default_signature,
             cap_sha256=None if cap is None or trial.factors.isa == NATIVE else cap.sha256,
             site_sha256=None if site is None else site.sha256,
         )

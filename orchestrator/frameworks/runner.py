@@ -17,9 +17,10 @@ class Files:
     """What a trial needs on the device, by SHA-256, and the interpreter for Python runners.
 
     ``inputs`` are the model's inputs as far as they are known, and ``signature`` names the way to
-    call it, where that is not the one that a runtime takes by itself. ``cap_sha256`` is the object
-    that caps the instruction set, where the trial asks for that; ``site_sha256`` the site bundle
-    that the runner's Python library is taken from, where it is not the device's own.
+    call it where one was chosen; ``default_signature`` is what a runtime takes by itself where none
+    was and there are several, empty where that has no name. ``cap_sha256`` is the object that caps
+    the instruction set, where the trial asks for that; ``site_sha256`` the site bundle that the
+    runner's Python library is taken from, where it is not the device's own.
     """
 
     model_sha256: str
@@ -28,6 +29,7 @@ class Files:
     binary_sha256: str | None = None
     inputs: tuple[InputSpec, ...] = ()
     signature: str | None = None
+    default_signature: str | None = None
     cap_sha256: str | None = None
     site_sha256: str | None = None
 

@@ -97,6 +97,7 @@ class Manifest:
             {**a.variant.to_json(), "sha256": a.sha256, "size_bytes": a.size_bytes}
             | {"weights": a.weights, "no_op": a.no_op}
             | {"inputs": [each.to_json() for each in a.inputs], "signature": a.signature}
+            | {"default_signature": a.default_signature, "exported": a.exported}
             for a in self.artifacts
         ]
         return {"format": FORMAT, **data}
@@ -119,9 +120,11 @@ class Manifest:
                     a["size_bytes"],
                     a["weights"],
                     a.get("no_op"),
-                    # runs of before this was known have neither
+                    # runs of before this was known have none of these
                     tuple(map(InputSpec.from_json, a.get("inputs") or ())),
                     a.get("signature"),
+                    a.get("default_signature"),
+                    a.get("exported"),
                 )
                 for a in data["artifacts"]
             ),
@@ -154,9 +157,8 @@ _SHAPE: Shape = {
     "artifacts": [
         {
             **_FILE,
-            **dict.fromkeys(
-                ("model", "scheme", "framework", "weights", "no_op", "signature"), TEXT
-            ),
+            **dict.fromkeys(("model", "scheme", "framework", "weights", "no_op"), TEXT),
+            **dict.fromkeys(("signature", "default_signature", "exported"), TEXT),
             "export": NotNull(TEXT),
             "inputs": [NotNull(shape_of(InputSpec))],
         }

@@ -43,7 +43,9 @@ class ArtifactRecord:
     """What the manifest knows of a variant's file. ``weights`` is ``imagenet`` or
     ``random(seed=N)``; ``no_op`` says why the scheme changed nothing, None where it did.
     ``inputs`` are what it is fed, empty where nobody knows; ``signature`` is how it is called where
-    that was chosen."""
+    that was chosen, and ``default_signature`` what a runtime takes by itself where it was not and
+    there are several: empty where that graph has no name. ``exported`` is how a file of the user's
+    holds its batch, ``open`` or ``fixed``; None where nothing says it."""
 
     variant: Variant
     sha256: str
@@ -52,6 +54,8 @@ class ArtifactRecord:
     no_op: str | None = None
     inputs: tuple[InputSpec, ...] = ()
     signature: str | None = None
+    default_signature: str | None = None
+    exported: str | None = None
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,10 @@ class ModelArtifact:
     """A variant's file. ``weights`` is ``imagenet`` or ``random(seed=N)``.
 
     ``no_op`` says in a sentence why the scheme changed nothing; None where it changed something.
-    ``entry`` is all that the manifest says of it. ``inputs`` are what it is fed, and ``signature``
-    how it is called where that was chosen.
+    ``entry`` is all that the manifest says of it. ``inputs`` are what it is fed, ``signature`` how
+    it is called where that was chosen, and ``default_signature`` what a runtime takes by itself
+    where it was not and there are several: empty where that graph has no name. ``exported`` is how
+    a file of the user's holds its batch, ``open`` or ``fixed``; None where nothing says it.
     """
 
     variant: Variant
@@ -40,6 +42,8 @@ class ModelArtifact:
     no_op: str | None = None
     inputs: tuple[InputSpec, ...] = ()
     signature: str | None = None
+    default_signature: str | None = None
+    exported: str | None = None
 
     @property
     def framework(self) -> str:

@@ -88,6 +88,8 @@ def _resolve_model(
             no_op=no_op,
             inputs=_fed(suite, model, file, found),
             signature=model.signature,
+            default_signature=None if model.signature else found.default_signature,
+            exported=found.export,
         )
         name = Path(file.path.name)
         files.append(

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import small_disk
 from tests.agent_client import other_pythons
 from tests.lab import ROOT, Lab, every_planned_trial_finished_once
 from tests.runtimes import NEW, OLD, PYTHONS_OF_OLD
@@ -445,6 +446,56 @@ def test_what_is_missing_or_not_as_expected_is_said_before_anything_runs(
     assert code == 2
     assert "the inventory expects microarchitecture z80, the device reports" in said
     assert not list(elsewhere.folder.glob("results-*.zip"))
+
+
+def test_a_disk_from_which_no_program_may_be_run(
+    lab: Lab, stand_in: Path, elsewhere: Elsewhere
+) -> None:
+    """Said before a file is unpacked; a home on another disk is the way out."""
+    reason = small_disk.why_not()
+    if reason is not None:
+        pytest.skip(reason)
+    suite = lab.suite(["float32", "full_int8"])
+    bundle = made(lab, "--inventory", lab.inventory(with_stand_in(stand_in)), "--suite", suite)
+    elsewhere.take(bundle)
+    with small_disk.small_disk(elsewhere.folder / "noexec", 256, "noexec"):
+        on_it = Elsewhere(elsewhere.folder / "noexec", SYSTEM_PYTHON)
+        on_it.take(bundle)
+        code, said = on_it.run()
+        (home,) = on_it.folder.glob("bundle-*-away")
+        assert code not in (0, 1, 130), said
+        assert f"no program may be run from {home} (is its disk mounted noexec?)" in said
+        assert "name a folder on another disk: --home DIR" in said
+        assert list(home.rglob("blobs/*")) == [] and not list(on_it.folder.glob("results-*"))
+        code, said = on_it.run("--home", elsewhere.folder / "home")
+        assert code == 0, said
+        imported = lab.run("import", on_it.results)
+    assert imported.code == 0, imported.stderr
+    assert {event["outcome"] for event in lab.events("finished")} == {"ok"}
+
+
+def test_a_runtime_cannot_be_carried_to_such_a_disk_but_a_devices_own_measures_there(
+    small: Lab, both: None, elsewhere: Elsewhere
+) -> None:
+    reason = small_disk.why_not()
+    if reason is not None:
+        pytest.skip(reason)
+    suite = small_suite(small, f"runtime: [{NEW}]", int8="full_int8")
+    device = bundled(expect=stated(SYSTEM_PYTHON))
+    bundle = made(small, "--inventory", small.inventory(device), "--suite", suite)
+    own = small_suite(small, "runtime: [any]", int8="full_int8")
+    device = bundled("own", python=sys.executable)
+    other = made(small, "--inventory", small.inventory(device), "--suite", own)
+    with small_disk.small_disk(elsewhere.folder / "noexec", 256, "noexec"):
+        there = Elsewhere(elsewhere.folder / "noexec", SYSTEM_PYTHON)
+        there.take(bundle)
+        code, said = there.run()
+        assert code not in (0, 1, 130) and "the runtime that it carries would be put there" in said
+    with small_disk.small_disk(small.folder / "noexec", 256, "noexec"):
+        mine = Elsewhere(small.folder / "noexec", Path(sys.executable))
+        mine.take(other)
+        code, said = mine.run()
+    assert code == 0, said
 
 
 def test_damaged_blobs_and_a_busy_home_are_noticed(

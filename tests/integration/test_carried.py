@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ import pytest
 from orchestrator.errors import PermanentDeviceError, TransientDeviceError
 from orchestrator.fleet.carried import CarriedTransport
 from tests import stand_in
-from tests.lab import Lab, every_planned_trial_finished_once
+from tests.lab import Lab, every_planned_trial_finished_once, wait_until
 
 
 @pytest.fixture
@@ -77,6 +78,55 @@ def test_a_run_carried_by_a_plain_shell(lab: Lab, tmp_path: Path) -> None:
     assert ended.code == 0, ended.stderr
     assert {event["outcome"] for event in lab.events("finished")} == {"ok"}
     assert every_planned_trial_finished_once(lab.journal())
+
+
+def test_a_received_run_goes_on_by_the_command_in_its_folder_once_it_is_trusted(
+    lab: Lab, built: Path, tmp_path: Path
+) -> None:
+    """Whoever is sent an interrupted run reads what it would start, or nothing is started."""
+    reason = stand_in.why_not()
+    if reason is not None:
+        pytest.skip(reason)
+    started = tmp_path / "started"
+    carrier = tmp_path / "carry"
+    carrier.write_text(f'#!/bin/sh\necho "$1" >> {started}\nexec sh -c "$1"\n')
+    carrier.chmod(0o755)
+    slow = stand_in.build(tmp_path / "benchmark_model", "-DTAKES_US=200000")
+    device = lab.here("boxed", benchmark_model=slow)
+    device |= {"transport": "exec", "exec": f"{carrier} {{command}}", "python": sys.executable}
+    suite = lab.suite(["float32", "full_int8"])
+    sender = lab.start("run", "--inventory", lab.inventory(device), "--suite", suite)
+    wait_until(lambda: lab.events("finished"), "the first trial's end")
+    sender.send_signal(signal.SIGINT)
+    sender.communicate(timeout=60)
+    assert sender.returncode == 130
+    before = len(lab.events("finished"))
+
+    receiver = Lab(tmp_path / "receiver", built)
+    receiver.results.mkdir()
+    shutil.move(lab.runs()[0], receiver.results)
+    (run,) = receiver.runs()
+    started.unlink()
+    files = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    resume: tuple[str | Path, ...] = ("run", "--resume", run, "--models", lab.models)
+    for _ in range(2):
+        refused = receiver.run(*resume)
+        assert refused.code == 2
+        assert f"boxed: exec: {carrier} '{{command}}'" in refused.stderr
+        assert "then add --trust" in refused.stderr
+    assert not started.exists()
+    assert files == {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+
+    done = receiver.run(*resume, "--trust")
+    assert done.code == 0, done.stderr
+    assert started.exists()
+    assert every_planned_trial_finished_once(receiver.journal())
+    assert len(receiver.events("finished")) > before
+    (row,) = receiver.table()
+    assert (row["device"], row["blocks"]) == ("boxed", "6")
+    # what was trusted once is known from then on
+    again = receiver.run(*resume)
+    assert again.code == 0 and "nothing is left to do" in again.stderr
 
 
 def test_a_program_that_is_not_there_is_for_good_and_a_refusal_may_pass(tmp_path: Path) -> None:

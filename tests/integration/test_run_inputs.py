@@ -39,13 +39,14 @@ def suite(lab: Lab, models: str, **fields: str) -> Path:
     [
         ("fcn", "input: [1, 64, 64, 3]", "1 × 64 × 64 × 3"),
         ("twosig", "signature: encode", "signature encode"),
+        ("twosig", "", "signature decode, which the runtime takes by itself"),
         ("text", "input: {range: [0, 50]}", "1 × 20 int32 from 0 to 50"),
     ],
 )
 def test_what_was_fed_stands_in_every_report(lab: Lab, case: str, said: str, reported: str) -> None:
     for path in CASES.glob(f"{case}*.tflite"):
         shutil.copyfile(path, lab.folder / path.name)
-    own = suite(lab, f"[{{file: {case}.tflite, {said}}}]", runner="litert")
+    own = suite(lab, f"[{{file: {case}.tflite{said and ', '}{said}}}]", runner="litert")
     done = lab.run("run", "--inventory", lab.inventory(lab.here()), "--suite", own)
     assert done.code == 0, done.stderr
     assert reported in " ".join(done.stdout.split())

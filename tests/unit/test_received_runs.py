@@ -292,3 +292,15 @@ def test_why_a_scheme_changed_nothing_is_read(run: RunDirectory) -> None:
     data["artifacts"][0]["no_op"] = "it has no layer to quantize"
     (run.path / MANIFEST).write_text(json.dumps(data))
     assert read_manifest(run.path).artifacts[0].no_op == "it has no layer to quantize"
+
+
+def test_a_manifest_of_before_signatures_and_exports_were_kept_is_read(run: RunDirectory) -> None:
+    data = json.loads((run.path / MANIFEST).read_text())
+    for artifact in data["artifacts"]:
+        for later in ("inputs", "signature", "default_signature", "exported"):
+            artifact.pop(later, None)
+    (run.path / MANIFEST).write_text(json.dumps(data))
+    read = read_manifest(run.path).artifacts
+    assert {(a.inputs, a.signature, a.default_signature, a.exported) for a in read} == {
+        ((), None, None, None)
+    }

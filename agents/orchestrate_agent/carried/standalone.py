@@ -73,6 +73,7 @@ def main(arguments: Sequence[str], document: Document) -> int:
     show = Progress()
     try:
         found = _found_here(document)
+        _check_executable(document)
         if not results.is_begun(document.run_id, document.device) and os.path.exists(output):
             results.restore(output, document.run_id, document.device, document.requests)
             show.say(f"going on from {output}")
@@ -397,6 +398,27 @@ def _check_expected(
             "runtimes without versions, and install them here"
         )
     raise AgentError(f"{problem}; {remedy}")
+
+
+def _check_executable(document: Document) -> None:
+    """Raise AgentError where this disk forbids to run what the bundle would put on it."""
+    requests = document.requests.values()
+    programs = any("{exe:" in word for request in requests for word in request.argv)
+    capped = any("{blob:" in value for request in requests for value in request.env.values())
+    things = [
+        name
+        for name, needed in (
+            ("the program that measures", programs),
+            ("the runtime that it carries", bool(document.sites)),
+            ("what caps the instruction set", capped),
+        )
+        if needed
+    ]
+    if things and not home.may_execute():
+        raise AgentError(
+            f"no program may be run from {os.getcwd()} (is its disk mounted noexec?), and "
+            f"{things[0]} would be put there; name a folder on another disk: --home DIR"
+        )
 
 
 def _unpack_sites(

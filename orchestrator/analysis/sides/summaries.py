@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import median
 
 from orchestrator.analysis.sides.side import Side
-from orchestrator.runs.records import RunRecord
+from orchestrator.runs.records import ArtifactRecord, RunRecord
 from orchestrator.trial import Factors, InputSpec
 
 _MB = 1e6
@@ -57,8 +57,17 @@ def inputs_fed(side: Side, factors: Factors | None) -> str:
         return ""
     shapes = [_fed(spec, factors) for spec in side.artifact.inputs]
     known = ", ".join(shapes) if all(shapes) else ""
-    called = f"signature {side.artifact.signature}" if side.artifact.signature else ""
-    return "; ".join(each for each in (known, called) if each)
+    return "; ".join(each for each in (known, _called(side.artifact)) if each)
+
+
+def _called(artifact: ArtifactRecord) -> str:
+    """``signature encode``, and whose choice that was; empty where there is one way to call it."""
+    if artifact.signature:
+        return f"signature {artifact.signature}"
+    if artifact.default_signature is None:
+        return ""
+    called = f"signature {artifact.default_signature}" if artifact.default_signature else "graph 0"
+    return f"{called}, which the runtime takes by itself"
 
 
 def _fed(spec: InputSpec, factors: Factors) -> str:

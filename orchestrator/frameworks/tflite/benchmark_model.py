@@ -22,6 +22,8 @@ from orchestrator.trial import RunSettings, Trial, TrialKind
 
 #: Types that the tool draws from the range that it is given.
 _WITH_A_RANGE = ("uint8", "int8", "int16", "int32", "int64")
+#: What the bounds of a range can be.
+_LEAST, _MOST = -(2**31), 2**31 - 1
 _FAILED_TO_INVOKE = "failed to invoke"
 #: Half of the last digit in the summaries of LiteRT's tools, and the share of a time that it may
 #: be.
@@ -87,8 +89,10 @@ def _flags(trial: Trial, settings: RunSettings, files: Files) -> list[str]:
         f"--use_xnnpack={'true' if trial.factors.delegate == 'xnnpack' else 'false'}",
     ]
     flags += _input_flags(trial, files)
-    if files.signature is not None:
-        flags.append(f"--signature_to_run_for={files.signature}")
+    # LiteRT's build of the tool takes the file's first signature by itself, not that of graph 0
+    signature = files.signature or files.default_signature
+    if signature:
+        flags.append(f"--signature_to_run_for={signature}")
     if trial.kind is TrialKind.MEMORY:
         flags.append("--report_peak_memory_footprint=true")
     if trial.kind is TrialKind.PROFILE:
@@ -113,6 +117,8 @@ def _input_flags(trial: Trial, files: Files) -> list[str]:
             why = "its flags cannot hold the shape of a scalar"
         elif spec in ranged and spec.dtype not in _WITH_A_RANGE:
             why = f"it draws {spec.dtype} from a range of its own, whatever is asked for"
+        elif spec in ranged and not _LEAST <= (spec.low or 0) <= (spec.high or 0) <= _MOST:
+            why = "its flags hold bounds of 32 bits"
         if why:
             raise UsageError(
                 f"{trial.trial_id}: benchmark_model cannot be told what to feed input "

@@ -162,6 +162,13 @@ class Inspection:
     export: str | None
     shape_operators: int
 
+    @property
+    def default_signature(self) -> str | None:
+        """What this is about where no signature was asked for, empty where graph 0 has none; None
+        where the file has nothing else to be called."""
+        alone = all(each.name == self.signature for each in self.signatures)
+        return None if alone else self.signature or ""
+
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 

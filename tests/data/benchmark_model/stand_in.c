@@ -37,8 +37,52 @@ static double max_rss_mib(void) {
   return usage.ru_maxrss / 1024.0;
 }
 
+/* The official one's flags (recorded/err_badvalue_bool.err) that it takes without a word here. */
+static const char *const TAKEN[] = {
+    "--signature_to_run_for", "--min_secs", "--max_secs", "--warmup_min_secs", "--enable_op_profiling"};
+
+static int taken(const char *flag) {
+  for (unsigned i = 0; i < sizeof TAKEN / sizeof *TAKEN; i++)
+    if (!strcmp(flag, TAKEN[i])) return 1;
+  return 0;
+}
+
+static int count(const char *text, char separator) {
+  int found = *text != 0;
+  for (; *text; text++) found += *text == separator;
+  return found;
+}
+
+static int among(const char *name, size_t length, const char *names) {
+  for (; *names; names += *names == ',') {
+    size_t here = strcspn(names, ",");
+    if (here == length && !strncmp(name, names, length)) return 1;
+    names += here;
+  }
+  return 0;
+}
+
+/* What the official one ends with an error for: a shape for each name, bounds of whole numbers
+   for names that are there. */
+static const char *wrong_inputs(const char *names, const char *shapes, const char *ranges) {
+  if (count(names, ',') != count(shapes, ':')) return "The number of items must match";
+  if (strchr(shapes, '-')) return "Any unknown sizes in the shapes (-1's) must be replaced";
+  for (; *ranges; ranges += *ranges == ':') {
+    size_t length = strcspn(ranges, ":"), name = strcspn(ranges, ",");
+    char rest[64] = "", after;
+    int low, high;
+    if (name >= length || length - name >= sizeof rest) return "Wrong input value range item";
+    memcpy(rest, ranges + name + 1, length - name - 1);
+    if (sscanf(rest, "%d,%d%c", &low, &high, &after) != 2 || low > high)
+      return "Wrong low and high value of the input value range specified";
+    if (!among(ranges, name, names)) return "Cannot find the corresponding input_layer name";
+    ranges += length;
+  }
+  return NULL;
+}
+
 int main(int argc, char **argv) {
-  const char *graph = "", *threads = "1";
+  const char *graph = "", *threads = "1", *names = "", *shapes = "", *ranges = "", *wrong;
   int runs = 50, warmup_runs = 1, xnnpack = 1, peak = 0;
   double at_start = max_rss_mib();
 #ifdef __x86_64__
@@ -48,6 +92,7 @@ int main(int argc, char **argv) {
   note("begin");
   puts("INFO: STARTING!");
   for (int i = 1; i < argc; i++) {
+    printf("GIVEN %s\n", argv[i]);
     char *value = strchr(argv[i], '=');
     if (value == NULL) {
       printf("WARN: Unconsumed cmdline flags: %s\n", argv[i]);
@@ -60,9 +105,15 @@ int main(int argc, char **argv) {
     else if (!strcmp(argv[i], "--warmup_runs")) warmup_runs = atoi(value);
     else if (!strcmp(argv[i], "--use_xnnpack")) xnnpack = !strcmp(value, "true");
     else if (!strcmp(argv[i], "--report_peak_memory_footprint")) peak = !strcmp(value, "true");
-    else if (strcmp(argv[i], "--min_secs") && strcmp(argv[i], "--max_secs") &&
-             strcmp(argv[i], "--warmup_min_secs"))
+    else if (!strcmp(argv[i], "--input_layer")) names = value;
+    else if (!strcmp(argv[i], "--input_layer_shape")) shapes = value;
+    else if (!strcmp(argv[i], "--input_layer_value_range")) ranges = value;
+    else if (!taken(argv[i]))
       printf("WARN: Unconsumed cmdline flags: %s=%s\n", argv[i], value);
+  }
+  if ((wrong = wrong_inputs(names, shapes, ranges))) {
+    fprintf(stderr, "ERROR: %s\nERROR: Benchmarking failed.\n", wrong);
+    return 1;
   }
   struct stat file;
   if (stat(graph, &file)) {

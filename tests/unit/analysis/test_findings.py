@@ -145,6 +145,15 @@ def changed_artifacts(**fields: object) -> RunRecord:
     return clean_run(artifacts=known)
 
 
+def exported(**of: str | None) -> RunRecord:
+    known = {v: dataclasses.replace(a, exported=of.get(v.scheme)) for v, a in artifacts().items()}
+    return clean_run(artifacts=known)
+
+
+def unlike_exports() -> RunRecord:
+    return exported(**{BASELINE: "fixed", INT8: "open"})
+
+
 def jetson(mode: str) -> dict[str, object]:
     return {"jetson": {"power_mode": mode, "power_mode_id": 0, "clocks_locked": True}}
 
@@ -241,6 +250,7 @@ PROVOKED: dict[str, Callable[[], RunRecord]] = {
     ),
     "no_op": lambda: changed_artifacts(no_op="it has no Linear layer"),
     "larger_than_baseline": lambda: changed_artifacts(size_bytes=10**9),
+    "export_mismatch": unlike_exports,
     "less_delegated": lambda: delegated((75, 75), (21, 75)),
     "cpu_quota": lambda: clean_run(facts={"here": {"cpu": {"cpu_quota": 0.5}}}),
     "emulated": lambda: clean_run(facts={"here": {"virtualization": "qemu-user"}}),
@@ -264,6 +274,13 @@ PROVOKED: dict[str, Callable[[], RunRecord]] = {
     "not_measured": lambda: run_of(half(6)),
     "device_lost": lambda: run_of(half(6), lost={"here": "connection refused"}),
 }
+
+
+def test_files_that_hold_their_batch_alike_or_say_nothing_are_no_finding() -> None:
+    for alike in ({BASELINE: "open", INT8: "open"}, {BASELINE: "open"}, {}):
+        assert "export_mismatch" not in {f.code for f in row_of(exported(**alike)).findings}
+    (said,) = [f for f in row_of(unlike_exports()).findings if f.code == "export_mismatch"]
+    assert f"{BASELINE} with the batch fixed, {INT8} with the batch left open" in said.message
 
 
 @pytest.mark.parametrize(

@@ -123,6 +123,28 @@ def test_a_batch_replaces_a_first_size_of_one_alone(tmp_path: Path) -> None:
 def test_a_signature_is_chosen(tmp_path: Path) -> None:
     found = own(tmp_path, "models: [{file: twosig.tflite, signature: encode}]")
     assert {artifact.signature for artifact in found.artifacts.values()} == {"encode"}
+    assert {artifact.default_signature for artifact in found.artifacts.values()} == {None}
+
+
+@pytest.mark.parametrize(("case", "called"), [("twosig", "decode"), ("text", None)])
+def test_where_none_is_chosen_of_several_the_runtimes_choice_is_kept(
+    tmp_path: Path, case: str, called: str | None
+) -> None:
+    found = own(tmp_path, f"models: [{{file: {case}.tflite}}]")
+    assert {artifact.signature for artifact in found.artifacts.values()} == {None}
+    assert {artifact.default_signature for artifact in found.artifacts.values()} == {called}
+
+
+def test_how_each_file_holds_its_batch_is_kept(tmp_path: Path) -> None:
+    shutil.copyfile(CASES / "unet.tflite", tmp_path / "unet.tflite")
+    shutil.copyfile(CASES / "sp_sparse_drq.tflite", tmp_path / "sparse.tflite")
+    variants = "{float32: unet.tflite, dynamic_range: sparse.tflite}"
+    entry = f"models: [{{name: net, variants: {variants}}}]"
+    found = own(tmp_path, entry)
+    assert {variant.scheme: each.exported for variant, each in found.artifacts.items()} == {
+        "float32": "open",
+        "dynamic_range": "fixed",
+    }
 
 
 def test_what_the_binary_cannot_be_told_is_refused_in_the_plan(tmp_path: Path) -> None:

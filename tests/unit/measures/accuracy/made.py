@@ -1,0 +1,47 @@
+"""Answers of models, made for tests."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from orchestrator.measures.accuracy.answers import OutputAnswer, SampleAnswer, top_of
+
+
+def output(
+    values: Any,
+    *,
+    name: str = "scores",
+    top: tuple[tuple[int, float], ...] | None = None,
+    shape: tuple[int, ...] | None = None,
+    keep: bool = True,
+) -> OutputAnswer:
+    """One output as a child would tell it: a top list of what has one dimension. ``keep`` is False
+    of one that was too large to be sent whole."""
+    array = np.asarray([] if values is None else values, np.float32)
+    if top is None:
+        top = top_of(array) if array.ndim == 1 else ()
+    projection = np.random.default_rng(0).normal(size=(256, array.size)).astype(np.float32)
+    with np.errstate(invalid="ignore"):
+        sketch = (projection @ array.reshape(-1)).astype(np.float32)
+    return OutputAnswer(
+        name=name,
+        shape=array.shape if shape is None else shape,
+        values=array if keep and values is not None else None,
+        top=top,
+        sketch=sketch,
+        digest=hashlib.sha256(array.tobytes()).hexdigest(),
+        finite=bool(np.isfinite(array).all()),
+    )
+
+
+def answer(key_index: int, *outputs: OutputAnswer) -> SampleAnswer:
+    return SampleAnswer(key_index, outputs)
+
+
+def answers(rows: Iterable[Any], **options: Any) -> list[SampleAnswer]:
+    """One answer a row, each with a single output."""
+    return [answer(place, output(row, **options)) for place, row in enumerate(rows)]
