@@ -71,6 +71,17 @@ class InspectedFile(ABC, Generic[ContentsT]):
     def feed(self, asked: Asked) -> tuple[InputSpec, ...]:
         """Return every input as it is fed. Raises FeedingError for what cannot be."""
 
+    @property
+    def default_signature(self) -> str | None:
+        """What a runtime calls by itself, empty where that has no name; None where there is one
+        way to call the file."""
+        return None
+
+    @property
+    def export(self) -> str | None:
+        """How the file holds its batch, ``open`` or ``fixed``; None where it does not say."""
+        return None
+
     def unmeasurable(self) -> str | None:
         """Why a run cannot measure the file, to stand behind its name; None where it can."""
         return None

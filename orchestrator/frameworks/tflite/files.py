@@ -35,6 +35,14 @@ class TfliteFile(InspectedFile[Inspection]):
     def feed(self, asked: Asked) -> tuple[InputSpec, ...]:
         return feeding.feed(self.contents, asked)
 
+    @property
+    def default_signature(self) -> str | None:
+        return self.contents.default_signature
+
+    @property
+    def export(self) -> str | None:
+        return self.contents.export
+
     def unmeasurable(self) -> str | None:
         others = ", ".join(self.contents.external_files)
         if not others:

@@ -105,16 +105,6 @@ class TorchInspection:
     input_shape: tuple[int, ...] | None = None
     arguments: tuple[Argument, ...] | None = None
 
-    @property
-    def default_signature(self) -> None:
-        """There is one way to call it."""
-        return None
-
-    @property
-    def export(self) -> None:
-        """No size of a batch is kept in it."""
-        return None
-
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
