@@ -5,6 +5,7 @@ Every mistake is answered with file, line, column and what to write instead.
 
 from __future__ import annotations
 
+from orchestrator.config.accuracy import Accuracy
 from orchestrator.config.device import BinarySource, Device
 from orchestrator.config.inventory import Inventory, load_inventory
 from orchestrator.config.suite import Factors, Protocol, Suite, with_overrides
@@ -13,6 +14,7 @@ from orchestrator.config.user_models import UserFile, UserModel
 from orchestrator.config.values import Hop, parse_blocks, parse_duration, parse_precision
 
 __all__ = [
+    "Accuracy",
     "BinarySource",
     "Device",
     "Factors",

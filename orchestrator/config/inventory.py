@@ -20,7 +20,7 @@ from orchestrator.config.tree import (
     read_mapping,
     yaml_mapping,
 )
-from orchestrator.config.values import Hop, Text, is_jump, is_path, local_path, parse_hop
+from orchestrator.config.values import Hop, Text, in_home, is_jump, is_path, local_path, parse_hop
 from orchestrator.errors import ConfigError, UsageError
 from orchestrator.frameworks import registry
 
@@ -84,10 +84,10 @@ class Inventory(Strict):
         for device in data["devices"]:
             for key in ("key_file", "ssh_config", "known_hosts"):
                 if key in device:
-                    device[key] = _in_home(device[key])
+                    device[key] = in_home(device[key])
             binary = device.get(registry.tool().name)
             if isinstance(binary, dict) and "path" in binary:
-                binary["path"] = _in_home(binary["path"])
+                binary["path"] = in_home(binary["path"])
         return data
 
     @classmethod
@@ -95,13 +95,6 @@ class Inventory(Strict):
         """The inverse of :meth:`to_json`; UsageError if this version cannot read it."""
         path = Path(str(data.get("path", "")))
         return revived(cls, {**data, "path": path}, "the inventory of the run")
-
-
-def _in_home(path: str) -> str:
-    try:
-        return f"~/{Path(path).relative_to(Path.home()).as_posix()}"
-    except (ValueError, RuntimeError):  # it is elsewhere, or nobody has a home
-        return path
 
 
 def _from_folder(suite: str, info: ValidationInfo) -> str:

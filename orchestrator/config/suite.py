@@ -16,6 +16,7 @@ from pydantic import (
     field_validator,
 )
 
+from orchestrator.config.accuracy import DETECTION, Accuracy
 from orchestrator.config.problems import Strict, revived
 from orchestrator.config.text import hint, listed, shown
 from orchestrator.config.user_models import UserModel
@@ -279,6 +280,11 @@ class Suite(Strict):
         default=Factors(), validate_default=True, examples=["factors: {threads: [1]}"]
     )
     protocol: Protocol = Field(default=Protocol(), examples=['protocol: {blocks: "6:20"}'])
+    #: What accuracy is measured on; None: on nothing.
+    accuracy: Accuracy | None = Field(
+        default=None,
+        examples=["accuracy: {task: classification, dataset: ~/imagenette2-320, split: val}"],
+    )
 
     @field_validator("protocol")
     @classmethod
@@ -343,6 +349,27 @@ class Suite(Strict):
                 f" add it to `schemes`, or set `baseline` to one of them"
             )
         return value
+
+    @field_validator("accuracy")
+    @classmethod
+    def _refuse_unknown_preprocessing(
+        cls, value: Accuracy | None, info: ValidationInfo
+    ) -> Accuracy | None:
+        own = [each.name for each in info.data.get("user_models", ())]
+        if value is not None and value.task == DETECTION:
+            catalogue = [name for name in info.data.get("models", ()) if name not in own]
+            if catalogue:
+                raise ValueError(
+                    f"{shown(catalogue[0])} detects nothing, like every model of the catalogue; "
+                    "name your own files in `models`, or write `task: classification`"
+                )
+        if value is None or not own or value.preprocessing is not None or not value.feeds_images:
+            return value
+        raise ValueError(
+            f"`preprocessing: auto` knows the catalogue's models alone, and {shown(own[0])} is your"
+            " own; write what it was trained with, for example `preprocessing: {size: 224, resize:"
+            " crop, mean: [127.5, 127.5, 127.5], std: [127.5, 127.5, 127.5]}`"
+        )
 
     @field_validator("runtime")
     @classmethod
@@ -431,6 +458,8 @@ class Suite(Strict):
         data = self.to_json()
         for model in data.get("user_models", ()):
             model["place"] = Path(model["place"]).name
+        if self.accuracy is not None:
+            data["accuracy"] = self.accuracy.for_a_run()
         return data
 
     @classmethod

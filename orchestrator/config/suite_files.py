@@ -84,7 +84,14 @@ def _read(path: Path) -> Suite:
     shared = set.intersection(*(set(known_models(each.name)) for each in frameworks))
     models = {*shared, *(model.name for model in own)}
     schemes = dict.fromkeys(name for each in frameworks for name in each.scheme_names)
-    suite = problems.validate(Suite, tree, data, models=models, schemes=tuple(schemes))
+    suite = problems.validate(
+        Suite,
+        tree,
+        data,
+        models=models,
+        schemes=tuple(schemes),
+        folder=path.resolve().parent,
+    )
     problems.raise_if_any()
     if suite is None:  # only for the type checker: a suite that is None left a problem behind
         raise ConfigError("is not a suite", path=path)

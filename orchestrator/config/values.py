@@ -348,6 +348,14 @@ def local_path(text: str, folder: Path) -> Path:
         raise ValueError(f"{shown(text)}: there is no such user's home here") from exc
 
 
+def in_home(path: str) -> str:
+    """``path`` with ``~`` for the home folder, whose name is a person's, where it lies in it."""
+    try:
+        return f"~/{Path(path).relative_to(Path.home()).as_posix()}"
+    except (ValueError, RuntimeError):  # it is elsewhere, or nobody has a home
+        return path
+
+
 def _local_path(value: object, info: ValidationInfo) -> object:
     if not isinstance(value, str):
         return value

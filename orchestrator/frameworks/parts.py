@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import ModelBuildError
@@ -27,7 +28,8 @@ class Parts:
     ``models`` is the catalogue; ``recipe`` is all that determines a built file's bytes, toolchain
     versions apart, and raises ModelBuildError; ``build`` runs in the build child. ``files`` reads
     files that users bring along, ``logs`` what its tools printed for somebody else; without them
-    nothing of either kind is taken.
+    nothing of either kind is taken. ``real_range`` tells which real values the quantized inputs of
+    a file can hold, None where there are none; it raises ModelBuildError.
     """
 
     about: Framework
@@ -37,6 +39,7 @@ class Parts:
     build: Build
     files: FileReader | None = None
     logs: LogReader | None = None
+    real_range: Callable[[Path], tuple[float, float] | None] = lambda _: None
 
 
 def parts_of(framework: Framework) -> Parts:

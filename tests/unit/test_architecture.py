@@ -38,6 +38,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         "shape", "trial",
     },
     "config": {"artifacts", "factors", "errors", "frameworks", "isa", "runtimes", "trial"},
+    # what is missing of images is generated as for calibration
+    "datasets": {"artifacts", "config", "errors", "frameworks", "plain_files"},
     "plan": {
         "factors", "config", "errors", "frameworks", "isa", "measures", "runtimes", "trial",
     },
@@ -128,10 +130,12 @@ FENCES: dict[str, tuple[str, ...]] = {
     "tflite_runtime": ("agents/orchestrate_agent/children/litert.py",),
     "torch": ("orchestrator/frameworks/torch", "agents/orchestrate_agent/children/torch.py"),
     "torchvision": ("orchestrator/frameworks/torch",),
-    "PIL": ("orchestrator/frameworks/torch",),  # comes with torchvision
+    # comes with torchvision
+    "PIL": ("orchestrator/frameworks/torch", "orchestrator/datasets/images.py"),
     "packaging": ("orchestrator/runtimes.py", "orchestrator/artifacts/sites"),
     "pip": ("orchestrator/artifacts/sites",),
     "numpy": (
+        "orchestrator/datasets",
         "orchestrator/frameworks",
         "agents/orchestrate_agent/children/litert.py",
         "orchestrator/analysis/explain/variation.py",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import median
 from typing import Any
 
@@ -61,7 +61,15 @@ def common_arguments(trial: Trial, settings: RunSettings, files: Files) -> list[
         "--batch": str(trial.factors.batch),
     }
     flat = [word for pair in pairs.items() for word in pair]
+    if files.check_range is not None:
+        flat.append(numbers_option("check-range", files.check_range))
     return [*flat, *measure_of(trial.kind).options]
+
+
+def numbers_option(name: str, values: Iterable[float]) -> str:
+    """Return an option of numbers in one word: a child's parser takes some negative numbers for
+    options."""
+    return f"--{name}={','.join(map(repr, values))}"
 
 
 def inputs_argument(inputs: Sequence[InputSpec], batch: int) -> list[str]:

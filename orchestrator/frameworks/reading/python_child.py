@@ -9,6 +9,7 @@ from typing import Any
 from orchestrator.errors import UsageError
 from orchestrator.frameworks.about import RunnerAbout
 from orchestrator.frameworks.reading import judgement
+from orchestrator.frameworks.reading.answers import outputs_of
 from orchestrator.frameworks.reading.child_output import (
     Explain,
     NonsenseError,
@@ -130,6 +131,7 @@ def _reading(
         runtime_from="device" if files.site_sha256 is None else "bundle",
         steady_window_s=window_of(data),
         operators=own.operators,
+        outputs=outputs_of(data),
     )
     applied = judgement.RunTraits(
         size_matches=size_bytes == files.model_size_bytes,

@@ -112,6 +112,11 @@ class Table:
         start, count = self._vector(field, 4)
         return count, self._buffer.float32(start) if count else None
 
+    def first(self, field: int, kind: str) -> int:
+        """The first of a vector of integers, 0 where there is none."""
+        start, count = self._vector(field, struct.calcsize("<" + kind))
+        return self._buffer.scalar(kind, start) if count else 0
+
     def has(self, field: int) -> bool:
         """Whether the field is there, whatever it holds."""
         return self._field(field) is not None

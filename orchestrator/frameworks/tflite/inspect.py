@@ -43,6 +43,10 @@ _HASHED_AT_ONCE = 1 << 20
 _VERSION = re.compile(r"\d{1,4}(\.\d{1,4}){1,3}")
 
 
+#: The integers of a quantized input.
+_INTEGER_RANGES = {"int8": (-128, 127), "uint8": (0, 255), "int16": (-32768, 32767)}
+
+
 @dataclass(frozen=True)
 class TensorInfo:
     """An input or output; -1 in ``shape`` where the size is open.
@@ -195,6 +199,25 @@ def scheme_of(path: Path) -> str:
             raise ModelBuildError(f"{path}: is not a complete .tflite file: {exc}") from exc
     graphs = _running(model, _chosen(model, None)[1])
     return name_scheme(graphs, [use for graph in graphs for use in uses(graph)])
+
+
+def real_range(path: Path) -> tuple[float, float] | None:
+    """The real values that every quantized input of a file can hold: the least, and the largest.
+
+    None where no input is quantized. Raises ModelBuildError.
+    """
+    with opened(path) as data:
+        try:
+            model = read_model(data)
+        except MalformedError as exc:
+            raise ModelBuildError(f"{path}: is not a complete .tflite file: {exc}") from exc
+    graph = model.graphs[_chosen(model, None)[1]]
+    ranges = [
+        tuple((end - tensor.zero_point) * tensor.scale for end in _INTEGER_RANGES[tensor.dtype])
+        for tensor in (graph.tensors[index] for index in graph.inputs)
+        if tensor.scale and tensor.dtype in _INTEGER_RANGES
+    ]
+    return (max(r[0] for r in ranges), min(r[1] for r in ranges)) if ranges else None
 
 
 class UnknownSignatureError(Exception):

@@ -8,6 +8,7 @@ from orchestrator.frameworks.tflite import catalog
 from orchestrator.frameworks.tflite.about import FRAMEWORK
 from orchestrator.frameworks.tflite.benchmark_model import BenchmarkModelRunner
 from orchestrator.frameworks.tflite.files import FILES
+from orchestrator.frameworks.tflite.inspect import real_range
 from orchestrator.frameworks.tflite.litert import LiteRtRunner
 from orchestrator.frameworks.tflite.logs import LOGS
 
@@ -28,4 +29,5 @@ PARTS = Parts(
     build=_build,
     files=FILES,
     logs=LOGS,
+    real_range=real_range,
 )

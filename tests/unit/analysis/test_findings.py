@@ -12,7 +12,7 @@ import pytest
 
 from orchestrator.analysis import Speedup, Verdict, analyse
 from orchestrator.frameworks.parts import runner_named
-from orchestrator.measurement import Delegation, Finding, Measurement, Outcome
+from orchestrator.measurement import Delegation, Finding, Measurement, Outcome, Outputs
 from orchestrator.report import render
 from orchestrator.runs.records import Flaw, RunRecord, SplitDevice, TrialRecord
 from orchestrator.trial import PhaseSettings, RunSettings, TrialKind
@@ -20,6 +20,8 @@ from tests import runner_cases as cases
 from tests.analysis_runs import (
     BASELINE,
     FACTORS,
+    answer,
+    answering,
     artifacts,
     bad,
     blocks_of,
@@ -32,6 +34,9 @@ from tests.analysis_runs import (
 ROOT = Path(__file__).resolve().parents[3]
 INT8 = "full_int8"
 TIMES = {BASELINE: 100_000.0, INT8: 25_000.0}
+
+LIVE, ZEROS = answer(0.5, -1.0, 2.0, 0.25), answer(0.0, 0.0, 0.0, 0.0)
+SMALL = answer(0.0002, 0.001, 0.0015, 0.0007)
 
 #: Of the trials' conditions: made where a trial's health is judged, and tested there.
 CONDITIONS = {
@@ -248,6 +253,12 @@ PROVOKED: dict[str, Callable[[], RunRecord]] = {
     "artifact_changed": lambda: run_of(
         [*blocks_of(TIMES, 6), dataclasses.replace(ok(INT8, 6, 1.0), artifact_sha256="d" * 64)]
     ),
+    "computes_nothing": lambda: answering(LIVE, ZEROS),
+    "computes_otherwise": lambda: answering(LIVE, answer(-2.0, 1.0, -2.0, 3.0)),
+    "outputs_disagree": lambda: answering(LIVE, answer(0.5, -0.2, 1.4, 0.25)),
+    "outputs_constant": lambda: answering(answer(1.0, 1.0), answer(2.0, 2.0)),
+    "scale_swallows": lambda: answering(SMALL, answer(0.0, 0.0, 0.0, 0.0, step=0.0039)),
+    "outputs_unread": lambda: answering(LIVE, Outputs(problem="an inference failed")),
     "no_op": lambda: changed_artifacts(no_op="it has no Linear layer"),
     "larger_than_baseline": lambda: changed_artifacts(size_bytes=10**9),
     "export_mismatch": unlike_exports,

@@ -1,0 +1,25 @@
+"""Labelled samples for accuracy: found, drawn, and prepared once for every device.
+
+No image is decoded anywhere but here, since versions of a decoder differ: a device is given pixels.
+"""
+
+from __future__ import annotations
+
+from orchestrator.datasets.dataset import Dataset, Item, draw
+from orchestrator.datasets.find import find_dataset, resolve
+from orchestrator.datasets.geometry import Geometry, Placement, placement_of
+from orchestrator.datasets.shards import Shard, find_shard, prepare_shards
+
+__all__ = [
+    "Dataset",
+    "Geometry",
+    "Item",
+    "Placement",
+    "Shard",
+    "draw",
+    "find_dataset",
+    "find_shard",
+    "placement_of",
+    "prepare_shards",
+    "resolve",
+]

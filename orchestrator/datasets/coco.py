@@ -1,0 +1,193 @@
+"""Images with boxes, annotated as COCO's are."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from orchestrator.config.accuracy import Accuracy
+from orchestrator.config.text import listed, shown
+from orchestrator.config.values import in_home
+from orchestrator.datasets.dataset import Dataset, Item, digest_of
+from orchestrator.datasets.labels import read_lines
+from orchestrator.errors import UsageError
+from orchestrator.plain_files import read_named
+
+_MOST_BYTES = 2**30
+_LARGEST_SIDE = 1_000_000
+#: What of an entry is kept; a mask is not scored, and is most of the file.
+_OF_IMAGES = ("id", "file_name", "width", "height")
+_OF_ANNOTATIONS = ("id", "image_id", "category_id", "bbox", "area", "iscrowd")
+_OF_CATEGORIES = ("id", "name", "supercategory")
+
+
+def find_coco(section: Accuracy) -> Dataset:
+    """Return the images that an annotations file lists, those without an object included.
+
+    Raises UsageError naming what is wrong in the file, or an image that is not there.
+    """
+    place = section.dataset
+    if place is None or place.images is None or place.annotations is None:
+        raise ValueError("the section names no annotations")
+    truth = _Truth(place.annotations)
+    items = tuple(truth.item(each, place.images) for each in truth.images)
+    categories, classes = _categories(section, truth)
+    return Dataset(
+        items=items,
+        classes=classes,
+        digest=digest_of([json.dumps([truth.kept, categories], sort_keys=True)]),
+        source=in_home(str(place.images)),
+        truth=truth.kept,
+        category_ids=categories,
+    )
+
+
+class _Truth:
+    """An annotations file, checked: every id is known, every box has a size."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        data = _read(path)
+        self.images = self._entries(data, "images")
+        self.categories = sorted(self._entries(data, "categories"), key=lambda each: each["id"])
+        self._check_images()
+        known = {each["id"] for each in self.images}, {each["id"] for each in self.categories}
+        annotations = data.get("annotations")
+        if not isinstance(annotations, list):
+            raise self._wrong("`annotations` is not a list", "use a file of instances")
+        boxes = [self._annotation(n, each, *known) for n, each in enumerate(annotations)]
+        numbers = [each["id"] for each in boxes]
+        # pycocotools takes 0 for "matched with nothing", and an id for one annotation
+        if len(set(numbers)) < len(numbers) or min(numbers, default=1) < 1:
+            boxes = [{**each, "id": n} for n, each in enumerate(boxes, start=1)]
+        self.kept: Mapping[str, Any] = {
+            "images": [_only(each, _OF_IMAGES) for each in self.images],
+            "annotations": boxes,
+            "categories": [_only(each, _OF_CATEGORIES) for each in self.categories],
+        }
+
+    def item(self, image: Mapping[str, Any], folder: Path) -> Item:
+        """The sample that an entry of the images means."""
+        name = image["file_name"]
+        inside = PurePosixPath(name)
+        if inside.is_absolute() or ".." in inside.parts:
+            raise self._wrong(f"the image {shown(name)} does not lie in its folder", "correct it")
+        path = folder / inside
+        if not path.is_file():
+            raise UsageError(
+                f"data set {folder}: there is no image {shown(name)}, which {self.path} lists; "
+                "check `images`, or use the annotations of these images"
+            )
+        size = (image["width"], image["height"])
+        return Item(inside.as_posix(), path=path, image_id=image["id"], size=size)
+
+    def _entries(self, data: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
+        entries = data.get(key)
+        if not isinstance(entries, list) or not entries:
+            raise self._wrong(f"holds no `{key}`", "use a file of instances, as COCO has them")
+        seen: set[int] = set()
+        for number, each in enumerate(entries):
+            if not isinstance(each, dict) or type(each.get("id")) is not int:
+                raise self._wrong(f"{key}[{number}] has no `id`", "give it a whole number")
+            if each["id"] in seen:
+                raise self._wrong(f"the id {each['id']} is twice in `{key}`", "make it unique")
+            seen.add(each["id"])
+            name = "file_name" if key == "images" else "name"
+            if not isinstance(each.get(name), str) or not each[name].strip():
+                raise self._wrong(f"{key}[{number}] has no `{name}`", "write it")
+        return entries
+
+    def _check_images(self) -> None:
+        names: set[str] = set()
+        for number, each in enumerate(self.images):
+            if each["file_name"] in names:
+                name = shown(each["file_name"])
+                raise self._wrong(f"the image {name} is listed twice", "take one of them out")
+            names.add(each["file_name"])
+            for side in ("width", "height"):
+                if type(each.get(side)) is not int or not 1 <= each[side] <= _LARGEST_SIDE:
+                    raise self._wrong(f"images[{number}] has no `{side}`", "write it in pixels")
+
+    def _annotation(
+        self, number: int, entry: Any, images: set[int], categories: set[int]
+    ) -> dict[str, Any]:
+        where = f"annotations[{number}]"
+        if not isinstance(entry, dict):
+            raise self._wrong(f"{where} is not keys and values", "use a file of instances")
+        for key, known in (("image_id", images), ("category_id", categories)):
+            if type(entry.get(key)) is not int or entry[key] not in known:
+                raise self._wrong(
+                    f"{where}: `{key}` is {shown(str(entry.get(key)))}, which nothing listed has",
+                    "correct it, or take the annotation out",
+                )
+        box = entry.get("bbox")
+        if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
+            raise self._wrong(f"{where}: `bbox` is not four numbers", "write [x, y, width, height]")
+        if box[2] < 0 or box[3] < 0:
+            raise self._wrong(
+                f"{where}: `bbox` {box} has a negative size", "write [x, y, width, height]"
+            )
+        area = entry.get("area", box[2] * box[3])
+        crowd = entry.get("iscrowd", 0)
+        if not _is_number(area) or crowd not in (0, 1):
+            raise self._wrong(f"{where}: `area` or `iscrowd` is not a number", "correct it")
+        own = entry.get("id", 0)
+        full = {**entry, "id": own if type(own) is int else 0, "area": area, "iscrowd": int(crowd)}
+        return _only(full, _OF_ANNOTATIONS)
+
+    def _wrong(self, what: str, step: str) -> UsageError:
+        return UsageError(f"annotations {self.path}: {what}; {step}")
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    try:
+        data = json.loads(read_named(path, most_bytes=_MOST_BYTES))
+    except OSError as exc:
+        raise UsageError(f"annotations {path}: {exc.strerror or exc}; check the path") from exc
+    except (ValueError, RecursionError) as exc:
+        raise UsageError(f"annotations {path}: not JSON ({exc}); fetch the file again") from exc
+    if not isinstance(data, dict):
+        raise UsageError(f"annotations {path}: not annotations as COCO's; use a file of instances")
+    return data
+
+
+def _only(entry: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
+    return {key: entry[key] for key in keys if key in entry}
+
+
+def _is_number(value: object) -> bool:
+    real = isinstance(value, int | float) and not isinstance(value, bool)
+    return real and math.isfinite(float(value))  # type: ignore[arg-type]
+
+
+def _categories(section: Accuracy, truth: _Truth) -> tuple[tuple[int | None, ...], tuple[str, ...]]:
+    """The category that each class of the detector means, and what the classes are called."""
+    names = {each["id"]: str(each["name"]) for each in truth.categories}
+    ids: list[int | None]
+    if section.labels is not None:
+        lines = read_lines(section.labels)
+        by_name = {name: number for number, name in names.items()}
+        ids = [by_name.get(line) for line in lines]
+        missing = sorted(by_name.keys() - set(lines))
+        if missing:
+            raise UsageError(
+                f"labels {section.labels}: has no line for {listed(missing)}, which "
+                f"{truth.path} annotates; write one class a line as the categories are called"
+            )
+        return tuple(ids), lines
+    first, last = min(names), max(names)
+    gaps = last - first + 1 != len(names)
+    if gaps and section.categories is None:
+        raise UsageError(
+            f"annotations {truth.path}: {len(names)} categories have ids from {first} to {last}; "
+            f"say how the model numbers its classes: `categories: ids` ({last - first + 1} of them,"
+            f" some unused) or `categories: order` ({len(names)} of them), or give `labels`"
+        )
+    if section.categories == "ids":
+        ids = [each if each in names else None for each in range(first, last + 1)]
+    else:
+        ids = sorted(names)
+    return tuple(ids), tuple("" if each is None else names[each] for each in ids)

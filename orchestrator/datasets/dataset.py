@@ -1,0 +1,158 @@
+"""The samples that accuracy is measured on, and the draw of some of them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from orchestrator.artifacts.files import sha256_of
+from orchestrator.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Item:
+    """One sample: ``label`` is the number of the output that is right, None where there is none.
+
+    ``key`` names it in its data set: an image's path in there, or the row of an array (``row``).
+    ``image_id`` is that of COCO's annotations, and ``size`` the (width, height) that they are for.
+    ``sha256`` is that of the image's file, known once it was drawn.
+    """
+
+    key: str
+    label: int | None = None
+    path: Path | None = None
+    row: int | None = None
+    image_id: int | None = None
+    size: tuple[int, int] | None = None
+    sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Samples in an order, and what they are called.
+
+    ``classes`` are names by the number of the output, empty where nobody says the name. ``digest``
+    says which samples these are: of all that were found their names, labels and sizes, of those
+    that were drawn the bytes. ``source`` says where they come from, without a person's home folder.
+
+    ``arrays`` is the file whose rows they are; ``generated`` the seed of images that nobody has on
+    disk. Of detection, ``truth`` is COCO's annotations of these images, and ``category_ids`` the
+    category that each of the detector's classes means, None where it means none of them.
+    """
+
+    items: tuple[Item, ...]
+    classes: tuple[str, ...]
+    digest: str
+    source: str
+    arrays: Path | None = None
+    generated: int | None = None
+    truth: Mapping[str, Any] | None = None
+    category_ids: tuple[int | None, ...] = ()
+
+    def class_name(self, number: int) -> str:
+        """Return the name of a class, or its number where it has none."""
+        known = 0 <= number < len(self.classes)
+        return (self.classes[number] if known else "") or f"class {number}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what scoring needs, as plain JSON: no path of this machine, but in ``source``."""
+        items = [
+            {
+                "key": each.key,
+                "label": each.label,
+                "image_id": each.image_id,
+                "size": each.size,
+                "sha256": each.sha256,
+            }
+            for each in self.items
+        ]
+        return {
+            "source": self.source,
+            "digest": self.digest,
+            "classes": list(self.classes),
+            "items": [{k: v for k, v in each.items() if v is not None} for each in items],
+            **({} if self.truth is None else {"truth": self.truth}),
+            **({} if not self.category_ids else {"category_ids": list(self.category_ids)}),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Dataset:
+        """The inverse of :meth:`to_json`, without the files. KeyError or TypeError for another
+        shape."""
+        items = [
+            Item(
+                key=each["key"],
+                label=each.get("label"),
+                image_id=each.get("image_id"),
+                size=None if each.get("size") is None else (each["size"][0], each["size"][1]),
+                sha256=each.get("sha256"),
+            )
+            for each in data["items"]
+        ]
+        return cls(
+            items=tuple(items),
+            classes=tuple(data["classes"]),
+            digest=data["digest"],
+            source=data["source"],
+            truth=data.get("truth"),
+            category_ids=tuple(data.get("category_ids", ())),
+        )
+
+
+def draw(dataset: Dataset, samples: int | None, seed: int) -> Dataset:
+    """Return so many samples of the data set, or all there are, in the order of the draw.
+
+    The draw depends on the seed and the samples' names alone: not on the machine, the version of a
+    library, or what else was drawn. The files are read, so that the digest is that of their bytes.
+    Raises UsageError naming a file that cannot be read.
+    """
+    ranked = sorted(dataset.items, key=lambda each: (_rank(seed, each.key), each.key))
+    items = tuple(_hashed(each) for each in ranked[:samples])
+    images = {each.image_id for each in items}
+    truth = None if dataset.truth is None else _of_images(dataset.truth, images)
+    lines = [f"{each.key} {each.label} {each.sha256}" for each in items]
+    if dataset.arrays is not None:
+        lines.append(_hash_of(dataset.arrays))
+    if dataset.generated is not None:
+        lines.append(f"generated {dataset.generated}")
+    if truth is not None:
+        lines.append(json.dumps([truth, dataset.category_ids], sort_keys=True))
+    return replace(dataset, items=items, truth=truth, digest=digest_of(lines))
+
+
+def digest_of(lines: Iterable[str]) -> str:
+    """SHA-256 of lines of text, in hex."""
+    digest = hashlib.sha256()
+    for line in lines:
+        digest.update(line.encode("utf-8", "surrogateescape") + b"\n")
+    return digest.hexdigest()
+
+
+def _rank(seed: int, key: str) -> bytes:
+    return hashlib.sha256(f"{seed} {key}".encode("utf-8", "surrogateescape")).digest()
+
+
+def _hashed(item: Item) -> Item:
+    return item if item.path is None else replace(item, sha256=_hash_of(item.path))
+
+
+def _hash_of(path: Path) -> str:
+    try:
+        return sha256_of(path)
+    except OSError as exc:
+        raise UsageError(
+            f"{path}: cannot be read ({exc.strerror or exc}); restore it, or take it out of the "
+            "data set"
+        ) from exc
+
+
+def _of_images(truth: Mapping[str, Any], images: set[int | None]) -> Mapping[str, Any]:
+    return {
+        **truth,
+        "images": [each for each in truth["images"] if each["id"] in images],
+        "annotations": [each for each in truth["annotations"] if each["image_id"] in images],
+    }
