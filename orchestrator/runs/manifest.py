@@ -15,7 +15,7 @@ from orchestrator import plain_files
 from orchestrator.errors import JournalError
 from orchestrator.runs.machine_shape import FACTS
 from orchestrator.runs.records import ArtifactRecord
-from orchestrator.runs.shape import (
+from orchestrator.shape import (
     FLAG,
     NUMBER,
     SHA256,

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from orchestrator.frameworks.tflite.flatbuffer import Buffer, Bytes, MalformedError, Table
+from orchestrator.frameworks.files import Bytes
+from orchestrator.frameworks.tflite.flatbuffer import Buffer, MalformedError, Table
 from orchestrator.frameworks.tflite.names import INTEGER_WEIGHTS, OPERATORS, OPTIONS, TYPES
 
 _IDENTIFIER = b"TFL3"

@@ -5,19 +5,16 @@ Needs no TensorFlow: a file says by itself which types its weights and activatio
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import mmap
-import os
 import re
-import stat
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import ModelBuildError
+from orchestrator.frameworks.files import Bytes, opened
 from orchestrator.frameworks.tflite.file import (
     Graph,
     ModelFile,
@@ -26,7 +23,7 @@ from orchestrator.frameworks.tflite.file import (
     Tensor,
     read_model,
 )
-from orchestrator.frameworks.tflite.flatbuffer import Bytes, MalformedError
+from orchestrator.frameworks.tflite.flatbuffer import MalformedError
 from orchestrator.frameworks.tflite.flow import Accountant, Amount, reachable
 from orchestrator.frameworks.tflite.names import FLOATS
 from orchestrator.frameworks.tflite.runtimes import newest
@@ -191,29 +188,6 @@ def inspect_file(path: Path, signature: str | None = None) -> Inspection:
             ) from exc
         except UnknownSignatureError as exc:
             raise ModelBuildError(f"{path}: {exc}") from exc
-
-
-@contextlib.contextmanager
-def opened(path: Path) -> Iterator[Bytes]:
-    """A file's bytes, mapped rather than read. Raises ModelBuildError.
-
-    Nothing but a plain file is opened: reading a pipe would wait for ever.
-    """
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(fd, "rb"):
-            status = os.fstat(fd)
-            if stat.S_ISDIR(status.st_mode):
-                raise ModelBuildError(f"{path}: Is a directory")
-            if not stat.S_ISREG(status.st_mode):
-                raise ModelBuildError(f"{path}: is not a plain file")
-            if status.st_size == 0:
-                yield b""
-                return
-            with mmap.mmap(fd, 0, access=mmap.ACCESS_READ) as data:
-                yield data
-    except OSError as exc:
-        raise ModelBuildError(f"{path}: {exc.strerror or exc}") from exc
 
 
 def scheme_of(path: Path) -> str:
