@@ -141,6 +141,46 @@ class Energy:
 
 
 @dataclass(frozen=True, slots=True)
+class OutputSummary:
+    """One output of one inference on real inputs that are the same in every process, in short.
+
+    ``seen`` values of it were looked at; ``finite``, ``zeros`` and ``distinct`` count among them.
+    ``mean``, ``deviation``, ``low`` and ``high`` are of the finite ones, in the real values that a
+    quantized output stands for. ``step`` is the distance of two neighbouring values of such an
+    output, None of any other. Distances of two ``sketch`` are about those of the values; it is
+    empty where not all are finite. ``digest`` is equal where every byte is.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    seen: int
+    finite: int
+    zeros: int
+    distinct: int
+    mean: float | None
+    deviation: float | None
+    low: float | None
+    high: float | None
+    step: float | None
+    sketch: tuple[float, ...]
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """What one process answered to those inputs: its first outputs, in the runtime's order.
+
+    ``input_error`` is how far what the file can hold is from what was to be fed, as a share of it;
+    ``problem`` says why there are no outputs, and is None where there are.
+    """
+
+    summaries: tuple[OutputSummary, ...] = ()
+    input_error: float = 0.0
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Measurement:
     """Everything one process of one runner measured on one variant.
 
@@ -150,7 +190,8 @@ class Measurement:
     ``steady_window_s`` is when the steady phase began and ended by the device's monotonic clock,
     where the runner tells. ``operators`` is what a profile trial found. ``runtime_from`` is whose
     the runtime was: the ``device``'s own, or out of the ``bundle`` that was pushed; None where
-    there is no such choice, or nobody recorded it.
+    there is no such choice, or nobody recorded it. ``outputs`` is what was computed, None of a
+    runner that does not show it.
     """
 
     init_us: float | None
@@ -166,6 +207,7 @@ class Measurement:
     operators: tuple[Operator, ...] = ()
     runtime_from: str | None = None
     figures: Mapping[str, Samples] = field(default_factory=dict)
+    outputs: Outputs | None = None
 
     def __post_init__(self) -> None:
         if self.steady is None and not self.figures:
@@ -189,7 +231,7 @@ class Measurement:
     def to_json(self) -> dict[str, Any]:
         """Return it as it stands in a ``finished`` line of the journal."""
         data = asdict(self)
-        for name in ("operators", "figures"):  # as lines were before there were any
+        for name in ("operators", "figures", "outputs"):  # as lines were before there were any
             if not data[name]:
                 del data[name]
         return data
@@ -212,7 +254,19 @@ class Measurement:
             operators=tuple(_made(Operator, each) for each in data.get("operators", ())),
             runtime_from=data.get("runtime_from"),
             figures={n: _made(Samples, each) for n, each in (data.get("figures") or {}).items()},
+            outputs=_outputs(data.get("outputs")),
         )
+
+
+def _outputs(data: Mapping[str, Any] | None) -> Outputs | None:
+    if data is None:
+        return None
+    lists = ("shape", "sketch")
+    summaries = (
+        _made(OutputSummary, {**each, **{name: tuple(each.get(name) or ()) for name in lists}})
+        for each in data.get("summaries", ())
+    )
+    return _made(Outputs, {**data, "summaries": tuple(summaries)})  # type: ignore[no-any-return]
 
 
 def _window(value: Any) -> tuple[float, float] | None:

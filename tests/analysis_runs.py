@@ -10,7 +10,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from orchestrator.measurement import Finding, Invocations, Measurement, Memory, Outcome
+from orchestrate_agent.children.outputs import Output, summary_of
+from orchestrator.frameworks.reading.answers import outputs_of
+from orchestrator.measurement import (
+    Finding,
+    Invocations,
+    Measurement,
+    Memory,
+    Outcome,
+    Outputs,
+)
 from orchestrator.runs.records import ArtifactRecord, RunRecord, TrialRecord
 from orchestrator.trial import Duet, Factors, Trial, TrialKind, Variant
 
@@ -130,6 +139,35 @@ def blocks_of(
         for block in range(count)
         for scheme, replicate in sides
     ]
+
+
+def answer(*values: float, step: float | None = None, name: str = "logits") -> Outputs:
+    """What one output of these values is in short, as a measuring child tells it."""
+    output = Output(
+        name,
+        (1, len(values)),
+        "float32",
+        repr(values).encode(),
+        lambda every: values[::every],
+        step,
+    )
+    found = outputs_of({"input_error": 0.0, "outputs": [summary_of(output)]})
+    assert found is not None
+    return found
+
+
+def answering(
+    baseline: Outputs, treatment: Outputs, *, weights: str = "imagenet", **which: Any
+) -> RunRecord:
+    """A run whose two sides answer so."""
+    trials = []
+    for record in blocks_of({BASELINE: 100_000.0, "full_int8": 25_000.0}, 8, **which):
+        outputs = baseline if record.trial.variant.scheme == BASELINE else treatment
+        assert record.measurement is not None
+        trials.append(replace(record, measurement=replace(record.measurement, outputs=outputs)))
+    return run_of(
+        trials, artifacts={v: replace(a, weights=weights) for v, a in artifacts().items()}
+    )
 
 
 def duets_of(

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
 
-from orchestrator.analysis.sides import control
+from orchestrator.analysis.sides import control, outputs
 from orchestrator.analysis.sides.conditions import differences, to_finding
 from orchestrator.analysis.sides.pairing import (
     Pairs,
@@ -59,6 +59,7 @@ def audit(
         *_several_machines(run, device),
         *_journal(run, device),
         *_unlike(baseline, treatment, across=across),
+        *outputs.findings(run, baseline, treatment),
         *_no_op(treatment),
         *(() if across else _larger(baseline, treatment)),
         *_exported(baseline, treatment),

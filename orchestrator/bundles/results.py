@@ -23,7 +23,7 @@ from orchestrate_agent.protocol import Event, ProtocolError
 from orchestrator import plain_files
 from orchestrator.errors import AgentError, UsageError
 from orchestrator.fleet import told
-from orchestrator.runs.shape import SHA256, TEXT, WHOLE, Shape, problem
+from orchestrator.shape import SHA256, TEXT, WHOLE, Shape, problem
 
 #: What a zip file begins with, and its end where it has no comment, as we write it.
 MAGIC = b"PK\x03\x04"

@@ -20,7 +20,7 @@ from orchestrator.errors import (
 from orchestrator.fleet.materials import Materials
 from orchestrator.frameworks import registry
 from orchestrator.frameworks.about import CURRENT
-from orchestrator.frameworks.parts import runner_for
+from orchestrator.frameworks.parts import parts_of, runner_for
 from orchestrator.frameworks.runner import Files
 from orchestrator.isa.build import CapObject, build_cap_object
 from orchestrator.plan import Plan, make_plan
@@ -139,7 +139,8 @@ def new_manifest(
     prepared: Preparation,
     models: Mapping[Variant, ModelArtifact],
 ) -> Manifest:
-    """Make the manifest of a run that has no device yet."""
+    """Make the manifest of a run that has no device yet. Raises ModelBuildError."""
+    ranges = _check_ranges(models[variant] for variant in prepared.plan.variants)
     return Manifest(
         run_id=run_id,
         created=utc_now(),
@@ -148,8 +149,28 @@ def new_manifest(
         suite=prepared.suite.for_a_run(),
         devices=(),
         versions=_versions(),
-        artifacts=tuple(_artifact_record(models[variant]) for variant in prepared.plan.variants),
+        artifacts=tuple(
+            replace(_artifact_record(models[variant]), check_range=ranges.get(_network(variant)))
+            for variant in prepared.plan.variants
+        ),
     )
+
+
+def _network(variant: Variant) -> tuple[str, str]:
+    return variant.model, variant.framework
+
+
+def _check_ranges(
+    models: Iterable[ModelArtifact],
+) -> Mapping[tuple[str, str], tuple[float, float]]:
+    """The real values that every file of a network can hold, where one of them holds integers."""
+    found: dict[tuple[str, str], tuple[float, float]] = {}
+    for model in models:
+        own = parts_of(registry.framework(model.framework)).real_range(model.path)
+        if own is not None:
+            low, high = found.get(_network(model.variant), own)
+            found[_network(model.variant)] = (max(low, own[0]), min(high, own[1]))
+    return {network: bounds for network, bounds in found.items() if bounds[0] < bounds[1]}
 
 
 def cap_of(plan: Plan, models_dir: Path) -> CapObject | None:

@@ -3,13 +3,18 @@
 Names are read as phrases: ``_fp16``, ``_full_integer_quant_with_int16_act`` (onnx2tf),
 ``_dynamic_wi4b32_afp32`` (ai-edge-quantizer), ``-int8``. A phrase promises something of the file's
 types, and the file's bytes hold it or do not; ``quant`` leaves most open.
+
+Phrases are about schemes that are called by their types (``full_`` or ``dynamic_`` and a type,
+``int16x8``). A framework that calls one otherwise says which of those it is (``same_as``).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import cache
+
+from orchestrator.frameworks import registry
 
 #: What the bytes may be called, where a name promises it. A predicate of the scheme's name.
 _Promise = Callable[[str], bool]
@@ -25,7 +30,7 @@ def _float(scheme: str) -> bool:
 
 def _any_of(pattern: str) -> _Promise:
     found = re.compile(pattern)
-    return lambda scheme: scheme == _MIXED or bool(found.fullmatch(scheme))
+    return lambda scheme: scheme == _MIXED or bool(found.fullmatch(_by_types(scheme)))
 
 
 def _exactly(*schemes: str) -> _Promise:
@@ -36,15 +41,28 @@ def _integers(scheme: str) -> bool:
     return not _float(scheme)
 
 
-#: ``static_int8`` and ``qat_int8`` are PyTorch's full_int8; ``dynamic_int8`` its dynamic_range.
-_STATIC = r"static_int8|qat_int8"
-_FULL = rf"full_u?int\d+|u?int\d+x\d+|{_STATIC}"
-_INT8_WEIGHTS = rf"full_int8|dynamic_range|dynamic_int8|weight_only_int8|int16x8|uint8x8|{_STATIC}"
+def _float_of(bits: int) -> _Promise:
+    return _own_name(f"float{bits}")
+
+
+def _by_types(scheme: str) -> str:
+    """Return what a scheme is called by its types, where it is called otherwise."""
+    known = (scheme, *registry.same_as(scheme))
+    return next((name for name in known if _SCHEME.fullmatch(name)), scheme)
+
+
+def _own_name(scheme: str) -> _Promise:
+    """Frameworks' names for one thing stand for each other."""
+    return lambda found: found in (scheme, *registry.same_as(scheme))
+
+
+_FULL = r"full_u?int\d+|u?int\d+x\d+"
+_INT8_WEIGHTS = r"(full|dynamic|weight_only)_int8|int16x8|uint8x8"
 
 _PHRASES: tuple[tuple[str, _Promise], ...] = (
     (r"float|fp", _float),
-    (r"(float|fp|f)32", _exactly("float32")),
-    (r"(float|fp|f)16|half", _exactly("float16", "full_float16", "dynamic_fp16")),
+    (r"(float|fp|f)32", _float_of(32)),
+    (r"(float|fp|f)16|half", _float_of(16)),
     (r"(bfloat|bf)16", _exactly("bfloat16", "full_bfloat16")),
     (r"dynamic_(fp|float)16", _exactly("dynamic_fp16")),
     (r"(u?int|[iu])8_float", _any_of(_INT8_WEIGHTS)),
@@ -55,15 +73,11 @@ _PHRASES: tuple[tuple[str, _Promise], ...] = (
     (r"(int|i)16", _any_of(r"full_int16|int16x\d+")),
     (r"(int)?(16x8|a16w8|w8a16)", _any_of("int16x8")),
     (r"int8x4|a8w4|w4a8", _any_of("int8x4")),
-    (r"int8x8|a8w8|w8a8", _any_of(rf"full_u?int8|{_STATIC}|dynamic_(range|int8)")),
-    (r"full_(u?int\d+)", _any_of(_FULL)),
+    (r"int8x8|a8w8|w8a8", _any_of("(full_u?|dynamic_)int8")),
     (r"(full_)?integer(_quant(ized)?)?", _any_of(_FULL)),
     (r"(full_)?integer_quant_with_int16_act", _any_of(r"int16x8|full_int16")),
-    (r"(static|qat)_(int8|quant(ized)?)", _any_of(_FULL)),
-    (r"(dynamic_range|drq)(_(quant(ized)?|int8))?", _any_of("dynamic_range|dynamic_int8")),
+    (r"(static|qat)_quant(ized)?", _any_of(_FULL)),
     (r"dynamic_quant(ized)?", _any_of(r"dynamic_\w+")),
-    (r"dynamic_int8", _exactly("dynamic_int8", "dynamic_range")),
-    (r"dynamic_(u?int\d+)", _any_of(r"dynamic_\w+")),
     (r"(weight_only|weightonly|wo)(_(quant(ized)?))?", _any_of(r"weight_only_\w+")),
     (r"quant(ized)?|q|ptq|qat", _integers),
 )
@@ -73,8 +87,7 @@ _RECIPE = re.compile(
     r"_a(?P<activations>fp32|i8|i16)"
 )
 _SCHEME = re.compile(
-    r"(full|dynamic|weight_only)_(u?int\d+)|u?int\d+x\d+|dynamic_range|static_int8|qat_int8"
-    r"|mixed|float32|float16|full_float16|dynamic_fp16|bfloat16|full_bfloat16"
+    r"(full|dynamic|weight_only)_(u?int\d+)|u?int\d+x\d+|mixed|full_(b?float)16|dynamic_fp16"
 )
 #: Phrases that are the name of nothing else at the end of a file's name.
 _ENDING_ONLY_WITH_MORE = frozenset(("q", "qat", "ptq", "fp", "w4", "w2", "i4", "i2", "half", "i8"))
@@ -89,7 +102,9 @@ def is_scheme_ending(text: str) -> bool:
 def promises_floats(ending: str) -> bool:
     """Whether an ending says that nothing is quantized."""
     found = _parsed(_words(ending))
-    return bool(found) and all(each("float32") or each("float16") for each in found or ())
+    return bool(found) and all(
+        any(each(f"float{bits}") for bits in (32, 16)) for each in found or ()
+    )
 
 
 def promised(label: str) -> Callable[[str], bool] | None:
@@ -98,7 +113,7 @@ def promised(label: str) -> Callable[[str], bool] | None:
     A label that is the name of a scheme promises just that one. Of another one the longest phrase
     counts: ``int8_per_tensor`` and ``my_float16`` promise as ``int8`` and ``float16`` do.
     """
-    if _SCHEME.fullmatch(label):
+    if _is_scheme(label):
         return _own_name(label)
     words = _words(label)
     for length in range(len(words), 0, -1):
@@ -111,17 +126,8 @@ def promised(label: str) -> Callable[[str], bool] | None:
     return None
 
 
-def _own_name(scheme: str) -> _Promise:
-    """PyTorch's and TFLite's names for one thing stand for each other."""
-    same: Mapping[str, tuple[str, ...]] = {
-        "dynamic_range": ("dynamic_int8",),
-        "dynamic_int8": ("dynamic_range",),
-        "static_int8": ("qat_int8", "full_int8"),
-        "qat_int8": ("static_int8", "full_int8"),
-        "float16": ("full_float16", "dynamic_fp16"),
-        "bfloat16": ("full_bfloat16",),
-    }
-    return _exactly(scheme, *same.get(scheme, ()))
+def _is_scheme(text: str) -> bool:
+    return bool(_SCHEME.fullmatch(text)) or any(text == each.name for each in registry.schemes())
 
 
 def _all_of(promises: tuple[_Promise, ...]) -> _Promise:
@@ -149,16 +155,17 @@ def _phrase(text: str) -> _Promise | None:
     recipe = _RECIPE.fullmatch(text)
     if recipe is not None:
         return _of_recipe(recipe)
-    if _SCHEME.fullmatch(text):
+    if _is_scheme(text):
         return _own_name(text)
+    for each in registry.schemes():
+        if each.words and re.fullmatch(each.words, text):
+            return _any_of(_by_types(each.name))
     return next((promise for pattern, promise in _PHRASES if re.fullmatch(pattern, text)), None)
 
 
 def _of_recipe(recipe: re.Match[str]) -> _Promise:
     bits, how = recipe["bits"], recipe["how"]
-    if how == "static":
-        wide = recipe["activations"] == "i16"
-        full = "full_int8" if bits == "8" else f"int8x{bits}"
-        return _any_of(f"int16x{bits}" if wide else full)
-    name = f"{how}_int{bits}"
-    return _any_of("dynamic_range|dynamic_int8" if name == "dynamic_int8" else name)
+    if how != "static":
+        return _any_of(f"{how}_int{bits}")
+    full = f"full_int{bits}" if bits == "8" else f"int8x{bits}"
+    return _exactly(_MIXED, f"int16x{bits}" if recipe["activations"] == "i16" else full)

@@ -21,21 +21,25 @@ from orchestrator.config.tree import Sequence, YamlMapping, YamlValue
 from orchestrator.config.values import LocalPath, Name, Sha256, Text, check_name
 from orchestrator.frameworks import registry
 
-#: What the other endings of models are, and what makes one that runs here of them.
+#: What endings are that have nothing to do with any framework, and what to do.
 _FOREIGN: Mapping[str, str] = {
-    ".pt2": "an archive of torch.export; write TorchScript of it (`torch.jit.trace`)",
-    ".pte": "an ExecuTorch program; export the network as TorchScript or .tflite",
-    ".onnx": "an ONNX model; convert it to .tflite (onnx2tf), or export TorchScript",
-    ".task": "a MediaPipe bundle; unzip it and take the .tflite file in it",
-    ".litertlm": "a LiteRT-LM bundle; take the .tflite files out of it (litert-lm-builder)",
-    ".keras": "a Keras model; convert it to .tflite (`tf.lite.TFLiteConverter`)",
-    ".h5": "a Keras model; convert it to .tflite (`tf.lite.TFLiteConverter`)",
-    ".pb": "a TensorFlow graph; convert it to .tflite (`tf.lite.TFLiteConverter`)",
-    ".safetensors": "weights without a network; export the model as TorchScript",
     ".gguf": "a language model for llama.cpp",
     ".gz": "compressed; unpack it first",
     ".zip": "compressed; unpack it first",
 }
+
+
+def _example_variants() -> str:
+    """Return how variants are written: the default framework's baseline, and its first scheme that
+    has to be calibrated."""
+    of = registry.default()
+    calibrated = next((each.name for each in of.schemes if each.needs), of.scheme_names[-1])
+    return f"variants: {{{of.scheme_names[0]}: a{_ENDING}, {calibrated}: b{_ENDING}}}"
+
+
+_ENDING = registry.default().endings[0]
+_EXAMPLE_FILE = f"file: my{_ENDING}"
+_EXAMPLE_VARIANTS = _example_variants()
 
 _SEPARATORS = "_-."
 
@@ -80,7 +84,7 @@ class UserModel(Strict):
 
 
 class _OneFile(Strict):
-    file: LocalPath = Field(examples=["file: my.tflite"])
+    file: LocalPath = Field(examples=[_EXAMPLE_FILE])
     name: Name | None = Field(default=None, examples=["name: mine"])
     input: Inputs | None = Field(default=None, examples=["input: [1, 3, 224, 224]"])
     signature: Text | None = Field(default=None, examples=["signature: serving_default"])
@@ -88,9 +92,7 @@ class _OneFile(Strict):
 
 class _Variants(Strict):
     name: Name = Field(examples=["name: mine"])
-    variants: dict[Name, LocalPath] = Field(
-        examples=["variants: {float32: a.tflite, full_int8: b.tflite}"]
-    )
+    variants: dict[Name, LocalPath] = Field(examples=[_EXAMPLE_VARIANTS])
     input: Inputs | None = Field(default=None, examples=["input: [1, 3, 224, 224]"])
     signature: Text | None = Field(default=None, examples=["signature: serving_default"])
 
@@ -140,8 +142,8 @@ def _read_one(problems: Problems, path: Path, node: YamlMapping) -> UserModel | 
             return None
     problems.add(
         node.mark,
-        "a model of your own is written `{file: my.tflite}`, or"
-        " `{name: mine, variants: {float32: a.tflite, full_int8: b.tflite}}`",
+        f"a model of your own is written `{{{_EXAMPLE_FILE}}}`, or"
+        f" `{{name: mine, {_EXAMPLE_VARIANTS}}}`",
     )
     return None
 
@@ -211,11 +213,12 @@ def _order(path: Path) -> int:
 def _check_file(problems: Problems, mark: Mark, path: Path) -> bool:
     problem = None
     suffix = path.suffix.lower()
-    if suffix in _FOREIGN:
-        problem = f"{shown(path.name)} is not a model file that a runner takes: {_FOREIGN[suffix]}"
-    elif suffix not in registry.endings():
+    if suffix not in registry.endings():
+        foreign = registry.foreign_ending(suffix) or _FOREIGN.get(suffix)
         endings = " or ".join(registry.endings())
-        problem = f"{shown(path.name)} is not a model file; its name ends in {endings}"
+        problem = f"{shown(path.name)} is not a model file" + (
+            f" that a runner takes: {foreign}" if foreign else f"; its name ends in {endings}"
+        )
     elif not path.is_file():
         problem = f"there is no file {shown(str(path))}; a path is relative to the suite's folder"
     if problem is not None:

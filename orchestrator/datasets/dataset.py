@@ -41,7 +41,8 @@ class Dataset:
 
     ``arrays`` is the file whose rows they are, of a type and a shape; ``generated`` the seed of
     images that nobody has on disk. Of detection, ``truth`` is COCO's annotations of these images,
-    and ``category_ids`` the category that each of the detector's classes means, ``NOTHING`` where it means none of them.
+    and ``category_ids`` the category that each of the detector's classes means, ``NOTHING`` where
+    it means none of them.
     """
 
     items: tuple[Item, ...]

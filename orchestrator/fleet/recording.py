@@ -82,6 +82,7 @@ class Requests:
             default_signature=artifact.default_signature,
             cap_sha256=None if cap is None or trial.factors.isa == NATIVE else cap.sha256,
             site_sha256=None if site is None else site.sha256,
+            check_range=artifact.check_range,
         )
 
     def _conditions(self, trial: Trial) -> Conditions:

@@ -11,10 +11,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from orchestrator import shape as shapes
 from orchestrator.errors import AgentError
 from orchestrator.runs import machine_shape
-from orchestrator.runs import shape as shapes
-from orchestrator.runs.shape import FLAG, NUMBER, TEXT, WHOLE, Shape
+from orchestrator.shape import FLAG, NUMBER, TEXT, WHOLE, Shape
 
 FACTS = machine_shape.FACTS
 HEALTH = machine_shape.HEALTH

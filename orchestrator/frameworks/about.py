@@ -80,13 +80,17 @@ class SchemeAbout:
     """A scheme that a framework's files can have.
 
     ``phrase`` says in a sentence what was done to ``{model}``; empty where the name says it all.
-    ``called``: how people end the names of such files, the longer ones first. ``needs`` names the
-    options of building that it depends on, with what each is for.
+    ``called``: how people end the names of such files, the longer ones first. ``words`` is a
+    pattern of further phrases, their words joined by ``_``, that promise it. ``same_as``: what a
+    file of it may be called as well, because another framework or the file's types alone call it
+    so. ``needs`` names the options of building that it depends on, with what each is for.
     """
 
     name: str
     phrase: str = ""
     called: tuple[str, ...] = ()
+    words: str = ""
+    same_as: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
 
 
@@ -94,10 +98,12 @@ class SchemeAbout:
 class Framework:
     """A framework in plain values; what its folder can do is in the module named ``parts``.
 
-    ``endings`` are those of its files' names, the one that is built first. ``builder`` says in
-    words what the build child imports: ``packages``, which the ``extra`` of ours installs.
-    ``suite`` is the one whose models are built where nobody names any. ``compatibilities`` are the
-    older runtimes that its files can be built for.
+    ``endings`` are those of its files' names, the one that is built first. ``takes`` is their
+    format as an export to it is asked for. ``foreign`` are the endings of files that its own can be
+    made of: what such a file is, and what to do. ``builder`` says in words what the build child
+    imports: ``packages``, which the ``extra`` of ours installs. ``suite`` is the one whose models
+    are built where nobody names any. ``compatibilities`` are the older runtimes that its files can
+    be built for.
     """
 
     name: str
@@ -111,6 +117,10 @@ class Framework:
     extra: str
     suite: str
     compatibilities: tuple[str, ...] = ()
+    takes: str = ""
+    foreign: Mapping[str, tuple[str, str]] = field(
+        default_factory=lambda: MappingProxyType({}), hash=False
+    )
 
     @property
     def scheme_names(self) -> tuple[str, ...]:

@@ -1,33 +1,31 @@
-"""What a file is that no runner takes, by its first bytes: to be named for what it is.
+"""What a model file is, by its first bytes: a framework's, or one that no runner takes.
 
 A download that gave a web page, a pointer in the place of a large file, a model in another format:
-each is told with what to do next, rather than as a broken model.
+each is told with what to do next, rather than as a broken model. Each framework's reader knows what
+is near its own files; what is near none of them is here.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
-from pathlib import PurePosixPath
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from orchestrator.errors import ModelBuildError
+from orchestrator.frameworks import registry
+from orchestrator.frameworks.files import EXPORT, FileReader, InspectedFile, Mark, opened
+from orchestrator.frameworks.parts import file_reader
 
 _LOOKED_AT = 4096
-_MOST_NAMES = 3
 
 _COMPRESSED = "is compressed with {0}, not a model file; unpack it first: `{1}`"
-_CONVERT = "; export the model as .tflite, or as TorchScript for `runner: torch`"
-#: Bytes at a place, and what a file is that has them there.
-_MARKS: tuple[tuple[int, bytes, str], ...] = (
+_MARKS: tuple[Mark, ...] = (
     (
         0,
         b"version https://git-lfs",
         "is a Git LFS pointer, three lines of text in the place of the file; run `git lfs pull` "
         "where it was cloned, then take the file again",
-    ),
-    (
-        0,
-        b"LITERTLM",
-        "is a LiteRT-LM bundle, a language model with its tokenizer for LiteRT-LM's own engine; no "
-        "runner here runs it. Take the .tflite files out of it (litert-lm-builder)",
     ),
     (0, b"\x1f\x8b", _COMPRESSED.format("gzip", "gunzip FILE, or tar -xzf FILE")),
     (0, b"BZh", _COMPRESSED.format("bzip2", "bunzip2 FILE")),
@@ -35,9 +33,8 @@ _MARKS: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x28\xb5\x2f\xfd", _COMPRESSED.format("zstd", "unzstd FILE")),
     (0, b"7z\xbc\xaf\x27\x1c", _COMPRESSED.format("7-Zip", "7z x FILE")),
     (257, b"ustar", "is a tar archive, not a model file; unpack it first: `tar -xf FILE`"),
-    (0, b"\x89HDF\r\n\x1a\n", "is an HDF5 file, as Keras saves weights and models" + _CONVERT),
+    (0, b"\x89HDF\r\n\x1a\n", "is an HDF5 file, as Keras saves weights and models" + EXPORT),
     (0, b"GGUF", "is a GGUF file, a language model for llama.cpp; no runner here runs it"),
-    (4, b"ET12", "is an ExecuTorch program; no runner here runs it" + _CONVERT),
 )
 _PAGE = re.compile(rb"\s*(<!--.*?-->\s*)*<(!doctype html|html|head|body)\b", re.IGNORECASE | re.S)
 _SAFETENSORS = re.compile(rb".{6}\0\0\{\s*\"", re.S)
@@ -45,13 +42,55 @@ _SAFETENSORS = re.compile(rb".{6}\0\0\{\s*\"", re.S)
 _ONNX = re.compile(rb"\x08[\x01-\x14](\x12[\x00-\x7f][\x20-\x7e]|\x3a|\x42)", re.S)
 
 
+def inspect_any(path: Path, signature: str | None = None) -> InspectedFile[Any]:
+    """Read a file as the framework does whose it is by its bytes. Raises ModelBuildError.
+
+    What is nobody's is named for what it is, where it is something known. ``signature`` is one of
+    the file's; what a runtime calls by itself where none is named.
+    """
+    with opened(path) as data:
+        head = bytes(data[:_LOOKED_AT])
+    for reader in _readers():
+        if reader.recognises(head):
+            return reader.inspect(path, signature)
+    for each in registry.FRAMEWORKS:
+        if file_reader(each) is None and path.suffix.lower() in each.endings:
+            raise ModelBuildError(
+                f"{path}: is a file for {each.label}, of which none are read that were not built "
+                f"here; name a model of the catalogue (`orchestrate models list`)"
+            )
+    foreign = foreign_kind(head)
+    if foreign is not None:
+        raise ModelBuildError(f"{path}: {foreign}")
+    return next(_readers()).inspect(path, signature)  # which says what is broken in it
+
+
+def _readers() -> Iterator[FileReader]:
+    found = map(file_reader, registry.FRAMEWORKS)
+    return (reader for reader in found if reader is not None)
+
+
+def _export_instead() -> str:
+    """Return ``; export the model as …``: the format of every framework, its runner named but for
+    the default's."""
+    first, *others = (each for each in registry.FRAMEWORKS if each.takes)
+    forms = [first.takes, *(f"{o.takes} for `runner: {o.runners[0].name}`" for o in others)]
+    return f"; export the model as {', or as '.join(forms)}"
+
+
 def foreign_kind(head: bytes) -> str | None:
-    """A sentence without its subject, for a file that is known and not a model that runs here.
+    """Return a sentence without its subject, for a file that is known and not a model that runs
+    here.
 
     ``head`` are its first bytes. None for everything else, models that run here among it.
     """
-    head = head[:_LOOKED_AT]
-    for place, mark, sentence in _MARKS:
+    found = _foreign_kind(head[:_LOOKED_AT])
+    return found and found.replace(EXPORT, _export_instead())
+
+
+def _foreign_kind(head: bytes) -> str | None:
+    theirs = (mark for reader in _readers() for mark in reader.foreign_marks)
+    for place, mark, sentence in (*_MARKS, *theirs):
         if head[place : place + len(mark)] == mark:
             return sentence
     text = head.removeprefix(b"\xef\xbb\xbf")
@@ -66,61 +105,22 @@ def foreign_kind(head: bytes) -> str | None:
             "description of a model; take the model file itself"
         )
     if _ONNX.match(head):
-        return "is an ONNX model; no runner here runs it. Convert it (onnx2tf), or export" + (
-            " the network from where it was trained: as .tflite, or as TorchScript"
+        forms = ", or ".join(f"as {each.takes}" for each in registry.FRAMEWORKS if each.takes)
+        return (
+            "is an ONNX model; no runner here runs it. Convert it (onnx2tf), or export the network "
+            f"from where it was trained: {forms}"
         )
     if _SAFETENSORS.match(head):
-        return "is a safetensors file: weights without a network" + _CONVERT
+        return "is a safetensors file: weights without a network" + EXPORT
     return None
 
 
 def foreign_archive(names: Iterable[str]) -> str | None:
     """Say the same of a zip archive, by the names of its members."""
     members = [PurePosixPath(name) for name in names]
-    tails = {"/".join(path.parts[1:]) for path in members}
-    for told, sentence in _ARCHIVES.items():
-        found = sentence(members, tails)
-        if found is not None:
-            return f"is {told}{found}"
-    return None
-
-
-def _of_torch_export(_: list[PurePosixPath], tails: set[str]) -> str | None:
-    exported = "models/model.json" in tails or "serialized_exported_program.json" in tails
-    if "data.pkl" in tails or not (exported or "archive_format" in tails):
-        return None
-    return (
-        " (.pt2), which `runner: torch` does not load; write TorchScript instead: "
-        "`torch.jit.trace(torch.export.load(FILE).module(), example).save(…)`"
-    )
-
-
-def _of_tasks(members: list[PurePosixPath], _: set[str]) -> str | None:
-    models = [str(path) for path in members if path.suffix in (".tflite", ".task")]
-    if not models:
-        return None
-    shown = ", ".join(models[:_MOST_NAMES])
-    more = len(models) - _MOST_NAMES
-    return (
-        f", as MediaPipe's .task files are, with {shown}"
-        + (f" and {more} more" if more > 0 else "")
-        + " in it; unpack it and take the .tflite file: `unzip FILE`"
-    )
-
-
-def _keras(members: list[PurePosixPath], _: set[str]) -> str | None:
-    names = {str(path) for path in members}
-    return _CONVERT if {"config.json", "metadata.json"} <= names else None
-
-
-def _numpy(members: list[PurePosixPath], _: set[str]) -> str | None:
-    arrays = bool(members) and all(path.suffix == ".npy" for path in members)
-    return ": weights without a network" + _CONVERT if arrays else None
-
-
-_ARCHIVES: Mapping[str, Callable[[list[PurePosixPath], set[str]], str | None]] = {
-    "an archive of torch.export": _of_torch_export,
-    "a bundle of models": _of_tasks,
-    "a Keras model (.keras)": _keras,
-    "NumPy arrays (.npz)": _numpy,
-}
+    found = next(filter(None, (reader.foreign_archive(members) for reader in _readers())), None)
+    if found is None and {"config.json", "metadata.json"} <= {str(path) for path in members}:
+        found = "is a Keras model (.keras)" + EXPORT
+    if found is None and members and all(path.suffix == ".npy" for path in members):
+        found = "is NumPy arrays (.npz): weights without a network" + EXPORT
+    return found and found.replace(EXPORT, _export_instead())

@@ -6,12 +6,15 @@ import importlib
 import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import ModelBuildError
 from orchestrator.frameworks import registry
 from orchestrator.frameworks.about import Framework
 from orchestrator.frameworks.building import Build, BuildOptions, ModelSpec, recipe_key
+from orchestrator.frameworks.files import FileReader
+from orchestrator.frameworks.logs import LogReader
 from orchestrator.frameworks.preprocessing import Preprocessing
 from orchestrator.frameworks.reading.capped import CappedRunner
 from orchestrator.frameworks.runner import Runner
@@ -24,7 +27,10 @@ class Parts:
     """``PARTS`` of a framework's module ``parts``; importing it imports none of its libraries.
 
     ``models`` is the catalogue; ``recipe`` is all that determines a built file's bytes, toolchain
-    versions apart, and raises ModelBuildError; ``build`` runs in the build child.
+    versions apart, and raises ModelBuildError; ``build`` runs in the build child. ``files`` reads
+    files that users bring along, ``logs`` what its tools printed for somebody else; without them
+    nothing of either kind is taken. ``real_range`` tells which real values the quantized inputs of
+    a file can hold, None where there are none; it raises ModelBuildError.
     """
 
     about: Framework
@@ -32,6 +38,9 @@ class Parts:
     models: Mapping[str, ModelSpec]
     recipe: Callable[[Variant, BuildOptions], dict[str, Any]]
     build: Build
+    files: FileReader | None = None
+    logs: LogReader | None = None
+    real_range: Callable[[Path], tuple[float, float] | None] = lambda _: None
 
 
 def parts_of(framework: Framework) -> Parts:
@@ -73,6 +82,19 @@ def preprocessing_of(framework: Framework, model: str) -> Preprocessing | None:
     that takes no image."""
     spec = parts_of(framework).models.get(model)
     return None if spec is None else spec.preprocessing
+
+
+# -- files ----------------------------------------------------------------------------------------
+
+
+def file_reader(framework: Framework) -> FileReader | None:
+    """What reads the framework's files; None where nothing does."""
+    return parts_of(framework).files
+
+
+def log_readers() -> tuple[LogReader, ...]:
+    """What reads the logs of the frameworks' tools, in the order of the registry."""
+    return tuple(logs for each in registry.FRAMEWORKS if (logs := parts_of(each).logs) is not None)
 
 
 # -- building -------------------------------------------------------------------------------------

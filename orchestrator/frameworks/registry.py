@@ -204,6 +204,11 @@ def schemes() -> Iterator[SchemeAbout]:
         yield from each.schemes
 
 
+def same_as(name: str) -> tuple[str, ...]:
+    """What the scheme of this name is also called, by any framework."""
+    return tuple(other for each in schemes() if each.name == name for other in each.same_as)
+
+
 def as_trained() -> frozenset[str]:
     """The schemes of weights as they were trained: beside a quantized baseline such a file is
     larger, as it should be."""
@@ -219,6 +224,13 @@ def scheme_phrase(name: str, model: str) -> str | None:
 def endings() -> tuple[str, ...]:
     """The endings of all files that some runner takes."""
     return tuple(ending for each in FRAMEWORKS for ending in each.endings)
+
+
+def foreign_ending(ending: str) -> str | None:
+    """What a file is whose name ends so, and what makes one of it that some runner takes; None
+    where no framework knows."""
+    known = [each.foreign[ending] for each in FRAMEWORKS if ending in each.foreign]
+    return f"{known[0][0]}; {', or '.join(advice for _, advice in known)}" if known else None
 
 
 def compatibilities() -> tuple[str, ...]:

@@ -32,6 +32,7 @@ class Files:
     default_signature: str | None = None
     cap_sha256: str | None = None
     site_sha256: str | None = None
+    check_range: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)

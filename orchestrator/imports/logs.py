@@ -1,29 +1,18 @@
-"""Raw ``benchmark_model`` logs → imported figures. Pure; what cannot be read is kept as a failure.
-
-The same reader as for our own trials decides what a log means, so that a figure is believed here
-exactly where it would be believed there.
-"""
+"""Raw logs of measuring tools → imported figures. Pure; what cannot be read stays as a failure."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from orchestrator.errors import UsageError
 from orchestrator.factors import NOT_TOLD, untold
-from orchestrator.frameworks.runner import Evidence, Files, Reading
-from orchestrator.frameworks.tflite.benchmark_log import BenchmarkLog, parse_benchmark_log
-from orchestrator.frameworks.tflite.benchmark_model import read_log
-from orchestrator.imports.litert_json import summaries
+from orchestrator.frameworks.logs import LoggedProcess
+from orchestrator.frameworks.parts import log_readers
 from orchestrator.imports.naming import variant_of
-from orchestrator.imports.prefixes import bare, unknown
-from orchestrator.imports.split import Process, processes
 from orchestrator.imports.trials import ImportedFigure, Source, imported_finding
-from orchestrator.trial import Factors, PhaseSettings, RunSettings, Trial, TrialKind, Variant
-
-#: Lines of one kind that a message names.
-_SHOWN = 3
+from orchestrator.trial import Variant
 
 
 @dataclass(frozen=True)
@@ -54,38 +43,28 @@ def read_logs(name: str, text: str, told: ImportHints) -> ReadLogs:
     Raises UsageError where there is none, or where nothing says which model and scheme one is of;
     the message names every such place at once.
     """
-    found = summaries(name, text)
-    if found is None:
-        found = [(each, parse_benchmark_log(each.text)) for each in processes(name, text)]
-    behind = tuple(
-        f"{name}: line {line}: a figure stands behind {before[:100]!r}, which is none of the "
-        "prefixes that are known (logcat, CI time stamps, absl, loggers); take it off and import "
-        "the rest"
-        for line, before in unknown(bare(text))
-        if not name.endswith(".ipynb")
-    )
-    if behind:
-        raise UsageError("\n".join(behind[:_SHOWN]))
+    readers = log_readers()
+    found = next(filter(None, (reader.read(name, text) for reader in readers)), ())
     if not found:
-        raise UsageError(
-            f"{name}: holds no output of benchmark_model (a line 'STARTING!', 'count=…' or "
-            "'Inference timings in us: …'); give logs, notebooks, litert-benchmark's JSON or the "
-            "published table"
+        known_by, takes = (
+            separator.join(getattr(reader, words) for reader in readers)
+            for separator, words in ((" or ", "known_by"), (", ", "takes"))
         )
+        raise UsageError(f"{name}: holds no {known_by}; give {takes} or the published table")
     figures: list[ImportedFigure] = []
     remarks: list[str] = []
     unnamed: list[str] = []
-    for process, log in found:
-        graph = log.parameters.get("Graph", "")
+    for process in found:
+        place, graph = f"{name}: {process.begins}", process.graph
         variant = told.variant or variant_of(graph, told.table)
         if variant is not None:
-            figures.append(_imported(name, process, log, variant, told))
+            figures.append(_imported(name, process, variant, told))
         elif graph:
-            unnamed.append(f"{name}: {process.begins}: which model and scheme is {graph!r}?")
-        elif log.phases or log.timings or log.problems:
-            unnamed.append(f"{name}: {process.begins}: does not say which file it ran")
+            unnamed.append(f"{place}: which model and scheme is {graph!r}?")
+        elif process.measured:
+            unnamed.append(f"{place}: does not say which file it ran")
         else:
-            remarks.append(f"{name}: {process.begins}: ended before it said which file it ran")
+            remarks.append(f"{place}: ended before it said which file it ran")
     if unnamed:
         raise UsageError(
             "\n".join(unnamed)
@@ -95,22 +74,21 @@ def read_logs(name: str, text: str, told: ImportHints) -> ReadLogs:
 
 
 def _imported(
-    name: str, process: Process, log: BenchmarkLog, variant: Variant, told: ImportHints
+    name: str, process: LoggedProcess, variant: Variant, told: ImportHints
 ) -> ImportedFigure:
-    graph = log.parameters.get("Graph", "")
+    graph = process.graph
     by_user = told.variant is not None or graph in told.table
     by_user = by_user or re.split(r"[/\\]", graph)[-1] in told.table
-    factors = untold(
-        log.tool if log.tool == "litert-benchmark" else "benchmark_model",
-        delegate=log.delegate or told.delegate or NOT_TOLD,
-        threads=log.threads if log.threads is not None and log.threads > 0 else told.threads,
-    )
     imported = ImportedFigure(
         device=told.device,
         microarchitecture=told.microarchitecture,
         variant=variant,
-        factors=factors,
-        reading=_reading(name, process, log, factors),
+        factors=untold(
+            process.runner,
+            delegate=process.delegate or told.delegate or NOT_TOLD,
+            threads=process.threads or told.threads,
+        ),
+        reading=process.reading,
         source=Source(
             file=name,
             place=process.begins,
@@ -118,40 +96,6 @@ def _imported(
             naming="as the user said" if by_user else "by the file's name",
         ),
         text=process.text,
-        size_bytes=log.model_size_bytes,
+        size_bytes=process.size_bytes,
     )
     return imported.with_finding(imported_finding())
-
-
-def _reading(name: str, process: Process, log: BenchmarkLog, factors: Factors) -> Reading:
-    """What the log means. Nobody asked this process for anything but itself: its own request is
-    what it is held to, its own file is the artifact, and no size or switch can disagree."""
-    evidence = Evidence(
-        exit_code=0, signal=None, timed_out=False, oom_killed=False, wall_s=0.0,
-        stdout=process.text, stderr="", stdout_bytes=len(process.text.encode("utf-8", "replace")),
-        stderr_bytes=0,
-    )  # fmt: skip
-    asked = replace(factors, delegate="xnnpack" if log.xnnpack_seen else "none")
-    trial = Trial("imported", "", TrialKind.TIMING, Variant("", ""), asked, block=0)
-    files = Files("", log.model_size_bytes or 0, python="")
-    reading = read_log(trial, _settings(log), files, evidence, log)
-    kept = tuple(f for f in reading.findings if f.code not in _ABOUT_REQUESTS)
-    if reading.reason is not None:
-        reason = _IN_STREAM.sub(lambda m: process.where(int(m[1])), reading.reason)
-        return replace(reading, reason=f"{name}: {process.begins}: {reason}")
-    return replace(reading, findings=kept)
-
-
-#: Findings on what was asked for, which nobody can tell of a log.
-_ABOUT_REQUESTS = ("wrong_file", "wrong_threads", "delegate_mismatch", "output_capped")
-_IN_STREAM = re.compile(r"stdout line (\d+)")
-
-
-def _settings(log: BenchmarkLog) -> RunSettings:
-    def phase(number: int) -> PhaseSettings:
-        request = log.phases[number].request if len(log.phases) > number else None
-        if request is None:
-            return PhaseSettings(0, 0.0)
-        return PhaseSettings(request.min_runs, max(0.0, request.min_seconds or 0.0))
-
-    return RunSettings(phase(0), phase(1), timeout_s=0.0)

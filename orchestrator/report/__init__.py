@@ -103,13 +103,18 @@ def write_charts(
     Raises OrchestrateError where a file cannot be written, or the extra ``charts`` is missing.
     """
     from orchestrator.report import charts  # noqa: PLC0415  # as above
+    from orchestrator.report.draughtsman import NotDrawnError  # noqa: PLC0415  # as above
 
     if not charts.available():
         raise OrchestrateError(f"charts need the extra `charts`: {charts.EXTRA}")
-    drawings = charts.drawings(table, background)
-    if background is not None and background.explanation is not None:
-        drawings += charts.explanation(background.explanation)
-    files = charts.all_files(drawings, say)
+    files: dict[str, bytes] = {}
+    try:
+        drawings = charts.drawings(table, background)
+        if background is not None and background.explanation is not None:
+            drawings += charts.explanation(background.explanation)
+        files = charts.all_files(drawings, say)
+    except NotDrawnError as exc:
+        say(str(exc))
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as exc:

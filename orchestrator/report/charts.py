@@ -1,8 +1,8 @@
 """Charts as files and inside a page: one description each, drawn offline.
 
-``drawings`` describes them with altair, and Vega-Lite (vl-convert) renders them in a child process
-(``draughtsman``), where the extra
-``charts`` is installed; where it is not there is no chart, and the tables say the same.
+``drawings`` describes them with altair, and Vega-Lite (vl-convert) renders them, both in a child
+process (``draughtsman``), where the extra ``charts`` is installed; where it is not there is no
+chart, and the tables say the same.
 """
 
 from __future__ import annotations
@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING
 
 from orchestrator.analysis.table import SpeedupTable, Sweep
 from orchestrator.report.draughtsman import Draughtsman, NotDrawnError
+from orchestrator.report.drawing import Drawing
 
 if TYPE_CHECKING:
     from orchestrator.analysis.explain.explanation import Explanation
     from orchestrator.report.background import Background
-    from orchestrator.report.drawings import Drawing
+
+#: Whether every chart is held against Vega-Lite's schema (see ``drawings``).
+VALIDATE = False
 
 #: What to install for charts.
 EXTRA = "pip install 'orchestrate-quantized[charts]'"
@@ -38,31 +41,33 @@ def drawings(
     table: SpeedupTable, background: Background | None = None, most: int | None = None
 ) -> tuple[Drawing, ...]:
     """Every chart that the table has figures for, of ``most`` sections of it at most; none without
-    the extra."""
-    if not available():
-        return ()
-    from orchestrator.report.drawings import describe  # noqa: PLC0415  # altair takes a second
-
-    return describe(table, () if background is None else background.curves, most)
+    the extra. Raises NotDrawnError, an OrchestrateError."""
+    curves = () if background is None else background.curves
+    return _described("table", table, curves, most)
 
 
 def explanation(found: Explanation, most: int | None = None) -> tuple[Drawing, ...]:
-    """Every chart of an explanation, of ``most`` devices of it at most; none without the extra."""
+    """Every chart of an explanation, of ``most`` devices of it at most; none without the extra.
+    Raises NotDrawnError, an OrchestrateError."""
+    return _described("explanation", found, most)
+
+
+def _described(what: str, *arguments: object) -> tuple[Drawing, ...]:
     if not available():
         return ()
-    from orchestrator.report.explain.drawings import describe  # noqa: PLC0415  # as above
-
-    return describe(found, most)
+    return _DRAUGHTSMAN.describe(what, *arguments, validate=VALIDATE)
 
 
 def draw(sweeps: Sequence[Sweep], say: Callable[[str], None]) -> dict[str, bytes]:
     """The chart of the sweeps as SVG and PNG, by file name; none where nothing varied or nothing
     can draw. Of one that cannot be drawn ``say`` is told why."""
-    if not available():
+    if not sweeps:
         return {}
-    from orchestrator.report.drawings import describe_sweeps  # noqa: PLC0415  # as above
-
-    return all_files(describe_sweeps(sweeps), say)
+    try:
+        return all_files(_described("sweeps", sweeps), say)
+    except NotDrawnError as exc:
+        say(str(exc))
+        return {}
 
 
 def all_files(some: Iterable[Drawing], say: Callable[[str], None]) -> dict[str, bytes]:

@@ -1,4 +1,5 @@
-"""Has charts drawn by a child process, which may die of it without taking the tables along."""
+"""Has charts described and drawn by a child process, which may die of it without taking the tables
+along."""
 
 from __future__ import annotations
 
@@ -6,18 +7,17 @@ import atexit
 import base64
 import json
 import os
+import pickle
 import select
 import signal
 import subprocess
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from orchestrator.errors import OrchestrateError
-
-if TYPE_CHECKING:
-    from orchestrator.report.drawings import Drawing
+from orchestrator.report.drawing import Drawing
 
 #: How long one chart may take, the start of the child included, in seconds.
 DRAWING_S = 120.0
@@ -40,20 +40,33 @@ class Draughtsman:
         self._deaths: list[str] = []
         atexit.register(self.close)
 
+    def describe(self, what: str, *arguments: object, validate: bool) -> tuple[Drawing, ...]:
+        """The charts of ``what`` (see :mod:`.chart_child`), which is handed over whole. Raises
+        NotDrawnError."""
+        packed = base64.b64encode(pickle.dumps(arguments)).decode("ascii")
+        request = {"describe": what, "arguments": packed, "validate": validate}
+        answer = self._answer(request, "the charts", "their")
+        return tuple(Drawing(**each) for each in answer["drawings"])
+
     def draw(self, drawing: Drawing, shape: str) -> bytes:
         """The chart as ``svg`` or ``png``. Raises NotDrawnError."""
+        request = {"shape": shape, "specification": {**drawing.specification}}
+        answer = self._answer(request, f"the chart {drawing.name}", "its")
+        return base64.b64decode(answer["data"])
+
+    def _answer(self, request: dict[str, Any], what: str, whose: str) -> dict[str, Any]:
         with self._guard:
             if len(self._deaths) >= MOST_DEATHS:
-                raise _not_drawn(drawing, self._deaths[-1])
+                raise _not_drawn(what, self._deaths[-1], whose)
             try:
-                answer = self._ask({"shape": shape, "specification": {**drawing.specification}})
+                answer = self._ask(request)
             except (OSError, EOFError, TimeoutError, ValueError) as exc:
                 self._deaths.append(self._end(exc))
-                raise _not_drawn(drawing, self._deaths[-1]) from exc
+                raise _not_drawn(what, self._deaths[-1], whose) from exc
         if "refused" in answer:
             why = str(answer["refused"]).strip().splitlines()
-            raise _not_drawn(drawing, why[0] if why else "no reason given")
-        return base64.b64decode(answer["data"])
+            raise _not_drawn(what, why[0] if why else "no reason given", whose)
+        return answer
 
     def close(self) -> None:
         """End the child. May be repeated."""
@@ -115,7 +128,5 @@ def _read_line(fd: int) -> bytes:
     return bytes(data)
 
 
-def _not_drawn(drawing: Drawing, why: str) -> NotDrawnError:
-    return NotDrawnError(
-        f"the chart {drawing.name} cannot be drawn ({why}); the tables have its figures"
-    )
+def _not_drawn(what: str, why: str, whose: str) -> NotDrawnError:
+    return NotDrawnError(f"{what} cannot be drawn ({why}); the tables have {whose} figures")

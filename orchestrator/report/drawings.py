@@ -1,11 +1,13 @@
-"""What each chart shows, as altair describes it: figures of the table in, Vega-Lite out."""
+"""What each chart shows, as altair describes it: figures of the table in, Vega-Lite out.
+
+Read by the process that draws alone: altair takes a second, and room.
+"""
 
 from __future__ import annotations
 
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from statistics import median
 from typing import Any, TypeAlias
 
@@ -17,6 +19,7 @@ from orchestrator.factors import factor_named
 from orchestrator.isa.levels import capped
 from orchestrator.report import figures, palette
 from orchestrator.report.clean import clean
+from orchestrator.report.drawing import Drawing
 from orchestrator.report.notes import (
     CAPPED,
     SIGNS,
@@ -30,7 +33,7 @@ from orchestrator.report.sweep import title as sweep_title
 from orchestrator.runs.curves import Curve
 
 #: Whether altair holds every chart against Vega-Lite's schema. Our figures cannot change a chart's
-#: shape, and the check takes as long as drawing; the tests turn it on.
+#: shape, and the check takes as long as drawing; the tests turn it on (``charts.VALIDATE``).
 VALIDATE = False
 
 Rows: TypeAlias = "list[dict[str, Any]]"
@@ -45,17 +48,6 @@ _COLUMNS = 5
 #: Beyond a ratio of 2³ a heat map's colour stays the same.
 _HEAT = 3.0
 TICKS = (0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 32)
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """One chart. ``kind`` says what it shows, ``label`` whose figures they are; ``name`` is a file
-    name, unique in a report; ``specification`` a Vega-Lite document with its figures in it."""
-
-    name: str
-    kind: str
-    label: str
-    specification: Mapping[str, Any]
 
 
 def describe(

@@ -10,6 +10,7 @@ from orchestrator.report import charts, figures, published, repeat
 from orchestrator.report import sweep as sweeps
 from orchestrator.report.background import Background
 from orchestrator.report.clean import clean
+from orchestrator.report.draughtsman import NotDrawnError
 from orchestrator.report.explain import page as explained
 from orchestrator.report.markup import Markup, element, join, preformatted
 from orchestrator.report.notes import (
@@ -302,7 +303,11 @@ def _charts(table: SpeedupTable, background: Background | None) -> Iterable[Page
         if table.rows:
             yield PageSection("charts", "Charts", element("p", missing))
         return
-    drawn = charts.drawings(table, background, charts.MOST_DRAWN)
+    try:
+        drawn = charts.drawings(table, background, charts.MOST_DRAWN)
+    except NotDrawnError as exc:
+        yield PageSection("charts", "Charts", element("p", f"{exc}."))
+        return
     measured = len(measured_sections(table))
     for kind, (title, caption) in _CHARTS.items():
         own = [drawing for drawing in drawn if drawing.kind == kind]

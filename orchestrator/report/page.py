@@ -11,16 +11,13 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files as resources
-from typing import TYPE_CHECKING
 
 from orchestrator.errors import OrchestrateError
 from orchestrator.report import charts, palette
 from orchestrator.report.clean import clean
+from orchestrator.report.drawing import Drawing
 from orchestrator.report.inline_svg import inline
 from orchestrator.report.markup import Markup, element, style
-
-if TYPE_CHECKING:
-    from orchestrator.report.drawings import Drawing
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from pydantic_core import core_schema as core
 
 from orchestrator.measurement import Energy, Finding, Measurement
 from orchestrator.runs.machine_shape import FACTS
-from orchestrator.runs.shape import (
+from orchestrator.shape import (
     FLAG,
     LONG_TEXT,
     MAX_LONG_TEXT,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from orchestrator.runs.shape import FLAG, NUMBER, TEXT, WHOLE
+from orchestrator.shape import FLAG, NUMBER, TEXT, WHOLE
 
 _CPU: dict[str, Any] = {
     **dict.fromkeys(("vendor", "model_name", "microarchitecture", "governor"), TEXT),

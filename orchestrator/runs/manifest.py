@@ -15,7 +15,7 @@ from orchestrator import plain_files
 from orchestrator.errors import JournalError
 from orchestrator.runs.machine_shape import FACTS
 from orchestrator.runs.records import ArtifactRecord
-from orchestrator.runs.shape import (
+from orchestrator.shape import (
     FLAG,
     NUMBER,
     SHA256,
@@ -98,6 +98,7 @@ class Manifest:
             | {"weights": a.weights, "no_op": a.no_op}
             | {"inputs": [each.to_json() for each in a.inputs], "signature": a.signature}
             | {"default_signature": a.default_signature, "exported": a.exported}
+            | ({} if a.check_range is None else {"check_range": list(a.check_range)})
             for a in self.artifacts
         ]
         return {"format": FORMAT, **data}
@@ -125,6 +126,7 @@ class Manifest:
                     a.get("signature"),
                     a.get("default_signature"),
                     a.get("exported"),
+                    _range(a.get("check_range")),
                 )
                 for a in data["artifacts"]
             ),
@@ -161,6 +163,7 @@ _SHAPE: Shape = {
             **dict.fromkeys(("signature", "default_signature", "exported"), TEXT),
             "export": NotNull(TEXT),
             "inputs": [NotNull(shape_of(InputSpec))],
+            "check_range": [NotNull(NUMBER)],
         }
     ],
     "binaries": [{**_FILE, "device": TEXT, "source": TEXT, "pinned": FLAG}],
@@ -175,6 +178,10 @@ _SHAPE: Shape = {
 }
 #: Where null cannot stand.
 _NEEDED = ("run_id", "created", "seed", "inventory", "suite", "devices", "versions", "facts")
+
+
+def _range(data: Any) -> tuple[float, float] | None:
+    return None if data is None else (float(data[0]), float(data[1]))
 
 
 def _check_shape(path: Path, data: Any) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
-from orchestrator.measurement import Energy, Finding, Measurement, Outcome
+from orchestrator.measurement import Energy, Finding, Measurement, Outcome, Outputs
 from orchestrator.runs.integrity import Flaw
 from orchestrator.trial import Factors, InputSpec, Trial, TrialKind, Variant
 
@@ -45,7 +46,9 @@ class ArtifactRecord:
     ``inputs`` are what it is fed, empty where nobody knows; ``signature`` is how it is called where
     that was chosen, and ``default_signature`` what a runtime takes by itself where it was not and
     there are several: empty where that graph has no name. ``exported`` is how a file of the user's
-    holds its batch, ``open`` or ``fixed``; None where nothing says it."""
+    holds its batch, ``open`` or ``fixed``; None where nothing says it. ``check_range`` are the real
+    values between which every process is fed the same once, so that what it computes can be seen:
+    those that all files of the model can hold."""
 
     variant: Variant
     sha256: str
@@ -56,6 +59,7 @@ class ArtifactRecord:
     signature: str | None = None
     default_signature: str | None = None
     exported: str | None = None
+    check_range: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,26 @@ class RunRecord:
     split: Mapping[str, SplitDevice] = field(default_factory=dict)
     flaws: tuple[Flaw, ...] = ()
     compare: tuple[str, ...] = ()
+
+    def outputs_of_file(self, sha256: str, batch: int, size: int) -> Sequence[tuple[str, Outputs]]:
+        """What a file answered in each place where it ran at this batch and input size, with the
+        place in words. A place is a device and all factors."""
+        return self._answers.get((sha256, batch, size), ())
+
+    @cached_property
+    def _answers(self) -> Mapping[tuple[str, int, int], Sequence[tuple[str, Outputs]]]:
+        found: dict[tuple[str, int, int], dict[tuple[str, Factors], tuple[str, Outputs]]] = {}
+        for record in self.trials:
+            measured, trial = record.measurement, record.trial
+            if record.artifact_sha256 is None or measured is None or measured.outputs is None:
+                continue
+            ran = " ".join(filter(None, (measured.runtime_name, measured.runtime_version)))
+            fed = (record.artifact_sha256, trial.factors.batch, trial.factors.input_size)
+            found.setdefault(fed, {}).setdefault(
+                (trial.device, trial.factors),
+                (f"{ran or trial.factors.runner} on {trial.device}", measured.outputs),
+            )
+        return {fed: tuple(places.values()) for fed, places in found.items()}
 
 
 __all__ = [

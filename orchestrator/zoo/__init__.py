@@ -1,4 +1,4 @@
-"""Builds, finds and inspects model files.
+"""Builds and finds model files.
 
 ``models`` finds and builds, ``parallel`` lets as many build as memory allows, ``child`` runs
 ``build`` in a process of its own, where the framework's own builder works; ``user_files`` makes
@@ -7,15 +7,6 @@ variants of the user's own.
 
 from orchestrator.frameworks.building import DEFAULT_OPTIONS, BuildOptions
 from orchestrator.frameworks.parts import known_models, known_schemes
-from orchestrator.frameworks.tflite.inspect import (
-    Inspection,
-    SignatureInfo,
-    TensorInfo,
-    Work,
-    inspect_file,
-    scheme_of,
-)
-from orchestrator.frameworks.torch.file import TorchInspection, inspect_any
 from orchestrator.zoo.models import (
     BuildProgress,
     ModelArtifact,
@@ -36,24 +27,16 @@ __all__ = [
     "DEFAULT_OPTIONS",
     "BuildOptions",
     "BuildProgress",
-    "Inspection",
     "ModelArtifact",
     "OwnFiles",
-    "SignatureInfo",
-    "TensorInfo",
-    "TorchInspection",
-    "Work",
     "artifacts_by_hash",
     "check_variants",
     "ensure_artifacts",
     "find_artifacts",
     "find_kept",
-    "inspect_any",
-    "inspect_file",
     "keep",
     "known_models",
     "known_schemes",
     "resolve",
-    "scheme_of",
     "stored_artifacts",
 ]

@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from orchestrator.artifacts.files import (
     make_folder,
@@ -26,26 +26,19 @@ from orchestrator.config.user_models import split_name
 from orchestrator.errors import ArtifactError, ModelBuildError, UsageError
 from orchestrator.frameworks import registry
 from orchestrator.frameworks.feeding import Asked, FeedingError
-from orchestrator.frameworks.tflite import feeding as tflite_feeding
-from orchestrator.frameworks.tflite.inspect import Inspection, scheme_of
-from orchestrator.frameworks.torch import feeding as torch_feeding
-from orchestrator.frameworks.torch.file import TorchInspection, inspect_any, inspect_torch
+from orchestrator.frameworks.file_kinds import inspect_any
+from orchestrator.frameworks.files import InspectedFile
+from orchestrator.frameworks.parts import file_reader
 from orchestrator.plain_files import created
 from orchestrator.trial import InputSpec, Variant
 from orchestrator.zoo.models import ModelArtifact
 
 FOLDER = "files"
 
-_TORCH = "torch"  # the runner; a version without it does not accept the word in a suite
-
 #: What the weights of a user's file are called; with the file's name behind it.
 PROVENANCE = "user file"
 
-#: The file of a quantized PyTorch model does not tell whether it was trained so.
-_ALIKE = {"qat_int8": "static_int8"}
-
-
-_Found: TypeAlias = Inspection | TorchInspection
+_Found: TypeAlias = InspectedFile[Any]
 
 
 @dataclass(frozen=True)
@@ -80,18 +73,18 @@ def _resolve_model(
         no_op = _no_op(file, found, baseline, found_of)
         if no_op is None:
             _check_label(model, file, found)
-        scheme = file.label or (found.scheme if no_op is None else split_name(file.path)[1] or "")
-        of = _TORCH if isinstance(found, TorchInspection) else registry.default().name
-        variant = Variant(model.name, scheme, framework=suite.mark(of))
+        held = found.contents
+        scheme = file.label or (held.scheme if no_op is None else split_name(file.path)[1] or "")
+        variant = Variant(model.name, scheme, framework=suite.mark(found.framework.name))
         if variant in artifacts:
             _refuse_same(model, artifacts[variant], file, found, scheme)
         artifacts[variant] = ModelArtifact(
             variant=variant,
             path=file.path,
-            sha256=found.sha256,
-            size_bytes=found.size_bytes,
+            sha256=held.sha256,
+            size_bytes=held.size_bytes,
             weights=f"{PROVENANCE} {file.path.name}",
-            entry={"scheme": found.scheme},
+            entry={"scheme": held.scheme},
             no_op=no_op,
             inputs=_fed(suite, model, file, found),
             signature=model.signature,
@@ -100,7 +93,7 @@ def _resolve_model(
         )
         name = Path(file.path.name)
         files.append(
-            file.model_copy(update={"path": name, "scheme": scheme, "sha256": found.sha256})
+            file.model_copy(update={"path": name, "scheme": scheme, "sha256": held.sha256})
         )
     if suite.baseline not in {variant.scheme for variant in artifacts}:
         there = ", ".join(f"{v.scheme} ({a.path.name})" for v, a in artifacts.items())
@@ -118,7 +111,7 @@ def _baseline(suite: Suite, found: Mapping[UserFile, _Found]) -> UserFile | None
         file
         for file, inspection in found.items()
         if file.label is None
-        and inspection.scheme == suite.baseline
+        and inspection.contents.scheme == suite.baseline
         and not _names_integers(file.path)
     ]
     return next(iter(labelled or unlabelled), None)
@@ -135,20 +128,14 @@ def _no_op(
     baseline: UserFile | None,
     found_of: Mapping[UserFile, _Found],
 ) -> str | None:
-    """Why a file is its baseline under another name, packed anew: a quantizer that has nothing for
-    a recipe writes the network as it was. None where it is not."""
-    if baseline is None or file == baseline or not isinstance(found, Inspection):
-        return None
-    other = found_of[baseline]
-    if not isinstance(other, Inspection) or found.sha256 == other.sha256:
-        return None
-    if found.content is None or found.content != other.content:
+    """Why a file is its baseline under another name, packed anew; None where it is not."""
+    if baseline is None or file == baseline or not found.is_repacked(found_of[baseline]):
         return None
     if file.label is None and not _names_integers(file.path):
         return None  # two names for one thing, neither of which says otherwise
     return (
         f"{file.path.name} holds the network of {baseline.path.name} with the same types and the "
-        f"same weights ({found.scheme})"
+        f"same weights ({found.contents.scheme})"
     )
 
 
@@ -159,7 +146,9 @@ def _refuse_same(
     found: _Found,
     scheme: str,
 ) -> None:
-    alike = "have the same content" if found.sha256 == other.sha256 else f"are both {scheme}"
+    alike = (
+        "have the same content" if found.contents.sha256 == other.sha256 else f"are both {scheme}"
+    )
     raise UsageError(
         f"{model.place}: {other.path.name} and {file.path.name} {alike}; leave one out, or name "
         f"what differs: {{name: {model.name}, variants: {{…}}}}"
@@ -172,39 +161,30 @@ def _read(suite: Suite, model: UserModel, file: UserFile) -> _Found:
         found = inspect_any(file.path, model.signature)
     except ModelBuildError as exc:
         raise UsageError(f"{model.place}: {exc}") from exc
-    if isinstance(found, TorchInspection):
-        _check_torch(suite, model, file, found)
-    elif {each.name for each in suite.frameworks} == {_TORCH}:
-        raise UsageError(
-            f"{model.place}: {file.path.name} is a .tflite file; `runner: torch` runs TorchScript"
-        )
-    if isinstance(found, Inspection) and found.external_files:
-        raise UsageError(
-            f"{model.place}: {file.path.name} keeps weights in another file "
-            f"({', '.join(found.external_files)}), which a run does not push; export it as one file"
-        )
+    _refuse_other_frameworks(suite, model, file, found)
+    why = found.unmeasurable()
+    if why is not None:
+        raise UsageError(f"{model.place}: {file.path.name} {why}")
     return found
 
 
-def _check_torch(suite: Suite, model: UserModel, file: UserFile, found: TorchInspection) -> None:
-    if _TORCH not in {each.name for each in suite.frameworks}:
-        raise UsageError(
-            f"{model.place}: {file.path.name} is a PyTorch file and needs runner: torch; "
-            f"this suite has `runner: {suite.runner}`"
-        )
-    if found.kind != "torchscript":
-        raise UsageError(
-            f"{model.place}: {file.path.name} is a state_dict: weights without a network; export "
-            f"the model with torch.jit.script or torch.jit.trace"
-        )
+def _refuse_other_frameworks(suite: Suite, model: UserModel, file: UserFile, found: _Found) -> None:
+    own = found.framework
+    if own in suite.frameworks:
+        return
+    if len(own.runners) == 1:
+        what = f"and needs runner: {own.runners[0].name}; this suite has `runner: {suite.runner}`"
+        raise UsageError(f"{model.place}: {file.path.name} is {found.kind} {what}")
+    takes = suite.frameworks[0].takes or f"files for {suite.frameworks[0].label}"
+    raise UsageError(
+        f"{model.place}: {file.path.name} is {found.kind}; `runner: {suite.runner}` runs {takes}"
+    )
 
 
 def _fed(suite: Suite, model: UserModel, file: UserFile, found: _Found) -> tuple[InputSpec, ...]:
     asked = Asked(model.input or (), suite.factors.batch, suite.factors.input_size)
     try:
-        if isinstance(found, TorchInspection):
-            return torch_feeding.feed(found, asked)
-        return tflite_feeding.feed(found, asked)
+        return found.feed(asked)
     except FeedingError as exc:
         raise UsageError(f"{model.place}: {file.path.name} {exc}") from exc
 
@@ -216,21 +196,14 @@ def _check_label(model: UserModel, file: UserFile, found: _Found) -> None:
     else:
         words, called = split_name(file.path)[1] or "", f"the name {file.path.name}"
     promise = promised(words)
-    if promise is None or promise(found.scheme) or _named_for_its_input(words, found):
+    held = found.contents.scheme
+    if promise is None or promise(held) or found.may_be_called(words):
         return
     raise UsageError(
-        f"{model.place}: {called} contradicts {file.path.name}, which holds {found.scheme} "
+        f"{model.place}: {called} contradicts {file.path.name}, which holds {held} "
         f"(`orchestrate models inspect` says more); name it for what it is, or take the right "
         f"file"
     )
-
-
-def _named_for_its_input(words: str, found: _Found) -> bool:
-    """``foo_uint8`` is also what people call a network of int8 that is fed with uint8."""
-    if not isinstance(found, Inspection) or "uint8" not in words.lower():
-        return False
-    fed = {tensor.dtype for tensor in (*found.inputs, *found.outputs)}
-    return "uint8" in fed and found.scheme in ("full_int8", "mixed")
 
 
 def check_variants(own: OwnFiles, zoo: Mapping[Variant, ModelArtifact]) -> None:
@@ -257,27 +230,18 @@ def _named(artifact: ModelArtifact) -> str:
 
 
 def _check_built(artifact: ModelArtifact) -> None:
+    reader, named = file_reader(registry.framework(artifact.framework)), artifact.variant.scheme
+    if reader is None:
+        return
     try:
-        scheme = _held(artifact)
+        scheme = reader.built_scheme(artifact.path, named, artifact.no_op is not None)
     except ModelBuildError:
         return  # damaged: its hash will not be right either, and it is built again
-    if scheme != artifact.variant.scheme and sha256_of(artifact.path) == artifact.sha256:
+    if scheme != named and sha256_of(artifact.path) == artifact.sha256:
         raise UsageError(
             f"{artifact.variant} contradicts {artifact.path}, which holds {scheme}; delete it, and "
             f"it is built again"
         )
-
-
-def _held(artifact: ModelArtifact) -> str:
-    """The scheme that a built file holds, by its bytes. Raises ModelBuildError."""
-    if artifact.framework != _TORCH:
-        return scheme_of(artifact.path)
-    found, name = inspect_torch(artifact.path), artifact.variant.scheme
-    if artifact.no_op is not None:
-        return name if found.scheme == "float32" else found.scheme
-    if found.scheme != _ALIKE.get(name, name):
-        return found.scheme
-    return found.noted_scheme or name
 
 
 # -- kept for resuming ----------------------------------------------------------------------------

@@ -19,7 +19,7 @@ import pytest
 from orchestrate_agent.machine import power, tools
 from orchestrate_agent.sysfs import Tree
 from orchestrator.frameworks.parts import runner_named
-from orchestrator.frameworks.reading.judgement import XNNPACK_CREATED
+from orchestrator.frameworks.tflite.messages import XNNPACK_CREATED
 from orchestrator.trial import PhaseSettings, RunSettings
 from tests import runner_cases
 from tests.lab import Lab

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.frameworks.tflite.inspect import inspect_file
 from orchestrator.trial import Variant
-from orchestrator.zoo import ensure_artifacts, inspect_file
+from orchestrator.zoo import ensure_artifacts
 
 #: Bytes of float32 and of dynamic_range, out of the study's logs.
 STUDY = {

@@ -13,9 +13,10 @@ import pytest
 
 from orchestrator.config import Suite
 from orchestrator.errors import UsageError
+from orchestrator.frameworks.file_kinds import inspect_any
 from orchestrator.frameworks.parts import runner_named
 from orchestrator.frameworks.runner import Evidence, Reading
-from orchestrator.frameworks.torch.file import TorchInspection, inspect_any
+from orchestrator.frameworks.torch.files import TorchFile
 from orchestrator.measurement import Outcome
 from orchestrator.trial import InputSpec, Trial, TrialKind, Variant
 from orchestrator.zoo import (
@@ -74,8 +75,9 @@ def test_a_file_tells_its_scheme_without_its_name(
     for scheme, artifact in built.items():
         nameless = tmp_path / "model"
         nameless.write_bytes(artifact.path.read_bytes())
-        found = inspect_any(nameless)
-        assert isinstance(found, TorchInspection)
+        file = inspect_any(nameless)
+        assert isinstance(file, TorchFile)
+        found = file.contents
         shown[scheme] = (found.scheme, found.noted_scheme, found.input_shape)
     shape = (3, 224, 224)
     assert shown == {

@@ -17,13 +17,13 @@ import numpy.typing as npt
 import pytest
 
 from orchestrator.artifacts.store import ArtifactStore
+from orchestrator.frameworks.tflite.inspect import inspect_file
 from orchestrator.trial import Variant
 from orchestrator.zoo import (
     BuildOptions,
     ModelArtifact,
     ensure_artifacts,
     find_artifacts,
-    inspect_file,
 )
 from tests.zoo_fixtures import MOBILENET, built_models, models_dir
 

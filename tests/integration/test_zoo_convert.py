@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.zoo import inspect_file, known_schemes
+from orchestrator.frameworks.tflite.inspect import inspect_file
+from orchestrator.zoo import known_schemes
 
 # TensorFlow in a process of its own, as everywhere: its memory and threads stay out of the tests'.
 _CONVERT = """

@@ -32,8 +32,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "artifacts": {"plain_files", "errors", "runtimes"},
     "isa": {"artifacts", "errors"},
     "runtimes": set(),
+    "shape": set(),
     "frameworks": {
-        "factors", "artifacts", "errors", "isa", "measurement", "measures", "runtimes", "trial",
+        "factors", "artifacts", "errors", "isa", "measurement", "measures", "printable", "runtimes",
+        "shape", "trial",
     },
     "config": {"artifacts", "factors", "errors", "frameworks", "isa", "runtimes", "trial"},
     # what is missing of images is generated as for calibration
@@ -47,6 +49,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "runs": {
         "factors",
         "plain_files", "agents", "frameworks", "measures", "plan", "trial", "measurement", "errors",
+        "shape",
     },
     "analysis": {
         "figures", "frameworks", "runs", "plan", "trial", "measurement", "measures", "errors",
@@ -70,7 +73,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "fleet": {
         "artifacts", "config", "schedule", "runs", "frameworks", "plan", "trial", "measurement",
         "measures",
-        "errors", "agents", "isa", "printable", "runtimes",
+        "errors", "agents", "isa", "printable", "runtimes", "shape",
     },
     "discovery": {"config", "errors", "fleet"},
     "supply": {
@@ -85,7 +88,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "bundles": {
         "frameworks", "agents", "artifacts", "campaign", "config", "console", "errors", "fleet",
-        "plain_files", "plan", "trial", "runs", "runtimes", "schedule", "supply",
+        "plain_files", "plan", "trial", "runs", "runtimes", "schedule", "shape", "supply",
     },
     # config: an option's value is read by its parsers, imported when they are used
     "commands": {"frameworks"},
@@ -140,7 +143,7 @@ FENCES: dict[str, tuple[str, ...]] = {
         "orchestrator/analysis/explain/variation.py",
         "orchestrator/measures/accuracy",
     ),
-    "scipy": ("orchestrator/analysis", "orchestrator/measures/accuracy/shares.py"),
+    "scipy": ("orchestrator/analysis", "orchestrator/measures/accuracy"),
     "pycocotools": ("orchestrator/measures/accuracy/coco.py",),
     "pandas": ("orchestrator/analysis", "orchestrator/report"),
     "vl_convert": ("orchestrator/report/chart_child.py",),
@@ -154,6 +157,7 @@ PURE = (
     "orchestrator/trial.py",
     "orchestrator/plan.py",
     "orchestrator/schedule.py",
+    "orchestrator/shape.py",
     "orchestrator/figures.py",
     "orchestrator/measurement.py",
     "orchestrator/measures",
@@ -167,6 +171,11 @@ PURE = (
     "orchestrator/frameworks/tflite/benchmark_log.py",
     "orchestrator/frameworks/tflite/benchmark_model.py",
     "orchestrator/frameworks/tflite/litert.py",
+    "orchestrator/frameworks/tflite/litert_json.py",
+    "orchestrator/frameworks/tflite/log_prefixes.py",
+    "orchestrator/frameworks/tflite/log_processes.py",
+    "orchestrator/frameworks/tflite/logs.py",
+    "orchestrator/frameworks/tflite/messages.py",
     "orchestrator/frameworks/torch/runner.py",
     "orchestrator/isa/levels.py",
     "orchestrator/isa/proof.py",

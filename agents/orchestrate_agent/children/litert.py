@@ -15,29 +15,33 @@ from __future__ import annotations
 import argparse
 import functools
 import importlib
-import platform
 import sys
 import time
 from importlib import metadata
 from typing import Any, Callable, NamedTuple, Sequence
 
+from orchestrate_agent.children.litert_outputs import Answering
 from orchestrate_agent.children.measuring import (
     INPUT_SEED,
     INTEGER_BOUNDS,
-    RESULT_SCHEMA,
+    Begin,
     ChildError,
+    SaySample,
     add_inputs,
     base_parser,
     check_origin,
     enter_site,
     head_and_size,
+    memory_before,
     memory_now,
     microseconds,
     phases_of,
-    reset_peak,
+    result_of,
     run_child,
     run_phases,
 )
+from orchestrate_agent.children.outputs import Output, checked
+from orchestrate_agent.children.samples import Shard, add_samples, answer_samples
 
 #: Images have no more channels than this, and are larger than this many pixels.
 _MAX_CHANNELS = 4
@@ -142,6 +146,12 @@ class Entry:
         else:
             self._public.set_tensor(index, value)
 
+    def get(self, index: int) -> Any:
+        """A copy of a tensor."""
+        if self.graph:
+            return self._runtime.GetTensor(index, self.graph)
+        return self._public.get_tensor(index)
+
     def call(self) -> Callable[[], object]:
         """What runs an inference."""
         if not self.graph:
@@ -165,7 +175,7 @@ class LoadedModel(NamedTuple):
 def main(argv: Sequence[str]) -> int:
     """Measure, print the result line, return the exit code."""
     args = _parser().parse_args(argv)
-    return run_child(lambda begin: measure(args, begin))
+    return run_child(lambda begin, say: measure(args, begin, say))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -175,57 +185,92 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--input-size", type=int, default=0, help="height and width; 0: its own")
     parser.add_argument("--signature", help="the one to call; default: what a runtime calls")
     add_inputs(parser)
+    add_samples(parser)
     return parser
 
 
-def measure(args: argparse.Namespace, begin: Callable[[str], None]) -> dict[str, Any]:
+def measure(args: argparse.Namespace, begin: Begin, say: SaySample) -> dict[str, Any]:
     """Measure everything that the result line holds. Raises ChildError or MemoryError."""
     begin("import")
     size_bytes = _model_size(args.model)
     enter_site(args.site)
     runtime = find_runtime(args.runtime)
     check_origin(args.site, runtime.module, runtime.numpy)
-    warmup, steady = phases_of(args)
-    if args.memory:
-        reset_peak()
-    memory = {"start": memory_now()}
+    phases = phases_of(args)
+    memory = memory_before(args)
     begin("load")
     loaded = load(runtime, args)
     memory["init"] = memory_now(memory["start"])
     details = loaded.entry.inputs()
-    fill = _input_filler(runtime.numpy, loaded.entry, details, args)
-    run_phases(
-        loaded.entry.call(),
-        fill,
-        (warmup, steady),
-        begin,
-        lambda error: _failed_inference(runtime, args, error),
-    )
+    answering = Answering(runtime.numpy, loaded.entry, loaded.entry.call())
+    if args.samples:
+        begin("samples")
+        try:
+            answered = _answer_samples(loaded, answering, args, say)
+        except (ValueError, RuntimeError) as error:
+            raise _failed_inference(runtime, args, error) from error
+    else:
+        run_phases(
+            loaded.entry.call(),
+            _input_filler(runtime.numpy, loaded.entry, details, args),
+            phases,
+            begin,
+            lambda error: _failed_inference(runtime, args, error),
+        )
     memory["end"] = memory_now(memory["init"])
     begin("report")
     if args.batch != 1 or args.input_size:
         _check_rows(loaded.rows, loaded.entry, args.batch)
+    if not args.samples:
+        answered = checked(lambda: _answer_seeded(runtime.numpy, answering, args))
     delegated, total = loaded.entry.delegated_nodes()
-    return {
-        "schema": RESULT_SCHEMA,
-        "runtime": runtime.name,
-        "runtime_version": runtime.version,
-        "bundled": args.site is not None,
-        "python": platform.python_version(),
-        "threads": args.threads,
-        "batch": args.batch,
-        "input_size": args.input_size,
-        "delegate": args.delegate,
-        "delegated_nodes": delegated,
-        "total_nodes": total,
-        "model_size_bytes": size_bytes,
-        "inputs": [_described(runtime.numpy, detail) for detail in details],
-        "init_us": loaded.init_us,
-        "warmup_us": warmup.times_us(),
-        "steady_us": steady.times_us(),
-        "steady_window_s": steady.window_s(),
-        "memory": memory,
-    }
+    return result_of(
+        args,
+        phases,
+        runtime=runtime.name,
+        runtime_version=runtime.version,
+        threads=args.threads,
+        input_size=args.input_size,
+        delegate=args.delegate,
+        delegated_nodes=delegated,
+        total_nodes=total,
+        model_size_bytes=size_bytes,
+        inputs=[_described(runtime.numpy, detail) for detail in details],
+        init_us=loaded.init_us,
+        memory=memory,
+        **answered,
+    )
+
+
+def _answer_seeded(
+    numpy: Any, answering: Answering, args: argparse.Namespace
+) -> tuple[float, list[Output]]:
+    """What the graph answers to the same values in every process."""
+    error = answering.feed_seeded(
+        args.check_range,
+        lambda random, detail: _random_input(numpy, random, detail, _spec_of(detail, args)),
+    )
+    return error, answering.answer()
+
+
+def _answer_samples(
+    loaded: LoadedModel, answering: Answering, args: argparse.Namespace, say: SaySample
+) -> dict[str, Any]:
+    """Answer every sample of the shard; what the result line says of that. Raises ChildError."""
+    shard = Shard(args.samples)
+    if len(loaded.entry.inputs()) != 1:
+        raise ChildError(
+            "incompatible",
+            "the model has %d inputs, and samples are fed to models of one"
+            % len(loaded.entry.inputs()),
+        )
+    return answer_samples(
+        shard,
+        args,
+        lambda content: answering.feed_samples(shard, args, content),
+        lambda: answering.answer_batch(args.batch),
+        say,
+    )
 
 
 def _described(numpy: Any, detail: dict[str, Any]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ import array
 import gc
 import json
 import os
+import platform
 import resource
 import sys
 import time
@@ -36,6 +37,9 @@ MAX_INVOCATIONS = 40_000
 
 #: Seed of the random inputs, which are the same in every process.
 INPUT_SEED = 20180
+
+#: Range of the real values that are fed, once the times are taken, to see what is computed.
+CHECK_RANGE = (-1.0, 1.0)
 
 #: Smallest and largest value of a whole number that is fed, where no range is given: those that
 #: ``benchmark_model`` draws from. It draws nothing for int16: zeros.
@@ -52,6 +56,8 @@ INTEGER_BOUNDS = {
 
 #: Says that a stage begins.
 Begin = Callable[[str], None]
+#: Says what was answered to one sample.
+SaySample = Callable[[Dict[str, Any]], None]
 
 
 class ChildError(Exception):
@@ -62,11 +68,14 @@ class ChildError(Exception):
         self.kind = kind
 
 
-def run_child(measure: Callable[[Begin], Dict[str, Any]]) -> int:
+def run_child(measure: Callable[[Begin, SaySample], Dict[str, Any]]) -> int:
     """Measure, print the result line or the error line, return the exit code."""
     wire = _take_stdout()
     try:
-        result = measure(lambda stage: _say(wire, "stage " + stage))
+        result = measure(
+            lambda stage: _say(wire, "stage " + stage),
+            lambda answer: _say(wire, "sample " + _json(answer)),
+        )
     except ChildError as error:
         _say(wire, "error " + json.dumps({"kind": error.kind, "message": str(error)}))
         return EXIT_ERROR
@@ -74,8 +83,12 @@ def run_child(measure: Callable[[Begin], Dict[str, Any]]) -> int:
         message = "the runtime could not allocate memory: %s" % error
         _say(wire, "error " + json.dumps({"kind": "out_of_memory", "message": message}))
         return EXIT_ERROR
-    _say(wire, "result " + json.dumps(result, separators=(",", ":"), allow_nan=False))
+    _say(wire, "result " + _json(result))
     return 0
+
+
+def _json(value: Dict[str, Any]) -> str:
+    return json.dumps(value, separators=(",", ":"), allow_nan=False)
 
 
 def base_parser(name: str, description: str) -> argparse.ArgumentParser:
@@ -91,7 +104,20 @@ def base_parser(name: str, description: str) -> argparse.ArgumentParser:
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--site", metavar="DIR", help="where the runtime is, and nothing else")
     parser.add_argument("--memory", action="store_true", help="measure memory from a reset peak")
+    parser.add_argument(
+        "--check-range",
+        type=numbers,
+        default=CHECK_RANGE,
+        metavar="LOW,HIGH",
+        help="real values fed to the inference whose outputs are reported",
+    )
     return parser
+
+
+def numbers(text: str) -> List[float]:
+    """Numbers with commas between them, as the value of one option: behind ``--option=``, since
+    ``argparse`` takes some negative numbers for options."""
+    return [float(word) for word in text.split(",") if word]
 
 
 def add_inputs(parser: argparse.ArgumentParser) -> None:
@@ -229,6 +255,21 @@ def run_phases(
         gc.enable()
 
 
+def result_of(args: argparse.Namespace, phases: Tuple[Phase, Phase], **own: Any) -> Dict[str, Any]:
+    """Return the result line's object: what every child says alike, and the child's own fields."""
+    warmup, steady = phases
+    return {
+        "schema": RESULT_SCHEMA,
+        "bundled": args.site is not None,
+        "python": platform.python_version(),
+        "batch": args.batch,
+        "warmup_us": warmup.times_us(),
+        "steady_us": steady.times_us(),
+        "steady_window_s": steady.window_s(),
+        **own,
+    }
+
+
 def microseconds(nanoseconds: int) -> float:
     return round(nanoseconds / 1000, 3)
 
@@ -236,13 +277,16 @@ def microseconds(nanoseconds: int) -> float:
 # --- memory ------------------------------------------------------------------------------------
 
 
-def reset_peak() -> None:
-    """Forget the peak that importing the runtime left behind; Linux only, else it stays."""
-    try:
-        with open("/proc/self/clear_refs", "w") as file:
-            file.write("5")
-    except OSError as error:
-        print("the peak could not be reset: %s" % error, file=sys.stderr)
+def memory_before(args: argparse.Namespace) -> Dict[str, Any]:
+    """Return what memory is at the ``start``; a trial of memory first forgets the peak that
+    importing the runtime left behind, where the kernel can (Linux)."""
+    if args.memory:
+        try:
+            with open("/proc/self/clear_refs", "w") as file:
+                file.write("5")
+        except OSError as error:
+            print("the peak could not be reset: %s" % error, file=sys.stderr)
+    return {"start": memory_now()}
 
 
 def memory_now(earlier: Optional[Dict[str, Any]] = None) -> Dict[str, Any]:

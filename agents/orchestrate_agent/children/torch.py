@@ -22,7 +22,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import platform
 import sys
 import time
 import zipfile
@@ -31,21 +30,25 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
 from orchestrate_agent.children.measuring import (
     INPUT_SEED,
     INTEGER_BOUNDS,
-    RESULT_SCHEMA,
     Begin,
     ChildError,
+    SaySample,
     add_inputs,
     base_parser,
     check_origin,
     enter_site,
     head_and_size,
+    memory_before,
     memory_now,
     microseconds,
     phases_of,
-    reset_peak,
+    result_of,
     run_child,
     run_phases,
 )
+from orchestrate_agent.children.outputs import checked
+from orchestrate_agent.children.samples import Shard, add_samples, answer_samples
+from orchestrate_agent.children.torch_outputs import Answering
 
 #: In the artifact, as JSON: ``{"input_shape": [3, 224, 224], …}``, the batch left out.
 EXTRA_FILE = "orchestrate.json"
@@ -89,7 +92,7 @@ class LoadedModel(NamedTuple):
 def main(argv: Sequence[str]) -> int:
     """Measure, print the result line, return the exit code."""
     args = _parser().parse_args(argv)
-    return run_child(lambda begin: measure(args, begin))
+    return run_child(lambda begin, say: measure(args, begin, say))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -97,13 +100,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--engine", choices=ENGINES, default="default")
     parser.add_argument("--processor", choices=PROCESSORS, default="cpu")
     add_inputs(parser)
+    add_samples(parser)
     parser.add_argument(
         "--profile", action="store_true", help="then the operators of as many inferences again"
     )
     return parser
 
 
-def measure(args: argparse.Namespace, begin: Begin) -> Dict[str, Any]:
+def measure(args: argparse.Namespace, begin: Begin, say: SaySample) -> Dict[str, Any]:
     """Measure everything that the result line holds. Raises ChildError or MemoryError."""
     begin("import")
     size_bytes = _model_size(args.model)
@@ -111,42 +115,69 @@ def measure(args: argparse.Namespace, begin: Begin) -> Dict[str, Any]:
     torch = _import_torch()
     check_origin(args.site, torch)
     _set_up(torch, args)
-    warmup, steady = phases_of(args)
-    if args.memory:
-        reset_peak()
-    memory: Dict[str, Any] = {"start": memory_now()}
+    phases = phases_of(args)
+    memory = memory_before(args)
     begin("load")
     with torch.inference_mode():
         loaded = load(torch, args)
         memory["init"] = memory_now(memory["start"])
-        invoke, fill = _inference(torch, loaded, args)
-        run_phases(invoke, fill, (warmup, steady), begin, _failed_inference)
+        answering = Answering(
+            torch,
+            loaded.model,
+            loaded.inputs,
+            args.processor,
+            lambda generator, each: _random_input(torch, generator, each),
+        )
+        if args.samples:
+            begin("samples")
+            answered = _answer_samples(answering, loaded, args, say)
+        else:
+            invoke, fill = _inference(torch, loaded, args)
+            run_phases(invoke, fill, phases, begin, _failed_inference)
         memory["end"] = memory_now(memory["init"])
         memory["gpu_peak_bytes"] = _gpu_peak(torch, args)
         begin("report")
-        operators = _operators(torch, invoke, steady.runs, args) if args.profile else None
-    return {
-        "schema": RESULT_SCHEMA,
-        "runtime": "torch",
-        "runtime_version": str(torch.__version__),
-        "bundled": args.site is not None,
-        "python": platform.python_version(),
-        "threads": int(torch.get_num_threads()),
-        "batch": args.batch,
-        "engine": str(torch.backends.quantized.engine),
-        "processor": args.processor,
-        "model_size_bytes": size_bytes,
-        "inputs": [
+        operators = _operators(torch, invoke, phases[1].runs, args) if args.profile else None
+        if not args.samples:
+            answered = checked(lambda: answering.answer_seeded(args.check_range))
+    return result_of(
+        args,
+        phases,
+        runtime="torch",
+        runtime_version=str(torch.__version__),
+        threads=int(torch.get_num_threads()),
+        engine=str(torch.backends.quantized.engine),
+        processor=args.processor,
+        model_size_bytes=size_bytes,
+        inputs=[
             {"name": each.get("name", ""), "shape": each["shape"], "dtype": _dtype_of(each)}
             for each in loaded.inputs
         ],
-        "init_us": loaded.init_us,
-        "warmup_us": warmup.times_us(),
-        "steady_us": steady.times_us(),
-        "steady_window_s": steady.window_s(),
-        "memory": memory,
-        "operators": operators,
-    }
+        init_us=loaded.init_us,
+        memory=memory,
+        operators=operators,
+        **answered,
+    )
+
+
+def _answer_samples(
+    answering: Answering, loaded: LoadedModel, args: argparse.Namespace, say: SaySample
+) -> Dict[str, Any]:
+    """Answer every sample of the shard; what the result line says of that. Raises ChildError."""
+    shard = Shard(args.samples)
+    if len(loaded.inputs) != 1:
+        raise ChildError(
+            "incompatible",
+            "the model has %d inputs, and samples are fed to models of one" % len(loaded.inputs),
+        )
+    with _translated("cannot answer a sample"):
+        return answer_samples(
+            shard,
+            args,
+            lambda content: answering.feed_samples(shard, args, content),
+            lambda: answering.answer_batch(args.batch),
+            say,
+        )
 
 
 def _failed_inference(error: Exception) -> ChildError:

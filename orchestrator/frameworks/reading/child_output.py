@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import median
 from typing import Any
 
@@ -61,7 +61,15 @@ def common_arguments(trial: Trial, settings: RunSettings, files: Files) -> list[
         "--batch": str(trial.factors.batch),
     }
     flat = [word for pair in pairs.items() for word in pair]
+    if files.check_range is not None:
+        flat.append(numbers_option("check-range", files.check_range))
     return [*flat, *measure_of(trial.kind).options]
+
+
+def numbers_option(name: str, values: Iterable[float]) -> str:
+    """Return an option of numbers in one word: a child's parser takes some negative numbers for
+    options."""
+    return f"--{name}={','.join(map(repr, values))}"
 
 
 def inputs_argument(inputs: Sequence[InputSpec], batch: int) -> list[str]:
@@ -97,8 +105,18 @@ def inputs_ran(
     ]
 
 
-def result_of(evidence: Evidence, settings: RunSettings) -> dict[str, Any] | Reading:
-    """The result line's object, or the reading of a child that has none.
+#: Why a runtime cannot load a file, out of its message; None where it does not say.
+Explain = Callable[[str], str | None]
+
+
+def unexplained(_message: str) -> None:
+    """Say nothing more of a runtime's message, which stands for itself."""
+
+
+def result_of(
+    evidence: Evidence, settings: RunSettings, explain: Explain = unexplained
+) -> dict[str, Any] | Reading:
+    """Return the result line's object, or the reading of a child that has none.
 
     Raises NonsenseError where the child ended well and did not print one.
     """
@@ -109,7 +127,7 @@ def result_of(evidence: Evidence, settings: RunSettings) -> dict[str, Any] | Rea
     if bad is not None:
         return bad
     if evidence.exit_code != 0:
-        return refused(lines, evidence)
+        return refused(lines, evidence, explain)
     data = only(lines, RESULT)
     if integer(data, "schema") != SCHEMA:
         raise NonsenseError(
@@ -141,7 +159,7 @@ def _no_constant(name: str) -> float:
     raise ValueError(f"{name} is not a figure")
 
 
-def refused(lines: Sequence[str], evidence: Evidence) -> Reading:
+def refused(lines: Sequence[str], evidence: Evidence, explain: Explain = unexplained) -> Reading:
     """The reading of a child that ended with an exit code other than 0."""
     try:
         error = only(lines, ERROR)
@@ -154,7 +172,7 @@ def refused(lines: Sequence[str], evidence: Evidence) -> Reading:
     whole = " ".join(message.split())
     message = whole[:500]
     if kind == "incompatible":
-        reason = judgement.incompatibility(whole) or message
+        reason = explain(whole) or message
         return Reading(Outcome.INCOMPATIBLE, reason=reason)
     if kind == "failed":
         return failed(_starved(evidence) + message)

@@ -31,9 +31,6 @@ DRIFT_SHARE = 0.05
 #: The stage of a process that has not run an inference yet.
 LOADING = "while loading the model"
 
-#: The runtime says this on stderr whenever the delegate comes to life, in every version known.
-XNNPACK_CREATED = "Created TensorFlow Lite XNNPACK delegate"
-
 #: The last is a Jetson's driver: the GPU's memory is the machine's, and 12 is ENOMEM.
 _OUT_OF_MEMORY = re.compile(
     r"std::bad_alloc|Cannot allocate memory|ENOMEM|MemoryError|NvMapMem\w*: (?:\d+ )?error 12"
@@ -44,20 +41,6 @@ _WHOSE_MEMORY = {
     "machine": "; the machine's own memory was used up: end what else runs there, or measure a "
     "smaller model or batch",
 }
-
-# The runtime's own words when a file needs what this build of it does not have.
-_INCOMPATIBLE = (
-    re.compile(r"Encountered unresolved custom op: (?P<op>\S+?)\.?(?:\s|$)"),
-    re.compile(r"Didn't find op for builtin opcode '(?P<op>[^']*)' version '(?P<version>[^']*)'"),
-    re.compile(r"Op builtin_code out of range: (?P<op>\d+)"),
-    re.compile(
-        r"(?:Regular TensorFlow ops are|Select TensorFlow op\(s\)[^.]{0,60}) not supported"
-        r"(?:(?!\(Flex).){0,600}(?:\((?P<flex>Flex\w+)\))?",
-        re.DOTALL,
-    ),
-    re.compile(r"Model provided is schema version (?P<version>\d+) not equal"),
-    re.compile(r"Registration failed"),
-)
 
 
 def effective_settings(trial: Trial, settings: RunSettings) -> RunSettings:
@@ -160,35 +143,6 @@ def failed(reason: str) -> Reading:
 
 def says_out_of_memory(text: str) -> bool:
     return _OUT_OF_MEMORY.search(text) is not None
-
-
-def incompatibility(text: str) -> str | None:
-    """Why this runtime cannot load this file, in a sentence; None if ``text`` does not say so."""
-    for pattern in _INCOMPATIBLE:
-        found = pattern.search(text)
-        if found is not None:
-            return _incompatible_reason(found)
-    return None
-
-
-def _incompatible_reason(found: re.Match[str]) -> str:
-    groups = found.groupdict()
-    if "flex" in groups:
-        op = groups["flex"]
-        called = f"operator {op.removeprefix('Flex')} ({op})" if op else "operators"
-        return (
-            f"the model needs TensorFlow's own {called}, which this runtime has no delegate for "
-            "(SELECT_TF_OPS); convert the model with TFLITE_BUILTINS alone, after replacing what "
-            "has no such operator, or use the binary benchmark_model_plus_flex"
-        )
-    op, version = groups.get("op"), groups.get("version")
-    needs = f"op {op}" if op else "an op"
-    if version:
-        needs = f"{needs} version {version}" if op else f"schema version {version}"
-    return (
-        f"the runtime lacks {needs}, which the model needs ({found.group().strip()!r}); "
-        "use a newer runtime, or convert the model for this one"
-    )
 
 
 def tail(text: str, lines: int = 3) -> str:

@@ -9,7 +9,9 @@ from typing import Any
 from orchestrator.errors import UsageError
 from orchestrator.frameworks.about import RunnerAbout
 from orchestrator.frameworks.reading import judgement
+from orchestrator.frameworks.reading.answers import outputs_of
 from orchestrator.frameworks.reading.child_output import (
+    Explain,
     NonsenseError,
     drift_of,
     figure,
@@ -20,6 +22,7 @@ from orchestrator.frameworks.reading.child_output import (
     statistics_of,
     string,
     times_of,
+    unexplained,
     window_of,
 )
 from orchestrator.frameworks.reading.judgement import failed
@@ -79,14 +82,16 @@ def read_child(
     files: Files,
     evidence: Evidence,
     own: Callable[[Mapping[str, Any]], ChildReport],
+    *,
+    explain: Explain = unexplained,
 ) -> Reading:
     """What the evidence means. Never raises on the child's output.
 
     ``own`` reads the runner's own part of the result line; NonsenseError from it is a failure of
-    the trial like any other nonsense.
+    the trial like any other nonsense. ``explain`` says what a runtime means that refuses a file.
     """
     try:
-        data = result_of(evidence, settings)
+        data = result_of(evidence, settings, explain)
         if isinstance(data, Reading):
             return data
         return _reading(trial, settings, files, evidence, data=data, own=own(data))
@@ -126,6 +131,7 @@ def _reading(
         runtime_from="device" if files.site_sha256 is None else "bundle",
         steady_window_s=window_of(data),
         operators=own.operators,
+        outputs=outputs_of(data),
     )
     applied = judgement.RunTraits(
         size_matches=size_bytes == files.model_size_bytes,

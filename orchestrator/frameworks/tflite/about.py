@@ -9,6 +9,7 @@ from orchestrator.trial import TrialKind
 
 #: The runtime of 2023, which files can be built for.
 OLD_RUNTIME = "tflite-2.14"
+_CONVERT = "convert it to .tflite (`tf.lite.TFLiteConverter`)"
 #: What is built against it dies while it is imported under numpy 2.
 _NUMPY_1 = "numpy<2"
 _FACTORS = {"delegate": ("xnnpack", "none"), "export": ("open", "fixed")}
@@ -69,6 +70,7 @@ FRAMEWORK = Framework(
             "float16",
             phrase="halving the precision of {model}'s weights (float16)",
             called=("float16", "fp16", "f16"),
+            same_as=("full_float16", "dynamic_fp16"),
         ),
         SchemeAbout(
             "dynamic_range",
@@ -78,6 +80,8 @@ FRAMEWORK = Framework(
                 "dynamic_range", "dynamic_int8", "dynamic_quant", "dynamic", "drq_int8", "drq",
                 "dr",
             ),
+            words=r"(dynamic_range|drq)(_(quant(ized)?|int8))?",
+            same_as=("dynamic_int8",),
         ),
         SchemeAbout(
             "full_int8",
@@ -97,4 +101,16 @@ FRAMEWORK = Framework(
     extra="models",
     suite="quick",
     compatibilities=(OLD_RUNTIME,),
+    takes=".tflite",
+    foreign={
+        ".onnx": ("an ONNX model", "convert it to .tflite (onnx2tf)"),
+        ".task": ("a MediaPipe bundle", "unzip it and take the .tflite file in it"),
+        ".litertlm": (
+            "a LiteRT-LM bundle",
+            "take the .tflite files out of it (litert-lm-builder)",
+        ),
+        ".keras": ("a Keras model", _CONVERT),
+        ".h5": ("a Keras model", _CONVERT),
+        ".pb": ("a TensorFlow graph", _CONVERT),
+    },
 )  # fmt: skip

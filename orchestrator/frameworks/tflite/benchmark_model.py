@@ -15,6 +15,7 @@ from orchestrator.frameworks.reading.judgement import failed
 from orchestrator.frameworks.runner import DIRECT, Command, Evidence, Files, Reading
 from orchestrator.frameworks.tflite.about import BENCHMARK_MODEL
 from orchestrator.frameworks.tflite.benchmark_log import BenchmarkLog, parse_benchmark_log, stream
+from orchestrator.frameworks.tflite.messages import incompatibility
 from orchestrator.measurement import Delegation, Finding, Invocations, Measurement, Outcome
 from orchestrator.measures.memory.reading import believable_memory
 from orchestrator.trial import RunSettings, Trial, TrialKind
@@ -157,7 +158,7 @@ def _failure(log: BenchmarkLog, evidence: Evidence) -> Reading | None:
 
 
 def _nonzero(log: BenchmarkLog, evidence: Evidence) -> Reading:
-    incompatible = judgement.incompatibility(evidence.stderr)
+    incompatible = incompatibility(evidence.stderr)
     if incompatible is not None:
         return Reading(Outcome.INCOMPATIBLE, reason=incompatible)
     said = judgement.joined(log.errors) or judgement.tail(evidence.stderr)

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from orchestrator.frameworks.tflite.flatbuffer import Buffer, Bytes, MalformedError, Table
+from orchestrator.frameworks.files import Bytes
+from orchestrator.frameworks.tflite.flatbuffer import Buffer, MalformedError, Table
 from orchestrator.frameworks.tflite.names import INTEGER_WEIGHTS, OPERATORS, OPTIONS, TYPES
 
 _IDENTIFIER = b"TFL3"
@@ -33,9 +34,9 @@ class Tensor:
 
     ``constant_bytes`` is 0 for activations, and ``external`` says that the constant is in another
     file. ``buffer`` is equal for constants that are the same bytes. ``values`` are those of a small
-    constant of whole numbers. ``scales`` counts the scales, ``scale`` is the first one, and
-    ``block`` is how many weights of a row share one, 0 where no block is used: then the scales are
-    the tensor ``block_scales``.
+    constant of whole numbers. ``scales`` counts the scales, ``scale`` is the first one and
+    ``zero_point`` the integer that stands for 0 with it. ``block`` is how many weights of a row
+    share a scale, 0 where no block is used: then the scales are the tensor ``block_scales``.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Tensor:
     values: tuple[int, ...] = ()
     scales: int = 0
     scale: float | None = None
+    zero_point: int = 0
     axis: int = 0
     block: int = 0
     block_scales: int = -1
@@ -217,9 +219,10 @@ def _tensor(table: Table, extents: Sequence[tuple[int, int]], buffer: Buffer) ->
         raise MalformedError(f"a tensor has {len(shape)} dimensions")
     dtype = TYPES[number] if 0 <= number < len(TYPES) else f"type_{number}"
     quantization = table.table(4)
-    scales, scale, axis, block, block_scales, over_axes = 0, None, 0, 0, -1, False
+    scales, scale, zero_point, axis, block, block_scales, over_axes = 0, None, 0, 0, 0, -1, False
     if quantization is not None:
         scales, scale = quantization.floats(2)  # scale
+        zero_point = quantization.first(3, "q")  # zero_point
         axis = quantization.integer(6, "i")  # quantized_dimension
         details = quantization.integer(4, "B")  # details_type
         over_axes = details == _OVER_AXES
@@ -238,6 +241,7 @@ def _tensor(table: Table, extents: Sequence[tuple[int, int]], buffer: Buffer) ->
         values=_values(dtype, extents[index], buffer),
         scales=scales,
         scale=scale,
+        zero_point=zero_point,
         axis=axis,
         block=block,
         block_scales=block_scales,

@@ -8,10 +8,11 @@ https://flatbuffers.dev/internals/
 
 from __future__ import annotations
 
-import mmap
 import struct
 from collections.abc import Iterator
-from typing import Any, TypeAlias
+from typing import Any
+
+from orchestrator.frameworks.files import Bytes
 
 #: What the tables, vectors and names of a small file may cost in all. A million takes a second.
 _LEAST_BUDGET = 1_000_000
@@ -22,8 +23,6 @@ _BYTES_PER_COST = 4
 _MOST_BUDGET = 20_000_000
 _TABLE_COST = 10
 _CHARACTERS_AT_ONCE = 16
-
-Bytes: TypeAlias = "bytes | mmap.mmap"
 
 
 class MalformedError(Exception):
@@ -112,6 +111,11 @@ class Table:
         """
         start, count = self._vector(field, 4)
         return count, self._buffer.float32(start) if count else None
+
+    def first(self, field: int, kind: str) -> int:
+        """The first of a vector of integers, 0 where there is none."""
+        start, count = self._vector(field, struct.calcsize("<" + kind))
+        return self._buffer.scalar(kind, start) if count else 0
 
     def has(self, field: int) -> bool:
         """Whether the field is there, whatever it holds."""

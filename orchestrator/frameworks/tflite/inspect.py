@@ -5,19 +5,16 @@ Needs no TensorFlow: a file says by itself which types its weights and activatio
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import mmap
-import os
 import re
-import stat
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import ModelBuildError
+from orchestrator.frameworks.files import Bytes, opened
 from orchestrator.frameworks.tflite.file import (
     Graph,
     ModelFile,
@@ -26,7 +23,7 @@ from orchestrator.frameworks.tflite.file import (
     Tensor,
     read_model,
 )
-from orchestrator.frameworks.tflite.flatbuffer import Bytes, MalformedError
+from orchestrator.frameworks.tflite.flatbuffer import MalformedError
 from orchestrator.frameworks.tflite.flow import Accountant, Amount, reachable
 from orchestrator.frameworks.tflite.names import FLOATS
 from orchestrator.frameworks.tflite.runtimes import newest
@@ -44,6 +41,10 @@ from orchestrator.frameworks.tflite.versions import Need, need
 
 _HASHED_AT_ONCE = 1 << 20
 _VERSION = re.compile(r"\d{1,4}(\.\d{1,4}){1,3}")
+
+
+#: The integers of a quantized input.
+_INTEGER_RANGES = {"int8": (-128, 127), "uint8": (0, 255), "int16": (-32768, 32767)}
 
 
 @dataclass(frozen=True)
@@ -189,29 +190,6 @@ def inspect_file(path: Path, signature: str | None = None) -> Inspection:
             raise ModelBuildError(f"{path}: {exc}") from exc
 
 
-@contextlib.contextmanager
-def opened(path: Path) -> Iterator[Bytes]:
-    """A file's bytes, mapped rather than read. Raises ModelBuildError.
-
-    Nothing but a plain file is opened: reading a pipe would wait for ever.
-    """
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(fd, "rb"):
-            status = os.fstat(fd)
-            if stat.S_ISDIR(status.st_mode):
-                raise ModelBuildError(f"{path}: Is a directory")
-            if not stat.S_ISREG(status.st_mode):
-                raise ModelBuildError(f"{path}: is not a plain file")
-            if status.st_size == 0:
-                yield b""
-                return
-            with mmap.mmap(fd, 0, access=mmap.ACCESS_READ) as data:
-                yield data
-    except OSError as exc:
-        raise ModelBuildError(f"{path}: {exc.strerror or exc}") from exc
-
-
 def scheme_of(path: Path) -> str:
     """The scheme alone, without reading the weights. Raises ModelBuildError."""
     with opened(path) as data:
@@ -221,6 +199,25 @@ def scheme_of(path: Path) -> str:
             raise ModelBuildError(f"{path}: is not a complete .tflite file: {exc}") from exc
     graphs = _running(model, _chosen(model, None)[1])
     return name_scheme(graphs, [use for graph in graphs for use in uses(graph)])
+
+
+def real_range(path: Path) -> tuple[float, float] | None:
+    """The real values that every quantized input of a file can hold: the least, and the largest.
+
+    None where no input is quantized. Raises ModelBuildError.
+    """
+    with opened(path) as data:
+        try:
+            model = read_model(data)
+        except MalformedError as exc:
+            raise ModelBuildError(f"{path}: is not a complete .tflite file: {exc}") from exc
+    graph = model.graphs[_chosen(model, None)[1]]
+    ranges = [
+        tuple((end - tensor.zero_point) * tensor.scale for end in _INTEGER_RANGES[tensor.dtype])
+        for tensor in (graph.tensors[index] for index in graph.inputs)
+        if tensor.scale and tensor.dtype in _INTEGER_RANGES
+    ]
+    return (max(r[0] for r in ranges), min(r[1] for r in ranges)) if ranges else None
 
 
 class UnknownSignatureError(Exception):

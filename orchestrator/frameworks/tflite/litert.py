@@ -24,6 +24,7 @@ from orchestrator.frameworks.reading.python_child import (
 )
 from orchestrator.frameworks.runner import Command, Evidence, Files, Reading
 from orchestrator.frameworks.tflite.about import LITERT
+from orchestrator.frameworks.tflite.messages import XNNPACK_CREATED, incompatibility
 from orchestrator.measurement import Delegation
 from orchestrator.runtimes import ANY, Runtime, parse_runtime
 from orchestrator.trial import InputSpec, RunSettings, Trial
@@ -45,13 +46,13 @@ class LiteRtRunner:
         self, trial: Trial, settings: RunSettings, files: Files, evidence: Evidence
     ) -> Reading:
         """What the evidence means. Never raises on the child's output."""
-        xnnpack_seen = judgement.XNNPACK_CREATED in evidence.stderr
+        xnnpack_seen = XNNPACK_CREATED in evidence.stderr
 
         def own(data: Mapping[str, Any]) -> ChildReport:
             fed = inputs_ran(data, _asked(trial, files), trial.factors.batch)
             return ChildReport([*_ran(trial, data), *fed], _delegation(data), xnnpack_seen)
 
-        return read_child(trial, settings, files, evidence, own)
+        return read_child(trial, settings, files, evidence, own, explain=incompatibility)
 
 
 def _arguments(trial: Trial, runtime: Runtime, settings: RunSettings, files: Files) -> list[str]:

@@ -7,7 +7,10 @@ from orchestrator.frameworks.parts import Parts
 from orchestrator.frameworks.tflite import catalog
 from orchestrator.frameworks.tflite.about import FRAMEWORK
 from orchestrator.frameworks.tflite.benchmark_model import BenchmarkModelRunner
+from orchestrator.frameworks.tflite.files import FILES
+from orchestrator.frameworks.tflite.inspect import real_range
 from orchestrator.frameworks.tflite.litert import LiteRtRunner
+from orchestrator.frameworks.tflite.logs import LOGS
 
 
 def _build(request: BuildRequest, site: BuildSite) -> None:
@@ -24,4 +27,7 @@ PARTS = Parts(
     models=catalog.MODELS,
     recipe=catalog.recipe,
     build=_build,
+    files=FILES,
+    logs=LOGS,
+    real_range=real_range,
 )

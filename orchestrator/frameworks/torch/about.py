@@ -24,13 +24,24 @@ FRAMEWORK = Framework(
     runners=(TORCH,),
     schemes=(
         SchemeAbout("float32"),
-        SchemeAbout("dynamic_int8"),
-        SchemeAbout("static_int8", needs=("representative", "calibration")),
-        SchemeAbout("qat_int8", needs=("dataset",)),
+        SchemeAbout("dynamic_int8", same_as=("dynamic_range",)),
+        SchemeAbout(
+            "static_int8",
+            same_as=("qat_int8", "full_int8"),
+            needs=("representative", "calibration"),
+        ),
+        SchemeAbout("qat_int8", same_as=("static_int8", "full_int8"), needs=("dataset",)),
     ),
     endings=(".pt", ".pth", ".jit", ".pts", ".ptl"),
     builder="PyTorch and torchvision",
     packages=("torch", "torchvision"),
     extra="torch",
     suite="pytorch",
+    takes="TorchScript",
+    foreign={
+        ".pt2": ("an archive of torch.export", "write TorchScript of it (`torch.jit.trace`)"),
+        ".pte": ("an ExecuTorch program", "export the network as TorchScript or .tflite"),
+        ".onnx": ("an ONNX model", "export TorchScript"),
+        ".safetensors": ("weights without a network", "export the model as TorchScript"),
+    },
 )

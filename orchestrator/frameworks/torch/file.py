@@ -21,9 +21,8 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
 
 from orchestrator.errors import ModelBuildError
-from orchestrator.frameworks.file_kinds import foreign_archive, foreign_kind
-from orchestrator.frameworks.tflite.flatbuffer import Bytes
-from orchestrator.frameworks.tflite.inspect import Inspection, inspect_file, opened
+from orchestrator.frameworks.file_kinds import foreign_archive
+from orchestrator.frameworks.files import Bytes, opened
 from orchestrator.frameworks.torch.catalog import EXTRA_FILE
 from orchestrator.frameworks.torch.pickles import Contents, Global, Persistent, PickleError, scan
 
@@ -36,7 +35,6 @@ _MAX_FORWARD = 100_000  # characters of the text of one head of a function
 _LONGEST_NAME = 200
 _MAX_RANK = 8
 _MAX_NAMES_SHOWN = 5
-_HEAD_BYTES = 4096
 _NOTE = f"extra/{EXTRA_FILE}"
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # of torch.save before version 1.6
 
@@ -107,16 +105,6 @@ class TorchInspection:
     input_shape: tuple[int, ...] | None = None
     arguments: tuple[Argument, ...] | None = None
 
-    @property
-    def default_signature(self) -> None:
-        """There is one way to call it."""
-        return None
-
-    @property
-    def export(self) -> None:
-        """No size of a batch is kept in it."""
-        return None
-
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
@@ -125,26 +113,9 @@ class _RefusedError(Exception):
     """Why the file is not read."""
 
 
-def inspect_any(path: Path, signature: str | None = None) -> Inspection | TorchInspection:
-    """A ``.tflite`` file or one of PyTorch's, told apart by its bytes. Raises ModelBuildError.
-
-    What is neither is named for what it is, where it is something known. ``signature`` is one of a
-    ``.tflite`` file's; the one that a runtime calls by itself where none is named.
-    """
-    with opened(path) as data:
-        head = bytes(data[:_HEAD_BYTES])
-    if head[:2] == b"PK" or head[:1] == b"\x80":  # a zip archive, a binary pickle
-        if signature is not None:
-            raise ModelBuildError(f"{path}: is not a .tflite file, and has no signatures")
-        return inspect_torch(path)
-    foreign = None if head[4:8] == b"TFL3" else foreign_kind(head)
-    if foreign is not None:
-        raise ModelBuildError(f"{path}: {foreign}")
-    return inspect_file(path, signature)
-
-
 def inspect_torch(path: Path) -> TorchInspection:
-    """Raises ModelBuildError, whatever the bytes are; runs nothing that is in them."""
+    """Read a file and say what it holds. Raises ModelBuildError, whatever the bytes are; runs
+    nothing that is in them."""
     with opened(path) as data:
         try:
             if data[:2] == b"PK":

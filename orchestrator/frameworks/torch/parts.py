@@ -6,6 +6,7 @@ from orchestrator.frameworks.building import BuildRequest, BuildSite
 from orchestrator.frameworks.parts import Parts
 from orchestrator.frameworks.torch import catalog
 from orchestrator.frameworks.torch.about import FRAMEWORK
+from orchestrator.frameworks.torch.files import FILES
 from orchestrator.frameworks.torch.runner import TorchRunner
 
 
@@ -21,4 +22,5 @@ PARTS = Parts(
     models=catalog.MODELS,
     recipe=catalog.recipe,
     build=_build,
+    files=FILES,
 )

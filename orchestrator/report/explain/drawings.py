@@ -16,7 +16,8 @@ from orchestrator.analysis.table import Speedup
 from orchestrator.isa.levels import capped
 from orchestrator.report import drawings, figures, palette
 from orchestrator.report.clean import clean
-from orchestrator.report.drawings import TICKS, Drawing, Rows, finished, inline_data, short
+from orchestrator.report.drawing import Drawing
+from orchestrator.report.drawings import TICKS, Rows, finished, inline_data, short
 from orchestrator.report.explain import words
 from orchestrator.report.notes import SIGNS, place_in_full
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from orchestrator.analysis.explain.explanation import Explanation
 from orchestrator.report import charts
 from orchestrator.report.clean import clean
+from orchestrator.report.draughtsman import NotDrawnError
 from orchestrator.report.explain import parts as content
 from orchestrator.report.markup import Markup, element, join
 from orchestrator.report.page import PageSection, figure, grid, page, row_of
@@ -64,7 +65,11 @@ def _drawn(found: Explanation) -> Iterable[tuple[str, list[Markup]]]:
         yield "effects", [element("p", missing)]
         return
     shown: dict[str, list[Markup]] = {}
-    drawings = charts.explanation(found, charts.MOST_DRAWN)
+    try:
+        drawings = charts.explanation(found, charts.MOST_DRAWN)
+    except NotDrawnError as exc:
+        yield "effects", [element("p", f"{exc}.")]
+        return
     for kind, (part, caption) in _CHARTS.items():
         own = [drawing for drawing in drawings if drawing.kind == kind]
         if own:

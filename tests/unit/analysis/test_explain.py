@@ -585,7 +585,7 @@ def test_charts_are_what_vega_lite_knows_and_show_every_comparison(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pytest.importorskip("altair", reason="the extra `charts` is not installed")
-    monkeypatch.setattr("orchestrator.report.drawings.VALIDATE", True)
+    monkeypatch.setattr(charts, "VALIDATE", True)
     found = explained(factorial(without=lacking(runtime=OLD, scheme=FULL)))
     by_kind = {each.kind: each.specification for each in charts.explanation(found)}
     assert set(by_kind) == {"ladder", "sign-map", "effects"}

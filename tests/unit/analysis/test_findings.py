@@ -12,7 +12,7 @@ import pytest
 
 from orchestrator.analysis import Speedup, Verdict, analyse
 from orchestrator.frameworks.parts import runner_named
-from orchestrator.measurement import Delegation, Finding, Measurement, Outcome
+from orchestrator.measurement import Delegation, Finding, Measurement, Outcome, Outputs
 from orchestrator.report import render
 from orchestrator.runs.records import Flaw, RunRecord, SplitDevice, TrialRecord
 from orchestrator.trial import PhaseSettings, RunSettings, TrialKind
@@ -20,6 +20,8 @@ from tests import runner_cases as cases
 from tests.analysis_runs import (
     BASELINE,
     FACTORS,
+    answer,
+    answering,
     artifacts,
     bad,
     blocks_of,
@@ -33,10 +35,20 @@ ROOT = Path(__file__).resolve().parents[3]
 INT8 = "full_int8"
 TIMES = {BASELINE: 100_000.0, INT8: 25_000.0}
 
+LIVE, ZEROS = answer(0.5, -1.0, 2.0, 0.25), answer(0.0, 0.0, 0.0, 0.0)
+SMALL = answer(0.0002, 0.001, 0.0015, 0.0007)
+
 #: Of the trials' conditions: made where a trial's health is judged, and tested there.
 CONDITIONS = {
     "throttled", "under_voltage", "quota_reached", "frequency_changed", "load", "steal",
     "clock_jump", "unpinned_binary", "drift", "gate_timeout",
+}  # fmt: skip
+
+#: Of answers and scores: provoked in tests/unit/measures/accuracy.
+OF_ACCURACY = {
+    "not_finite", "constant_outputs", "saturated_outputs", "one_class", "baseline_at_chance",
+    "labels_shifted", "no_scores", "lenient_threshold", "axes_swapped", "box_format", "not_scaled",
+    "class_offset", "coarser_is_better", "too_few_samples",
 }  # fmt: skip
 
 
@@ -248,6 +260,12 @@ PROVOKED: dict[str, Callable[[], RunRecord]] = {
     "artifact_changed": lambda: run_of(
         [*blocks_of(TIMES, 6), dataclasses.replace(ok(INT8, 6, 1.0), artifact_sha256="d" * 64)]
     ),
+    "computes_nothing": lambda: answering(LIVE, ZEROS),
+    "computes_otherwise": lambda: answering(LIVE, answer(-2.0, 1.0, -2.0, 3.0)),
+    "outputs_disagree": lambda: answering(LIVE, answer(0.5, -0.2, 1.4, 0.25)),
+    "outputs_constant": lambda: answering(answer(1.0, 1.0), answer(2.0, 2.0)),
+    "scale_swallows": lambda: answering(SMALL, answer(0.0, 0.0, 0.0, 0.0, step=0.0039)),
+    "outputs_unread": lambda: answering(LIVE, Outputs(problem="an inference failed")),
     "no_op": lambda: changed_artifacts(no_op="it has no Linear layer"),
     "larger_than_baseline": lambda: changed_artifacts(size_bytes=10**9),
     "export_mismatch": unlike_exports,
@@ -305,7 +323,7 @@ def test_less_delegated_is_a_matter_of_shares(
 def test_every_code_is_provoked() -> None:
     # those of imported figures in tests/unit/imports, of two runners in test_across
     of_imports = {"imported", "published_figure", "no_counterpart", "coarse_times"}
-    elsewhere = {*of_imports, "two_files"}
+    elsewhere = {*of_imports, *OF_ACCURACY, "two_files"}
     assert PROVOKED.keys() | elsewhere == documented().keys() - CONDITIONS
 
 

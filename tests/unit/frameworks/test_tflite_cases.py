@@ -11,15 +11,10 @@ import pytest
 
 from orchestrator.config import load_suite
 from orchestrator.errors import ModelBuildError, UsageError
-from orchestrator.frameworks.tflite.inspect import inspect_bytes
-from orchestrator.zoo import (
-    Inspection,
-    OwnFiles,
-    TorchInspection,
-    inspect_any,
-    inspect_file,
-    resolve,
-)
+from orchestrator.frameworks.file_kinds import inspect_any
+from orchestrator.frameworks.tflite.inspect import Inspection, inspect_bytes, inspect_file
+from orchestrator.frameworks.torch.files import TorchFile
+from orchestrator.zoo import OwnFiles, resolve
 from tests.tflite_writer import SHARED_TABLES, per_channel_network
 
 CASES = Path(__file__).parent.parent.parent / "data" / "cases"
@@ -189,8 +184,9 @@ def test_torchscript_is_told_by_its_content(
 ) -> None:
     path = tmp_path / f"{name}.{suffix}"
     path.write_bytes((written / f"{name}.pt").read_bytes())
-    found = inspect_any(path)
-    assert isinstance(found, TorchInspection)
+    file = inspect_any(path)
+    assert isinstance(file, TorchFile)
+    found = file.contents
     assert (found.kind, found.scheme) == ("torchscript", scheme)
 
 

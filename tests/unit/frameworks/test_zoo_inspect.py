@@ -15,11 +15,10 @@ import pytest
 from orchestrator.errors import ModelBuildError
 from orchestrator.frameworks.tflite.file import read_model
 from orchestrator.frameworks.tflite.flatbuffer import Buffer, MalformedError
-from orchestrator.frameworks.tflite.inspect import inspect_bytes
+from orchestrator.frameworks.tflite.inspect import inspect_bytes, inspect_file
 from orchestrator.frameworks.tflite.names import OPERATORS, TYPES
 from orchestrator.frameworks.tflite.verify import verify_build
 from orchestrator.trial import Variant
-from orchestrator.zoo import inspect_file
 
 DATA = Path(__file__).parent.parent.parent / "data" / "zoo"
 EXPECTED: dict[str, dict[str, Any]] = json.loads((DATA / "expected.json").read_text())

@@ -19,9 +19,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.errors import ModelBuildError
+from orchestrator.frameworks.file_kinds import inspect_any
 from orchestrator.frameworks.torch.file import inspect_torch
+from orchestrator.frameworks.torch.files import TorchFile
 from orchestrator.frameworks.torch.pickles import MAX_OPCODES, PickleError, scan
-from orchestrator.zoo import TorchInspection, inspect_any
 
 _MAKE = """
 import sys, torch
@@ -82,8 +83,9 @@ def test_what_torch_writes_is_told_apart(
 ) -> None:
     nameless = tmp_path / "model"
     nameless.write_bytes((written / f"{name}.pt").read_bytes())
-    found = inspect_any(nameless)
-    assert isinstance(found, TorchInspection)
+    file = inspect_any(nameless)
+    assert isinstance(file, TorchFile)
+    found = file.contents
     assert (found.kind, found.scheme) == (kind, scheme)
     assert found.quantized == scheme.endswith("_int8")
     if scheme.startswith("float"):

@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.errors import ModelBuildError
+from orchestrator.frameworks.file_kinds import inspect_any
 from orchestrator.frameworks.tflite.file import Graph, Operator, Tensor
 from orchestrator.frameworks.tflite.flatbuffer import MalformedError
-from orchestrator.frameworks.tflite.inspect import inspect_bytes
+from orchestrator.frameworks.tflite.inspect import inspect_bytes, inspect_file, scheme_of
 from orchestrator.frameworks.tflite.runtimes import newest, oldest_runtime
 from orchestrator.frameworks.tflite.work import multiply_accumulates
-from orchestrator.zoo import inspect_any, inspect_file, scheme_of
 from tests.zoo_fixtures import built_models
 
 DATA = Path(__file__).parent.parent.parent / "data" / "zoo"

@@ -15,9 +15,9 @@ from orchestrator.errors import UsageError
 from orchestrator.frameworks.runner import Reading
 from orchestrator.frameworks.tflite.benchmark_log import parse_benchmark_log
 from orchestrator.frameworks.tflite.benchmark_model import BenchmarkModelRunner
+from orchestrator.frameworks.tflite.log_prefixes import bare
+from orchestrator.frameworks.tflite.log_processes import processes
 from orchestrator.imports.logs import ImportHints, ReadLogs, read_logs
-from orchestrator.imports.prefixes import bare
-from orchestrator.imports.split import processes
 from orchestrator.measurement import Invocations, Outcome
 from orchestrator.runs.directory import list_runs
 from orchestrator.trial import PhaseSettings, RunSettings, Variant

@@ -12,9 +12,9 @@ import pytest
 from orchestrator import cli
 from orchestrator.analysis import SpeedupTable, Verdict, analyse
 from orchestrator.errors import UsageError
+from orchestrator.frameworks.tflite.log_processes import processes
 from orchestrator.imports.logs import ImportHints, read_logs
 from orchestrator.imports.naming import read_table, variant_of
-from orchestrator.imports.split import processes
 from orchestrator.imports.trials import same_sizes
 from orchestrator.measurement import Outcome
 from orchestrator.runs.directory import list_runs

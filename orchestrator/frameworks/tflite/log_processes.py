@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.errors import UsageError
-from orchestrator.imports.prefixes import bare
+from orchestrator.frameworks.tflite.log_prefixes import bare
 
 #: The end of a line, since a process that died may have left half a line before it.
 _START = re.compile(r".*\bSTARTING!")

@@ -8,9 +8,12 @@ from typing import Any
 
 from orchestrator.errors import UsageError
 from orchestrator.frameworks.tflite.benchmark_log import BenchmarkLog, PhaseLog, Timings
-from orchestrator.imports.split import Process
+from orchestrator.frameworks.tflite.log_processes import Process
 from orchestrator.measurement import Invocations
-from orchestrator.runs.shape import NUMBER, TEXT, WHOLE, Shape, problem
+from orchestrator.shape import NUMBER, TEXT, WHOLE, Shape, problem
+
+#: What the tool is called as a runner of imported figures.
+TOOL = "litert-benchmark"
 
 _TIMES = ("init", "warmup_first", "warmup_avg", "avg", "min", "max", "median", "p5", "p95")
 _SHAPE: Shape = {
@@ -84,5 +87,5 @@ def _log(one: Mapping[str, Any]) -> BenchmarkLog:
         parameters=parameters if threads is None else {**parameters, "Num threads": str(threads)},
         problems=tuple(problems),
         applied=tuple(name for name in names if name != "cpu") or tuple(names),
-        tool="litert-benchmark",
+        tool=TOOL,
     )

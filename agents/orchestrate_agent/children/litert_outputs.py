@@ -1,0 +1,153 @@
+"""Feeding a ``.tflite`` graph real values and reading what it answers, in real values again.
+
+Integers of a quantized file stand for real numbers: ``(integer - zero point) * scale``. What is fed
+is turned into them by the file's own numbers, and so is what comes out, so that files of unlike
+schemes are fed the same and answer in the same terms.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any, Callable, Sequence
+
+from orchestrate_agent.children.measuring import INPUT_SEED, ChildError
+from orchestrate_agent.children.outputs import Output
+from orchestrate_agent.children.samples import Shard
+
+
+class Answering:
+    """A graph that is asked for its outputs. ``entry`` is the child's; ``invoke`` an inference."""
+
+    def __init__(self, numpy: Any, entry: Any, invoke: Callable[[], object]) -> None:
+        self._numpy = numpy
+        self._entry = entry
+        self._invoke = invoke
+
+    def feed_seeded(
+        self, bounds: Sequence[float], raw: Callable[[Any, dict[str, Any]], Any]
+    ) -> float:
+        """Feed every input the same real values in every process; returns by how much, as a share
+        of them, the file's own numbers change them.
+
+        ``raw`` draws for an input whose integers stand for nothing but themselves.
+        """
+        numpy, worst = self._numpy, 0.0
+        random = numpy.random.RandomState(INPUT_SEED)
+        for detail in self._entry.inputs():
+            shape = [int(size) for size in detail["shape"]]
+            kind = numpy.dtype(detail["dtype"]).kind
+            if kind not in "fc" and _scale_of(detail) is None:
+                self._entry.set(detail["index"], raw(random, detail))
+                continue
+            values = random.uniform(bounds[0], bounds[1], shape)
+            fed = self._as_held(detail, values)
+            self._entry.set(detail["index"], fed)
+            length = float(numpy.linalg.norm(values))
+            if length:
+                error = numpy.linalg.norm(self._real(detail, fed) - values) / length
+                worst = max(worst, float(error))
+        return worst
+
+    def feed_samples(self, shard: Shard, args: argparse.Namespace, content: bytes) -> None:
+        """Feed one batch of rows, less ``--mean`` and divided by ``--std``, channel by channel."""
+        (detail,) = self._entry.inputs()
+        numpy = self._numpy
+        rows = numpy.frombuffer(content, dtype=shard.dtype).reshape((args.batch, *shard.shape))
+        if _is_plain(detail, numpy, args):
+            values = rows.astype(detail["dtype"])
+        else:
+            values = rows.astype(numpy.float32)
+            if args.mean:
+                values -= numpy.array(args.mean, dtype=numpy.float32)
+            if args.std:
+                values /= numpy.array(args.std, dtype=numpy.float32)
+            values = self._as_held(detail, values)
+        self._entry.set(detail["index"], _laid_out(numpy, values, detail))
+
+    def answer(self) -> list[Output]:
+        """Run an inference; its outputs."""
+        self._invoke()
+        return [self._output(detail, self._entry.get(detail["index"])) for detail in self._details]
+
+    def answer_batch(self, batch: int) -> list[list[Output]]:
+        """Run an inference; the outputs of each of the batch's samples."""
+        self._invoke()
+        details = self._details
+        held = [self._entry.get(detail["index"]) for detail in details]
+        if batch == 1:
+            return [[self._output(d, values) for d, values in zip(details, held)]]
+        return [
+            [self._output(d, values[place : place + 1]) for d, values in zip(details, held)]
+            for place in range(batch)
+        ]
+
+    @property
+    def _details(self) -> list[dict[str, Any]]:
+        details: list[dict[str, Any]] = self._entry.outputs()
+        return details
+
+    def _output(self, detail: dict[str, Any], held: Any) -> Output:
+        numpy = self._numpy
+        held = numpy.asarray(held)
+        name, dtype = str(detail["name"]), held.dtype.name
+        if held.dtype.kind not in "fiubc":  # of strings the bytes alone can be compared
+            return Output(name, (0,), "string", repr(held.tolist()).encode(), lambda every: [])
+        scale = _scale_of(detail)
+        return Output(
+            name,
+            tuple(held.shape),
+            dtype,
+            held.tobytes(),
+            lambda every: self._real(detail, held.reshape(-1)[::every]).tolist(),
+            None if scale is None or held.dtype.kind in "fc" else scale[0],
+        )
+
+    def _as_held(self, detail: dict[str, Any], values: Any) -> Any:
+        """Real values as the file holds them."""
+        numpy = self._numpy
+        dtype, scale = numpy.dtype(detail["dtype"]), _scale_of(detail)
+        if dtype.kind in "fc" or scale is None:
+            return values.astype(dtype)
+        limits = numpy.iinfo(dtype)
+        steps = numpy.rint(values / scale[0]) + scale[1]
+        return numpy.clip(steps, limits.min, limits.max).astype(dtype)
+
+    def _real(self, detail: dict[str, Any], held: Any) -> Any:
+        """The real values that the file's integers stand for."""
+        numpy, scale = self._numpy, _scale_of(detail)
+        if held.dtype.kind == "c":
+            return numpy.abs(held)
+        if held.dtype.kind == "f" or scale is None:
+            return held.astype(numpy.float64)
+        return (held.astype(numpy.float64) - scale[1]) * scale[0]
+
+
+def _scale_of(detail: dict[str, Any]) -> tuple[float, int] | None:
+    """(scale, zero point) of a quantized tensor; a scale of 0 says that there is none."""
+    scale, zero_point = detail.get("quantization") or (0.0, 0)
+    return (float(scale), int(zero_point)) if scale else None
+
+
+def _is_plain(detail: dict[str, Any], numpy: Any, args: argparse.Namespace) -> bool:
+    """Whether the input takes integers that stand for nothing but themselves."""
+    return numpy.dtype(detail["dtype"]).kind not in "fc" and _scale_of(detail) is None
+
+
+def _laid_out(numpy: Any, values: Any, detail: dict[str, Any]) -> Any:
+    """The values in the shape of the input: as they are, with the channels first, or with sides of
+    1 added or left out. Raises ChildError."""
+    wanted = tuple(int(size) for size in detail["shape"])
+    if values.shape == wanted:
+        return values
+    if values.ndim == 4 and len(wanted) == 4:
+        turned = values.transpose(0, 3, 1, 2)
+        if turned.shape == wanted:
+            return numpy.ascontiguousarray(turned)
+    longer = [[size for size in shape[1:] if size != 1] for shape in (values.shape, wanted)]
+    if values.shape[:1] == wanted[:1] and longer[0] == longer[1]:
+        return values.reshape(wanted)
+    raise ChildError(
+        "incompatible",
+        "the samples have shape %s, and input %s takes %s; prepare them in the model's own size "
+        "(`preprocessing:` in the suite)" % (list(values.shape), detail["name"], list(wanted)),
+    )

@@ -1,0 +1,169 @@
+"""The samples of a trial of accuracy: read from a shard, fed one batch after the other, answered.
+
+A shard is a ``.npy`` file (NEP 1) with one sample a row, mapped into memory rather than read, so
+that a node with little memory takes a large one. What a network answers to a sample is told on a
+line of its own, so that nothing piles up here::
+
+    @orchestrate-sample {"sample": 0, "outputs": [{"digest": …, "finite": true, "values": …}]}
+
+An output of few values is told whole (``values``: float32, little-endian, base64), a larger one by
+its five largest values (``top``: place and value) and a ``sketch`` (see ``outputs``).
+
+Standard library only: a child hands over what its runtime can do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import array
+import ast
+import base64
+import heapq
+import math
+import mmap
+import struct
+import sys
+from typing import Any, Callable, Dict, List, Sequence, Tuple
+
+from orchestrate_agent.children.measuring import ChildError, SaySample, numbers
+from orchestrate_agent.children.outputs import Output, digest_of, sketch_of
+
+#: Largest values of an output that are told.
+TOP = 5
+#: Sums of an answer's sketch.
+SKETCH = 64
+#: The longest header of a ``.npy`` file that is read; ours have some 100 bytes.
+_LONGEST_HEADER = 65536
+
+#: What a shard may hold, by the name that NumPy writes, with the bytes of a value.
+TYPES = {
+    "|u1": ("uint8", 1),
+    "|i1": ("int8", 1),
+    "<i2": ("int16", 2),
+    "<i4": ("int32", 4),
+    "<i8": ("int64", 8),
+    "<f4": ("float32", 4),
+}
+
+
+def add_samples(parser: argparse.ArgumentParser) -> None:
+    """The options of a trial of accuracy."""
+    parser.add_argument("--samples", metavar="PATH", help="a shard; nothing is timed then")
+    parser.add_argument(
+        "--mean", type=numbers, default=[], help="per channel, taken away from a value"
+    )
+    parser.add_argument(
+        "--std", type=numbers, default=[], help="per channel, what is left divided by it"
+    )
+    parser.add_argument(
+        "--whole", type=int, default=SKETCH, help="values of a sample that are told as they are"
+    )
+
+
+class Shard:
+    """A ``.npy`` file, mapped. Raises ChildError where it is not one of those that are sent."""
+
+    def __init__(self, path: str) -> None:
+        try:
+            with open(path, "rb") as file:
+                self._content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except (OSError, ValueError) as error:
+            raise ChildError("failed", "cannot read the samples %s: %s" % (path, error)) from error
+        try:
+            begins, header = self._header()
+            self.dtype, size = TYPES[header["descr"]]
+            shape = tuple(int(side) for side in header["shape"])
+            rows = bool(shape) and not header["fortran_order"]
+        except (KeyError, SyntaxError, TypeError, ValueError, struct.error) as error:
+            raise ChildError(
+                "failed", "%s is not a shard of samples: %s" % (path, error)
+            ) from error
+        if not rows:
+            raise ChildError("failed", "%s has no samples as its rows" % path)
+        self.count, self.shape = shape[0], shape[1:]
+        self._begins = begins
+        self._row = size
+        for side in self.shape:
+            self._row *= side
+        if begins + self.count * self._row != len(self._content):
+            raise ChildError("failed", "%s is not as long as its header says" % path)
+
+    def _header(self) -> Tuple[int, Dict[str, Any]]:
+        content = self._content
+        if content[:6] != b"\x93NUMPY":
+            raise ValueError("it has no NUMPY mark")
+        wide = content[6] > 1
+        (length,) = struct.unpack("<I" if wide else "<H", content[8 : 12 if wide else 10])
+        begins = (12 if wide else 10) + length
+        if length > _LONGEST_HEADER:
+            raise ValueError("its header has %d bytes" % length)
+        header = ast.literal_eval(content[begins - length : begins].decode("latin-1"))
+        return begins, dict(header)
+
+    def rows(self, first: int, count: int) -> bytes:
+        """The bytes of ``count`` samples; behind the last one stands the last one again."""
+        have = min(count, self.count - first)
+        start = self._begins + first * self._row
+        content = self._content[start : start + have * self._row]
+        return content + (count - have) * content[len(content) - self._row :]
+
+
+def answer_samples(
+    shard: Shard,
+    args: argparse.Namespace,
+    feed: Callable[[bytes], None],
+    answer: Callable[[], Sequence[Sequence[Output]]],
+    say: SaySample,
+) -> Dict[str, Any]:
+    """Feed every sample, a batch at a time, and say what was answered; returns what the result line
+    says of all of them.
+
+    ``feed`` takes the bytes of a batch of rows; ``answer`` runs an inference and gives the outputs
+    of each sample of the batch.
+    """
+    outputs: Sequence[Output] = ()
+    for first in range(0, shard.count, args.batch):
+        feed(shard.rows(first, args.batch))
+        answered = answer()
+        for place in range(min(args.batch, shard.count - first)):
+            outputs = answered[place]
+            say({"sample": first + place, "outputs": answer_of(outputs, args.whole)})
+    return {
+        "samples": shard.count,
+        "answered": [
+            {"name": each.name[:200], "shape": list(each.shape), "dtype": each.dtype}
+            for each in outputs
+        ],
+    }
+
+
+def answer_of(outputs: Sequence[Output], whole: int) -> List[Dict[str, Any]]:
+    """What is told of one sample's outputs, of which ``whole`` values as they are."""
+    told = []
+    for output in outputs:
+        values = output.values(1)
+        finite = all(map(math.isfinite, values))
+        each: Dict[str, Any] = {"digest": digest_of(output.content), "finite": finite}
+        if len(values) <= whole:
+            whole -= len(values)
+            each["values"] = packed(values)
+        elif finite:
+            each["top"] = top_of(values)
+            each["sketch"] = packed(sketch_of(values, SKETCH))
+        told.append(each)
+    return told
+
+
+def top_of(values: Sequence[float]) -> List[List[Any]]:
+    """Return place and value of the largest values; of equal ones the first comes first."""
+    least = min(heapq.nlargest(TOP, values))  # quick, for it asks for no place
+    best = [[place, value] for place, value in enumerate(values) if value >= least]
+    return sorted(best, key=lambda each: (-each[1], each[0]))[:TOP]
+
+
+def packed(values: Sequence[float]) -> str:
+    """Return the values as float32, little-endian, in base64."""
+    numbers = array.array("f", values)
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return base64.b64encode(numbers.tobytes()).decode("ascii")

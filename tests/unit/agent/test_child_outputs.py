@@ -1,0 +1,136 @@
+"""What a measuring child tells of an output: in short, and of the samples of a shard."""
+
+from __future__ import annotations
+
+import array
+import base64
+import math
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from orchestrate_agent.children.measuring import ChildError
+from orchestrate_agent.children.outputs import (
+    MOST_VALUES,
+    Output,
+    checked,
+    sketch_of,
+    summary_of,
+)
+from orchestrate_agent.children.samples import Shard, answer_of, top_of
+
+
+def output(values: list[float], **fields: Any) -> Output:
+    return Output(
+        "logits",
+        (1, len(values)),
+        "float32",
+        array.array("f", values).tobytes(),
+        lambda every: values[::every],
+        **fields,
+    )
+
+
+def test_a_summary_counts_and_describes() -> None:
+    told = summary_of(output([0.0, 1.0, 1.0, -2.0], step=0.5))
+    assert (told["seen"], told["finite"], told["zeros"], told["distinct"]) == (4, 4, 1, 3)
+    assert (told["mean"], told["low"], told["high"], told["step"]) == (0.0, -2.0, 1.0, 0.5)
+    assert told["deviation"] == pytest.approx(math.sqrt(1.5), rel=1e-5)
+
+
+def test_what_is_not_finite_is_counted_and_has_no_sketch() -> None:
+    told = summary_of(output([math.nan, math.inf, 1.0]))
+    assert (told["finite"], told["mean"], told["sketch"]) == (1, 1.0, [])
+    told = summary_of(output([math.nan] * 3))
+    assert (told["finite"], told["mean"], told["low"]) == (0, None, None)
+
+
+def test_a_large_output_is_looked_at_here_and_there_and_its_digest_is_of_all() -> None:
+    values = [float(i) for i in range(3 * MOST_VALUES)]
+    one = summary_of(output(values))
+    values[1] += 1  # which nobody looks at
+    other = summary_of(output(values))
+    assert one["seen"] <= MOST_VALUES
+    assert one["sketch"] == other["sketch"] and one["digest"] != other["digest"]
+
+
+def test_distances_of_sketches_are_those_of_the_values() -> None:
+    draw = random.Random(5)
+    ratios = []
+    for _ in range(200):
+        one = [draw.gauss(0, 1) for _ in range(1000)]
+        other = [value + draw.gauss(0, 0.3) for value in one]
+        ratios.append(math.dist(sketch_of(one, 64), sketch_of(other, 64)) / math.dist(one, other))
+    assert sum(ratios) / len(ratios) == pytest.approx(1, abs=0.03)
+    assert min(ratios) > 0.6 and max(ratios) < 1.4
+
+
+def test_times_are_not_lost_to_an_answer_that_cannot_be_had() -> None:
+    def fails() -> tuple[float, list[Output]]:
+        raise RuntimeError("the graph\n died")
+
+    assert checked(fails) == {"outputs": None, "outputs_error": "the graph died"}
+
+
+# -- samples
+
+
+def saved(folder: Path, values: np.ndarray[Any, Any]) -> Path:
+    path = folder / "shard.npy"
+    np.save(path, values)
+    return path
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "int16", "int32", "int64", "float32"])
+def test_a_shard_gives_its_rows_as_numpy_wrote_them(tmp_path: Path, dtype: str) -> None:
+    values = np.arange(5 * 2 * 3).reshape(5, 2, 3).astype(dtype)
+    shard = Shard(str(saved(tmp_path, values)))
+    assert (shard.count, shard.shape, shard.dtype) == (5, (2, 3), dtype)
+    assert shard.rows(1, 2) == values[1:3].tobytes()
+
+
+def test_behind_the_last_sample_stands_the_last_one_again(tmp_path: Path) -> None:
+    values = np.arange(6, dtype=np.uint8).reshape(3, 2)
+    shard = Shard(str(saved(tmp_path, values)))
+    assert shard.rows(2, 3) == values[2].tobytes() * 3
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda data: data[:40],
+        lambda data: data[:-1],
+        lambda data: b"\x00" * 10 + data[10:],
+        lambda data: data.replace(b"|u1", b"<c8"),
+        lambda data: data.replace(b"'shape': (3, 2)", b"'shape': (3, 9)"),
+        lambda data: b"",
+    ],
+)
+def test_what_is_not_a_shard_is_told(tmp_path: Path, spoil: Any) -> None:
+    path = saved(tmp_path, np.arange(6, dtype=np.uint8).reshape(3, 2))
+    path.write_bytes(spoil(path.read_bytes()))
+    with pytest.raises(ChildError):
+        Shard(str(path))
+
+
+def test_a_small_output_is_told_whole_and_a_large_one_by_its_largest() -> None:
+    small, large = output([1.5, -2.0]), output([float(i % 7) for i in range(100)])
+    whole, part = answer_of([small, large], 64)
+    assert array.array("f", base64.b64decode(whole["values"])).tolist() == [1.5, -2.0]
+    assert "values" not in part and part["top"][0] == [6, 6.0] and len(part["top"]) == 5
+    assert len(base64.b64decode(part["sketch"])) == 4 * 64
+    (broken,) = answer_of([output([math.nan] * 100)], 64)
+    assert broken["finite"] is False and "top" not in broken
+
+
+def test_of_equal_values_the_first_comes_first() -> None:
+    assert top_of([1.0, 3.0, 3.0, 0.0, 3.0, 2.0, 1.0]) == [
+        [1, 3.0],
+        [2, 3.0],
+        [4, 3.0],
+        [5, 2.0],
+        [0, 1.0],
+    ]

@@ -1,0 +1,107 @@
+"""Whether two sides compute something, and the same: what each answered to the same inputs."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from orchestrator.analysis import Verdict, analyse
+from orchestrator.analysis.sides.outputs import error_between, matched
+from orchestrator.measurement import Outputs
+from orchestrator.runs.records import RunRecord
+from tests.analysis_runs import FACTORS, answer, answering
+
+LIVE = answer(0.5, -1.0, 2.0, 0.25)
+NEAR = answer(0.51, -1.02, 1.97, 0.26)
+ZEROS = answer(0.0, 0.0, 0.0, 0.0)
+OTHER = answer(-2.0, 1.0, -2.0, 3.0)
+
+
+def codes(run: RunRecord) -> set[str]:
+    about = ("computes", "outputs_", "scale_")
+    return {f.code for row in analyse(run).rows for f in row.findings if f.code.startswith(about)}
+
+
+def test_answers_that_are_alike_are_no_finding() -> None:
+    assert codes(answering(LIVE, NEAR)) == set()
+
+
+def test_a_runner_that_shows_nothing_is_compared_as_before() -> None:
+    run = answering(LIVE, LIVE)
+    blind = tuple(
+        replace(r, measurement=replace(r.measurement, outputs=None)) if r.measurement else r
+        for r in run.trials
+    )
+    (row,) = analyse(replace(run, trials=blind)).rows
+    assert row.verdict is Verdict.FASTER
+
+
+@pytest.mark.parametrize(
+    "dead", [ZEROS, answer(0.3, 0.3, 0.3, 0.3), answer(1.0, math.nan, 2.0, 3.0)]
+)
+def test_a_side_that_computes_nothing_has_no_speed(dead: Outputs) -> None:
+    for run in (answering(LIVE, dead), answering(dead, LIVE)):
+        (row,) = analyse(run).rows
+        assert row.verdict is Verdict.INVALID and row.speedup is None
+        assert codes(run) == {"computes_nothing"}
+
+
+def test_infinite_answers_are_named() -> None:
+    (row,) = analyse(answering(LIVE, answer(*[-math.inf] * 4))).rows
+    assert "4 of 4 values that are not finite" in row.reason
+
+
+def test_random_weights_may_scatter_and_are_told() -> None:
+    run = answering(LIVE, OTHER, weights="random(seed=0)")
+    (row,) = analyse(run).rows
+    assert codes(run) == {"outputs_disagree"} and row.verdict is Verdict.FASTER
+    assert codes(answering(LIVE, OTHER)) == {"computes_otherwise"}
+
+
+def test_the_steps_of_a_coarse_output_explain_their_own_error() -> None:
+    assert codes(answering(answer(0.2, 0.9), answer(0.0, 1.0))) == set()
+    assert codes(answering(answer(0.2, 0.4), answer(0.0, 0.5))) == {"outputs_disagree"}
+    assert codes(answering(answer(0.2, 0.4), answer(0.0, 0.5, step=0.5))) == set()
+
+
+def test_what_was_fed_otherwise_is_not_compared() -> None:
+    assert codes(answering(LIVE, replace(OTHER, input_error=0.4))) == set()
+
+
+def test_one_file_that_answers_otherwise_elsewhere_is_doubtful_in_both_places() -> None:
+    here = answering(LIVE, NEAR)
+    there = answering(OTHER, OTHER, factors=replace(FACTORS, delegate="none"))
+    both = analyse(replace(here, trials=(*here.trials, *there.trials)))
+    assert [row.verdict for row in both.rows] == [Verdict.INVALID] * 2
+    assert "the same file of float32 answers otherwise under" in both.rows[0].reason
+    same = answering(NEAR, LIVE, factors=replace(FACTORS, delegate="none"))
+    assert codes(replace(here, trials=(*here.trials, *same.trials))) == set()
+
+
+def test_other_inputs_are_no_other_place() -> None:
+    here = answering(LIVE, NEAR)
+    batch = answering(OTHER, OTHER, factors=replace(FACTORS, batch=2))
+    assert codes(replace(here, trials=(*here.trials, *batch.trials))) == set()
+
+
+def several(*outputs: Outputs) -> Outputs:
+    return Outputs(tuple(each.summaries[0] for each in outputs))
+
+
+def test_outputs_are_matched_by_name_else_by_shape() -> None:
+    boxes, scores = answer(1.0, 2.0, name="boxes"), answer(3.0, 4.0, name="scores")
+    one, other = several(boxes, scores), several(scores, boxes)
+    assert [(a.name, b.name) for a, b in matched(one, other)] == [("boxes",) * 2, ("scores",) * 2]
+    renamed = several(answer(5.0, 6.0, 7.0, name="a"), answer(1.0, 2.0, name="b"))
+    turned = several(answer(1.0, 2.0, name="c"), answer(5.0, 6.0, 7.0, name="d"))
+    assert [(a.name, b.name) for a, b in matched(renamed, turned)] == [("a", "d"), ("b", "c")]
+    assert matched(one, boxes) == ()
+
+
+def test_the_error_is_relative_to_the_reference() -> None:
+    (one,), (other,) = answer(3.0, 4.0).summaries, answer(3.0, 3.0).summaries
+    assert error_between(one, other) == pytest.approx(0.2)
+    (zero,) = answer(0.0, 0.0).summaries
+    assert error_between(zero, one) is None
