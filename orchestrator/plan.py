@@ -219,7 +219,7 @@ def _plan_device(device: Device, suite: Suite, seed: int) -> DevicePlan:
         for measure in measures_beside()
         for group in groups
         for scheme in group.schemes
-        for number in range(protocol.trials_of(measure.name))
+        for number in range(suite.trials_of(measure.name))
     )
     make_block = _block_of_duets if protocol.duet else _block
     blocks = []
@@ -309,7 +309,7 @@ def _refuse_impossible(suite: Suite, device: Device, runner: RunnerAbout) -> Non
         )
     _refuse_fixed_exports(suite)
     for measure in measures_beside():
-        if suite.protocol.trials_of(measure.name) and measure.kind not in runner.kinds:
+        if suite.trials_of(measure.name) and measure.kind not in runner.kinds:
             having = [each.name for each in registry.runners() if measure.kind in each.kinds]
             why = runner.lacks.get(measure.kind, f"runner {runner.name} has no such trials")
             raise UsageError(

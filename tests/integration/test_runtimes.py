@@ -342,7 +342,8 @@ def test_a_network_that_computes_nothing_has_no_speed_up(lab: Lab) -> None:
     own = lab.folder / "dense.yaml"
     own.write_text(
         f"models: [{{file: dense.tflite}}]\nrunner: litert\nfactors: {{runtime: [{NEW}, {OLD}]}}\n"
-        'protocol: {blocks: "6", warmup: {runs: 5, seconds: 0}, steady: {runs: 30, seconds: 0}}\n'
+        'protocol: {blocks: "6", warmup: {runs: 5, seconds: 0}, steady: {runs: 30, seconds: 0}, '
+        "gate: {load: 1}}\n"
     )
     done = lab.run("run", "--inventory", lab.inventory(lab.here()), "--suite", own)
     assert done.code == 0, done.stderr

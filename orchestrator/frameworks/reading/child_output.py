@@ -41,6 +41,7 @@ _STAGES = {
     "load": judgement.LOADING,
     "warmup": "in the warm-up phase",
     "steady": "in the steady phase",
+    "samples": "while answering samples",
     "report": "while reporting",
 }
 
@@ -63,6 +64,10 @@ def common_arguments(trial: Trial, settings: RunSettings, files: Files) -> list[
     flat = [word for pair in pairs.items() for word in pair]
     if files.check_range is not None:
         flat.append(numbers_option("check-range", files.check_range))
+    if files.samples is not None:
+        shard = files.samples
+        flat += ["--samples", f"{{blob:{shard.sha256}}}", "--whole", str(shard.whole)]
+        flat += [numbers_option("mean", shard.mean), numbers_option("std", shard.std)]
     return [*flat, *measure_of(trial.kind).options]
 
 

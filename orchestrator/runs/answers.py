@@ -1,0 +1,40 @@
+"""What the trials of accuracy answered, sample by sample, out of their raw logs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from orchestrator import plain_files
+from orchestrator.errors import JournalError
+from orchestrator.frameworks.reading import child_output
+from orchestrator.measures.accuracy import wire
+from orchestrator.measures.accuracy.answers import SampleAnswer
+from orchestrator.runs.rawlog import stdout_of
+from orchestrator.runs.records import TrialRecord
+
+#: An agent keeps 1 MiB of each stream of a process, and an escape of JSON is no more than six bytes.
+_LONGEST_BYTES = 16 * 2**20
+
+
+def read_answers(run: Path, record: TrialRecord) -> tuple[SampleAnswer, ...]:
+    """Return what a trial answered, in the order of its samples; nothing of another trial.
+
+    Raises JournalError where the log is missing, or holds other answers than were written.
+    """
+    answers = None if record.measurement is None else record.measurement.answers
+    if answers is None:
+        return ()
+    name = f"logs/{record.trial.trial_id}.txt"
+    try:
+        data = plain_files.read(run, name, most_bytes=_LONGEST_BYTES)
+        stdout = stdout_of(data.decode("utf-8", errors="replace"))
+        lines = wire.lines_of(stdout)
+        if wire.digest_of(lines) != answers.digest:
+            raise ValueError("its answers are not those that the journal tells of")
+        told = child_output.only(stdout.splitlines(), child_output.RESULT).get("answered")
+        return wire.read_answers(lines, told if isinstance(told, list) else [], answers.first)
+    except (OSError, ValueError) as exc:
+        why = exc.strerror if isinstance(exc, OSError) else str(exc)
+        raise JournalError(
+            f"{run / name}: cannot be scored ({why}); restore the log from a copy"
+        ) from exc
