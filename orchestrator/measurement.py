@@ -245,7 +245,12 @@ class Measurement:
     def to_json(self) -> dict[str, Any]:
         """Return it as it stands in a ``finished`` line of the journal."""
         data = asdict(self)
-        for name in ("operators", "figures", "outputs", "answers"):  # as lines were before there were any
+        for name in (
+            "operators",
+            "figures",
+            "outputs",
+            "answers",
+        ):  # as lines were before there were any
             if not data[name]:
                 del data[name]
         return data

@@ -18,8 +18,8 @@ FIRST_PARTNER = 2
 
 
 class TrialKind(str, Enum):
-    """What a trial is for. Watching memory or operators disturbs timing, and answering samples takes
-    long, so each has trials of its own."""
+    """What a trial is for. Watching memory or operators disturbs timing, and answering samples
+    takes long, so each has trials of its own."""
 
     TIMING = "timing"
     MEMORY = "memory"

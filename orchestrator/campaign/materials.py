@@ -75,9 +75,7 @@ def prepare(devices: Sequence[Device], suite: Suite, places: Places, *, seed: in
             mine, places.models, damaged_ok=True, options=options, framework=framework
         ),
     )
-    prepared = Preparation(
-        own.suite, plan, own, built, options, known_sizes(places.models), drawn
-    )
+    prepared = Preparation(own.suite, plan, own, built, options, known_sizes(places.models), drawn)
     check_variants(own, prepared.built)
     return prepared
 

@@ -233,7 +233,6 @@ class Protocol(Strict):
         return self.blocks[1]
 
 
-
 class Suite(Strict):
     """Models × schemes, under which factors, by which protocol. Called as its file."""
 

@@ -14,8 +14,8 @@ from orchestrator.trial import InputSpec, RunSettings, Trial
 
 @dataclass(frozen=True)
 class FedShard:
-    """The samples of one trial of accuracy: the file that has ``count`` of them, and what is made of
-    their values: less ``mean``, divided by ``std``.
+    """The samples of one trial of accuracy: a file of ``count`` of them, from the one at ``first``
+    of the draw on, and what is made of their values: less ``mean``, divided by ``std``.
 
     ``whole`` is how many values of a sample's outputs are wanted as they are.
     """

@@ -12,7 +12,7 @@ from orchestrator.measures.accuracy.answers import SampleAnswer
 from orchestrator.runs.rawlog import stdout_of
 from orchestrator.runs.records import TrialRecord
 
-#: An agent keeps 1 MiB of each stream of a process, and an escape of JSON is no more than six bytes.
+#: An agent keeps 1 MiB of each stream of a process, and an escape of JSON has six bytes at most.
 _LONGEST_BYTES = 16 * 2**20
 
 
@@ -29,12 +29,15 @@ def read_answers(run: Path, record: TrialRecord) -> tuple[SampleAnswer, ...]:
         data = plain_files.read(run, name, most_bytes=_LONGEST_BYTES)
         stdout = stdout_of(data.decode("utf-8", errors="replace"))
         lines = wire.lines_of(stdout)
-        if wire.digest_of(lines) != answers.digest:
-            raise ValueError("its answers are not those that the journal tells of")
         told = child_output.only(stdout.splitlines(), child_output.RESULT).get("answered")
-        return wire.read_answers(lines, told if isinstance(told, list) else [], answers.first)
+        found = wire.read_answers(lines, told if isinstance(told, list) else [], answers.first)
     except (OSError, ValueError) as exc:
         why = exc.strerror if isinstance(exc, OSError) else str(exc)
-        raise JournalError(
-            f"{run / name}: cannot be scored ({why}); restore the log from a copy"
-        ) from exc
+        raise _unscored(run / name, str(why)) from exc
+    if wire.digest_of(lines) != answers.digest:
+        raise _unscored(run / name, "its answers are not those that the journal tells of")
+    return found
+
+
+def _unscored(path: Path, why: str) -> JournalError:
+    return JournalError(f"{path}: cannot be scored ({why}); restore the log from a copy")

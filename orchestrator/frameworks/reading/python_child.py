@@ -67,7 +67,7 @@ def child_command(name: str, files: Files, arguments: Sequence[str]) -> Command:
     On a bundle nothing that is installed there is seen (``-I -S``), so that what is loaded cannot
     depend on it.
     """
-    blobs = (files.model_sha256,)
+    blobs: tuple[str, ...] = (files.model_sha256,)
     if files.samples is not None:
         blobs += (files.samples.sha256,)
     if files.site_sha256 is None:

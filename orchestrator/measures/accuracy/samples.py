@@ -29,8 +29,8 @@ class FeedRecord:
 
     ``mean`` is taken away from a value and ``std`` divides what is left, one number or one for each
     channel; empty where nothing is done. ``height`` and ``width`` are those of the prepared images
-    in pixels and ``resize`` how they came to be; 0 and empty for what is not an image. ``framework``
-    is that of the variants, empty where a run has one.
+    in pixels and ``resize`` how they came to be; 0 and empty for what is not an image.
+    ``framework`` is that of the variants, empty where a run has one.
     """
 
     model: str

@@ -18,8 +18,8 @@ import numpy as np
 from orchestrator.measures.accuracy.answers import Floats, OutputAnswer, SampleAnswer
 
 MARK = "@orchestrate-sample "
-#: Outputs of one model, dimensions of one, and values of a sketch: no child tells more.
-_MOST_OUTPUTS, _MOST_DIMENSIONS, _MOST_SKETCH = 64, 16, 4096
+#: Dimensions of an output, and values of a sketch: no child tells more.
+_MOST_DIMENSIONS, _MOST_SKETCH = 16, 4096
 
 
 def lines_of(stdout: str) -> list[str]:
@@ -44,51 +44,58 @@ def read_answers(
     names the line where it is not what a child prints.
     """
     described = [_described(each) for each in answered]
-    return tuple(
-        _sample(number, line, described, first) for number, line in enumerate(lines)
-    )
+    return tuple(_sample(number, line, described, first) for number, line in enumerate(lines))
 
 
 def _described(data: Mapping[str, Any]) -> tuple[str, tuple[int, ...]]:
     name, shape = data.get("name"), data.get("shape")
-    if not isinstance(name, str) or not isinstance(shape, list):
-        raise ValueError("an output without a name or a shape")
-    if len(shape) > _MOST_DIMENSIONS or any(type(side) is not int for side in shape):
-        raise ValueError(f"output {name!r} has no shape")
+    sides = shape if isinstance(shape, list) and len(shape) <= _MOST_DIMENSIONS else [None]
+    if not isinstance(name, str) or any(type(side) is not int for side in sides):
+        raise AnswerError("an output has no name, or no shape")
     # the dimension of the batch, of which a sample has one item
-    return name, tuple(shape[1:] if shape and shape[0] == 1 else shape)
+    return name, tuple(sides[1:] if sides and sides[0] == 1 else sides)
+
+
+class AnswerError(ValueError):
+    """A line is not what a child prints."""
 
 
 def _sample(
     number: int, line: str, described: Sequence[tuple[str, tuple[int, ...]]], first: int
 ) -> SampleAnswer:
     try:
-        data = json.loads(line)
-        outputs = data["outputs"]
-        if data["sample"] != number or len(outputs) != len(described) or number > 10**9:
-            raise ValueError("not the next sample, or not its outputs")
-        found = tuple(
-            _output(each, name, shape)
-            for each, (name, shape) in zip(outputs, described, strict=True)
-        )
+        return SampleAnswer(first + number, _outputs(number, json.loads(line), described))
     except (KeyError, TypeError, ValueError, RecursionError) as exc:
-        raise ValueError(f"the answer to sample {number} of the shard cannot be read: {exc}") from exc
-    return SampleAnswer(first + number, found)
+        raise AnswerError(
+            f"the answer to sample {number} of the shard cannot be read: {exc}"
+        ) from exc
+
+
+def _outputs(
+    number: int, data: Mapping[str, Any], described: Sequence[tuple[str, tuple[int, ...]]]
+) -> tuple[OutputAnswer, ...]:
+    outputs = data["outputs"]
+    if data["sample"] != number or len(outputs) != len(described):
+        raise AnswerError("not the next sample, or not its outputs")
+    return tuple(
+        _output(each, name, shape) for each, (name, shape) in zip(outputs, described, strict=True)
+    )
 
 
 def _output(data: Mapping[str, Any], name: str, shape: tuple[int, ...]) -> OutputAnswer:
     values = None if data.get("values") is None else _floats(data["values"])
     if values is not None and len(values) != math.prod(shape):
-        raise ValueError(f"output {name!r} of shape {shape} has {len(values)} values")
+        raise AnswerError(f"output {name!r} of shape {shape} has {len(values)} values")
     sketch = _floats(data["sketch"]) if "sketch" in data else np.zeros(0, dtype=np.float32)
     if len(sketch) > _MOST_SKETCH:
-        raise ValueError(f"output {name!r} has a sketch of {len(sketch)} values")
+        raise AnswerError(f"output {name!r} has a sketch of {len(sketch)} values")
     top = tuple((int(place), float(value)) for place, value in data.get("top", ()))
     if any(not 0 <= place < max(1, math.prod(shape)) for place, _ in top):
-        raise ValueError(f"output {name!r} has no such place")
-    if not isinstance(data["digest"], str) or not isinstance(data["finite"], bool):
-        raise ValueError(f"output {name!r} has no digest")
-    return OutputAnswer(name, shape, values, top, sketch, data["digest"], data["finite"])
+        raise AnswerError(f"output {name!r} has no such place")
+    digest, finite = data["digest"], data["finite"]
+    if not isinstance(digest, str) or not isinstance(finite, bool):
+        raise AnswerError(f"output {name!r} has no digest")
+    return OutputAnswer(name, shape, values, top, sketch, digest, finite)
 
 
 def _floats(text: str) -> Floats:
