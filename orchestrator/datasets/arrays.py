@@ -84,7 +84,15 @@ def find_arrays(section: Accuracy, path: Path) -> Dataset:
     )
     described = f"{header.shape} {header.dtype.str} {path.stat().st_size}"
     digest = digest_of([described, *(f"{each.key} {each.label}" for each in items)])
-    return Dataset(items, classes, digest, in_home(str(path)), arrays=path)
+    return Dataset(
+        items,
+        classes,
+        digest,
+        in_home(str(path)),
+        arrays=path,
+        row_type=header.dtype.name,
+        row_shape=header.shape[1:],
+    )
 
 
 @contextmanager

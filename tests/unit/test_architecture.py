@@ -39,7 +39,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "config": {"artifacts", "factors", "errors", "frameworks", "isa", "runtimes", "trial"},
     # what is missing of images is generated as for calibration
-    "datasets": {"artifacts", "config", "errors", "frameworks", "plain_files"},
+    "datasets": {
+        "artifacts", "config", "errors", "frameworks", "measures", "plain_files", "trial",
+    },
     "plan": {
         "factors", "config", "errors", "frameworks", "isa", "measures", "runtimes", "trial",
     },
@@ -141,7 +143,7 @@ FENCES: dict[str, tuple[str, ...]] = {
         "orchestrator/analysis/explain/variation.py",
         "orchestrator/measures/accuracy",
     ),
-    "scipy": ("orchestrator/analysis", "orchestrator/measures/accuracy/shares.py"),
+    "scipy": ("orchestrator/analysis", "orchestrator/measures/accuracy"),
     "pycocotools": ("orchestrator/measures/accuracy/coco.py",),
     "pandas": ("orchestrator/analysis", "orchestrator/report"),
     "vl_convert": ("orchestrator/report/chart_child.py",),

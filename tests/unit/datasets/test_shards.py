@@ -26,6 +26,7 @@ from orchestrator.datasets import (
     prepare_shards,
 )
 from orchestrator.errors import UsageError
+from orchestrator.measures.accuracy.detection import to_image
 from tests.unit.datasets.making import SIDE, classes, picture, section
 
 SQUARE = Geometry(8, 8, "stretch")
@@ -116,8 +117,13 @@ def test_crop_keeps_the_middle_and_letterbox_keeps_all(tmp_path: Path) -> None:
 @pytest.mark.parametrize("size", [(640, 480), (33, 517), (1, 900), (300, 300)])
 def test_boxes_are_put_back_where_they_came_from(resize: Any, size: tuple[int, int]) -> None:
     place = placement_of(*size, Geometry(320, 256, resize))
-    box = (0.0, 3.0, size[0] * 0.75, size[1] * 1.0)
-    assert place.back(place.inside(box)) == pytest.approx(box)
+    box = np.array([0.0, 3.0, size[0] * 0.75, size[1]])
+    scale, offset = [place.scale_x, place.scale_y] * 2, [place.left, place.top] * 2
+    inside = box * scale + offset
+    assert to_image(inside[None], "xyxy", "pixels", place)[0] == pytest.approx(box)
+    if resize != "crop":  # all of the image is in the input
+        whole = np.array([0, 0, *size]) * scale + offset
+        assert whole.min() >= 0 and whole[2] <= 256 + 1e-9 and whole[3] <= 320 + 1e-9
 
 
 def test_a_marker_lies_where_the_placement_says(tmp_path: Path) -> None:
@@ -128,7 +134,8 @@ def test_a_marker_lies_where_the_placement_says(tmp_path: Path) -> None:
     for resize in ("stretch", "letterbox", "crop"):
         geometry = Geometry(96, 96, resize)
         found = pixels(tmp_path / "a.png", geometry, tmp_path / "c")[:, 48, 0]
-        _, edge, _, _ = placement_of(100, 200, geometry).inside((0, 120, 1, 1))
+        place = placement_of(100, 200, geometry)
+        edge = 120 * place.scale_y + place.top
         dark = max(row for row in range(96) if found[row] == 0)
         light = min(row for row in range(96) if found[row] == 255)
         assert dark < edge < light + 1

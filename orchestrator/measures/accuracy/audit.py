@@ -1,0 +1,350 @@
+"""What makes a figure of accuracy mean less than it seems, or nothing. Pure.
+
+Each function looks at answers or scores of one side, or at a difference, and returns the findings;
+``rereading`` looks for boxes that are read in the wrong way. All have a row in docs/findings.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orchestrator.measurement import Finding
+from orchestrator.measures.accuracy.answers import (
+    NOTHING,
+    Ints,
+    SampleAnswer,
+    named_outputs,
+    outputs_of,
+)
+from orchestrator.measures.accuracy.classification import (
+    PairedDifference,
+    answers_by_class,
+    fewest_samples,
+)
+from orchestrator.measures.accuracy.coco import CocoFigures
+from orchestrator.measures.accuracy.detection import Detections
+from orchestrator.measures.accuracy.resampling import ApDifference
+from orchestrator.measures.accuracy.shares import Share
+from orchestrator.measures.accuracy.verdicts import AccuracyVerdict
+
+_Doubles: TypeAlias = "NDArray[np.floating[Any]]"
+
+#: Answers that are nearly all of one class, and the fewest samples for which that means anything.
+_NEARLY_ALL, _ENOUGH = 0.9, 10
+#: Below it a detector's AP50 is what chance would find.
+_CHANCE_AP50 = 0.02
+#: More samples than this with a value cut off are worth a word.
+_SATURATED = 0.01
+#: Fewer images than this are not a sample that a bootstrap could draw from.
+_FEWEST_IMAGES = 30
+#: Below it an overlap says little about where a box lies.
+_STRICT_IOU = 0.5
+
+
+def leaps(score: float, other: float) -> bool:
+    """Whether another reading of the same answers is so much better that the stated one is wrong:
+    over twice the score, and over 0.1 more."""
+    return other > 2 * score and other > score + 0.1
+
+
+# -- outputs
+
+
+def not_finite(answers: Sequence[SampleAnswer]) -> tuple[Finding, ...]:
+    """Find outputs with values that are not a number or infinite."""
+    odd = [a for a in answers if not all(output.finite for output in a.outputs)]
+    if not odd:
+        return ()
+    names = sorted({output.name for a in odd for output in a.outputs if not output.finite})
+    return (
+        Finding(
+            "not_finite",
+            f"for {len(odd)} of {len(answers)} samples the outputs ({', '.join(names)}) hold "
+            "values that are not a number or infinite: what is ranked among them means nothing",
+            "the same file without the delegate tells whether its kernels or the file are at "
+            "fault; leave the scheme out for this model",
+            forbids=True,
+        ),
+    )
+
+
+def constant_outputs(answers: Sequence[SampleAnswer]) -> tuple[Finding, ...]:
+    """Find a model that gives the same bytes for every sample in every output.
+
+    One output that never changes is not a finding: a detector may always fill all its places.
+    """
+    names = named_outputs(answers)
+    if len(answers) < 2 or not names:
+        return ()
+    if any(len({output.digest for output in outputs_of(answers, name)}) > 1 for name in names):
+        return ()
+    return (
+        Finding(
+            "constant_outputs",
+            f"all outputs are the same for each of {len(answers)} samples: the model does not look "
+            "at its input",
+            "see whether the inputs reach the model (type, scale, range), else whether the runtime "
+            "supports the file's operators; the same file under another runtime tells them apart",
+            forbids=True,
+        ),
+    )
+
+
+def saturated_outputs(baseline: _Doubles, treatment: _Doubles) -> tuple[Finding, ...]:
+    """Find samples in which the treatment's output ends where its integers end, and the baseline's
+    goes on.
+
+    Both are [samples, values], multiplied out. The end is the highest or lowest value that the
+    treatment ever gives, a step the least distance between two of its values; a value is cut off
+    where it lies at an end and the baseline's lies over one step beyond. At least three must.
+    """
+    if baseline.shape != treatment.shape or not treatment.size:
+        raise ValueError(f"outputs of shapes {baseline.shape} and {treatment.shape} do not compare")
+    usable = np.isfinite(baseline).all(axis=1) & np.isfinite(treatment).all(axis=1)
+    one, other = baseline[usable].astype(float), treatment[usable].astype(float)
+    levels = np.unique(other)
+    if len(levels) < 2:
+        return ()
+    step = float(np.diff(levels).min())
+    above = (other == levels[-1]) & (one > levels[-1] + step)
+    below = (other == levels[0]) & (one < levels[0] - step)
+    cut = int(np.count_nonzero((above | below).any(axis=1)))
+    if cut < 3 or cut <= _SATURATED * len(other):
+        return ()
+    return (
+        Finding(
+            "saturated_outputs",
+            f"in {cut} of {len(other)} samples the output is cut off at the end of its integers "
+            f"({levels[0]:.4g} to {levels[-1]:.4g}), where the baseline's goes on to "
+            f"{float(one.min()):.4g} and {float(one.max()):.4g}",
+            "calibrate with data that has the range of the real inputs",
+        ),
+    )
+
+
+# -- classification
+
+
+def one_class(
+    top1: Ints, labels: Ints | None = None, baseline_top1: Ints | None = None
+) -> tuple[Finding, ...]:
+    """Find a classifier that nearly always answers the same class, where labels or else the
+    baseline's answers to the same samples say that it should not."""
+    expected = labels if labels is not None else baseline_top1
+    if expected is None or len(top1) < _ENOUGH:
+        return ()
+    commonest = answers_by_class(top1)[0]
+    asked = float(np.mean(expected == commonest.answer))
+    answered = commonest.share.count / len(top1)
+    if answered < _NEARLY_ALL or asked > answered / 2:
+        return ()
+    called = "no class" if commonest.answer == NOTHING else f"class {commonest.answer}"
+    return (
+        Finding(
+            "one_class",
+            f"{called} is the answer to {commonest.share.count} of {len(top1)} samples, and would "
+            f"be right for {100 * asked:.1f} %: the model does not tell its inputs apart",
+            "look at its outputs beside the baseline's (agreement), and at the data that it was "
+            "calibrated with",
+            forbids=True,
+        ),
+    )
+
+
+def baseline_at_chance(accuracy: Share, labels: Ints) -> tuple[Finding, ...]:
+    """Find a baseline that is not certainly better than always giving the commonest label."""
+    if not len(labels):
+        return ()
+    chance = _commonest(labels)
+    if accuracy.low > chance:
+        return ()
+    return (
+        Finding(
+            "baseline_at_chance",
+            f"the baseline has {accuracy.count} of {accuracy.n} samples right, and giving always "
+            f"the commonest label has {100 * chance:.1f} %: nothing can be lost that is not there",
+            "check weights, `labels:` and `preprocessing:`; with few samples, take more",
+            forbids=True,
+        ),
+    )
+
+
+def _commonest(labels: Ints) -> float:
+    """The share of the commonest label: what always giving it would score."""
+    return float(np.unique(labels, return_counts=True)[1].max()) / len(labels)
+
+
+def labels_shifted(top: Ints, labels: Ints) -> tuple[Finding, ...]:
+    """Find labels that are not in the model's order: off by one (1,001 classes beside 1,000), or
+    in another order altogether.
+
+    ``top`` is [n, k], best first, and best the baseline's. Another order is fitted on every second
+    sample and judged on the others. Either has to do better than the commonest label would, so
+    that a model that always gives one answer is not taken for one whose labels are wrong.
+    """
+    top1 = top[:, 0]
+    answered = top1 != NOTHING
+    if not len(top1):
+        return ()
+    right, chance = float(np.mean(top1 == labels)), _commonest(labels)
+    for shift in (-1, 1):
+        shifted = float(np.mean(answered & (top1 + shift == labels)))
+        if leaps(right, shifted) and shifted > chance + 0.1:
+            return (
+                _shifted(
+                    f"{100 * right:.1f} % of the answers are right as the labels stand, and "
+                    f"{100 * shifted:.1f} % with each answer taken {shift:+d}"
+                ),
+            )
+    fitted = _in_another_order(top1, labels)
+    if fitted is None or not leaps(*fitted) or fitted[1] <= chance + 0.1:
+        return ()
+    return (
+        _shifted(
+            f"{100 * fitted[0]:.1f} % of the answers are right as the labels stand, and "
+            f"{100 * fitted[1]:.1f} % with the classes in another order, which was found on other "
+            "samples"
+        ),
+    )
+
+
+def _shifted(seen: str) -> Finding:
+    return Finding(
+        "labels_shifted",
+        f"{seen}: the labels are not the model's",
+        "give the model's own list under `labels:`, one class a line in the order of its outputs; "
+        "a model with one class more than the data has the background first",
+        forbids=True,
+    )
+
+
+def _in_another_order(top1: Ints, labels: Ints) -> tuple[float, float] | None:
+    """The share of right answers among every second sample, as they are and renamed as fits the
+    other samples best; None where there are too few."""
+    from scipy.optimize import linear_sum_assignment  # noqa: PLC0415 # a second to import
+
+    fit, judged = slice(0, None, 2), slice(1, None, 2)
+    classes = int(max(top1.max(), labels.max())) + 1
+    if len(top1) < _ENOUGH or classes < 2:
+        return None
+    table = np.zeros((classes, classes))
+    usable = top1[fit] != NOTHING
+    np.add.at(table, (top1[fit][usable], labels[fit][usable]), 1)
+    answers, meant = linear_sum_assignment(table, maximize=True)
+    renamed = np.full(classes + 1, NOTHING)  # the last place is that of no answer
+    renamed[answers] = meant
+    before = np.mean(top1[judged] == labels[judged])
+    return float(before), float(np.mean(renamed[top1[judged]] == labels[judged]))
+
+
+# -- detection
+
+
+def no_scores(detections: Sequence[Detections]) -> tuple[Finding, ...]:
+    """Find a detector whose every score is 0, or that has no box in any image."""
+    if not detections or any((each.scores > 0).any() for each in detections):
+        return ()
+    places = sum(len(each) for each in detections)
+    return (
+        Finding(
+            "no_scores",
+            f"not one of {places} boxes in {len(detections)} images has a score above 0: the "
+            "detector finds nothing",
+            "where boxes and scores are one tensor, one scale for both rounds every score to 0: "
+            "leave the detector's head in floating point, or split the two before quantizing",
+            forbids=True,
+        ),
+    )
+
+
+def detector_at_chance(figures: CocoFigures) -> tuple[Finding, ...]:
+    """Find a baseline that finds next to nothing even at an IoU of 0.5."""
+    if figures.ap50 is None or figures.ap50 >= _CHANCE_AP50:
+        return ()
+    return (
+        Finding(
+            "baseline_at_chance",
+            f"the baseline's AP50 is {figures.ap50:.4f}: nothing can be lost that is not there",
+            "check weights, `preprocessing:` and how `outputs:` describes the boxes",
+            forbids=True,
+        ),
+    )
+
+
+def lenient_threshold(iou: float, score: float, ap50: float) -> tuple[Finding, ...]:
+    """Find a figure that counts a box as right at an IoU below 0.5.
+
+    ``score`` is the figure asked for, at ``iou``, beside the same detections' AP50. Where it is
+    far above that, the boxes that it counts do not lie where the objects are.
+    """
+    if iou >= _STRICT_IOU:
+        return ()
+    blind = leaps(ap50, score)
+    return (
+        Finding(
+            "lenient_threshold",
+            f"the figure asked for counts a box as right from an IoU of {iou:g} on, where it is "
+            f"{score:.3f}; at 0.5 AP is {ap50:.3f}"
+            + (": most of what it counts lies elsewhere than the objects" if blind else ""),
+            "judge by COCO's AP@[.50:.95] or AP50: at a low one even swapped axes score",
+            forbids=blind,
+        ),
+    )
+
+
+# -- differences
+
+
+def coarser_is_better(
+    difference: PairedDifference | ApDifference, scheme: str
+) -> tuple[Finding, ...]:
+    """Find a quantized model that is certainly better than what it was made of."""
+    if difference.verdict is not AccuracyVerdict.BETTER:
+        return ()
+    return (
+        Finding(
+            "coarser_is_better",
+            f"{scheme} is better than its baseline by {100 * difference.difference:.2f} percentage "
+            f"points [{100 * difference.low:.2f}, {100 * difference.high:.2f}] on {difference.n} "
+            "samples, though it holds less",
+            "see whether the baseline gets its inputs right (range, colours), whether samples were "
+            "also calibrated or trained on, and whether the metric falls when a model gets worse",
+        ),
+    )
+
+
+def too_few_samples(n: int, accuracy: float, margin_points: float) -> tuple[Finding, ...]:
+    """Find a measurement that could not have shown ``no worse`` whatever the treatment did.
+
+    ``accuracy`` is the baseline's, a share of 1.
+    """
+    needed = fewest_samples(accuracy, margin_points)
+    if needed is None or n >= needed:
+        return ()
+    return (
+        Finding(
+            "too_few_samples",
+            f"with {n} samples even a treatment that gives all the same answers cannot be shown to "
+            f"lose less than {margin_points:g} percentage points: that takes {needed}, and more "
+            "where answers change",
+            f"`samples: {needed}` or more, or a larger `margin:`",
+        ),
+    )
+
+
+def too_few_images(difference: ApDifference) -> tuple[Finding, ...]:
+    """Find a difference of detectors that rests on fewer images than can stand for others."""
+    if difference.n >= _FEWEST_IMAGES:
+        return ()
+    return (
+        Finding(
+            "too_few_samples",
+            f"{difference.n} images are too few to stand for others: the interval of the "
+            "difference is narrower than it should be",
+            f"`samples: {_FEWEST_IMAGES}` at least, some hundreds to see a small loss",
+        ),
+    )
