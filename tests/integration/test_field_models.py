@@ -2,8 +2,9 @@
 
 Opt-in, since packages are downloaded: ``ORCHESTRATE_TEST_FIELD=packages`` fetches those below with
 pip and npm; a path (several, with ``:`` between them) takes every ``.tflite`` file in these
-folders, too. The other reader is LiteRT's own schema in Python (``ai_edge_litert.schema_py_generated``), which
-holds a file as objects; what is derived from those is written down here a second time.
+folders, too. The other reader is LiteRT's own schema in Python
+(``ai_edge_litert.schema_py_generated``), which holds a file as objects; what is derived from those
+is written down here a second time.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from orchestrator.analysis.explain.cells import Cell, varied
 from orchestrator.analysis.explain.contrasts import Ratio, contrast
 from orchestrator.analysis.speedups.verdicts import ALPHA
-from orchestrator.analysis.statistics import holm
+from orchestrator.analysis.statistics import holm_of_known
 
 #: Interactions that are always told; others where they are certain.
 ALWAYS = frozenset({frozenset({"scheme", "isa"}), frozenset({"scheme", "runtime"})})
@@ -88,15 +88,8 @@ def interactions(device: str, cells: Sequence[Cell], planned: Sequence[Cell]) ->
 def adjusted(effects: Iterable[Effect]) -> tuple[Effect, ...]:
     """Adjust the p-values by Holm's correction over all of them."""
     effects = list(effects)
-    tested = [
-        (place, each.found.p_value)
-        for place, each in enumerate(effects)
-        if each.found is not None and each.found.p_value is not None
-    ]
-    corrected = dict(zip((place for place, _ in tested), holm([p for _, p in tested]), strict=True))
-    return tuple(
-        replace(each, p_adjusted=corrected.get(place)) for place, each in enumerate(effects)
-    )
+    corrected = holm_of_known([each.found.p_value if each.found else None for each in effects])
+    return tuple(replace(e, p_adjusted=p) for e, p in zip(effects, corrected, strict=True))
 
 
 def worth_telling(effects: Iterable[Effect]) -> tuple[Effect, ...]:

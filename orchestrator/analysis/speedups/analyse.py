@@ -36,7 +36,7 @@ from orchestrator.analysis.statistics import (
     Interval,
     estimate,
     floor_of,
-    holm,
+    holm_of_known,
     p_value,
 )
 from orchestrator.analysis.table import (
@@ -137,12 +137,10 @@ def _aa_effects(
 ) -> list[tuple[Finding, ...]]:
     """Find where the baseline differs from itself, after Holm's correction over all A/A
     comparisons."""
-    tested = [p_value(_aa(group.baseline).logs) for group in groups]
-    known = [index for index, p in enumerate(tested) if p is not None]
-    adjusted = dict(zip(known, holm([p for p in tested if p is not None]), strict=True))
+    adjusted = holm_of_known([p_value(_aa(group.baseline).logs) for group in groups])
     return [
-        (aa_effect(floor),) if floor.excludes_one and adjusted.get(index, 1.0) <= ALPHA else ()
-        for index, floor in enumerate(floors)
+        (aa_effect(floor),) if floor.excludes_one and p is not None and p <= ALPHA else ()
+        for p, floor in zip(adjusted, floors, strict=True)
     ]
 
 
@@ -266,9 +264,7 @@ def _stopped(run: RunRecord, group: ComparisonGroup) -> str:
 def _judge(rows: Iterable[Speedup]) -> tuple[Speedup, ...]:
     """Give every row its verdict, after Holm's correction over all of them."""
     rows = list(rows)
-    tested = [(i, row.p_value) for i, row in enumerate(rows) if row.p_value is not None]
-    adjusted = dict(zip((i for i, _ in tested), holm([p for _, p in tested]), strict=True))
-    return tuple(_with_verdict(row, adjusted.get(i)) for i, row in enumerate(rows))
+    return tuple(map(_with_verdict, rows, holm_of_known([row.p_value for row in rows])))
 
 
 def _with_verdict(row: Speedup, p_adjusted: float | None) -> Speedup:
