@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TypedDict
 
+from orchestrator.analysis.accuracy import compare_accuracy, with_accuracy
 from orchestrator.analysis.audit import aa_effect, audit, most_common, no_noise_floor
 from orchestrator.analysis.sides.control import control
 from orchestrator.analysis.sides.energy import energy
@@ -84,6 +85,8 @@ def analyse(run: RunRecord, published: Iterable[Publication] = ()) -> SpeedupTab
     # Verdicts come after all rows are there: Holm's correction needs every p-value of the table.
     # The other statistics and the published figures are held against finished verdicts.
     judged = beside(_beside_others(_judge(row for row, _, _ in compared), compared), published)
+    accuracy = compare_accuracy(run, every)
+    judged = with_accuracy(judged, accuracy)
     return SpeedupTable(
         run_id=run.run_id,
         baseline=run.baseline,
@@ -104,6 +107,7 @@ def analyse(run: RunRecord, published: Iterable[Publication] = ()) -> SpeedupTab
         distributions=distributions(groups),
         duet=run.duet,
         figures=compare_figures(run, every),
+        accuracy=accuracy,
         across=tuple(
             RunnerComparison(row, factors)
             for row, factors in zip(rows_across, references, strict=True)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.measures.accuracy.answers import Floats, OutputAnswer, SampleAnswer
+from orchestrator.measures.accuracy.answers import Floats, OutputAnswer, SampleAnswer, top_of
 
 MARK = "@orchestrate-sample "
 #: Dimensions of an output, and values of a sketch: no child tells more.
@@ -92,6 +92,8 @@ def _output(data: Mapping[str, Any], name: str, shape: tuple[int, ...]) -> Outpu
     top = tuple((int(place), float(value)) for place, value in data.get("top", ()))
     if any(not 0 <= place < max(1, math.prod(shape)) for place, _ in top):
         raise AnswerError(f"output {name!r} has no such place")
+    if values is not None and len(shape) == 1 and len(values) > 1:
+        top = top_of(values)
     digest, finite = data["digest"], data["finite"]
     if not isinstance(digest, str) or not isinstance(finite, bool):
         raise AnswerError(f"output {name!r} has no digest")
