@@ -130,8 +130,8 @@ def by_name(names: Sequence[str], where: str, offset: int) -> Numbering:
     ):
         raise UsageError(
             f"{where}: its classes are numbers ({listed(ordered[:3])} …), which as text have "
-            "another order than as numbers; give `labels:` a file with one of them a line, in the order of "
-            "the model's outputs (torchvision and Keras train in the order of the text)"
+            "another order than as numbers; give `labels:` a file with one of them a line, in the "
+            "order of the model's outputs (torchvision and Keras train in the order of the text)"
         )
     numbers = {name: number + offset for number, name in enumerate(ordered)}
     return Numbering(numbers, ("",) * offset + tuple(ordered))

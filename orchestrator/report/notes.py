@@ -7,7 +7,13 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from orchestrator.analysis.table import AccuracyComparison, FailedTrials, Speedup, SpeedupTable, Verdict
+from orchestrator.analysis.table import (
+    AccuracyComparison,
+    FailedTrials,
+    Speedup,
+    SpeedupTable,
+    Verdict,
+)
 from orchestrator.factors import ABSENT, FACTORS, Factor, Factors
 from orchestrator.frameworks.settings import level_of, taken, title_of
 from orchestrator.isa.levels import capped

@@ -74,14 +74,14 @@ def interactions(device: str, cells: Sequence[Cell], planned: Sequence[Cell]) ->
     one."""
     return tuple(
         _effect(
-            device, model, _Corner((one, other), (level, beside), (first, second)), own, of_plan
+            device, model, _Corner((one, other), (level, another), (first, second)), own, of_plan
         )
         for model, own, of_plan in _scopes(cells, planned)
-        for (one, (first, *levels)), (other, (second, *besides)) in itertools.combinations(
+        for (one, (first, *levels)), (other, (second, *others)) in itertools.combinations(
             _levels(of_plan).items(), 2
         )
         for level in levels
-        for beside in besides
+        for another in others
     )
 
 

@@ -28,7 +28,7 @@ from orchestrator.analysis.speedups import alternatives
 from orchestrator.analysis.speedups.across import counterparts, two_files, wider
 from orchestrator.analysis.speedups.distributions import distributions
 from orchestrator.analysis.speedups.figures import compare_figures, without_time
-from orchestrator.analysis.speedups.published import Publication, beside
+from orchestrator.analysis.speedups.published import Publication, with_published
 from orchestrator.analysis.speedups.sweeps import sweeps
 from orchestrator.analysis.speedups.verdicts import ALPHA, CERTAIN, doubt
 from orchestrator.analysis.statistics import (
@@ -84,7 +84,9 @@ def analyse(run: RunRecord, published: Iterable[Publication] = ()) -> SpeedupTab
     references = [groups[one].factors for rows, one in crossed for _ in rows]
     # Verdicts come after all rows are there: Holm's correction needs every p-value of the table.
     # The other statistics and the published figures are held against finished verdicts.
-    judged = beside(_beside_others(_judge(row for row, _, _ in compared), compared), published)
+    judged = with_published(
+        _with_alternatives(_judge(row for row, _, _ in compared), compared), published
+    )
     accuracy = compare_accuracy(run, every)
     judged = with_accuracy(judged, accuracy)
     return SpeedupTable(
@@ -173,8 +175,8 @@ def _compare(
 ) -> Speedup:
     """Make one row, its verdict still open: that needs the other rows' p-values."""
     baseline = group.baseline
-    beside = baseline.times_for(treatment, Statistic.CENTRE)
-    pairs = pair(beside, treatment.times[Statistic.CENTRE, 0])
+    base = baseline.times_for(treatment, Statistic.CENTRE)
+    pairs = pair(base, treatment.times[Statistic.CENTRE, 0])
     findings = [
         *audit(run, baseline, treatment, pairs, device=group.device, across=across),
         *of_group,
@@ -290,7 +292,7 @@ def _with_verdict(row: Speedup, p_adjusted: float | None) -> Speedup:
     )
 
 
-def _beside_others(
+def _with_alternatives(
     rows: Sequence[Speedup], compared: Sequence[tuple[Speedup, Side, Side]]
 ) -> tuple[Speedup, ...]:
     """Give every row the verdicts by mean and by minimum, and say whether they agree with its
@@ -305,14 +307,14 @@ def _beside_others(
         for statistic in alternatives.STATISTICS
     )
     return tuple(
-        _beside_other(row, mean, minimum, baseline)
+        _with_alternative(row, mean, minimum, baseline)
         for row, mean, minimum, (_, baseline, _) in zip(
             rows, by_mean, by_minimum, compared, strict=True
         )
     )
 
 
-def _beside_other(
+def _with_alternative(
     row: Speedup, mean: Alternative | None, minimum: Alternative | None, baseline: Side
 ) -> Speedup:
     finding = alternatives.disagreement(row, mean, minimum, baseline)
