@@ -66,7 +66,11 @@ def test_what_was_fed_stands_in_every_report(lab: Lab, case: str, said: str, rep
 
 def test_files_that_were_exported_in_unlike_ways_are_said_to_be(lab: Lab) -> None:
     """An open batch beside a fixed one: what a delegate takes may be the export's doing."""
-    files = {"float32": "unet", "dynamic_range": "unet_dynamic_range", "other": "dense_dynamic_range"}
+    files = {
+        "float32": "unet",
+        "dynamic_range": "unet_dynamic_range",
+        "other": "dense_dynamic_range",
+    }
     for case in files.values():
         shutil.copyfile(CASES / f"{case}.tflite", lab.folder / f"{case}.tflite")
     variants = ", ".join(f"{scheme}: {case}.tflite" for scheme, case in files.items())
