@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -103,6 +104,12 @@ def extracted(path: Path, folder: Path) -> Iterator[npt.NDArray[Any]]:
     try:
         with _opened(path) as archive:
             header = header_of(archive, path, "x")
+            free = shutil.disk_usage(folder).free
+            if header.size_bytes > free:
+                raise UsageError(
+                    f"data set {path}: x has {header.size_bytes / 1e9:.1f} GB unpacked, and "
+                    f"{folder} has {free / 1e9:.1f} GB left; make room, or take fewer rows"
+                )
             with archive.open("x.npy") as packed, unpacked.open("wb") as file:
                 _header_in(packed)
                 left = header.size_bytes

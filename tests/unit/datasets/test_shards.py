@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import struct
 import sys
+import tracemalloc
 import zlib
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,22 @@ def test_what_was_made_is_found_again_and_what_was_damaged_is_made_again(
     assert prepare()[0].path.parent != made[0].path.parent
     assert find_shard(cache, made[0].sha256) is not None
     assert find_shard(cache, "../x") is None
+
+
+def test_memory_does_not_grow_with_the_number_of_samples(tmp_path: Path) -> None:
+    root = classes(tmp_path / "d", {"ant": 48})
+
+    def peak(samples: int) -> int:
+        dataset = draw(find_dataset(section(root, "agreement"), root), samples, seed=0)
+        tracemalloc.start()
+        try:
+            prepare_shards(dataset, Geometry(128, 128, "stretch"), 8, tmp_path / f"c{samples}")
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    peak(8)  # what is imported at first
+    assert peak(48) < 1.3 * peak(16)
 
 
 def test_colours_are_in_the_order_that_the_model_takes(tmp_path: Path) -> None:
