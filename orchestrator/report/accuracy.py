@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from orchestrator.analysis.table import AccuracyComparison, Agreement, ScoredShare, Speedup
 from orchestrator.report.clean import clean
 from orchestrator.report.figures import NONE, significant
 
 METHOD = (
-    "Accuracy: both sides answered the same samples on the device, under the factors that were "
-    "timed. Shares have Wilson's 95 % interval; a difference of shares has Newcombe's paired "
-    "interval and McNemar's exact test, one of average precision (COCO's AP@[.50:.95]) a paired "
-    "bootstrap over images; p-values are corrected after Holm over the table. No worse: the "
-    "interval rules out a loss of the margin. Lost: samples that the baseline alone has right. "
-    "Agreement needs no labels: same top-1 is the share of samples with the same highest output; "
-    "signal to noise is the baseline's energy over that of the deviation, the median over samples."
+    "Accuracy: both sides answered the same n samples on the device, under the factors that were "
+    "timed. A share has Wilson's 95 % interval; a difference of two has Newcombe's paired interval "
+    "and McNemar's exact test, one of average precision (COCO's AP@[.50:.95]) a paired bootstrap "
+    "over images; p-values are corrected after Holm over the table. No worse: the interval rules "
+    "out a loss of the margin. Lost: samples that the baseline alone has right. Agreement needs no "
+    "labels: same top-1 is the share of samples with the same highest output; signal to noise is "
+    "the baseline's energy over that of the deviation, the median over samples."
 )
 
 HEADER = (
-    "Model", "Scheme", "Figure", "%, baseline → scheme", "Difference in points, 95 % interval",
-    "Lost / gained", "Verdict", "Samples",
+    "Model", "Scheme", "Figure", "Accuracy, %", "Difference, points", "Lost/gained", "Verdict", "n",
 )  # fmt: skip
-AGREEMENT_HEADER = (
-    "Model", "Scheme", "Output", "Same top-1, %", "Signal to noise, dB (worst)", "Cosine",
-    "Same bytes, %", "Samples",
+_AGREEMENT_HEADER = (
+    "Model", "Scheme", "Output", "Same top-1, %", "Signal/noise, dB (worst)", "Cosine",
+    "Same bytes, %", "n",
 )  # fmt: skip
 
 SIGNS = {"better": "▲", "no worse": "=", "worse": "▼", "cannot tell": "?", "invalid": "✗"}
@@ -44,9 +43,9 @@ def cells(row: AccuracyComparison) -> tuple[str, ...]:
     if row.verdict == "invalid":
         shares, difference, counts = NONE, NONE, NONE
     else:
-        shares = f"{_share(row.baseline)} → {_share(row.treatment)}"
+        shares = f"{_share(row.baseline)} → {percent(row.treatment.value)}"
         difference = points(row.difference, row.low, row.high)
-        counts = NONE if row.lost is None else f"{row.lost} / {row.gained}"
+        counts = NONE if row.lost is None else f"{row.lost}/{row.gained}"
     return (
         clean(row.model),
         clean(row.scheme),
@@ -60,37 +59,54 @@ def cells(row: AccuracyComparison) -> tuple[str, ...]:
 
 
 def problems(row: AccuracyComparison) -> Iterator[str]:
-    """What has to be said of a line: why it is not certain, and what was found."""
+    """Why a line says nothing certain."""
     if row.verdict in ("invalid", "cannot tell"):
         yield f"{row.model} {row.scheme}: {row.reason}"
+
+
+def notes(row: AccuracyComparison) -> Iterator[str]:
+    """What more is known of a line: its other figures, and where it loses most."""
+    if row.verdict == "invalid":
+        return
     others = [
         f"{name} {percent(before)} → {percent(after)}"
         for name, (before, after) in row.others.items()
-        if row.verdict != "invalid" and (before is not None or after is not None)
+        if before is not None or after is not None
     ]
-    if others:
-        yield f"{row.model} {row.scheme}: {', '.join(others)}"
     worst = [each for each in row.classes if each.lost > each.gained][:3]
-    if worst and row.verdict != "invalid":
-        lost = ", ".join(
-            f"{each.name} {percent(each.baseline)} → {percent(each.treatment)}" for each in worst
-        )
-        yield f"{row.model} {row.scheme} loses most in {lost}"
+    lost = [f"{each.name} {percent(each.baseline)} → {percent(each.treatment)}" for each in worst]
+    said = [*others, *(["it loses most in " + ", ".join(lost)] if lost else [])]
+    if said:
+        yield f"{row.model} {row.scheme}: {'; '.join(said)}"
 
 
-def agreement_cells(row: AccuracyComparison) -> Iterator[tuple[str, ...]]:
-    """A line an output."""
-    for each in row.agreement:
-        yield (
-            clean(row.model),
-            clean(row.scheme),
-            clean(each.output),
-            NONE if each.same_top1 is None else _share(each.same_top1),
-            _decibels(each),
-            NONE if each.cosine is None else f"{each.cosine:.4f}",
-            percent(each.same_bytes),
-            str(each.samples),
-        )
+def agreement(
+    rows: Sequence[AccuracyComparison],
+) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
+    """Header and cells of how alike the sides answer, a line an output; outputs are named where a
+    model has several."""
+    cells = tuple(_agreement_cells(row, each) for row in rows for each in row.agreement)
+    if any(len(row.agreement) > 1 for row in rows):
+        return _AGREEMENT_HEADER, cells
+    return _without_output(_AGREEMENT_HEADER), tuple(map(_without_output, cells))
+
+
+def _without_output(cells: tuple[str, ...]) -> tuple[str, ...]:
+    place = _AGREEMENT_HEADER.index("Output")
+    return cells[:place] + cells[place + 1 :]
+
+
+def _agreement_cells(row: AccuracyComparison, each: Agreement) -> tuple[str, ...]:
+    return (
+        clean(row.model),
+        clean(row.scheme),
+        clean(each.output),
+        NONE if each.same_top1 is None else _share(each.same_top1),
+        _decibels(each),
+        NONE if each.cosine is None else f"{each.cosine:.4f}",
+        percent(each.same_bytes),
+        str(each.samples),
+    )
 
 
 def percent(share: float | None) -> str:

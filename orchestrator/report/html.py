@@ -262,7 +262,7 @@ def _grids(grids: Sequence[Grid], how: str = "") -> Iterable[Markup]:
     for each in grids:
         yield element("h3", each.title)
         yield grid(each.header, (row_of(*cells) for cells in each.cells))
-        lines = [element("li", line) for line in each.problems]
+        lines = [element("li", line) for line in (*each.problems, *each.notes)]
         if lines:
             yield element("ul", *lines)
     if grids and how:

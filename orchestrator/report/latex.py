@@ -98,7 +98,7 @@ def _grid(grid: Grid, label: str) -> Iterable[str]:
         yield rf"{{}}{' & '.join(map(safe, cells))} \\"
     yield r"\bottomrule"
     yield r"\end{tabular}"
-    for line in grid.problems:
+    for line in (*grid.problems, *grid.notes):
         yield rf"\par\footnotesize {safe(line)}."
     yield r"\end{table}"
 

@@ -48,7 +48,7 @@ def _cells(row: Speedup, columns: Sequence[Column]) -> Sequence[str]:
 def _grid(grid: Grid) -> Iterable[str]:
     yield f"## {safe(grid.title)}"
     yield _table(grid.header, [[safe(cell) for cell in row] for row in grid.cells])
-    yield "\n".join(f"- {safe(line)}" for line in grid.problems)
+    yield "\n".join(f"- {safe(line)}" for line in (*grid.problems, *grid.notes))
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

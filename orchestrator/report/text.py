@@ -215,6 +215,8 @@ def _grid(console: Console, grid: Grid) -> None:
         _line(console, Text(_GAP.join(padded), "" if number else "dim"))
     for line in grid.problems:
         _paragraph(console, "  ", f"✗ {line}")
+    for line in grid.notes:
+        _paragraph(console, "  ", line)
 
 
 def _notes(console: Console, view: View, *, numbered: bool) -> None:

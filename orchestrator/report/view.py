@@ -194,12 +194,13 @@ class Section:
 
 @dataclass(frozen=True)
 class Grid:
-    """A small table of plain cells with a title; ``problems`` are lines below it."""
+    """A small table of plain cells with a title; ``problems`` and ``notes`` are lines below it."""
 
     title: str
     header: tuple[str, ...]
     cells: tuple[tuple[str, ...], ...]
     problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -394,15 +395,11 @@ def _accuracy(table: SpeedupTable) -> tuple[Grid, ...]:
                     problems=tuple(
                         clean(each) for row in judged for each in accuracy.problems(row)
                     ),
+                    notes=tuple(clean(each) for row in judged for each in accuracy.notes(row)),
                 )
             )
-        found.append(
-            Grid(
-                title=clean(f"Agreement with the baseline: {where}"),
-                header=accuracy.AGREEMENT_HEADER,
-                cells=tuple(cells for row in rows for cells in accuracy.agreement_cells(row)),
-            )
-        )
+        header, cells = accuracy.agreement(rows)
+        found.append(Grid(clean(f"Agreement with the baseline: {where}"), header, cells))
     return tuple(grid for grid in found if grid.cells)
 
 
