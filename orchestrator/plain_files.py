@@ -76,7 +76,11 @@ def read_named(path: Path, *, most_bytes: int) -> bytes:
 
 
 def _whole(file: BinaryIO, path: Path, most_bytes: int) -> bytes:
-    data = file.read(most_bytes + 1)
+    # no more is asked for than there is: that much memory is taken, whatever is read into it
+    size = os.fstat(file.fileno()).st_size
+    data = file.read(min(size, most_bytes) + 1)
+    if len(data) > size:
+        data += file.read(most_bytes + 1 - len(data))
     if len(data) > most_bytes:  # it grew while it was read
         raise _too_large(path, len(data), most_bytes)
     return data

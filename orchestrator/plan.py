@@ -14,7 +14,7 @@ from orchestrator.factors import ABSENT, OPEN, VARIED, combinations
 from orchestrator.frameworks import registry
 from orchestrator.frameworks.about import Library, RunnerAbout
 from orchestrator.isa.levels import NATIVE
-from orchestrator.measures.registry import measures_beside
+from orchestrator.measures.registry import unblocked_measures
 from orchestrator.runtimes import ANY
 from orchestrator.trial import (
     FIRST_PARTNER,
@@ -49,7 +49,7 @@ class Block:
 class DevicePlan:
     """Everything one device may be asked to run, in order.
 
-    ``beside`` comes first, the trials that belong to no block, measure by measure: memory's are
+    ``unblocked`` comes first, the trials that belong to no block, measure by measure: memory's are
     short, and a variant that the runtime cannot load shows there.
     ``blocks`` holds every block up to the maximum; a run stops early where the precision asked
     for is reached. Round *i* holds block *i* of every group, in an order drawn from the seed.
@@ -57,12 +57,12 @@ class DevicePlan:
 
     device: str
     groups: tuple[Group, ...]
-    beside: tuple[Trial, ...]
+    unblocked: tuple[Trial, ...]
     blocks: tuple[Block, ...]
 
     @property
     def trials(self) -> tuple[Trial, ...]:
-        return self.beside + tuple(trial for block in self.blocks for trial in block.trials)
+        return self.unblocked + tuple(trial for block in self.blocks for trial in block.trials)
 
     @property
     def needs_binary(self) -> bool:
@@ -143,7 +143,7 @@ class Plan:
         processes come on top.
         """
         blocks = [b for b in device.blocks if b.index < self.min_blocks]
-        turns = len(device.beside) + sum(len(b.trials) for b in blocks) / self.at_once
+        turns = len(device.unblocked) + sum(len(b.trials) for b in blocks) / self.at_once
         return turns * (self.settings.warmup.seconds + self.settings.steady.seconds)
 
     def device(self, name: str) -> DevicePlan:
@@ -214,9 +214,9 @@ def _takes_inputs(runner: RunnerAbout, suite: Suite) -> bool:
 def _plan_device(device: Device, suite: Suite, seed: int) -> DevicePlan:
     groups = _groups(device, suite)
     protocol = suite.protocol
-    beside = tuple(
+    unblocked = tuple(
         _trial(seed, group, scheme, measure.kind, block=NO_BLOCK, replicate=number)
-        for measure in measures_beside()
+        for measure in unblocked_measures()
         for group in groups
         for scheme in group.schemes
         for number in range(protocol.trials_of(measure.name))
@@ -226,7 +226,7 @@ def _plan_device(device: Device, suite: Suite, seed: int) -> DevicePlan:
     for index in range(protocol.max_blocks):
         for group in _shuffled(groups, seed, device.name, "round", index):
             blocks.append(make_block(seed, group, index))
-    return DevicePlan(device.name, groups, beside, tuple(blocks))
+    return DevicePlan(device.name, groups, unblocked, tuple(blocks))
 
 
 def _groups(device: Device, suite: Suite) -> tuple[Group, ...]:
@@ -308,7 +308,7 @@ def _refuse_impossible(suite: Suite, device: Device, runner: RunnerAbout) -> Non
             f"{_instead(able)}"
         )
     _refuse_fixed_exports(suite)
-    for measure in measures_beside():
+    for measure in unblocked_measures():
         if suite.protocol.trials_of(measure.name) and measure.kind not in runner.kinds:
             having = [each.name for each in registry.runners() if measure.kind in each.kinds]
             why = runner.lacks.get(measure.kind, f"runner {runner.name} has no such trials")

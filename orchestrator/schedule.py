@@ -156,7 +156,9 @@ def outline_of(plan: Plan, device: DevicePlan) -> Outline:
             GroupOutline(g.key, g.baseline, tuple(s for s in g.schemes if s != g.baseline))
             for g in device.groups
         ),
-        beside=tuple(_slot(t, by_condition[t.variant.model, t.factors]) for t in device.beside),
+        unblocked=tuple(
+            _slot(t, by_condition[t.variant.model, t.factors]) for t in device.unblocked
+        ),
         blocks=tuple(
             BlockOutline(b.group.key, b.index, tuple(_slot(t, b.group) for t in b.trials))
             for b in device.blocks

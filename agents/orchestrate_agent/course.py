@@ -49,10 +49,10 @@ class BlockOutline:
 
 @dataclass(frozen=True)
 class Outline:
-    """All that a device may be asked to run, in order: ``beside``, then ``blocks``.
+    """All that a device may be asked to run, in order: ``unblocked``, then ``blocks``.
 
-    ``beside`` holds the trials that belong to no block. A variant that cannot be loaded fails there
-    first, before a block is spent on it.
+    ``unblocked`` holds the trials that belong to no block; in JSON they are called ``beside``. A
+    variant that cannot be loaded fails there first, before a block is spent on it.
 
     ``budget_s`` is the device's measuring time after which no block beyond the minimum begins.
     """
@@ -61,15 +61,17 @@ class Outline:
     max_blocks: int
     budget_s: Optional[float]
     groups: Tuple[GroupOutline, ...]
-    beside: Tuple[Slot, ...]
+    unblocked: Tuple[Slot, ...]
     blocks: Tuple[BlockOutline, ...]
 
     @property
     def slots(self) -> Tuple[Slot, ...]:
-        return self.beside + tuple(slot for block in self.blocks for slot in block.slots)
+        return self.unblocked + tuple(slot for block in self.blocks for slot in block.slots)
 
     def to_json(self) -> Dict[str, Any]:
-        return asdict(self)
+        data = asdict(self)
+        data["beside"] = data.pop("unblocked")
+        return data
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Outline:
@@ -82,7 +84,7 @@ class Outline:
                 GroupOutline(g["key"], g["baseline"], tuple(g["treatments"]))
                 for g in data["groups"]
             ),
-            beside=tuple(Slot(**slot) for slot in data["beside"]),
+            unblocked=tuple(Slot(**slot) for slot in data["beside"]),
             blocks=tuple(
                 BlockOutline(b["group"], b["index"], tuple(Slot(**slot) for slot in b["slots"]))
                 for b in data["blocks"]
@@ -163,7 +165,7 @@ class Course:
 
     def remaining(self, blocks: int) -> int:
         """How many trials are in hand or still to come, of each group's first ``blocks`` blocks."""
-        waiting = {slot.trial_id for slot in self._outline.beside}
+        waiting = {slot.trial_id for slot in self._outline.unblocked}
         for block in self._outline.blocks:
             if block.index < blocks and block.group not in self._stopped:
                 waiting.update(slot.trial_id for slot in block.slots)
@@ -201,10 +203,10 @@ class Course:
 
         Those that belong to no block first, then one block at a time.
         """
-        beside = [slot.trial_id for slot in self._outline.beside]
-        beside = [trial_id for trial_id in beside if trial_id not in self._released]
-        if beside:
-            return tuple(beside)
+        unblocked = [slot.trial_id for slot in self._outline.unblocked]
+        unblocked = [trial_id for trial_id in unblocked if trial_id not in self._released]
+        if unblocked:
+            return tuple(unblocked)
         # The blocks are in rounds, so every group gets its block i before any gets its block i + 1:
         # a run that ends early has as many blocks of each, and drift strikes all alike.
         for block in self._outline.blocks:

@@ -130,6 +130,12 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
+def holm_of_known(p_values: Sequence[float | None]) -> list[float | None]:
+    """Return the same for the p-values that are there; None stays None and counts for nothing."""
+    adjusted = iter(holm([p for p in p_values if p is not None]))
+    return [None if p is None else next(adjusted) for p in p_values]
+
+
 def _walsh_averages(logs: Sequence[float]) -> tuple[float, ...]:
     if not logs:
         raise ValueError("no pairs: nothing to estimate from")

@@ -161,9 +161,10 @@ class Outputs(Strict):
     """Which outputs of a detector are what, by their names in the file.
 
     ``postprocess``: those of the operator TFLite_Detection_PostProcess, told apart by what they
-    are. Otherwise ``boxes`` and ``scores`` are names; without ``classes`` the scores are one for
-    each class; ``count`` is how many places of the others hold a detection. ``class_base`` is the
-    number that the model gives to the first class.
+    are. Otherwise ``boxes`` and ``scores`` are names, the same one where an output has six columns
+    (a box, its score, its class); without ``classes`` the scores are one for each class; ``count``
+    is how many places of the others hold a detection. ``class_base`` is the number that the model
+    gives to the first class. ``units`` are those of the input, or ``image_pixels``.
     """
 
     postprocess: bool = Field(default=False, examples=["outputs: postprocess"])
@@ -171,10 +172,10 @@ class Outputs(Strict):
     scores: Text | None = Field(default=None, examples=["scores: detection_scores"])
     classes: Text | None = Field(default=None, examples=["classes: detection_classes"])
     count: Text | None = Field(default=None, examples=["count: num_detections"])
-    format: Literal["yxyx", "xyxy", "xywh", "cxcywh"] | None = Field(
+    format: Literal["yxyx", "xyxy", "xywh", "cxcywh", "yxhw", "cycxhw"] | None = Field(
         default=None, examples=["format: yxyx"]
     )
-    units: Literal["normalized", "pixels"] | None = Field(
+    units: Literal["normalized", "pixels", "image_pixels"] | None = Field(
         default=None, examples=["units: normalized"]
     )
     class_base: int = Field(default=0, ge=0, le=1, examples=["class_base: 0"])

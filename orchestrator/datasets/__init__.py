@@ -6,17 +6,19 @@ No image is decoded anywhere but here, since versions of a decoder differ: a dev
 from __future__ import annotations
 
 from orchestrator.datasets.dataset import Dataset, Item, draw
+from orchestrator.datasets.feeding import Feeding, feeding_of
 from orchestrator.datasets.find import find_dataset, resolve
-from orchestrator.datasets.geometry import Geometry, Placement, placement_of
+from orchestrator.datasets.geometry import Geometry, placement_of
 from orchestrator.datasets.shards import Shard, find_shard, prepare_shards
 
 __all__ = [
     "Dataset",
+    "Feeding",
     "Geometry",
     "Item",
-    "Placement",
     "Shard",
     "draw",
+    "feeding_of",
     "find_dataset",
     "find_shard",
     "placement_of",

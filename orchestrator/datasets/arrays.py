@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -84,7 +85,15 @@ def find_arrays(section: Accuracy, path: Path) -> Dataset:
     )
     described = f"{header.shape} {header.dtype.str} {path.stat().st_size}"
     digest = digest_of([described, *(f"{each.key} {each.label}" for each in items)])
-    return Dataset(items, classes, digest, in_home(str(path)), arrays=path)
+    return Dataset(
+        items,
+        classes,
+        digest,
+        in_home(str(path)),
+        arrays=path,
+        row_type=header.dtype.name,
+        row_shape=header.shape[1:],
+    )
 
 
 @contextmanager
@@ -95,6 +104,12 @@ def extracted(path: Path, folder: Path) -> Iterator[npt.NDArray[Any]]:
     try:
         with _opened(path) as archive:
             header = header_of(archive, path, "x")
+            free = shutil.disk_usage(folder).free
+            if header.size_bytes > free:
+                raise UsageError(
+                    f"data set {path}: x has {header.size_bytes / 1e9:.1f} GB unpacked, and "
+                    f"{folder} has {free / 1e9:.1f} GB left; make room, or take fewer rows"
+                )
             with archive.open("x.npy") as packed, unpacked.open("wb") as file:
                 _header_in(packed)
                 left = header.size_bytes

@@ -14,13 +14,18 @@ from orchestrator.config.values import in_home
 from orchestrator.datasets.dataset import Dataset, Item, digest_of
 from orchestrator.datasets.labels import read_lines
 from orchestrator.errors import UsageError
+from orchestrator.measures.accuracy.detection import (
+    compact_categories,
+    named_categories,
+    numbered_categories,
+)
 from orchestrator.plain_files import read_named
 
 _MOST_BYTES = 2**30
 _LARGEST_SIDE = 1_000_000
 #: What of an entry is kept; a mask is not scored, and is most of the file.
 _OF_IMAGES = ("id", "file_name", "width", "height")
-_OF_ANNOTATIONS = ("id", "image_id", "category_id", "bbox", "area", "iscrowd")
+_OF_ANNOTATIONS = ("image_id", "category_id", "bbox", "area", "iscrowd")
 _OF_CATEGORIES = ("id", "name", "supercategory")
 
 
@@ -59,10 +64,6 @@ class _Truth:
         if not isinstance(annotations, list):
             raise self._wrong("`annotations` is not a list", "use a file of instances")
         boxes = [self._annotation(n, each, *known) for n, each in enumerate(annotations)]
-        numbers = [each["id"] for each in boxes]
-        # pycocotools takes 0 for "matched with nothing", and an id for one annotation
-        if len(set(numbers)) < len(numbers) or min(numbers, default=1) < 1:
-            boxes = [{**each, "id": n} for n, each in enumerate(boxes, start=1)]
         self.kept: Mapping[str, Any] = {
             "images": [_only(each, _OF_IMAGES) for each in self.images],
             "annotations": boxes,
@@ -130,13 +131,9 @@ class _Truth:
             raise self._wrong(
                 f"{where}: `bbox` {box} has a negative size", "write [x, y, width, height]"
             )
-        area = entry.get("area", box[2] * box[3])
-        crowd = entry.get("iscrowd", 0)
-        if not _is_number(area) or crowd not in (0, 1):
+        if not _is_number(entry.get("area", 0)) or entry.get("iscrowd", 0) not in (0, 1):
             raise self._wrong(f"{where}: `area` or `iscrowd` is not a number", "correct it")
-        own = entry.get("id", 0)
-        full = {**entry, "id": own if type(own) is int else 0, "area": area, "iscrowd": int(crowd)}
-        return _only(full, _OF_ANNOTATIONS)
+        return _only(entry, _OF_ANNOTATIONS)
 
     def _wrong(self, what: str, step: str) -> UsageError:
         return UsageError(f"annotations {self.path}: {what}; {step}")
@@ -163,31 +160,35 @@ def _is_number(value: object) -> bool:
     return real and math.isfinite(float(value))  # type: ignore[arg-type]
 
 
-def _categories(section: Accuracy, truth: _Truth) -> tuple[tuple[int | None, ...], tuple[str, ...]]:
+def _categories(section: Accuracy, truth: _Truth) -> tuple[tuple[int, ...], tuple[str, ...]]:
     """The category that each class of the detector means, and what the classes are called."""
     names = {each["id"]: str(each["name"]) for each in truth.categories}
-    ids: list[int | None]
     if section.labels is not None:
         lines = read_lines(section.labels)
-        by_name = {name: number for number, name in names.items()}
-        ids = [by_name.get(line) for line in lines]
-        missing = sorted(by_name.keys() - set(lines))
+        try:
+            found = named_categories(truth.kept, lines)
+        except ValueError as exc:
+            raise UsageError(f"labels {section.labels} with {truth.path}: {exc}") from exc
+        missing = sorted(name for number, name in names.items() if number not in found)
         if missing:
             raise UsageError(
-                f"labels {section.labels}: has no line for {listed(missing)}, which "
-                f"{truth.path} annotates; write one class a line as the categories are called"
+                f"labels {section.labels}: has no line for {listed(missing)}, which {truth.path} "
+                "annotates; write one class a line, called as the categories are"
             )
-        return tuple(ids), lines
+        return found, lines
     first, last = min(names), max(names)
-    gaps = last - first + 1 != len(names)
-    if gaps and section.categories is None:
+    if section.categories == "ids" and first < 1:
+        raise UsageError(
+            f"annotations {truth.path}: ids of categories begin at {first}, and `categories: ids` "
+            "counts from 1 as COCO does; write `categories: order`"
+        )
+    counted = first in (0, 1) and last - first + 1 == len(names)
+    if section.categories is None and not counted:
         raise UsageError(
             f"annotations {truth.path}: {len(names)} categories have ids from {first} to {last}; "
-            f"say how the model numbers its classes: `categories: ids` ({last - first + 1} of them,"
-            f" some unused) or `categories: order` ({len(names)} of them), or give `labels`"
+            f"say how the model numbers its classes: `categories: ids` ({last} of them, some "
+            f"unused), `categories: order` ({len(names)} of them), or give `labels`"
         )
-    if section.categories == "ids":
-        ids = [each if each in names else None for each in range(first, last + 1)]
-    else:
-        ids = sorted(names)
-    return tuple(ids), tuple("" if each is None else names[each] for each in ids)
+    by_id = section.categories == "ids"
+    ids = numbered_categories(truth.kept) if by_id else compact_categories(truth.kept)
+    return ids, tuple(names.get(each, "") for each in ids)

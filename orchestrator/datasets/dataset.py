@@ -39,9 +39,10 @@ class Dataset:
     says which samples these are: of all that were found their names, labels and sizes, of those
     that were drawn the bytes. ``source`` says where they come from, without a person's home folder.
 
-    ``arrays`` is the file whose rows they are; ``generated`` the seed of images that nobody has on
-    disk. Of detection, ``truth`` is COCO's annotations of these images, and ``category_ids`` the
-    category that each of the detector's classes means, None where it means none of them.
+    ``arrays`` is the file whose rows they are, of a type and a shape; ``generated`` the seed of
+    images that nobody has on disk. Of detection, ``truth`` is COCO's annotations of these images,
+    and ``category_ids`` the category that each of the detector's classes means, ``NOTHING`` where
+    it means none of them.
     """
 
     items: tuple[Item, ...]
@@ -49,9 +50,11 @@ class Dataset:
     digest: str
     source: str
     arrays: Path | None = None
+    row_type: str = ""
+    row_shape: tuple[int, ...] = ()
     generated: int | None = None
     truth: Mapping[str, Any] | None = None
-    category_ids: tuple[int | None, ...] = ()
+    category_ids: tuple[int, ...] = ()
 
     def class_name(self, number: int) -> str:
         """Return the name of a class, or its number where it has none."""

@@ -13,7 +13,7 @@ from orchestrator.config.accuracy import AGREEMENT, Accuracy
 from orchestrator.config.text import hint, listed, shown
 from orchestrator.config.values import in_home
 from orchestrator.datasets.dataset import Dataset, Item, digest_of
-from orchestrator.datasets.labels import Numbering, by_name, from_file
+from orchestrator.datasets.labels import Numbering, by_name, from_file, read_lines
 from orchestrator.errors import UsageError
 from orchestrator.plain_files import read_named
 
@@ -42,8 +42,8 @@ def find_images(section: Accuracy, root: Path) -> Dataset:
     table = folder / TABLE
     if table.is_file():
         named = _from_table(table)
-        if section.labels is None and all(_NUMBER.fullmatch(text) for _, _, text in named):
-            return _numbered(named, offset, folder)
+        if all(_NUMBER.fullmatch(text) for _, _, text in named):
+            return _numbered(named, section, folder)
     else:
         named = [
             (_key(path, folder), path, each.name)
@@ -60,10 +60,21 @@ def find_images(section: Accuracy, root: Path) -> Dataset:
     return _dataset(items, numbering.classes, folder)
 
 
-def _numbered(named: list[tuple[str, Path, str]], offset: int, folder: Path) -> Dataset:
-    """A table whose labels are numbers of outputs."""
+def _numbered(named: list[tuple[str, Path, str]], section: Accuracy, folder: Path) -> Dataset:
+    """A table whose labels are numbers of outputs, which a labels file gives names."""
+    offset = section.class_offset
     items = tuple(Item(key, int(text) + offset, path) for key, path, text in named)
-    return _dataset(items, (), folder)
+    if section.labels is None:
+        return _dataset(items, (), folder)
+    classes = ("",) * offset + read_lines(section.labels)
+    wrong = next((each for each in items if (each.label or 0) >= len(classes)), None)
+    if wrong is not None:
+        raise UsageError(
+            f"{folder / TABLE}: {shown(wrong.key)} has the label {(wrong.label or 0) - offset}, "
+            f"and {section.labels} has {len(classes) - offset} classes, counted from 0; give it a "
+            "class a line"
+        )
+    return _dataset(items, classes, folder)
 
 
 def _dataset(items: tuple[Item, ...], classes: tuple[str, ...], folder: Path) -> Dataset:

@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from orchestrator.datasets.dataset import Item
-from orchestrator.datasets.geometry import PADDING, Geometry, Placement, placement_of
+from orchestrator.datasets.geometry import PADDING, Geometry, placement_of
 from orchestrator.errors import UsageError
+from orchestrator.measures.accuracy.detection import Placement
 from orchestrator.plain_files import read_named
 
 #: What is decoded; some others of Pillow's start programs.
@@ -64,9 +65,9 @@ def _fitted(image: Any, geometry: Geometry, place: Placement) -> Any:
 
     whole = (geometry.width, geometry.height)
     if geometry.resize != "letterbox":
-        left, top, right, bottom = place.back(
-            (0.0, 0.0, float(geometry.width), float(geometry.height))
-        )
+        # the part of the image that fills the input
+        left, top = -place.left / place.scale_x, -place.top / place.scale_y
+        right, bottom = image.width - left, image.height - top
         box = (max(left, 0), max(top, 0), min(right, image.width), min(bottom, image.height))
         return image.resize(whole, Image.Resampling.BILINEAR, box=box)
     size = (round(place.scale_x * image.width), round(place.scale_y * image.height))

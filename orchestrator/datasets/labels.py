@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.config.text import hint, shown
+from orchestrator.config.text import hint, listed, shown
 from orchestrator.errors import UsageError
 from orchestrator.plain_files import read_named
 
@@ -27,6 +27,7 @@ IMAGENETTE = {
 #: Classes of ImageNet, which is numbered by the order of its WordNet ids.
 _IMAGENET = 1000
 
+_NUMBER = re.compile(r"[0-9]{1,9}", re.ASCII)
 _WORDNET_ID = re.compile(r"n[0-9]{8}", re.ASCII)
 _MOST_BYTES = 64 * 2**20
 _MOST_CLASSES = 1_000_000
@@ -123,6 +124,14 @@ def by_name(names: Sequence[str], where: str, offset: int) -> Numbering:
             f"{where}: its classes are {len(ordered)} WordNet ids, neither Imagenette's ten nor "
             "ImageNet's thousand; give `labels:` a file with a WordNet id a line, in the order of "
             "the model's outputs"
+        )
+    if all(map(_NUMBER.fullmatch, ordered)) and list(map(int, ordered)) != list(
+        range(len(ordered))
+    ):
+        raise UsageError(
+            f"{where}: its classes are numbers ({listed(ordered[:3])} …), which as text have "
+            "another order than as numbers; give `labels:` a file with one of them a line, in the "
+            "order of the model's outputs (torchvision and Keras train in the order of the text)"
         )
     numbers = {name: number + offset for number, name in enumerate(ordered)}
     return Numbering(numbers, ("",) * offset + tuple(ordered))

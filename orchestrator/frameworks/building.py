@@ -19,6 +19,7 @@ from orchestrator.errors import ModelBuildError
 from orchestrator.factors import OPEN
 from orchestrator.frameworks import registry
 from orchestrator.frameworks.about import CALIBRATIONS, CURRENT, WEIGHTS
+from orchestrator.frameworks.preprocessing import Preprocessing
 
 #: Each image costs a ResNet50 half a second of one core, and of 64 images no activation scale of
 #: MobileNet is more than a fifth wider than of 16. Accuracy would ask for more; time does not.
@@ -145,10 +146,16 @@ class BuildSite(Protocol):
 
 
 class ModelSpec(Protocol):
-    """What the zoo knows of a model of a catalogue: the most memory that building it takes."""
+    """What is known of a model of a catalogue: the most memory that building it takes, and what
+    it makes of an image."""
 
     @property
     def peak_mb(self) -> int: ...
+
+    @property
+    def preprocessing(self) -> Preprocessing | None:
+        """What images are made into for it; None where it takes none."""
+        ...
 
 
 def recipe_key(recipe: Mapping[str, Any]) -> str:

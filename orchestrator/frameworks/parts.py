@@ -15,6 +15,7 @@ from orchestrator.frameworks.about import Framework
 from orchestrator.frameworks.building import Build, BuildOptions, ModelSpec, recipe_key
 from orchestrator.frameworks.files import FileReader
 from orchestrator.frameworks.logs import LogReader
+from orchestrator.frameworks.preprocessing import Preprocessing
 from orchestrator.frameworks.reading.capped import CappedRunner
 from orchestrator.frameworks.runner import Runner
 from orchestrator.isa.levels import NATIVE
@@ -71,6 +72,16 @@ def runner_for(trial: Trial) -> Runner:
     """
     runner = runner_named(trial.factors.runner)
     return runner if trial.factors.isa == NATIVE else CappedRunner(runner)
+
+
+# -- models ----------------------------------------------------------------------------------------
+
+
+def preprocessing_of(framework: Framework, model: str) -> Preprocessing | None:
+    """What a model of the catalogue makes of an image; None for a model that is none of its, or
+    that takes no image."""
+    spec = parts_of(framework).models.get(model)
+    return None if spec is None else spec.preprocessing
 
 
 # -- files ----------------------------------------------------------------------------------------

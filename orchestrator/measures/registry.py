@@ -21,6 +21,6 @@ def measure_of(kind: TrialKind) -> Measure:
     return MEASURES[kind]
 
 
-def measures_beside() -> tuple[Measure, ...]:
-    """The measures whose trials belong to no block."""
+def unblocked_measures() -> tuple[Measure, ...]:
+    """Return the measures whose trials belong to no block."""
     return tuple(measure for measure in MEASURES.values() if not measure.in_blocks)

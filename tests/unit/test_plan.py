@@ -91,9 +91,9 @@ def test_the_baseline_takes_every_place_in_a_block() -> None:
 
 def test_memory_is_measured_in_trials_of_its_own_before_the_blocks() -> None:
     plan = make_plan([device()], suite(), seed=1).devices[0]
-    assert len(plan.beside) == 8
-    assert all(t.kind is TrialKind.MEMORY and t.block == -1 for t in plan.beside)
-    assert plan.trials[:8] == plan.beside
+    assert len(plan.unblocked) == 8
+    assert all(t.kind is TrialKind.MEMORY and t.block == -1 for t in plan.unblocked)
+    assert plan.trials[:8] == plan.unblocked
 
 
 def test_trial_ids_are_unique_file_names() -> None:
@@ -223,7 +223,7 @@ def test_profiles_have_trials_of_their_own_where_the_runner_has_a_profiler() -> 
 
 
 def profile_of(part: DevicePlan) -> tuple[Trial, ...]:
-    return tuple(trial for trial in part.beside if trial.kind is TrialKind.PROFILE)
+    return tuple(trial for trial in part.unblocked if trial.kind is TrialKind.PROFILE)
 
 
 BOTH = {

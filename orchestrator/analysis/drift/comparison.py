@@ -16,7 +16,7 @@ from orchestrator.analysis.sides.pairing import centres, compared_replicate, pai
 from orchestrator.analysis.sides.recorded import Change, SideKey, changes, of_device, of_side
 from orchestrator.analysis.speedups.analyse import analyse
 from orchestrator.analysis.speedups.verdicts import doubt
-from orchestrator.analysis.statistics import Estimate, Interval, holm
+from orchestrator.analysis.statistics import Estimate, Interval, holm_of_known
 from orchestrator.analysis.table import Speedup, Verdict
 from orchestrator.errors import UsageError
 from orchestrator.factors import Factors
@@ -223,15 +223,9 @@ def _middle(figure: str, row: Speedup) -> float:
 
 def _judge(rows: Sequence[ComparedRow]) -> tuple[ComparedRow, ...]:
     """Every drift called changed or not, after Holm's correction over all of them."""
-    p_values = [d.p_value for row in rows for d in row.drifts if d.p_value is not None]
-    adjusted = iter(holm(p_values))
+    adjusted = iter(holm_of_known([drift.p_value for row in rows for drift in row.drifts]))
     return tuple(
-        replace(
-            row,
-            drifts=tuple(
-                _called(d, None if d.p_value is None else next(adjusted)) for d in row.drifts
-            ),
-        )
+        replace(row, drifts=tuple(_called(drift, next(adjusted)) for drift in row.drifts))
         for row in rows
     )
 

@@ -23,7 +23,7 @@ WITHIN = 1.15
 
 
 @dataclass(frozen=True)
-class Beside:
+class ModelAgreement:
     """One model: our comparison, and the published figure that it is held against."""
 
     row: Speedup
@@ -53,7 +53,7 @@ class Agreement:
     scheme: str
     source: str
     hardware: str
-    models: tuple[Beside, ...]
+    models: tuple[ModelAgreement, ...]
     ours: Ratio
     published: float
 
@@ -105,7 +105,7 @@ def _agreement(kind: str, members: Sequence[tuple[Cell, PublishedFigure]]) -> Ag
         scheme=row.scheme,
         source=figure.source,
         hardware=figure.hardware,
-        models=tuple(Beside(cell.row, each) for cell, each in members),
+        models=tuple(ModelAgreement(cell.row, each) for cell, each in members),
         ours=ours,
         published=math.exp(fmean(math.log(each.speedup or math.nan) for _, each in members)),
     )

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from orchestrator.analysis.explain.cells import Cell, varied
 from orchestrator.analysis.explain.contrasts import Ratio, contrast
 from orchestrator.analysis.speedups.verdicts import ALPHA
-from orchestrator.analysis.statistics import holm
+from orchestrator.analysis.statistics import holm_of_known
 
 #: Interactions that are always told; others where they are certain.
 ALWAYS = frozenset({frozenset({"scheme", "isa"}), frozenset({"scheme", "runtime"})})
@@ -74,29 +74,22 @@ def interactions(device: str, cells: Sequence[Cell], planned: Sequence[Cell]) ->
     one."""
     return tuple(
         _effect(
-            device, model, _Corner((one, other), (level, beside), (first, second)), own, of_plan
+            device, model, _Corner((one, other), (level, another), (first, second)), own, of_plan
         )
         for model, own, of_plan in _scopes(cells, planned)
-        for (one, (first, *levels)), (other, (second, *besides)) in itertools.combinations(
+        for (one, (first, *levels)), (other, (second, *others)) in itertools.combinations(
             _levels(of_plan).items(), 2
         )
         for level in levels
-        for beside in besides
+        for another in others
     )
 
 
 def adjusted(effects: Iterable[Effect]) -> tuple[Effect, ...]:
     """Adjust the p-values by Holm's correction over all of them."""
     effects = list(effects)
-    tested = [
-        (place, each.found.p_value)
-        for place, each in enumerate(effects)
-        if each.found is not None and each.found.p_value is not None
-    ]
-    corrected = dict(zip((place for place, _ in tested), holm([p for _, p in tested]), strict=True))
-    return tuple(
-        replace(each, p_adjusted=corrected.get(place)) for place, each in enumerate(effects)
-    )
+    corrected = holm_of_known([each.found.p_value if each.found else None for each in effects])
+    return tuple(replace(e, p_adjusted=p) for e, p in zip(effects, corrected, strict=True))
 
 
 def worth_telling(effects: Iterable[Effect]) -> tuple[Effect, ...]:

@@ -15,7 +15,7 @@ from orchestrator.analysis.sides.conditions import statistic_of
 from orchestrator.analysis.sides.pairing import Statistic, pair
 from orchestrator.analysis.sides.side import Side
 from orchestrator.analysis.speedups.verdicts import doubt
-from orchestrator.analysis.statistics import Estimate, estimate, holm, p_value
+from orchestrator.analysis.statistics import Estimate, estimate, holm_of_known, p_value
 from orchestrator.analysis.table import Alternative, Speedup, Verdict
 from orchestrator.measurement import Finding
 
@@ -42,11 +42,9 @@ def compare(baseline: Side, treatment: Side, statistic: Statistic) -> Comparison
 
 
 def judge(comparisons: Sequence[Comparison | None]) -> list[Alternative | None]:
-    """A table's comparisons by one statistic, each with its verdict, in the order given."""
-    tested = [i for i, c in enumerate(comparisons) if c is not None and c.p_value is not None]
-    p_values = [c.p_value for c in comparisons if c is not None and c.p_value is not None]
-    adjusted = dict(zip(tested, holm(p_values), strict=True))
-    return [_alternative(c, adjusted.get(i)) if c else None for i, c in enumerate(comparisons)]
+    """Give a table's comparisons by one statistic their verdicts, in the order given."""
+    adjusted = holm_of_known([c.p_value if c else None for c in comparisons])
+    return [_alternative(c, p) if c else None for c, p in zip(comparisons, adjusted, strict=True)]
 
 
 def _alternative(comparison: Comparison, p_adjusted: float | None) -> Alternative:

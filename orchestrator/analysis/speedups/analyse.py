@@ -27,7 +27,7 @@ from orchestrator.analysis.speedups import alternatives
 from orchestrator.analysis.speedups.across import counterparts, two_files, wider
 from orchestrator.analysis.speedups.distributions import distributions
 from orchestrator.analysis.speedups.figures import compare_figures, without_time
-from orchestrator.analysis.speedups.published import Publication, beside
+from orchestrator.analysis.speedups.published import Publication, with_published
 from orchestrator.analysis.speedups.sweeps import sweeps
 from orchestrator.analysis.speedups.verdicts import ALPHA, CERTAIN, doubt
 from orchestrator.analysis.statistics import (
@@ -36,7 +36,7 @@ from orchestrator.analysis.statistics import (
     Interval,
     estimate,
     floor_of,
-    holm,
+    holm_of_known,
     p_value,
 )
 from orchestrator.analysis.table import (
@@ -83,7 +83,9 @@ def analyse(run: RunRecord, published: Iterable[Publication] = ()) -> SpeedupTab
     references = [groups[one].factors for rows, one in crossed for _ in rows]
     # Verdicts come after all rows are there: Holm's correction needs every p-value of the table.
     # The other statistics and the published figures are held against finished verdicts.
-    judged = beside(_beside_others(_judge(row for row, _, _ in compared), compared), published)
+    judged = with_published(
+        _with_alternatives(_judge(row for row, _, _ in compared), compared), published
+    )
     return SpeedupTable(
         run_id=run.run_id,
         baseline=run.baseline,
@@ -137,12 +139,10 @@ def _aa_effects(
 ) -> list[tuple[Finding, ...]]:
     """Find where the baseline differs from itself, after Holm's correction over all A/A
     comparisons."""
-    tested = [p_value(_aa(group.baseline).logs) for group in groups]
-    known = [index for index, p in enumerate(tested) if p is not None]
-    adjusted = dict(zip(known, holm([p for p in tested if p is not None]), strict=True))
+    adjusted = holm_of_known([p_value(_aa(group.baseline).logs) for group in groups])
     return [
-        (aa_effect(floor),) if floor.excludes_one and adjusted.get(index, 1.0) <= ALPHA else ()
-        for index, floor in enumerate(floors)
+        (aa_effect(floor),) if floor.excludes_one and p is not None and p <= ALPHA else ()
+        for p, floor in zip(adjusted, floors, strict=True)
     ]
 
 
@@ -171,8 +171,8 @@ def _compare(
 ) -> Speedup:
     """Make one row, its verdict still open: that needs the other rows' p-values."""
     baseline = group.baseline
-    beside = baseline.times_for(treatment, Statistic.CENTRE)
-    pairs = pair(beside, treatment.times[Statistic.CENTRE, 0])
+    base = baseline.times_for(treatment, Statistic.CENTRE)
+    pairs = pair(base, treatment.times[Statistic.CENTRE, 0])
     findings = [
         *audit(run, baseline, treatment, pairs, device=group.device, across=across),
         *of_group,
@@ -266,9 +266,7 @@ def _stopped(run: RunRecord, group: ComparisonGroup) -> str:
 def _judge(rows: Iterable[Speedup]) -> tuple[Speedup, ...]:
     """Give every row its verdict, after Holm's correction over all of them."""
     rows = list(rows)
-    tested = [(i, row.p_value) for i, row in enumerate(rows) if row.p_value is not None]
-    adjusted = dict(zip((i for i, _ in tested), holm([p for _, p in tested]), strict=True))
-    return tuple(_with_verdict(row, adjusted.get(i)) for i, row in enumerate(rows))
+    return tuple(map(_with_verdict, rows, holm_of_known([row.p_value for row in rows])))
 
 
 def _with_verdict(row: Speedup, p_adjusted: float | None) -> Speedup:
@@ -290,7 +288,7 @@ def _with_verdict(row: Speedup, p_adjusted: float | None) -> Speedup:
     )
 
 
-def _beside_others(
+def _with_alternatives(
     rows: Sequence[Speedup], compared: Sequence[tuple[Speedup, Side, Side]]
 ) -> tuple[Speedup, ...]:
     """Give every row the verdicts by mean and by minimum, and say whether they agree with its
@@ -305,14 +303,14 @@ def _beside_others(
         for statistic in alternatives.STATISTICS
     )
     return tuple(
-        _beside_other(row, mean, minimum, baseline)
+        _with_alternative(row, mean, minimum, baseline)
         for row, mean, minimum, (_, baseline, _) in zip(
             rows, by_mean, by_minimum, compared, strict=True
         )
     )
 
 
-def _beside_other(
+def _with_alternative(
     row: Speedup, mean: Alternative | None, minimum: Alternative | None, baseline: Side
 ) -> Speedup:
     finding = alternatives.disagreement(row, mean, minimum, baseline)

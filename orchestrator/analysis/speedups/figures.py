@@ -23,7 +23,14 @@ from orchestrator.analysis.sides.pairing import (
 )
 from orchestrator.analysis.sides.side import Side
 from orchestrator.analysis.speedups.verdicts import doubt
-from orchestrator.analysis.statistics import Estimate, Interval, estimate, floor_of, holm, p_value
+from orchestrator.analysis.statistics import (
+    Estimate,
+    Interval,
+    estimate,
+    floor_of,
+    holm_of_known,
+    p_value,
+)
 from orchestrator.analysis.table import FigureComparison, FigureVerdict
 from orchestrator.figures import Comparison, Figure
 from orchestrator.runs.records import RunRecord
@@ -47,20 +54,14 @@ def compare_figures(
     run: RunRecord, groups: Iterable[ComparisonGroup]
 ) -> tuple[FigureComparison, ...]:
     """Compare every figure other than time of every treatment, in the order of the groups."""
-    rows, p_values = [], []
-    for row, p in _rows(run, groups):
-        rows.append(row)
-        p_values.append(p)
-    adjusted: dict[int, float] = {}
-    for name in {row.figure.name for row in rows}:
-        tested = [
-            (index, p)
-            for index, (row, p) in enumerate(zip(rows, p_values, strict=True))
-            if row.figure.name == name and p is not None
-        ]
-        corrected = holm([p for _, p in tested])
-        adjusted.update((index, p) for (index, _), p in zip(tested, corrected, strict=True))
-    return tuple(_judged(row, adjusted.get(index)) for index, row in enumerate(rows))
+    found = list(_rows(run, groups))
+    adjusted = {
+        name: holm_of_known([p if row.figure.name == name else None for row, p in found])
+        for name in {row.figure.name for row, _ in found}
+    }
+    return tuple(
+        _judged(row, adjusted[row.figure.name][place]) for place, (row, _) in enumerate(found)
+    )
 
 
 def _rows(

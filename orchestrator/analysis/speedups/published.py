@@ -101,13 +101,13 @@ class Publication:
         )
 
 
-def beside(rows: Iterable[Speedup], known: Iterable[Publication]) -> tuple[Speedup, ...]:
-    """Every row with what is published of its model and scheme on its microarchitecture."""
+def with_published(rows: Iterable[Speedup], known: Iterable[Publication]) -> tuple[Speedup, ...]:
+    """Return every row with what is published of its model and scheme on its microarchitecture."""
     known = tuple(known)
-    return tuple(_beside(row, known) for row in rows)
+    return tuple(_with_published(row, known) for row in rows)
 
 
-def _beside(row: Speedup, known: Iterable[Publication]) -> Speedup:
+def _with_published(row: Speedup, known: Iterable[Publication]) -> Speedup:
     figures = () if _is_published(row) else tuple(_figures(row, known))
     return replace(row, published=figures) if figures else row
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import shlex
+import socket
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from pathlib import Path
 
 import paramiko
 from cryptography.exceptions import UnsupportedAlgorithm
-from paramiko.agent import Agent, AgentKey
+from paramiko.agent import Agent, AgentKey, AgentSSH
 from paramiko.message import Message
 from paramiko.pkey import PublicBlob, UnknownKeyType
 from paramiko.ssh_exception import (
@@ -43,6 +44,22 @@ class _Identity:
     key: paramiko.PKey | None
     public: bytes | None
     trouble: str | None
+
+
+class _AgentAt(Agent):
+    """The agent behind a socket of its own. paramiko's goes to SSH_AUTH_SOCK alone, which is this
+    process's and not a host's."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises OSError, SSHException."""
+        AgentSSH.__init__(self)
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            connection.connect(str(path))
+            self._connect(connection)  # type: ignore[attr-defined]  # its stubs have no private names
+        except BaseException:
+            connection.close()
+            raise
 
 
 class KeysOnly:
@@ -85,9 +102,12 @@ class KeysOnly:
         if not self._hop.use_agent:
             return None
         try:
+            if self._hop.agent_socket is not None:
+                return _AgentAt(self._hop.agent_socket)
             return Agent()
         except (SSHException, OSError) as exc:
-            self._tried.append(f"the agent: {exc}")
+            where = f" at {self._hop.agent_socket}" if self._hop.agent_socket is not None else ""
+            self._tried.append(f"the agent{where}: {getattr(exc, 'strerror', None) or exc}")
             return None
 
     def _keys(self, agent_keys: tuple[AgentKey, ...]) -> Iterator[tuple[str, paramiko.PKey]]:

@@ -6,12 +6,12 @@ it lets the command of a ``Match exec`` read our terminal, so that is run here. 
 OpenSSH that stay: ``Match user`` and ``Match host`` also see a User or HostName set further below,
 and ``Match host`` compares a HostName with its %h not yet replaced.
 
-Read: HostName, User, Port, IdentityFile, CertificateFile, IdentitiesOnly, IdentityAgent none,
-ProxyJump, ProxyCommand, ConnectTimeout, AddressFamily, UserKnownHostsFile, GlobalKnownHostsFile,
-HostKeyAlias, HashKnownHosts, StrictHostKeyChecking, CanonicalizeHostname. Host, Include, and Match
-all, canonical, final, host, originalhost, user, localuser, exec. Not read: KnownHostsCommand,
-VerifyHostKeyDNS, BindAddress, the lists of algorithms. RevokedHostKeys, another IdentityAgent and a
-``Host`` or ``Match`` line in a file included below one are refused rather than passed over.
+Read: HostName, User, Port, IdentityFile, CertificateFile, IdentitiesOnly, IdentityAgent, ProxyJump,
+ProxyCommand, ConnectTimeout, AddressFamily, UserKnownHostsFile, GlobalKnownHostsFile, HostKeyAlias,
+HashKnownHosts, StrictHostKeyChecking, CanonicalizeHostname. Host, Include, and Match all,
+canonical, final, host, originalhost, user, localuser, exec. Not read: KnownHostsCommand,
+VerifyHostKeyDNS, BindAddress, the lists of algorithms. RevokedHostKeys and a ``Host`` or ``Match``
+line in a file included below one are refused rather than passed over.
 """
 
 from __future__ import annotations

@@ -7,6 +7,8 @@ What the device's inventory entry gives wins over the configuration, as a comman
 from __future__ import annotations
 
 import getpass
+import os
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -55,9 +57,9 @@ class Hop:
 
     ``keys`` are identity files in the order to try; ``keys_given`` is false where they are only
     ssh's defaults. ``certificates`` are files that the configuration names, for whichever key.
-    ``known_hosts`` are the user's files, the first of which new keys go into. ``checking`` is
-    StrictHostKeyChecking as written. ``behind_gateway`` tells that ssh-keyscan cannot reach it from
-    here.
+    ``agent_socket`` is the agent's, None where that is the one of SSH_AUTH_SOCK. ``known_hosts``
+    are the user's files, the first of which new keys go into. ``checking`` is StrictHostKeyChecking
+    as written. ``behind_gateway`` tells that ssh-keyscan cannot reach it from here.
     """
 
     endpoint: SshEndpoint
@@ -69,6 +71,7 @@ class Hop:
     certificates: tuple[Path, ...]
     only_given_keys: bool
     use_agent: bool
+    agent_socket: Path | None
     known_hosts: tuple[Path, ...]
     global_known_hosts: tuple[Path, ...]
     host_key_alias: str | None
@@ -131,7 +134,8 @@ def _settled(endpoint: SshEndpoint, options: _Options) -> tuple[Hop, SshEndpoint
     port = _number(options, "port", _DEFAULT_PORT)
     user = _text(options, "user", "") or getpass.getuser()
     tokens = _tokens(endpoint, host, port, user)
-    _refuse_unsupported(options, tokens)
+    _refuse_unsupported(options)
+    use_agent, agent_socket = _agent(options, tokens)
     gateway, proxy_command = _proxy(endpoint, options, (host, port, user))
     given = _identity_files(endpoint, options)
     user_files = _file_list(_text(options, "userknownhostsfile", _DEFAULT_KNOWN_HOSTS), tokens)
@@ -149,7 +153,8 @@ def _settled(endpoint: SshEndpoint, options: _Options) -> tuple[Hop, SshEndpoint
         keys_given=bool(given),
         certificates=_certificate_files(options),
         only_given_keys=_text(options, "identitiesonly", "no").lower() == "yes",
-        use_agent=_text(options, "identityagent", "").lower() != "none",
+        use_agent=use_agent,
+        agent_socket=agent_socket,
         known_hosts=user_files,
         global_known_hosts=_file_list(
             _text(options, "globalknownhostsfile", _GLOBAL_KNOWN_HOSTS), tokens
@@ -244,19 +249,35 @@ def _certificate_files(options: _Options) -> tuple[Path, ...]:
     return tuple(Path(name).expanduser() for name in named if name.lower() != "none")
 
 
-def _refuse_unsupported(options: _Options, tokens: Mapping[str, str]) -> None:
+def _refuse_unsupported(options: _Options) -> None:
     if _text(options, "revokedhostkeys", "none").lower() != "none":
         raise config.SshConfigError(
             "RevokedHostKeys is not supported; put @revoked lines into a known_hosts file"
         )
-    agent = _text(options, "identityagent", "none")
-    if agent.lower() not in ("none", "ssh_auth_sock", "$ssh_auth_sock"):
-        # expanded here: within the quotes that a space needs no shell would do it
-        (socket,) = _file_list(shlex.quote(agent), tokens) or (agent,)
-        raise config.SshConfigError(
-            f"IdentityAgent {agent} is not supported; run with "
-            f"SSH_AUTH_SOCK={shlex.quote(str(socket))}"
-        )
+
+
+def _agent(options: _Options, tokens: Mapping[str, str]) -> tuple[bool, Path | None]:
+    """Whether an agent is asked, and the socket of another than SSH_AUTH_SOCK's.
+
+    ``$NAME`` alone is that variable, and no agent where it is not set; ``${NAME}`` stands anywhere,
+    and has to be set.
+    """
+    value = _text(options, "identityagent", "SSH_AUTH_SOCK")
+    if value.lower() == "none":
+        return False, None
+    if value in ("SSH_AUTH_SOCK", "$SSH_AUTH_SOCK"):
+        return True, None
+    if value.startswith("$") and not value.startswith("${"):
+        named = os.environ.get(value[1:], "")
+        return bool(named), Path(named) if named else None
+
+    def variable(found: re.Match[str]) -> str:
+        if found[1] not in os.environ:
+            raise config.SshConfigError(f"IdentityAgent {value}: {found[1]} is not set")
+        return os.environ[found[1]]
+
+    (path,) = _file_list(shlex.quote(re.sub(r"\$\{(\w+)\}", variable, value)), tokens)
+    return True, path
 
 
 def _tokens(endpoint: SshEndpoint, host: str, port: int, user: str) -> dict[str, str]:
@@ -264,6 +285,7 @@ def _tokens(endpoint: SshEndpoint, host: str, port: int, user: str) -> dict[str,
         "%%": "%",
         "%d": str(Path.home()),
         "%h": host,
+        "%i": str(os.getuid()),
         "%k": host,
         "%n": endpoint.host,
         "%p": str(port),

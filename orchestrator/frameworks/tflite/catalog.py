@@ -13,6 +13,7 @@ from typing import Any
 from orchestrator.factors import OPEN
 from orchestrator.frameworks.about import CURRENT
 from orchestrator.frameworks.building import BuildOptions, representative_data
+from orchestrator.frameworks.preprocessing import Channels, Preprocessing
 from orchestrator.frameworks.tflite.about import OLD_RUNTIME
 from orchestrator.trial import Variant
 
@@ -20,6 +21,21 @@ from orchestrator.trial import Variant
 RECIPE = 1
 #: The oldest runtime that files can be built for, and what its version is called.
 COMPATIBILITIES: Mapping[str, tuple[int, int] | None] = {CURRENT: None, OLD_RUNTIME: (2, 14)}
+
+#: From -1 to 1.
+_SYMMETRIC = Channels("rgb", (127.5,) * 3, (127.5,) * 3)
+#: ImageNet's mean taken away, blue first, as Caffe's models were trained.
+_CENTRED = Channels("bgr", (103.939, 116.779, 123.68), (1.0,) * 3)
+#: Module of ``keras.applications`` → what its ``preprocess_input`` makes of a pixel.
+_CHANNELS: Mapping[str, Channels] = {
+    "mobilenet": _SYMMETRIC,
+    "mobilenet_v2": _SYMMETRIC,
+    "inception_v3": _SYMMETRIC,
+    "resnet": _CENTRED,
+    "resnet_v2": _SYMMETRIC,
+    "vgg16": _CENTRED,
+    "vgg19": _CENTRED,
+}
 
 
 @dataclass(frozen=True)
@@ -46,6 +62,11 @@ class ModelSpec:
     input_scale: float = 1.0
     peak_mb: int = 0
     frozen: bool = True
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What ``preprocess_input`` of its module does, with which :mod:`.keras` calibrates."""
+        return Preprocessing(self.side, self.side, _CHANNELS[self.module], layout="nhwc")
 
     @property
     def input_shape(self) -> tuple[int, int, int]:

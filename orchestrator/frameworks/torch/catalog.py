@@ -14,6 +14,7 @@ from typing import Any
 from orchestrator.artifacts.files import sha256_of
 from orchestrator.errors import ModelBuildError
 from orchestrator.frameworks.building import IMAGE_SUFFIXES, BuildOptions, representative_data
+from orchestrator.frameworks.preprocessing import Channels, Preprocessing
 from orchestrator.frameworks.torch.about import FRAMEWORK
 from orchestrator.trial import Variant
 
@@ -27,6 +28,9 @@ EXTRA_FILE = "orchestrate.json"
 #: Of a data set's images so many are trained on, the first of every class in turn: enough for the
 #: ranges and weights to settle on, few enough for a build on two cores.
 TRAINING_IMAGES = 64
+#: What every weight of ``torchvision.models`` was trained with: pixels of 0 to 1, by channel.
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,12 @@ class TorchModelSpec:
     side: int = 224
     gain: float = 2.0
     peak_mb: int = 0
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What all weights of ``torchvision.models`` were trained with."""
+        mean, std = (tuple(255 * each for each in channels) for channels in (MEAN, STD))
+        return Preprocessing(self.side, self.side, Channels("rgb", mean, std), layout="nchw")
 
     @property
     def input_shape(self) -> tuple[int, int, int]:

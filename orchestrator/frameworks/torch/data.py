@@ -17,8 +17,13 @@ from orchestrator.frameworks.building import (
     representative_images,
 )
 from orchestrator.frameworks.images import Image, random_images
-from orchestrator.frameworks.torch.catalog import TRAINING, TRAINING_IMAGES, training_images
-from orchestrator.frameworks.torch.models import MEAN, STD
+from orchestrator.frameworks.torch.catalog import (
+    MEAN,
+    STD,
+    TRAINING,
+    TRAINING_IMAGES,
+    training_images,
+)
 
 #: Imagenette's classes, WordNet id → class of ImageNet. Classes of another data set are numbered
 #: by name: what the loss then says is of that numbering alone.

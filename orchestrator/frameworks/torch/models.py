@@ -20,9 +20,6 @@ from orchestrator.errors import ArtifactError, ModelBuildError
 from orchestrator.frameworks.torch.catalog import TorchModelSpec
 
 _BIAS_STD = 0.05
-#: What every weight of ``torchvision.models`` was trained with: pixels of 0 to 1, by channel.
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)

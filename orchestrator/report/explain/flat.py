@@ -74,7 +74,7 @@ def _effect(each: Effect) -> dict[str, Any]:
 
 def _agreement(each: Agreement) -> dict[str, Any]:
     models = [
-        {**_row(beside.row), "published": asdict(beside.figure), "ratio": beside.ratio}
-        for beside in each.models
+        {**_row(model.row), "published": asdict(model.figure), "ratio": model.ratio}
+        for model in each.models
     ]
     return {**asdict(each), "models": models, "ratio": each.ratio, "within": each.within}

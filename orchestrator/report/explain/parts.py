@@ -109,7 +109,7 @@ def _switch(each: Switch, found: Explanation) -> Sequence[str]:
         _signed(high),
         f"{low.model} {low.scheme}",
         f"{words.under(each.factor, low)} → {words.under(each.factor, high)}"
-        f"{words.beside(each.factor, low, found)}",
+        f"{words.where_seen(each.factor, low, found)}",
     )
 
 
@@ -202,14 +202,14 @@ def _operators(found: Explanation) -> Part:
 def _published(found: Explanation) -> Part:
     rows = [
         (
-            figures.speedup(beside.row),
-            figures.ratio(beside.figure.speedup, beside.figure.low, beside.figure.high),
-            figures.number(beside.ratio),
-            "yes" if beside.within else "no",
-            f"{beside.row.model}, {words.place(beside.row, found)}",
+            figures.speedup(model.row),
+            figures.ratio(model.figure.speedup, model.figure.low, model.figure.high),
+            figures.number(model.ratio),
+            "yes" if model.within else "no",
+            f"{model.row.model}, {words.place(model.row, found)}",
         )
         for each in found.agreements
-        for beside in each.models
+        for model in each.models
     ]
     header = ("ours", "published", "ratio", "within 15%", "model, and what it ran as")
     return Part(

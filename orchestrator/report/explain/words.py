@@ -121,7 +121,7 @@ def _times(row: Speedup) -> str:
     return f"{size}× {row.verdict.value} ({figures.speedup(row)})"
 
 
-def beside(factor: str, row: Speedup, found: Explanation) -> str:
+def where_seen(factor: str, row: Speedup, found: Explanation) -> str:
     """Say where a switch of ``factor`` was seen, unless that is all there is: `` (isa native)``."""
     held = _held(factor, row, found)
     where = place_in_full(row.device, row.isa) if factor != "isa" and capped(row.isa) else ""
@@ -297,7 +297,7 @@ def agreement_sentence(each: Agreement, found: Explanation) -> str:
     """Our geometric mean and theirs, and plainly whether they agree."""
     ours = ratio(each.ours)
     models = figures.counted(len(each.models), "model")
-    named = ", ".join(beside.row.model for beside in each.models)
+    named = ", ".join(model.row.model for model in each.models)
     said = (
         f"Geometric mean of {each.scheme} over {models} ({named}), as "
         f"{place(each.models[0].row, found)}: {ours}; published for "

@@ -29,6 +29,7 @@ from orchestrator.analysis.statistics import (
     MIN_PAIRS,
     estimate,
     holm,
+    holm_of_known,
     p_value,
     signed_rank_p,
     t_p,
@@ -101,6 +102,11 @@ def test_a_large_effect_in_six_blocks_passes_a_large_table() -> None:
     p = p_value(logs)
     assert p is not None
     assert holm([p] + [1.0] * 359)[0] < 0.001
+
+
+def test_holm_passes_over_what_has_no_p_value() -> None:
+    assert holm_of_known([0.01, None, 0.04, None]) == [0.02, None, 0.04, None]
+    assert holm_of_known([]) == []
 
 
 def test_identical_pairs_are_certain_or_nothing() -> None:

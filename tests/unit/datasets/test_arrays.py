@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -103,3 +104,13 @@ def test_a_value_that_is_not_a_number_is_named_with_its_row(tmp_path: Path) -> N
     found = find_dataset(section(saved(tmp_path / "d.npz", x=values, y=Y)), tmp_path)
     with pytest.raises(UsageError, match="not finite in row 3"):
         prepare_shards(draw(found, None, 0), None, 2, tmp_path / "cache")
+
+
+def test_a_file_that_unpacks_to_more_than_the_disk_has_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = draw(find_dataset(section(saved(tmp_path / "d.npz", x=X, y=Y)), tmp_path), None, 0)
+    full = SimpleNamespace(free=10)
+    monkeypatch.setattr("orchestrator.datasets.arrays.shutil.disk_usage", lambda _: full)
+    with pytest.raises(UsageError, match=r"GB unpacked, and .* make room"):
+        prepare_shards(drawn, None, 2, tmp_path / "cache")

@@ -110,6 +110,31 @@ def test_a_table_gives_names_or_numbers(tmp_path: Path) -> None:
     assert (labels_of(named), named.classes) == ({"a.png": 1, "b.png": 0}, ("bee", "wasp"))
 
 
+def test_a_table_of_numbers_may_have_names_for_them(tmp_path: Path) -> None:
+    picture(tmp_path / "a.png")
+    (tmp_path / "labels.csv").write_text("file,label\na.png,1\n")
+    names = tmp_path / "names.txt"
+    names.write_text("ant\nbee\n")
+    found = find_dataset(section(tmp_path, labels=str(names)), tmp_path)
+    assert (found.items[0].label, found.class_name(1)) == (1, "bee")
+    names.write_text("ant\n")
+    with pytest.raises(UsageError, match=r"`a\.png` has the label 1, and .* has 1 classes"):
+        find_dataset(section(tmp_path, labels=str(names)), tmp_path)
+
+
+def test_folders_of_numbers_have_two_orders_unless_they_are_the_outputs(tmp_path: Path) -> None:
+    classes(tmp_path / "d", {"0": 1, "1": 1, "2": 1})
+    found = find_dataset(section(tmp_path / "d"), tmp_path)
+    assert labels_of(found) == {"0/0.png": 0, "1/0.png": 1, "2/0.png": 2}
+    classes(tmp_path / "d", {"10": 1})
+    with pytest.raises(UsageError, match="as text have another order than as numbers"):
+        find_dataset(section(tmp_path / "d"), tmp_path)
+    names = tmp_path / "names.txt"
+    names.write_text("0\n1\n2\n10\n")
+    by_file = find_dataset(section(tmp_path / "d", labels=str(names)), tmp_path)
+    assert labels_of(by_file)["10/0.png"] == 3
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

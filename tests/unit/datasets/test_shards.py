@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import struct
 import sys
+import tracemalloc
 import zlib
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from orchestrator.datasets import (
     prepare_shards,
 )
 from orchestrator.errors import UsageError
+from orchestrator.measures.accuracy.detection import to_image
 from tests.unit.datasets.making import SIDE, classes, picture, section
 
 SQUARE = Geometry(8, 8, "stretch")
@@ -94,6 +96,22 @@ def test_what_was_made_is_found_again_and_what_was_damaged_is_made_again(
     assert find_shard(cache, "../x") is None
 
 
+def test_memory_does_not_grow_with_the_number_of_samples(tmp_path: Path) -> None:
+    root = classes(tmp_path / "d", {"ant": 48})
+
+    def peak(samples: int) -> int:
+        dataset = draw(find_dataset(section(root, "agreement"), root), samples, seed=0)
+        tracemalloc.start()
+        try:
+            prepare_shards(dataset, Geometry(128, 128, "stretch"), 8, tmp_path / f"c{samples}")
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    peak(8)  # what is imported at first
+    assert peak(48) < 1.3 * peak(16)
+
+
 def test_colours_are_in_the_order_that_the_model_takes(tmp_path: Path) -> None:
     path = picture(tmp_path / "a.png")
     rgb = pixels(path, SQUARE, tmp_path / "c")
@@ -116,8 +134,13 @@ def test_crop_keeps_the_middle_and_letterbox_keeps_all(tmp_path: Path) -> None:
 @pytest.mark.parametrize("size", [(640, 480), (33, 517), (1, 900), (300, 300)])
 def test_boxes_are_put_back_where_they_came_from(resize: Any, size: tuple[int, int]) -> None:
     place = placement_of(*size, Geometry(320, 256, resize))
-    box = (0.0, 3.0, size[0] * 0.75, size[1] * 1.0)
-    assert place.back(place.inside(box)) == pytest.approx(box)
+    box = np.array([0.0, 3.0, size[0] * 0.75, size[1]])
+    scale, offset = [place.scale_x, place.scale_y] * 2, [place.left, place.top] * 2
+    inside = box * scale + offset
+    assert to_image(inside[None], "xyxy", "pixels", place)[0] == pytest.approx(box)
+    if resize != "crop":  # all of the image is in the input
+        whole = np.array([0, 0, *size]) * scale + offset
+        assert whole.min() >= 0 and whole[2] <= 256 + 1e-9 and whole[3] <= 320 + 1e-9
 
 
 def test_a_marker_lies_where_the_placement_says(tmp_path: Path) -> None:
@@ -128,7 +151,8 @@ def test_a_marker_lies_where_the_placement_says(tmp_path: Path) -> None:
     for resize in ("stretch", "letterbox", "crop"):
         geometry = Geometry(96, 96, resize)
         found = pixels(tmp_path / "a.png", geometry, tmp_path / "c")[:, 48, 0]
-        _, edge, _, _ = placement_of(100, 200, geometry).inside((0, 120, 1, 1))
+        place = placement_of(100, 200, geometry)
+        edge = 120 * place.scale_y + place.top
         dark = max(row for row in range(96) if found[row] == 0)
         light = min(row for row in range(96) if found[row] == 255)
         assert dark < edge < light + 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 import shlex
 import subprocess
 from pathlib import Path
@@ -133,10 +134,7 @@ def test_include_in_place(ssh_folder: Path) -> None:
         ("Host lab\n Port\n", r"config:2: `Port` has no value"),
         ("Host lab\n Port many\n", "port `many` .* is not a number"),
         ("Host lab\n RevokedHostKeys /x\n", "RevokedHostKeys is not supported"),
-        ("Host lab\n IdentityAgent /x/agent\n", "run with SSH_AUTH_SOCK=/x/agent"),
-        ('Host lab\n IdentityAgent "~/a b/agent"\n', "SSH_AUTH_SOCK='/.*/a b/agent'"),
-        ("Host lab\n IdentityAgent ~/agent\n", "SSH_AUTH_SOCK=/.*/agent"),
-        ("Host lab\n IdentityAgent %d/%h.agent\n", "SSH_AUTH_SOCK=/.*/lab.agent"),
+        ("Host lab\n IdentityAgent ${NO_SUCH}/agent\n", r"IdentityAgent .*: NO_SUCH is not set"),
         ("Host lab\n ProxyJump a:b:c@d:e\n", r"ProxyJump `d:e` is not \[user@\]host\[:port\]"),
         ("Host 'lab\n", "the ssh configuration for lab cannot be used"),
     ],
@@ -145,6 +143,31 @@ def test_what_is_wrong_or_unsupported_is_refused(ssh_folder: Path, text: str, me
     (ssh_folder / "nested").write_text("Host y\n Port 3\n")
     with pytest.raises(PermanentDeviceError, match=message):
         settled(ssh_folder, text)
+
+
+@pytest.mark.parametrize(
+    ("value", "use", "socket"),
+    [
+        ("none", False, None),
+        ("SSH_AUTH_SOCK", True, None),
+        ("$SSH_AUTH_SOCK", True, None),
+        ("/x/agent", True, "/x/agent"),
+        ('"~/a b/agent"', True, "{home}/a b/agent"),
+        ("~/agent", True, "{home}/agent"),
+        ("%d/%h.agent", True, "{home}/lab.agent"),
+        ("/run/user/%i/agent", True, f"/run/user/{os.getuid()}/agent"),
+        ("$OWN_AGENT", True, "/y/agent"),
+        ("$NO_SUCH", False, None),
+        ("${OWN_AGENT}.1", True, "/y/agent.1"),
+    ],
+)
+def test_the_agent_that_a_host_is_given(
+    ssh_folder: Path, monkeypatch: pytest.MonkeyPatch, value: str, use: bool, socket: str | None
+) -> None:
+    monkeypatch.setenv("OWN_AGENT", "/y/agent")
+    hop = settled(ssh_folder, f"Host lab\n IdentityAgent {value}\n")
+    expected = None if socket is None else Path(socket.format(home=Path.home()))
+    assert (hop.use_agent, hop.agent_socket) == (use, expected)
 
 
 def test_a_missing_file_of_the_devices_own_is_refused(ssh_folder: Path) -> None:

@@ -31,7 +31,7 @@ MANIFEST = Manifest(
 
 
 def plan_of(name: str) -> DevicePlan:
-    return DevicePlan(name, groups=(), beside=(), blocks=())
+    return DevicePlan(name, groups=(), unblocked=(), blocks=())
 
 
 def given_to(number: int) -> dict[str, Blob]:

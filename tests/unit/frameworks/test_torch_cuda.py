@@ -65,6 +65,9 @@ class Tensor:
 class Model:
     inlined_graph = type("Graph", (), {"nodes": lambda self: []})()
 
+    def __init__(self):
+        self.weights = bytearray(b"w") * 2**22  # no growth at all is not a measurement
+
     def eval(self):
         pass
 

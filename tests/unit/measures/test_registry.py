@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.measures.registry import MEASURES, measure_of, measures_beside
+from orchestrator.measures.registry import MEASURES, measure_of, unblocked_measures
 from orchestrator.trial import PhaseSettings, RunSettings, TrialKind
 
 ASKED = RunSettings(PhaseSettings(5, 0.5), PhaseSettings(30, 1.0), 300.0)
@@ -16,7 +16,7 @@ def test_every_kind_of_trial_has_its_measure() -> None:
 def test_timing_alone_stands_in_blocks_and_needs_a_quiet_machine() -> None:
     assert [m.kind for m in MEASURES.values() if m.in_blocks] == [TrialKind.TIMING]
     assert [m.kind for m in MEASURES.values() if m.quiet] == [TrialKind.TIMING]
-    assert [m.kind for m in measures_beside()] == [TrialKind.MEMORY, TrialKind.PROFILE]
+    assert [m.kind for m in unblocked_measures()] == [TrialKind.MEMORY, TrialKind.PROFILE]
 
 
 def test_a_memory_trial_is_short_and_the_others_run_as_asked() -> None:

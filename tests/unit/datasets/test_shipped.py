@@ -1,0 +1,58 @@
+"""The suites that ship with accuracy in them, on stand-ins for the data that their heads name."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from orchestrator.config import load_suite
+from orchestrator.datasets import feeding_of, prepare_shards, resolve
+from orchestrator.frameworks.parts import preprocessing_of
+from orchestrator.trial import InputSpec
+from tests.unit.datasets.making import classes, picture
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return tmp_path
+
+
+def test_imagenette(home: Path) -> None:
+    classes(home / "imagenette2-320" / "val", {"n03888257": 2, "n01440764": 1})
+    classes(home / "imagenette2-320" / "train", {"n01440764": 1})
+    suite = load_suite("imagenette")
+    assert suite.accuracy is not None
+    section, drawn = resolve(suite.accuracy, Path(), seed=1)
+    assert sorted(each.label or 0 for each in drawn.items) == [0, 701, 701]
+    (framework,) = suite.frameworks
+    (model,) = suite.models
+    fed = feeding_of(section, drawn, model, preprocessing_of(framework, model), ())
+    (shard,) = prepare_shards(drawn, fed.geometry, section.shard_size, home / "cache")
+    assert (shard.count, shard.size_bytes) == (3, 128 + 3 * 224 * 224 * 3)
+    assert fed.layout == "nchw"
+
+
+def test_coco_detection(home: Path) -> None:
+    coco = home / "coco"
+    picture(coco / "val2017" / "000000000139.jpg", size=(64, 48))
+    (coco / "annotations").mkdir()
+    image = {"id": 139, "file_name": "000000000139.jpg", "width": 64, "height": 48}
+    box = {"id": 1, "image_id": 139, "category_id": 90, "bbox": [1, 1, 9, 9], "iscrowd": 0}
+    categories = [{"id": 1, "name": "person"}, {"id": 90, "name": "toothbrush"}]
+    (coco / "annotations" / "instances_val2017.json").write_text(
+        json.dumps({"images": [image], "annotations": [box], "categories": categories})
+    )
+    (coco / "ssd_mobilenet_v2.tflite").touch()
+    (coco / "ssd_mobilenet_v2_full_int8.tflite").touch()
+    suite = load_suite("coco-detection")
+    assert len(suite.user_models[0].files) == 2
+    assert suite.accuracy is not None
+    section, drawn = resolve(suite.accuracy, Path(), seed=1)
+    assert (drawn.category_ids[0], drawn.category_ids[89]) == (1, 90)
+    inputs = (InputSpec((1, 320, 320, 3)),)
+    fed = feeding_of(section, drawn, "ssd_mobilenet_v2", None, inputs)
+    (shard,) = prepare_shards(drawn, fed.geometry, section.shard_size, home / "cache")
+    assert (shard.count, fed.layout, fed.mean) == (1, "nhwc", (127.5,))
