@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from orchestrator import plain_files
 from orchestrator.errors import JournalError
 from orchestrator.frameworks.reading import child_output
-from orchestrator.measures.accuracy import wire
-from orchestrator.measures.accuracy.answers import SampleAnswer
 from orchestrator.runs.rawlog import stdout_of
 from orchestrator.runs.records import TrialRecord
+
+if TYPE_CHECKING:
+    from orchestrator.measures.accuracy.answers import SampleAnswer
 
 #: An agent keeps 1 MiB of each stream of a process, and an escape of JSON has six bytes at most.
 _LONGEST_BYTES = 16 * 2**20
@@ -25,6 +27,9 @@ def read_answers(run: Path, record: TrialRecord) -> tuple[SampleAnswer, ...]:
     if answers is None:
         return ()
     name = f"logs/{record.trial.trial_id}.txt"
+    # it imports numpy, which most reports do without
+    from orchestrator.measures.accuracy import wire  # noqa: PLC0415
+
     try:
         data = plain_files.read(run, name, most_bytes=_LONGEST_BYTES)
         stdout = stdout_of(data.decode("utf-8", errors="replace"))

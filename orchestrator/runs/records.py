@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.measurement import Energy, Finding, Measurement, Outcome, Outputs
-from orchestrator.measures.accuracy.answers import SampleAnswer
 from orchestrator.measures.accuracy.samples import SampleSet
 from orchestrator.runs.integrity import Flaw
 from orchestrator.trial import Factors, InputSpec, Trial, TrialKind, Variant
+
+if TYPE_CHECKING:
+    # it imports numpy, which most reports do without
+    from orchestrator.measures.accuracy.answers import SampleAnswer
 
 
 @dataclass(frozen=True, slots=True)

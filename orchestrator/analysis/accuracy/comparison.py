@@ -17,7 +17,7 @@ from orchestrator.analysis.sides.groups import ComparisonGroup
 from orchestrator.analysis.sides.outputs import RANDOM
 from orchestrator.analysis.sides.side import Side
 from orchestrator.analysis.statistics import holm_of_known
-from orchestrator.analysis.table import AccuracyComparison, Agreement, Speedup
+from orchestrator.analysis.table import AccuracyComparison, Agreement
 from orchestrator.errors import JournalError
 from orchestrator.measurement import Finding, Outcome
 from orchestrator.measures.accuracy import audit
@@ -35,13 +35,10 @@ INVALID = "invalid"
 AGREEMENT = "agreement"
 
 
-def compare_accuracy(
-    run: RunRecord, groups: Iterable[ComparisonGroup]
+def compare(
+    run: RunRecord, samples: SampleSet, groups: Iterable[ComparisonGroup]
 ) -> tuple[AccuracyComparison, ...]:
     """Return a row for every treatment whose accuracy was asked for, in the order of the groups."""
-    samples = run.samples
-    if samples is None:
-        return ()
     rows, differences = [], []
     for group in groups:
         if group.factors is None or not _trials(group.baseline):
@@ -58,29 +55,6 @@ def compare_accuracy(
         _judged(row, difference, p)
         for row, difference, p in zip(rows, differences, adjusted, strict=True)
     )
-
-
-def with_accuracy(
-    rows: Iterable[Speedup], found: Iterable[AccuracyComparison]
-) -> tuple[Speedup, ...]:
-    """Return the rows of speed-ups with the accuracy of the same comparison in them."""
-    by_place = {(each.device, each.model, each.factors, each.scheme): each for each in found}
-    filled = []
-    for row in rows:
-        factors = row.factors
-        each = None
-        if factors is not None:
-            each = by_place.get((row.device, row.model, factors, row.scheme))
-        if each is not None:
-            row = replace(  # noqa: PLW2901  # the same row, filled in
-                row,
-                accuracy_metric=each.metric,
-                baseline_accuracy=each.baseline.value,
-                treatment_accuracy=each.treatment.value,
-                accuracy_verdict=each.verdict,
-            )
-        filled.append(row)
-    return tuple(filled)
 
 
 def _trials(side: Side) -> tuple[TrialRecord, ...]:
@@ -220,8 +194,8 @@ def _of_answers(
     if untrained and samples.task != AGREEMENT:
         yield Finding(
             "random_weights",
-            f"the weights of {' and '.join(untrained)} are random: what is right by chance is no "
-            "accuracy",
+            f"the weights of {' and '.join(untrained)} are random: what is right by chance is "
+            "not accuracy",
             "build the models with trained weights (`--weights imagenet`), or measure agreement "
             "(`task: agreement`)",
             forbids=True,

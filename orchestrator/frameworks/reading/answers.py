@@ -10,7 +10,6 @@ from typing import Any
 from orchestrator.frameworks.reading.child_output import NonsenseError, integer, string
 from orchestrator.frameworks.runner import FedShard
 from orchestrator.measurement import Answers, Outputs, OutputSummary
-from orchestrator.measures.accuracy import wire
 
 #: Outputs in one result, and values of a sketch, that are read: no child tells more.
 MOST_OUTPUTS, MOST_VALUES = 64, 1024
@@ -38,6 +37,9 @@ def answers_of(stdout: str, data: Mapping[str, Any], shard: FedShard) -> Answers
 
     Raises NonsenseError.
     """
+    # it imports numpy, which most runs do without
+    from orchestrator.measures.accuracy import wire  # noqa: PLC0415
+
     lines = wire.lines_of(stdout)
     told = data.get("answered")
     if len(lines) != shard.count or integer(data, "samples") != shard.count:

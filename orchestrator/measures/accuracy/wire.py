@@ -86,7 +86,7 @@ def _output(data: Mapping[str, Any], name: str, shape: tuple[int, ...]) -> Outpu
     values = None if data.get("values") is None else _floats(data["values"])
     if values is not None and len(values) != math.prod(shape):
         raise AnswerError(f"output {name!r} of shape {shape} has {len(values)} values")
-    sketch = _floats(data["sketch"]) if "sketch" in data else np.zeros(0, dtype=np.float32)
+    sketch = _floats(data["sketch"]) if "sketch" in data else np.zeros(0, dtype="<f4")
     if len(sketch) > _MOST_SKETCH:
         raise AnswerError(f"output {name!r} has a sketch of {len(sketch)} values")
     top = tuple((int(place), float(value)) for place, value in data.get("top", ()))
@@ -101,4 +101,4 @@ def _output(data: Mapping[str, Any], name: str, shape: tuple[int, ...]) -> Outpu
 
 
 def _floats(text: str) -> Floats:
-    return np.frombuffer(base64.b64decode(text, validate=True), dtype="<f4").astype(np.float32)
+    return np.frombuffer(base64.b64decode(text, validate=True), dtype="<f4")
