@@ -57,7 +57,8 @@ def _own_name(scheme: str) -> _Promise:
 
 
 _FULL = r"full_u?int\d+|u?int\d+x\d+"
-_INT8_WEIGHTS = r"(full|dynamic|weight_only)_int8|int16x8|uint8x8"
+#: A type alone is what a network without weights is called.
+_INT8_WEIGHTS = r"(full|dynamic|weight_only)_int8|int16x8|uint8x8|int8"
 
 _PHRASES: tuple[tuple[str, _Promise], ...] = (
     (r"float|fp", _float),
@@ -67,10 +68,10 @@ _PHRASES: tuple[tuple[str, _Promise], ...] = (
     (r"dynamic_(fp|float)16", _exactly("dynamic_fp16")),
     (r"(u?int|[iu])8_float", _any_of(_INT8_WEIGHTS)),
     (r"(int|i)8", _any_of(_INT8_WEIGHTS)),
-    (r"(uint|u)8", _any_of(r"(full|dynamic|weight_only)_uint8|uint8x\d+")),
-    (r"(int|i|w)4", _any_of(r"(full|dynamic|weight_only)_u?int4|u?int\d+x4")),
-    (r"(int|i|w)2", _any_of(r"(full|dynamic|weight_only)_int2|u?int\d+x2")),
-    (r"(int|i)16", _any_of(r"full_int16|int16x\d+")),
+    (r"(uint|u)8", _any_of(r"(full|dynamic|weight_only)_uint8|uint8x\d+|uint8")),
+    (r"(int|i|w)4", _any_of(r"(full|dynamic|weight_only)_u?int4|u?int\d+x4|u?int4")),
+    (r"(int|i|w)2", _any_of(r"(full|dynamic|weight_only)_int2|u?int\d+x2|int2")),
+    (r"(int|i)16", _any_of(r"full_int16|int16x\d+|int16")),
     (r"(int)?(16x8|a16w8|w8a16)", _any_of("int16x8")),
     (r"int8x4|a8w4|w4a8", _any_of("int8x4")),
     (r"int8x8|a8w8|w8a8", _any_of("(full_u?|dynamic_)int8")),

@@ -27,6 +27,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.config.scheme_names import promised
 from orchestrator.errors import ModelBuildError
 from orchestrator.frameworks.file_kinds import inspect_any
 from orchestrator.frameworks.tflite.inspect import Inspection, inspect_file
@@ -274,6 +275,9 @@ def _differences(found: Inspection, other: Other) -> Iterator[str]:
     weights, activations = other.type_sets()
     if len(weights) == len(activations) == 1 and found.scheme == "mixed":
         yield f"mixed, with weights {weights} and activations {activations} alone"
+    promise = promised(found.scheme)
+    if promise is not None and not promise(found.scheme):
+        yield f"may not be called {found.scheme}, which it is"
     if weights and {t.lower() for t in weights} - set(found.weight_types):
         yield f"weights {found.weight_types}, not {weights}"
     for told, theirs in ((found.inputs, other.graph.inputs), (found.outputs, other.graph.outputs)):

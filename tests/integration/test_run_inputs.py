@@ -64,6 +64,47 @@ def test_what_was_fed_stands_in_every_report(lab: Lab, case: str, said: str, rep
             assert result["inputs"][0]["shape"] == [1, 64, 64, 3]
 
 
+def test_files_that_were_exported_in_unlike_ways_are_said_to_be(lab: Lab) -> None:
+    """An open batch beside a fixed one: what a delegate takes may be the export's doing."""
+    files = {
+        "float32": "unet",
+        "dynamic_range": "unet_dynamic_range",
+        "other": "dense_dynamic_range",
+    }
+    for case in files.values():
+        shutil.copyfile(CASES / f"{case}.tflite", lab.folder / f"{case}.tflite")
+    variants = ", ".join(f"{scheme}: {case}.tflite" for scheme, case in files.items())
+    own = suite(lab, f"[{{name: net, variants: {{{variants}}}}}]", runner="litert")
+    done = lab.run("run", "--inventory", lab.inventory(lab.here()), "--suite", own)
+    assert done.code == 0, done.stderr
+    found = {row["scheme"]: row["findings"].split(";") for row in lab.table()}
+    assert "export_mismatch" in found["other"]
+    assert "export_mismatch" not in found["dynamic_range"]
+    assert "float32 with the batch left open, other with the batch fixed" in " ".join(
+        done.stdout.split()
+    )
+
+
+def test_a_file_that_a_delegate_takes_and_cannot_compute_is_measured_without_it(lab: Lab) -> None:
+    """XNNPACK and sparse weights."""
+    for case in ("sp", "sp_sparse_drq"):
+        shutil.copyfile(CASES / f"{case}.tflite", lab.folder / f"{case}.tflite")
+    variants = "float32: sp.tflite, dynamic_range: sp_sparse_drq.tflite"
+    own = suite(
+        lab,
+        f"[{{name: net, variants: {{{variants}}}}}]",
+        runner="litert",
+        factors="{delegate: [xnnpack, none]}",
+    )
+    done = lab.run("run", "--inventory", lab.inventory(lab.here()), "--suite", own)
+    assert done.code == 1, done.stderr
+    verdicts = {row["delegate"]: row["verdict"] for row in lab.table()}
+    assert verdicts["xnnpack"] == "invalid" and verdicts["none"] != "invalid"
+    refused = [e for e in lab.events("finished") if e["outcome"] != "ok"]
+    assert {(e["outcome"], e["delegate"]) for e in refused} == {("incompatible", "xnnpack")}
+    assert all("measure it with delegate: [none]" in e["reason"] for e in refused)
+
+
 NETWORKS = """
 import sys, torch
 from torch import nn

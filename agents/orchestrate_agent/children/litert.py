@@ -69,6 +69,8 @@ _INCOMPATIBLE = (
     "ops are not supported by this interpreter",
     "is(are) not supported by this interpreter",
     "Model provided is schema version",
+    # it takes some kinds of weights (sparse ones) and cannot compute them
+    "failed to delegate ",
 )
 _NO_MEMORY = ("std::bad_alloc", "Cannot allocate memory", "out of memory", "failed to allocate")
 _CANNOT_RESHAPE = "XNNPack delegate failed to reshape"

@@ -19,6 +19,8 @@ _INCOMPATIBLE = (
     ),
     re.compile(r"Model provided is schema version (?P<version>\d+) not equal"),
     re.compile(r"Registration failed"),
+    # an operator that XNNPACK took while it chose, and then finds that it cannot compute
+    re.compile(r"failed to delegate (?P<taken>\w+) node #\d+"),
 )
 
 
@@ -40,6 +42,12 @@ def _incompatible_reason(found: re.Match[str]) -> str:
             f"the model needs TensorFlow's own {called}, which this runtime has no delegate for "
             "(SELECT_TF_OPS); convert the model with TFLITE_BUILTINS alone, after replacing what "
             "has no such operator, or use the binary benchmark_model_plus_flex"
+        )
+    if "taken" in groups:
+        return (
+            f"the runtime's XNNPACK delegate takes operator {groups['taken']} and cannot compute "
+            "it as this file holds it (sparse weights are such); measure it with delegate: [none], "
+            "or convert the model in another way"
         )
     op, version = groups.get("op"), groups.get("version")
     needs = f"op {op}" if op else "an op"

@@ -14,6 +14,7 @@ SCHEMES = (
     *("float32", "float16", "full_float16", "bfloat16", "mixed", "dynamic_range", "dynamic_int4"),
     *("full_int8", "full_uint8", "int16x8", "int8x4", "weight_only_int8", "weight_only_int4"),
     *("dynamic_int8", "dynamic_fp16", "static_int8"),
+    *("int8", "uint8", "int16"),  # of networks without weights
 )
 
 
@@ -66,13 +67,14 @@ def test_a_name_is_split_where_its_quantization_begins(
         ("fp16", {"float16", "full_float16", "dynamic_fp16"}),
         ("my_float16", {"float16", "full_float16", "dynamic_fp16"}),
         ("int16x8", {"int16x8"}),
+        ("int16", {"int16x8", "int16", "mixed"}),
         ("16x8", {"int16x8", "mixed"}),
-        ("uint8", {"full_uint8", "mixed"}),
+        ("uint8", {"full_uint8", "uint8", "mixed"}),
         ("int4", {"dynamic_int4", "int8x4", "weight_only_int4", "mixed"}),
         (
             "int8_per_tensor",
             {"dynamic_range", "full_int8", "int16x8", "weight_only_int8", "mixed"}
-            | {"dynamic_int8", "static_int8"},
+            | {"dynamic_int8", "static_int8", "int8"},
         ),
         ("integer_quant", {"full_int8", "full_uint8", "int16x8", "int8x4", "static_int8", "mixed"}),
         ("full_integer_quant_with_int16_act", {"int16x8", "mixed"}),

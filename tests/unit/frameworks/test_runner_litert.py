@@ -260,6 +260,13 @@ FLEX = (
         ),
         ("incompatible", FLEX, Outcome.INCOMPATIBLE, "operator MatrixInverse (FlexMatrixInverse)"),
         ("incompatible", FLEX, Outcome.INCOMPATIBLE, "TFLITE_BUILTINS alone"),
+        (
+            "incompatible",
+            "failed to delegate FULLY_CONNECTED node #1Node number 6 (TfLiteXNNPackDelegate) "
+            "failed to prepare.",
+            Outcome.INCOMPATIBLE,
+            "takes operator FULLY_CONNECTED and cannot compute it as this file holds it",
+        ),
         ("incompatible", "something new", Outcome.INCOMPATIBLE, "something new"),
         ("invalid_model", "no TFL3 mark", Outcome.FAILED, "invalid model: no TFL3 mark"),
         ("no_runtime", "install one", Outcome.FAILED, "no runtime: install one"),
