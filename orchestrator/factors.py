@@ -147,8 +147,9 @@ class Factor:
         return level in (self.default, "") or (self.name, level) == ("runtime", factors.runner)
 
     def in_title(self, factors: Factors) -> str:
-        """Name the level for a title: ``delegate none``, ``threads 4``."""
-        return self.title.format(self.of(factors))
+        """Name the level for a title: ``delegate none``, ``threads 4``, ``threads not told``."""
+        level = self.of(factors)
+        return self.zero if self.zero and level == self.untold else self.title.format(level)
 
     def in_words(self, level: Any) -> str:
         """Name the level in a sentence: ``delegate none``, ``4 threads``, ``inputs of 128 ×
