@@ -39,7 +39,7 @@ class ReadLogs:
 
 
 def read_logs(name: str, text: str, told: ImportHints) -> ReadLogs:
-    """Every process in the file called ``name``.
+    """Return every process in the file called ``name``.
 
     Raises UsageError where there is none, or where nothing says which model and scheme one is of;
     the message names every such place at once.

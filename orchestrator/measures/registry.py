@@ -18,7 +18,7 @@ MEASURES: Mapping[TrialKind, Measure] = MappingProxyType(
 
 
 def measure_of(kind: TrialKind) -> Measure:
-    """The measure whose trials are of this kind."""
+    """Return the measure whose trials are of this kind."""
     return MEASURES[kind]
 
 

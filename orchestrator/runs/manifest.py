@@ -89,7 +89,8 @@ class Manifest:
 
     @property
     def bundled(self) -> frozenset[str]:
-        """The devices of the run that nothing reaches: their bundles are run there by hand."""
+        """Return the devices of the run that nothing reaches: their bundles are run there by
+        hand."""
         listed = self.inventory.get("devices") or ()
         bundles = {d.get("name") for d in listed if d and d.get("transport") == "bundle"}
         return frozenset(self.devices) & bundles
@@ -110,7 +111,7 @@ class Manifest:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Manifest:
-        """The inverse of :meth:`to_json`. Raises KeyError or TypeError on another shape."""
+        """Read what :meth:`to_json` wrote. Raises KeyError or TypeError on another shape."""
         return cls(
             run_id=data["run_id"],
             created=data["created"],

@@ -48,7 +48,7 @@ class ChildReport:
 
 
 def asked_runtime(trial: Trial, runner: RunnerAbout) -> Runtime:
-    """What the trial asks for. Raises UsageError where the runner has no such runtime."""
+    """Return what the trial asks for. Raises UsageError where the runner has no such runtime."""
     try:
         runtime = parse_runtime(trial.factors.runtime)
     except ValueError as exc:
@@ -62,7 +62,8 @@ def asked_runtime(trial: Trial, runner: RunnerAbout) -> Runtime:
 
 
 def child_command(name: str, files: Files, arguments: Sequence[str]) -> Command:
-    """The child called ``name``: in the device's own Python as it is, or on a site bundle alone.
+    """Return the command of the child called ``name``: in the device's own Python as it is, or on a
+    site bundle alone.
 
     On a bundle nothing that is installed there is seen (``-I -S``), so that what is loaded cannot
     depend on it.
@@ -88,7 +89,7 @@ def read_child(
     *,
     explain: Explain = unexplained,
 ) -> Reading:
-    """What the evidence means. Never raises on the child's output.
+    """Say what the evidence means. Never raises on the child's output.
 
     ``own`` reads the runner's own part of the result line; NonsenseError from it is a failure of
     the trial like any other nonsense. ``explain`` says what a runtime means that refuses a file.
