@@ -16,6 +16,7 @@ from orchestrator.frameworks.about import (
     RunnerAbout,
     SchemeAbout,
 )
+from orchestrator.frameworks.onnx import about as onnx
 from orchestrator.frameworks.tflite import about as tflite
 from orchestrator.frameworks.torch import about as torch
 from orchestrator.runtimes import ANY, Runtime, parse_runtime
@@ -26,6 +27,7 @@ from orchestrator.trial import Group
 FRAMEWORKS: tuple[Framework, ...] = (
     tflite.FRAMEWORK,
     torch.FRAMEWORK,
+    onnx.FRAMEWORK,
 )
 
 #: What a suite writes for: the default framework's first runner that the device permits.

@@ -130,7 +130,16 @@ FENCES: dict[str, tuple[str, ...]] = {
     "ai_edge_quantizer": ("orchestrator/frameworks/tflite",),
     "ai_edge_litert": ("agents/orchestrate_agent/children/litert.py",),
     "tflite_runtime": ("agents/orchestrate_agent/children/litert.py",),
-    "torch": ("orchestrator/frameworks/torch", "agents/orchestrate_agent/children/torch.py"),
+    "torch": (
+        "orchestrator/frameworks/torch",
+        "orchestrator/frameworks/onnx/convert.py",  # which exports
+        "agents/orchestrate_agent/children/torch.py",
+    ),
+    "onnx": ("orchestrator/frameworks/onnx/convert.py",),
+    "onnxruntime": (
+        "orchestrator/frameworks/onnx/convert.py",
+        "agents/orchestrate_agent/children/onnxruntime.py",
+    ),
     "torchvision": ("orchestrator/frameworks/torch",),
     # comes with torchvision
     "PIL": ("orchestrator/frameworks/torch", "orchestrator/datasets/images.py"),
@@ -140,6 +149,7 @@ FENCES: dict[str, tuple[str, ...]] = {
         "orchestrator/datasets",
         "orchestrator/frameworks",
         "agents/orchestrate_agent/children/litert.py",
+        "agents/orchestrate_agent/children/onnxruntime.py",
         "orchestrator/analysis/accuracy",
         "orchestrator/analysis/explain/variation.py",
         "orchestrator/measures/accuracy",
@@ -168,6 +178,8 @@ PURE = (
     "orchestrator/frameworks/registry.py",
     "orchestrator/frameworks/tflite/about.py",
     "orchestrator/frameworks/torch/about.py",
+    "orchestrator/frameworks/onnx/about.py",
+    "orchestrator/frameworks/onnx/runner.py",
     "orchestrator/frameworks/runner.py",
     "orchestrator/frameworks/tflite/benchmark_log.py",
     "orchestrator/frameworks/tflite/benchmark_model.py",
