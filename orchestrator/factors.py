@@ -124,7 +124,7 @@ class Factor:
 
     @property
     def label(self) -> str:
-        """What it is called: ``input size``."""
+        """Return what it is called: ``input size``."""
         return self.name.replace("_", " ")
 
     @property
@@ -147,8 +147,9 @@ class Factor:
         return level in (self.default, "") or (self.name, level) == ("runtime", factors.runner)
 
     def in_title(self, factors: Factors) -> str:
-        """Name the level for a title: ``delegate none``, ``threads 4``."""
-        return self.title.format(self.of(factors))
+        """Name the level for a title: ``delegate none``, ``threads 4``, ``threads not told``."""
+        level = self.of(factors)
+        return self.zero if self.zero and level == self.untold else self.title.format(level)
 
     def in_words(self, level: Any) -> str:
         """Name the level in a sentence: ``delegate none``, ``4 threads``, ``inputs of 128 ×
@@ -232,17 +233,18 @@ SWEPT = tuple(
 
 
 def factor_named(name: str) -> Factor:
-    """The factor of this name; raises KeyError where there is none."""
+    """Return the factor of this name; raises KeyError where there is none."""
     return _BY_NAME[name]
 
 
 def find_factor(name: str) -> Factor | None:
-    """The factor of this name; None where it is something else, like the model or the scheme."""
+    """Return the factor of this name; None where it is something else, like the model or the
+    scheme."""
     return _BY_NAME.get(name)
 
 
 def key_of(factors: Factors, own: Collection[str]) -> tuple[str, ...]:
-    """The parts of a group's key; ``own`` are those of ``OPTIONAL`` that the runner takes.
+    """Return the parts of a group's key; ``own`` are those of ``OPTIONAL`` that the runner takes.
 
     They never change: trial ids of earlier runs are made of them.
     """
@@ -255,7 +257,8 @@ def key_of(factors: Factors, own: Collection[str]) -> tuple[str, ...]:
 
 
 def varying(some: Iterable[Factors]) -> list[Factor]:
-    """The factors that differ between these, but the instruction set, which the place tells."""
+    """Return the factors that differ between these, but the instruction set, which the place
+    tells."""
     distinct = set(some)
     return [
         each
@@ -265,11 +268,12 @@ def varying(some: Iterable[Factors]) -> list[Factor]:
 
 
 def combinations(runner: str, levels: Mapping[str, Sequence[Any]]) -> Iterator[Factors]:
-    """Every combination of the levels of the factors of ``VARIED``, the last varying fastest."""
+    """Yield every combination of the levels of the factors of ``VARIED``, the last varying
+    fastest."""
     for values in itertools.product(*(levels[each.name] for each in VARIED)):
         yield Factors(runner=runner, **dict(zip((f.name for f in VARIED), values, strict=True)))
 
 
 def untold(runner: str, **told: Any) -> Factors:
-    """The factors of an imported figure: ``told`` by its source, or not at all."""
+    """Return the factors of an imported figure: ``told`` by its source, or not at all."""
     return Factors(**({each.name: each.untold for each in FACTORS} | {"runner": runner} | told))

@@ -181,6 +181,19 @@ class Outputs:
 
 
 @dataclass(frozen=True, slots=True)
+class Answers:
+    """What one process answered to ``count`` samples of a data set, from the one at ``first`` of
+    the draw on.
+
+    The answers stand in the trial's raw log; ``digest`` is the SHA-256 of their lines.
+    """
+
+    first: int
+    count: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
 class Measurement:
     """Everything one process of one runner measured on one variant.
 
@@ -191,7 +204,7 @@ class Measurement:
     where the runner tells. ``operators`` is what a profile trial found. ``runtime_from`` is whose
     the runtime was: the ``device``'s own, or out of the ``bundle`` that was pushed; None where
     there is no such choice, or nobody recorded it. ``outputs`` is what was computed, None of a
-    runner that does not show it.
+    runner that does not show it; ``answers`` what a trial of accuracy answered.
     """
 
     init_us: float | None
@@ -208,10 +221,11 @@ class Measurement:
     runtime_from: str | None = None
     figures: Mapping[str, Samples] = field(default_factory=dict)
     outputs: Outputs | None = None
+    answers: Answers | None = None
 
     def __post_init__(self) -> None:
-        if self.steady is None and not self.figures:
-            raise ValueError("a measurement without a time needs another figure")
+        if self.steady is None and not self.figures and self.answers is None:
+            raise ValueError("a measurement without a time needs another figure, or answers")
 
     @property
     def timing(self) -> Invocations:
@@ -231,7 +245,12 @@ class Measurement:
     def to_json(self) -> dict[str, Any]:
         """Return it as it stands in a ``finished`` line of the journal."""
         data = asdict(self)
-        for name in ("operators", "figures", "outputs"):  # as lines were before there were any
+        for name in (
+            "operators",
+            "figures",
+            "outputs",
+            "answers",
+        ):  # as lines were before there were any
             if not data[name]:
                 del data[name]
         return data
@@ -255,6 +274,7 @@ class Measurement:
             runtime_from=data.get("runtime_from"),
             figures={n: _made(Samples, each) for n, each in (data.get("figures") or {}).items()},
             outputs=_outputs(data.get("outputs")),
+            answers=_part(Answers, data.get("answers")),
         )
 
 

@@ -71,18 +71,19 @@ class DevicePlan:
 
     @property
     def cpus_for_duets(self) -> int:
-        """How many CPUs it takes to run two trials at once; 0 where none do."""
+        """Return how many CPUs it takes to run two trials at once; 0 where none do."""
         duets = (t for block in self.blocks for t in block.trials if t.duet is not None)
         return 2 * max((t.factors.threads for t in duets), default=0)
 
     @property
     def runtimes(self) -> frozenset[str]:
-        """What Python runners are to compute with; empty for the binary."""
+        """Return what Python runners are to compute with; empty for the binary."""
         return frozenset(g.factors.runtime for g in self.groups if g.factors.runtime)
 
     @property
     def choices(self) -> Mapping[str, tuple[Library, ...]]:
-        """What may stand for each of ``runtimes``: the library named, or any of the runner's."""
+        """Return what may stand for each of ``runtimes``: the library named, or any of the
+        runner's."""
         return {
             g.factors.runtime: registry.choices(
                 registry.runner(g.factors.runner), g.factors.runtime
@@ -93,7 +94,7 @@ class DevicePlan:
 
     @property
     def capped_isas(self) -> frozenset[str]:
-        """The instruction sets that processes are to be capped to; empty where nothing is
+        """Return the instruction sets that processes are to be capped to; empty where nothing is
         capped."""
         return frozenset(g.factors.isa for g in self.groups) - {NATIVE}
 
@@ -114,17 +115,18 @@ class Plan:
 
     @property
     def at_once(self) -> int:
-        """How many timing trials a device runs at the same time."""
+        """Return how many timing trials a device runs at the same time."""
         return 2 if self.duet else 1
 
     @property
     def variants(self) -> tuple[Variant, ...]:
-        """Every variant that some trial needs, sorted."""
+        """Return every variant that some trial needs, sorted."""
         return tuple(sorted({t.variant for d in self.devices for t in d.trials}))
 
     @property
     def uncompared(self) -> tuple[str, ...]:
-        """What has to be said of models of which nothing is compared; nothing where all are."""
+        """Return what has to be said of models of which nothing is compared; nothing where all
+        are."""
         groups = [group for device in self.devices for group in device.groups]
         alone = dict.fromkeys(group.model for group in groups if len(group.schemes) < 2)
         if not alone:
@@ -147,7 +149,7 @@ class Plan:
         return turns * (self.settings.warmup.seconds + self.settings.steady.seconds)
 
     def device(self, name: str) -> DevicePlan:
-        """The plan of the device called ``name``; raises KeyError where there is none."""
+        """Return the plan of the device called ``name``; raises KeyError where there is none."""
         for plan in self.devices:
             if plan.device == name:
                 return plan
@@ -182,7 +184,7 @@ def _settings(protocol: Protocol) -> RunSettings:
 
 
 def resolve_runners(suite: Suite, device: Device) -> tuple[RunnerAbout, ...]:
-    """The runners of a suite on a device, each once.
+    """Return the runners of a suite on a device, each once.
 
     ``auto`` takes the first of its runners that the device and the suite permit. A binary takes the
     device's having one, and that the suite names no runtime, nor batches nor input sizes, which it
@@ -219,7 +221,7 @@ def _plan_device(device: Device, suite: Suite, seed: int) -> DevicePlan:
         for measure in unblocked_measures()
         for group in groups
         for scheme in group.schemes
-        for number in range(protocol.trials_of(measure.name))
+        for number in range(suite.trials_of(measure.name))
     )
     make_block = _block_of_duets if protocol.duet else _block
     blocks = []
@@ -309,7 +311,7 @@ def _refuse_impossible(suite: Suite, device: Device, runner: RunnerAbout) -> Non
         )
     _refuse_fixed_exports(suite)
     for measure in unblocked_measures():
-        if suite.protocol.trials_of(measure.name) and measure.kind not in runner.kinds:
+        if suite.trials_of(measure.name) and measure.kind not in runner.kinds:
             having = [each.name for each in registry.runners() if measure.kind in each.kinds]
             why = runner.lacks.get(measure.kind, f"runner {runner.name} has no such trials")
             raise UsageError(

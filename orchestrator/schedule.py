@@ -53,12 +53,12 @@ class Schedule:
 
     @property
     def unfinished(self) -> int:
-        """How many released trials have not finished."""
+        """Return how many released trials have not finished."""
         return self._course.unfinished
 
     @property
     def finished(self) -> int:
-        """How many trials have finished."""
+        """Return how many trials have finished."""
         return self._course.finished
 
     def is_under_way(self, trial_id: str) -> bool:
@@ -70,12 +70,12 @@ class Schedule:
         return self._course.is_released(trial_id)
 
     def mean_wall_s(self) -> float | None:
-        """How long a finished trial held the device on average, in seconds; None before the
+        """Return how long a finished trial held the device on average, in seconds; None before the
         first."""
         return self._course.mean_wall_s()
 
     def expected_s(self, trials: Sequence[Trial]) -> float:
-        """How long what is in hand and ``trials`` after it will hold the device, in seconds.
+        """Return how long what is in hand and ``trials`` after it will hold the device, in seconds.
 
         A trial takes as long as the slowest so far of its variant, or else of all; before the
         first, as long as its phases at least.
@@ -94,7 +94,8 @@ class Schedule:
         return self._course.complete
 
     def remaining(self) -> int:
-        """How many trials are in hand, or still to come at most up to the minimum of blocks."""
+        """Return how many trials are in hand, or still to come at most up to the minimum of
+        blocks."""
         return self._course.remaining(self._plan.min_blocks)
 
     def release(self, trial_id: str) -> None:
@@ -126,7 +127,7 @@ class Schedule:
             self._timing[self._group_of[trial.trial_id]].append(record)
 
     def next_trials(self) -> tuple[Trial, ...]:
-        """The next trials to release, in order; empty when there are none now.
+        """Return the next trials to release, in order; empty when there are none now.
 
         Those that belong to no block first, then one block at a time.
         """
@@ -145,7 +146,7 @@ class Schedule:
 
 
 def outline_of(plan: Plan, device: DevicePlan) -> Outline:
-    """A device's part of the plan, as ``orchestrate_agent.course`` knows it."""
+    """Return a device's part of the plan, as ``orchestrate_agent.course`` knows it."""
     # a trial of no block carries no group: its model and factors say which one it belongs to
     by_condition = {(group.model, group.factors): group for group in device.groups}
     return Outline(

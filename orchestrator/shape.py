@@ -66,7 +66,7 @@ def _parts(
 
 
 def shape_of(record: type[Any]) -> dict[str, Any]:
-    """The shape of a dataclass's fields as JSON, so that no field is forgotten."""
+    """Return the shape of a dataclass's fields as JSON, so that no field is forgotten."""
     hints = get_type_hints(record)
     return {field.name: _of_type(hints[field.name]) for field in fields(record)}
 

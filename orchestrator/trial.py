@@ -18,11 +18,13 @@ FIRST_PARTNER = 2
 
 
 class TrialKind(str, Enum):
-    """Watching memory or operators disturbs timing, so both have trials of their own."""
+    """What a trial is for. Watching memory or operators disturbs timing, and answering samples
+    takes long, so each has trials of its own."""
 
     TIMING = "timing"
     MEMORY = "memory"
     PROFILE = "profile"
+    ACCURACY = "accuracy"
 
 
 @dataclass(frozen=True, order=True)

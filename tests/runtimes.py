@@ -10,14 +10,14 @@ from tests.lab import PROTOCOL, Lab
 NEW, OLD = "ai-edge-litert==2.3.0", "tflite-runtime==2.14.0"
 #: The Pythons that there are wheels of the old one for.
 PYTHONS_OF_OLD = ("3.9", "3.10", "3.11")
-_DATA = Path(__file__).parent / "data" / "zoo"
+DATA = Path(__file__).parent / "data"
 
 
 def suite(lab: Lab, *factors: str, **files: str) -> Path:
     """Of one model, with the files ``{suffix: scheme}`` beside its baseline."""
-    shutil.copyfile(_DATA / "float32.tflite", lab.folder / "foo.tflite")
+    shutil.copyfile(DATA / "zoo" / "float32.tflite", lab.folder / "foo.tflite")
     for suffix, scheme in files.items():
-        shutil.copyfile(_DATA / f"{scheme}.tflite", lab.folder / f"foo_{suffix}.tflite")
+        shutil.copyfile(DATA / "zoo" / f"{scheme}.tflite", lab.folder / f"foo_{suffix}.tflite")
     path = lab.folder / "own.yaml"
     written = f"factors: {{{', '.join(factors)}}}\n" if factors else ""
     path.write_text(

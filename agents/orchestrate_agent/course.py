@@ -138,12 +138,12 @@ class Course:
 
     @property
     def unfinished(self) -> int:
-        """How many released trials have not ended."""
+        """Return how many released trials have not ended."""
         return len(self._released) - len(self._ended)
 
     @property
     def finished(self) -> int:
-        """How many trials have ended."""
+        """Return how many trials have ended."""
         return len(self._ended)
 
     @property
@@ -160,11 +160,13 @@ class Course:
         return trial_id in self._released
 
     def mean_wall_s(self) -> Optional[float]:
-        """How long an ended trial held the device on average, in seconds; None before the first."""
+        """Return how long an ended trial held the device on average, in seconds; None before the
+        first."""
         return self._spent_s / len(self._ended) if self._ended else None
 
     def remaining(self, blocks: int) -> int:
-        """How many trials are in hand or still to come, of each group's first ``blocks`` blocks."""
+        """Return how many trials are in hand or still to come, of each group's first ``blocks``
+        blocks."""
         waiting = {slot.trial_id for slot in self._outline.unblocked}
         for block in self._outline.blocks:
             if block.index < blocks and block.group not in self._stopped:
@@ -199,7 +201,7 @@ class Course:
         return True
 
     def next_trials(self) -> Tuple[str, ...]:
-        """The ids of the next trials to release, in order; empty when there are none now.
+        """Return the ids of the next trials to release, in order; empty when there are none now.
 
         Those that belong to no block first, then one block at a time.
         """

@@ -186,7 +186,7 @@ def _null_table(pairs: int) -> tuple[float, ...]:
 
 
 def floor_of(logs: Sequence[float]) -> float | None:
-    """The noise floor that the baseline's log ratios to itself yield: the bound of their interval
-    farther from 1, as a ratio of at least 1. None with too few for an interval."""
+    """Return the noise floor that the baseline's log ratios to itself yield: the bound of their
+    interval farther from 1, as a ratio of at least 1. None with too few for an interval."""
     interval = estimate(logs).interval if logs else None
     return math.exp(max(abs(interval.low), abs(interval.high))) if interval else None

@@ -79,7 +79,8 @@ class Speedup:
     that a delegate took of all there are, like ``30/34``. ``isa_way`` is how CPUID was made to trap
     where the instruction set is capped: ``faulting`` or ``rewriting``. ``inputs`` says what was
     fed, like ``1 × 224 × 224 × 3``, and which signature was called where one was chosen; empty
-    where nobody knows.
+    where nobody knows. Accuracy is that of :class:`AccuracyComparison`, as shares of 1, empty where
+    it was not measured.
     """
 
     run_id: str
@@ -131,6 +132,10 @@ class Speedup:
     treatment_delegated: str = ""
     isa_way: str = ""
     inputs: str = ""
+    accuracy_metric: str = ""
+    baseline_accuracy: float | None = None
+    treatment_accuracy: float | None = None
+    accuracy_verdict: str = ""
 
     def __post_init__(self) -> None:
         if self.verdict is Verdict.INVALID and self.speedup is not None:
@@ -205,6 +210,124 @@ class FigureComparison:
     verdict: FigureVerdict
     reason: str
     findings: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True)
+class ScoredShare:
+    """A figure of one side over samples, as a share of 1, with its 95 % interval where there is
+    one. None where it was not scored."""
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class ClassChange:
+    """What a treatment lost and gained among the ``samples`` of one class; shares of 1."""
+
+    name: str
+    samples: int
+    baseline: float
+    treatment: float
+    lost: int
+    gained: int
+
+
+@dataclass(frozen=True)
+class ChangedAnswer:
+    """A sample that the two sides answer unlike, by its key in the data set, with what is right
+    and what either side says, in words."""
+
+    key: str
+    label: str
+    baseline: str
+    treatment: str
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How alike two sides answer the same samples, labels or not, in one output.
+
+    ``same_top1`` is None of an output that has no classes. ``snr_db`` is the median over samples of
+    the baseline's energy over that of the deviation, ``worst_snr_db`` the least; both are infinite
+    where the values are equal. ``estimated``: out of sketches, because the values were not kept.
+    """
+
+    output: str
+    samples: int
+    same_top1: ScoredShare | None
+    same_bytes: float
+    cosine: float | None
+    snr_db: float | None
+    worst_snr_db: float | None
+    largest_deviation: float | None
+    estimated: bool
+
+
+@dataclass(frozen=True)
+class AccuracyComparison:
+    """Accuracy of one scheme beside the baseline's, on one device under the same factors.
+
+    Both answered the same ``samples``. ``metric`` names the figure that is judged: ``top-1``,
+    ``AP`` (COCO's AP@[.50:.95]), or ``agreement`` where there are no labels and nothing is judged.
+    ``difference`` is the treatment's minus the baseline's, with its 95 % interval, as shares of 1.
+    ``lost`` samples only the baseline has right, ``gained`` only the treatment. ``p_adjusted`` is
+    after Holm's correction over the table. ``verdict`` is one of ``better``, ``no worse`` (than
+    ``margin`` percentage points), ``worse``, ``cannot tell``, ``invalid``, and empty where nothing
+    is judged. ``would_tell`` is about how many samples a verdict takes. ``others`` maps further
+    figures to (baseline, treatment), None where a side has none.
+    """
+
+    device: str
+    model: str
+    factors: Factors
+    scheme: str
+    baseline_scheme: str
+    metric: str
+    samples: int
+    margin: float
+    baseline: ScoredShare
+    treatment: ScoredShare
+    difference: float | None
+    low: float | None
+    high: float | None
+    lost: int | None
+    gained: int | None
+    p_value: float | None
+    p_adjusted: float | None
+    verdict: str
+    reason: str
+    would_tell: int | None = None
+    others: Mapping[str, tuple[float | None, float | None]] = field(default_factory=dict)
+    agreement: tuple[Agreement, ...] = ()
+    classes: tuple[ClassChange, ...] = ()
+    changed: tuple[ChangedAnswer, ...] = ()
+    findings: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True)
+class TradeOff:
+    """One scheme of a model in one place, by speed, accuracy and size, the baseline being one.
+
+    ``difference`` is that of :class:`AccuracyComparison`, with its interval; ``size_share`` the
+    size of the file over that of the baseline's. ``front``: it is on the Pareto front, no other
+    scheme of the model in this place is as good in all three and better in one, by the estimates.
+    """
+
+    device: str
+    model: str
+    factors: Factors
+    scheme: str
+    speedup: float
+    ci_low: float | None
+    ci_high: float | None
+    difference: float
+    low: float | None
+    high: float | None
+    size_mb: float | None
+    size_share: float | None
+    front: bool = False
 
 
 @dataclass(frozen=True)
@@ -290,7 +413,8 @@ class SpeedupTable:
     released to a device and never ended. ``stopped`` maps a group's key to why it stopped.
     ``duet``: baseline and treatment ran at the same time. ``figures`` compares whatever else than
     the time the trials found; a group without any time is there alone. ``across`` compares one
-    runner's files with another's, where the suite asks for that.
+    runner's files with another's, where the suite asks for that. ``trade_offs`` has what is both
+    faster or slower and more or less accurate.
     """
 
     run_id: str
@@ -311,3 +435,5 @@ class SpeedupTable:
     duet: bool = False
     figures: tuple[FigureComparison, ...] = ()
     across: tuple[RunnerComparison, ...] = ()
+    accuracy: tuple[AccuracyComparison, ...] = ()
+    trade_offs: tuple[TradeOff, ...] = ()

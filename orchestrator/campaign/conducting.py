@@ -12,6 +12,7 @@ from dataclasses import replace
 from functools import partial
 
 from orchestrator.analysis import comparison_precision
+from orchestrator.artifacts.blob import Blob
 from orchestrator.campaign.materials import (
     build,
     cap_of,
@@ -27,7 +28,8 @@ from orchestrator.campaign.reaching import (
     reach_and_supply,
     supply_all,
 )
-from orchestrator.campaign.words import Conclusion, Contacts, Places
+from orchestrator.campaign.samples import make_samples
+from orchestrator.campaign.words import Conclusion, Contacts, Places, Preparation
 from orchestrator.config import Device, Inventory, Suite
 from orchestrator.console import Console
 from orchestrator.errors import (
@@ -45,6 +47,7 @@ from orchestrator.fleet.progress import DeviceProgress, State, StopLevel, StopRe
 from orchestrator.fleet.reach import Way, transport_to
 from orchestrator.fleet.recording import Target
 from orchestrator.measurement import Outcome
+from orchestrator.measures.accuracy.samples import SampleSet
 from orchestrator.plan import Plan, make_plan
 from orchestrator.runs.directory import RunDirectory, new_run_id
 from orchestrator.runs.journal import Journal
@@ -79,11 +82,12 @@ def start(
     reached = reach_all(fleet, console)
     with closing(reached):
         models = build(prepared, places.models, console)
+        samples, shards = _samples(prepared, places, console)
         manifest = replace(
-            new_manifest(fleet.run_id, inventory, prepared, models),
+            new_manifest(fleet.run_id, inventory, prepared, models, samples),
             devices=tuple(device.name for device in devices),
         )
-        materials = materials_of(manifest, models, cap)
+        materials = materials_of(manifest, models, cap, shards)
         supplies = Supplies(plan, manifest, {}, places.models, console.say)
         supplied = supply_all(fleet, reached, supplies, console)
         if not supplied.nodes:
@@ -99,6 +103,15 @@ def start(
                 journal.append(error.device, "device_lost", reason=error.reason)
             campaign = _campaign(plan, materials, directory, journal, console=console, stop=stop)
             return _conduct(campaign, _device_runs(campaign, fleet, supplies), supplied)
+
+
+def _samples(
+    prepared: Preparation, places: Places, console: Console
+) -> tuple[SampleSet | None, Mapping[str, Blob]]:
+    """Return what accuracy is measured on, ready to be pushed; nothing where it is not measured."""
+    if prepared.samples is None:
+        return None, {}
+    return make_samples(prepared.samples, places.models, console.say)
 
 
 def _made_again(directory: RunDirectory, supplies: Supplies, console: Console) -> None:
@@ -125,8 +138,10 @@ def begin_without_devices(
     """
     prepared = prepare(devices, suite, places, seed=seed)
     models = build(prepared, places.models, console)
+    samples, _ = _samples(prepared, places, console)
     directory = RunDirectory.create(places.results, new_run_id())
-    write_manifest(directory.path, new_manifest(directory.run_id, inventory, prepared, models))
+    manifest = new_manifest(directory.run_id, inventory, prepared, models, samples)
+    write_manifest(directory.path, manifest)
     Journal(directory.path).close()
     console.say(f"run {directory.run_id} in {directory.path}")
     return directory

@@ -11,6 +11,7 @@ from pathlib import Path
 from orchestrator import __version__
 from orchestrator.artifacts.blob import Blob
 from orchestrator.artifacts.sites import known_sizes
+from orchestrator.campaign.samples import draw_samples, stored_shards, with_feedings
 from orchestrator.campaign.words import Places, Preparation
 from orchestrator.config import Device, Inventory, Suite
 from orchestrator.console import Console
@@ -23,6 +24,7 @@ from orchestrator.frameworks.about import CURRENT
 from orchestrator.frameworks.parts import parts_of, runner_for
 from orchestrator.frameworks.runner import Files
 from orchestrator.isa.build import CapObject, build_cap_object
+from orchestrator.measures.accuracy.samples import SampleSet
 from orchestrator.plan import Plan, make_plan
 from orchestrator.runs.journal import utc_now
 from orchestrator.runs.manifest import (
@@ -58,8 +60,11 @@ def prepare(devices: Sequence[Device], suite: Suite, places: Places, *, seed: in
 
     Touches no device and changes nothing.
     """
+    suite, drawn = draw_samples(suite, seed)
     own = resolve(suite)
     plan = make_plan(devices, own.suite, seed=seed)
+    if drawn is not None:
+        drawn = with_feedings(drawn, plan, {v: a.inputs for v, a in own.artifacts.items()})
     _check_commands(plan, own)
     zoo = [variant for variant in plan.variants if variant not in own.artifacts]
     options = build_options(own.suite, places.building)
@@ -70,7 +75,7 @@ def prepare(devices: Sequence[Device], suite: Suite, places: Places, *, seed: in
             mine, places.models, damaged_ok=True, options=options, framework=framework
         ),
     )
-    prepared = Preparation(own.suite, plan, own, built, options, known_sizes(places.models))
+    prepared = Preparation(own.suite, plan, own, built, options, known_sizes(places.models), drawn)
     check_variants(own, prepared.built)
     return prepared
 
@@ -138,6 +143,7 @@ def new_manifest(
     inventory: Inventory,
     prepared: Preparation,
     models: Mapping[Variant, ModelArtifact],
+    samples: SampleSet | None = None,
 ) -> Manifest:
     """Make the manifest of a run that has no device yet. Raises ModelBuildError."""
     ranges = _check_ranges(models[variant] for variant in prepared.plan.variants)
@@ -153,6 +159,7 @@ def new_manifest(
             replace(_artifact_record(models[variant]), check_range=ranges.get(_network(variant)))
             for variant in prepared.plan.variants
         ),
+        samples=samples,
     )
 
 
@@ -198,7 +205,8 @@ def stored_materials(manifest: Manifest, plan: Plan, models_dir: Path) -> Materi
                 f"{models_dir}: holds no {record.variant} with SHA-256 {record.sha256}, which run "
                 f"{manifest.run_id} measures; name the folder that does with --models"
             )
-    return materials_of(manifest, models, cap_of(plan, models_dir))
+    shards = stored_shards(manifest, models_dir)
+    return materials_of(manifest, models, cap_of(plan, models_dir), shards)
 
 
 def named_materials(manifest: Manifest, plan: Plan, models_dir: Path) -> Materials:
@@ -210,11 +218,14 @@ def materials_of(
     manifest: Manifest,
     models: Mapping[Variant, ModelArtifact],
     cap: CapObject | None,
+    shards: Mapping[str, Blob] | None = None,
 ) -> Materials:
     return Materials(
         artifacts={r.variant: replace(r, inputs=_inputs(manifest, r)) for r in manifest.artifacts},
         blobs={v: Blob(m.sha256, m.path, m.size_bytes) for v, m in models.items()},
         cap=None if cap is None else Blob(cap.sha256, cap.path, cap.size_bytes),
+        samples=manifest.samples,
+        shards=shards or {},
     )
 
 

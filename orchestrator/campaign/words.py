@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from orchestrator.campaign.samples import DrawnSamples
 from orchestrator.config import Suite
 from orchestrator.errors import (
     DeviceError,
@@ -62,7 +63,8 @@ class Preparation:
     """A plan, and what of its variants is there: the user's own files, and what the zoo has built.
 
     ``suite`` is the suite with the schemes of the user's own models in it; ``bundle_sizes`` the
-    bytes of pinned runtimes that were provided before, for whatever node.
+    bytes of pinned runtimes that were provided before, for whatever node; ``samples`` what accuracy
+    is measured on, None where it is not.
     """
 
     suite: Suite
@@ -71,6 +73,7 @@ class Preparation:
     built: Mapping[Variant, ModelArtifact]
     options: BuildOptions
     bundle_sizes: Mapping[str, int]
+    samples: DrawnSamples | None = None
 
     @property
     def zoo_variants(self) -> tuple[Variant, ...]:

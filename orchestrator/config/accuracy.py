@@ -338,8 +338,13 @@ class Accuracy(Strict):
         return _SHARD_SIZES[self.task]
 
     @property
+    def trials(self) -> int:
+        """How many trials a variant has: one a shard."""
+        return self.shards
+
+    @property
     def shards(self) -> int:
-        """How many trials a variant has: one a shard. ValueError before samples were drawn."""
+        """How many files of samples there are. ValueError before samples were drawn."""
         if self.samples is None:
             raise ValueError("how many samples there are is known once the data set was looked at")
         return -(-self.samples // self.shard_size)

@@ -232,14 +232,6 @@ class Protocol(Strict):
     def max_blocks(self) -> int:
         return self.blocks[1]
 
-    def trials_of(self, measure: str) -> int:
-        """How many trials of each variant a measure has whose trials belong to no block.
-
-        Its section bears the measure's name.
-        """
-        trials: int = getattr(self, measure).trials
-        return trials
-
 
 class Suite(Strict):
     """Models × schemes, under which factors, by which protocol. Called as its file."""
@@ -349,6 +341,16 @@ class Suite(Strict):
                 f" add it to `schemes`, or set `baseline` to one of them"
             )
         return value
+
+    def trials_of(self, measure: str) -> int:
+        """How many trials of each variant a measure has whose trials belong to no block.
+
+        Its section bears the measure's name, in the protocol or beside it. Raises ValueError before
+        the samples of accuracy were drawn.
+        """
+        section = getattr(self.protocol, measure, None) or getattr(self, measure, None)
+        trials: int = 0 if section is None else section.trials
+        return trials
 
     @field_validator("accuracy")
     @classmethod

@@ -100,7 +100,7 @@ class _Variants(Strict):
 def read_models(
     problems: Problems, path: Path, node: Sequence
 ) -> tuple[Sequence, tuple[UserModel, ...]]:
-    """The list ``models`` with a name in the place of each model of files, and those models.
+    """Return the list ``models`` with a name in the place of each model of files, and those models.
 
     A file that belongs to a model listed before is not a model of its own.
     """
@@ -235,7 +235,8 @@ def _mark_in(node: YamlValue, key: str) -> Mark:
 def split_models(
     problems: Problems, path: Path, root: YamlMapping
 ) -> tuple[dict[str, Any], YamlValue, tuple[UserModel, ...]]:
-    """What of a suite goes to its own fields: plain data, the tree it stands in, own models."""
+    """Return what of a suite goes to its own fields: plain data, the tree it stands in, own
+    models."""
     entry = root.entries.get("models")
     if entry is None or not isinstance(entry.node, Sequence):
         return dict(root.data), root, ()

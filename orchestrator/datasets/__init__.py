@@ -8,8 +8,8 @@ from __future__ import annotations
 from orchestrator.datasets.dataset import Dataset, Item, draw
 from orchestrator.datasets.feeding import Feeding, feeding_of
 from orchestrator.datasets.find import find_dataset, resolve
-from orchestrator.datasets.geometry import Geometry, placement_of
 from orchestrator.datasets.shards import Shard, find_shard, prepare_shards
+from orchestrator.measures.accuracy.geometry import Geometry, placement_of
 
 __all__ = [
     "Dataset",

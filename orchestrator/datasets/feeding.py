@@ -8,9 +8,9 @@ from typing import Literal
 from orchestrator.config.accuracy import Accuracy, OwnPreprocessing
 from orchestrator.config.text import shown
 from orchestrator.datasets.dataset import Dataset
-from orchestrator.datasets.geometry import Geometry
 from orchestrator.errors import UsageError
 from orchestrator.frameworks.preprocessing import Preprocessing
+from orchestrator.measures.accuracy.geometry import Geometry
 from orchestrator.trial import InputSpec
 
 _CHANNELS = 3

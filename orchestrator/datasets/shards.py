@@ -26,10 +26,10 @@ from orchestrator.artifacts.files import (
 )
 from orchestrator.datasets.arrays import extracted, written_type
 from orchestrator.datasets.dataset import Dataset, Item
-from orchestrator.datasets.geometry import Geometry
 from orchestrator.datasets.images import check_pillow, pillow_version, pixels_of
 from orchestrator.errors import UsageError
 from orchestrator.frameworks.images import random_images
+from orchestrator.measures.accuracy.geometry import Geometry
 
 #: Raised when the same recipe gives other bytes.
 _FORMAT = 1

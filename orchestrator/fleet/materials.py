@@ -12,9 +12,10 @@ from types import MappingProxyType
 
 from orchestrator.artifacts.blob import Blob
 from orchestrator.fleet.provision import ReachedDevice
+from orchestrator.measures.accuracy.samples import FeedRecord, SampleSet, ShardRecord
 from orchestrator.plan import DevicePlan
 from orchestrator.runs.records import ArtifactRecord
-from orchestrator.trial import Variant
+from orchestrator.trial import Trial, TrialKind, Variant
 
 
 @dataclass(frozen=True)
@@ -22,11 +23,22 @@ class Materials:
     """The bytes that a run's devices share: every variant's file.
 
     ``cap`` is the object that caps the instruction set, where some device's plan asks for that.
+    ``samples`` are what accuracy is measured on, with their files by hash in ``shards``.
     """
 
     artifacts: Mapping[Variant, ArtifactRecord]
     blobs: Mapping[Variant, Blob]
     cap: Blob | None = None
+    samples: SampleSet | None = None
+    shards: Mapping[str, Blob] = field(default_factory=dict)
+
+    def shard_of(self, trial: Trial) -> tuple[FeedRecord, ShardRecord] | None:
+        """What a trial of accuracy is fed; None for any other trial."""
+        if trial.kind is not TrialKind.ACCURACY or self.samples is None:
+            return None
+        variant = trial.variant
+        feed = self.samples.feed(variant.model, variant.framework, trial.factors.input_size)
+        return feed, feed.shards[trial.replicate]
 
 
 @dataclass(frozen=True)
@@ -57,6 +69,8 @@ class SuppliedDevice:
 def needed_by(plan: DevicePlan, materials: Materials, supply: DeviceSupply) -> tuple[Blob, ...]:
     """List what ``plan``'s device must hold, each blob once."""
     blobs = [materials.blobs[trial.variant] for trial in plan.trials]
+    fed = filter(None, map(materials.shard_of, plan.trials))
+    blobs += [materials.shards[shard.sha256] for _, shard in fed]
     if supply.binary is not None and plan.needs_binary:
         blobs.append(supply.binary)
     if materials.cap is not None and plan.capped_isas:

@@ -15,9 +15,10 @@ from orchestrator.frameworks import registry
 from orchestrator.frameworks.parts import runner_for
 from orchestrator.frameworks.reading import circumstances
 from orchestrator.frameworks.reading.circumstances import Circumstances
-from orchestrator.frameworks.runner import Command, Evidence, Files, Reading
+from orchestrator.frameworks.runner import Command, Evidence, FedShard, Files, Reading
 from orchestrator.isa.levels import NATIVE
 from orchestrator.measurement import Energy, Finding, Measurement, Outcome
+from orchestrator.measures.accuracy.samples import WHOLE_VALUES
 from orchestrator.measures.registry import measure_of
 from orchestrator.runs import rawlog
 from orchestrator.runs.directory import RunDirectory
@@ -83,6 +84,21 @@ class Requests:
             cap_sha256=None if cap is None or trial.factors.isa == NATIVE else cap.sha256,
             site_sha256=None if site is None else site.sha256,
             check_range=artifact.check_range,
+            samples=self._fed(trial),
+        )
+
+    def _fed(self, trial: Trial) -> FedShard | None:
+        samples, found = self.materials.samples, self.materials.shard_of(trial)
+        if samples is None or found is None:
+            return None
+        feed, shard = found
+        return FedShard(
+            shard.sha256,
+            shard.first,
+            shard.count,
+            feed.mean,
+            feed.std,
+            WHOLE_VALUES[samples.task],
         )
 
     def _conditions(self, trial: Trial) -> Conditions:

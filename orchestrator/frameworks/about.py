@@ -67,11 +67,12 @@ class RunnerAbout:
 
     @property
     def runtimes(self) -> tuple[str, ...]:
-        """The names of its libraries, in the order of preference."""
+        """Return the names of its libraries, in the order of preference."""
         return tuple(library.name for library in self.libraries)
 
     def levels(self, factor: str) -> tuple[str, ...]:
-        """What one of the factors that not every runner takes can be in a trial of this runner."""
+        """Return what one of the factors that not every runner takes can be in a trial of this
+        runner."""
         return self.factors.get(factor, (ABSENT[factor],))
 
 
@@ -124,10 +125,10 @@ class Framework:
 
     @property
     def scheme_names(self) -> tuple[str, ...]:
-        """The schemes that a model can be built in, the usual baseline first."""
+        """Return the schemes that a model can be built in, the usual baseline first."""
         return tuple(scheme.name for scheme in self.schemes)
 
     @property
     def libraries(self) -> tuple[Library, ...]:
-        """What its runners may compute with, each once, in the order of preference."""
+        """Return what its runners may compute with, each once, in the order of preference."""
         return tuple(dict.fromkeys(each for runner in self.runners for each in runner.libraries))

@@ -73,17 +73,18 @@ class InspectedFile(ABC, Generic[ContentsT]):
 
     @property
     def default_signature(self) -> str | None:
-        """What a runtime calls by itself, empty where that has no name; None where there is one
-        way to call the file."""
+        """Return what a runtime calls by itself, empty where that has no name; None where there is
+        one way to call the file."""
         return None
 
     @property
     def export(self) -> str | None:
-        """How the file holds its batch, ``open`` or ``fixed``; None where it does not say."""
+        """Return how the file holds its batch, ``open`` or ``fixed``; None where it does not
+        say."""
         return None
 
     def unmeasurable(self) -> str | None:
-        """Why a run cannot measure the file, to stand behind its name; None where it can."""
+        """Return why a run cannot measure the file, to stand behind its name; None where it can."""
         return None
 
     def is_repacked(self, other: InspectedFile[Any]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from orchestrator.factors import Factors
 from orchestrator.frameworks.runner import Reading
 
 
@@ -12,19 +13,17 @@ from orchestrator.frameworks.runner import Reading
 class LoggedProcess:
     """One process whose output a log holds.
 
-    ``begins`` is its place in the log, ``runner`` the tool that ran, and ``graph`` the file that it
-    says it ran, empty where it does not. ``threads`` 0 and an empty ``delegate``: not told.
-    ``measured`` says whether anything of a measurement is there. ``size_bytes`` is the model file's
-    size as it was printed.
+    ``begins`` is its place in the log. ``factors`` are the tool that ran, as the runner, and what
+    the log tells; the others are untold. ``graph`` is the file that it says it ran, empty where it
+    does not. ``measured`` says whether anything of a measurement is there. ``size_bytes`` is the
+    model file's size as it was printed.
     """
 
     begins: str
     text: str
-    runner: str
+    factors: Factors
     reading: Reading
     graph: str = ""
-    delegate: str = ""
-    threads: int = 0
     size_bytes: int | None = None
     measured: bool = True
 

@@ -44,12 +44,12 @@ class Parts:
 
 
 def parts_of(framework: Framework) -> Parts:
-    """The framework's parts."""
+    """Return the framework's parts."""
     return load_parts(framework.parts)
 
 
 def load_parts(module: str) -> Parts:
-    """The parts in a module of this name."""
+    """Return the parts in a module of this name."""
     found = importlib.import_module(module).PARTS
     if not isinstance(found, Parts):
         raise TypeError(f"{module}.PARTS is not a framework's Parts")
@@ -60,13 +60,13 @@ def load_parts(module: str) -> Parts:
 
 
 def runner_named(name: str) -> Runner:
-    """The runner of this name. Raises UsageError with the list for any other."""
+    """Return the runner of this name. Raises UsageError with the list for any other."""
     registry.runner(name)
     return parts_of(registry.framework_of(name)).runners[name]
 
 
 def runner_for(trial: Trial) -> Runner:
-    """The runner that ``trial`` names, under the instruction set that it names.
+    """Return the runner that ``trial`` names, under the instruction set that it names.
 
     Raises UsageError as :func:`runner_named` does.
     """
@@ -78,8 +78,8 @@ def runner_for(trial: Trial) -> Runner:
 
 
 def preprocessing_of(framework: Framework, model: str) -> Preprocessing | None:
-    """What a model of the catalogue makes of an image; None for a model that is none of its, or
-    that takes no image."""
+    """Return what a model of the catalogue makes of an image; None for a model that is none of its,
+    or that takes no image."""
     spec = parts_of(framework).models.get(model)
     return None if spec is None else spec.preprocessing
 
@@ -88,12 +88,12 @@ def preprocessing_of(framework: Framework, model: str) -> Preprocessing | None:
 
 
 def file_reader(framework: Framework) -> FileReader | None:
-    """What reads the framework's files; None where nothing does."""
+    """Return what reads the framework's files; None where nothing does."""
     return parts_of(framework).files
 
 
 def log_readers() -> tuple[LogReader, ...]:
-    """What reads the logs of the frameworks' tools, in the order of the registry."""
+    """Return what reads the logs of the frameworks' tools, in the order of the registry."""
     return tuple(logs for each in registry.FRAMEWORKS if (logs := parts_of(each).logs) is not None)
 
 
@@ -101,13 +101,14 @@ def log_readers() -> tuple[LogReader, ...]:
 
 
 def known_models(framework: str | None = None) -> tuple[str, ...]:
-    """The models that can be built, in the order of the catalogue; None is the default one's."""
+    """Return the models that can be built, in the order of the catalogue; None is the default
+    one's."""
     of = registry.default() if framework is None else registry.framework(framework)
     return tuple(parts_of(of).models)
 
 
 def known_schemes(framework: str | None = None) -> tuple[str, ...]:
-    """The schemes that a model can be built in, in the order of the catalogue."""
+    """Return the schemes that a model can be built in, in the order of the catalogue."""
     of = registry.default() if framework is None else registry.framework(framework)
     return of.scheme_names
 
@@ -125,7 +126,7 @@ def check_known(framework: Framework, variant: Variant) -> None:
 
 
 def key_of(framework: Framework, variant: Variant, options: BuildOptions) -> str:
-    """What a stored file of the variant is found by. Raises ModelBuildError."""
+    """Return what a stored file of the variant is found by. Raises ModelBuildError."""
     return recipe_key(parts_of(framework).recipe(variant, options))
 
 

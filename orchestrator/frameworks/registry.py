@@ -33,17 +33,17 @@ AUTO = "auto"
 
 
 def default() -> Framework:
-    """The framework that is meant where nothing names one."""
+    """Return the framework that is meant where nothing names one."""
     return FRAMEWORKS[0]
 
 
 def names() -> tuple[str, ...]:
-    """The names of all frameworks."""
+    """Return the names of all frameworks."""
     return tuple(each.name for each in FRAMEWORKS)
 
 
 def framework(name: str) -> Framework:
-    """The framework of this name. Raises UsageError with the list for any other."""
+    """Return the framework of this name. Raises UsageError with the list for any other."""
     for each in FRAMEWORKS:
         if each.name == name:
             return each
@@ -51,28 +51,28 @@ def framework(name: str) -> Framework:
 
 
 def runners() -> tuple[RunnerAbout, ...]:
-    """Every runner of every framework."""
+    """Return every runner of every framework."""
     return tuple(runner for each in FRAMEWORKS for runner in each.runners)
 
 
 def runner_names() -> tuple[str, ...]:
-    """The names of all runners."""
+    """Return the names of all runners."""
     return tuple(runner.name for runner in runners())
 
 
 def runners_where(holds: Callable[[RunnerAbout], bool]) -> tuple[str, ...]:
-    """The names of the runners of which something holds."""
+    """Return the names of the runners of which something holds."""
     return tuple(runner.name for runner in runners() if holds(runner))
 
 
 def find_runner(name: str) -> RunnerAbout | None:
-    """The runner of this name; None for one that nobody knows, as a journal may name it."""
+    """Return the runner of this name; None for one that nobody knows, as a journal may name it."""
     return next((runner for runner in runners() if runner.name == name), None)
 
 
 def runner(name: str) -> RunnerAbout:
-    """The runner of this name. Raises UsageError with the list for any other, ``auto`` included:
-    what that stands for depends on the device and is settled when the plan is made."""
+    """Return the runner of this name. Raises UsageError with the list for any other, ``auto``
+    included: what that stands for depends on the device and is settled when the plan is made."""
     found = find_runner(name)
     if found is None:
         raise UsageError(
@@ -103,7 +103,8 @@ def frameworks_of(runner_names: Iterable[str]) -> tuple[Framework, ...]:
 
 
 def tool() -> Tool:
-    """The binary that the inventory can name for a device: that of the first runner with one."""
+    """Return the binary that the inventory can name for a device: that of the first runner with
+    one."""
     return next(runner.tool for runner in runners() if runner.tool is not None)
 
 
@@ -111,13 +112,13 @@ def tool() -> Tool:
 
 
 def values_of(factor: str) -> tuple[str, ...]:
-    """Every value that some runner knows of a factor, in the order of the list."""
+    """Return every value that some runner knows of a factor, in the order of the list."""
     known = (value for runner in runners() for value in runner.factors.get(factor, ()))
     return tuple(dict.fromkeys(known))
 
 
 def own_factors(factors: Factors) -> tuple[str, ...]:
-    """The optional factors that mean something to the runner that ``factors`` name.
+    """Return the optional factors that mean something to the runner that ``factors`` name.
 
     Of a runner that nobody knows those that were recorded with another value than the default.
     """
@@ -136,7 +137,7 @@ def group_of(
     *,
     framework: str = "",
 ) -> Group:
-    """What is compared with each other under these factors."""
+    """Return what is compared with each other under these factors."""
     return Group(device, model, factors, schemes, baseline, own_factors(factors), framework)
 
 
@@ -144,23 +145,23 @@ def group_of(
 
 
 def libraries() -> tuple[Library, ...]:
-    """Every library that some Python runner computes with."""
+    """Return every library that some Python runner computes with."""
     found = (library for each in FRAMEWORKS for library in each.libraries)
     return tuple(dict.fromkeys(found))
 
 
 def library(name: str) -> Library | None:
-    """The library of this name; None for one that nobody knows."""
+    """Return the library of this name; None for one that nobody knows."""
     return next((each for each in libraries() if each.name == name), None)
 
 
 def runtime_names() -> tuple[str, ...]:
-    """The runtimes that a suite may name."""
+    """Return the runtimes that a suite may name."""
     return tuple(each.name for each in libraries())
 
 
 def runtime_named(text: str) -> Runtime:
-    """The runtime that a suite writes. Raises ValueError with what to write instead."""
+    """Return the runtime that a suite writes. Raises ValueError with what to write instead."""
     known = (ANY, *runtime_names())
     name, _, version = text.partition("==")
     if name not in known or (version and name == ANY):
@@ -178,19 +179,19 @@ def takes_runtime(runner: RunnerAbout, text: str) -> bool:
 
 
 def own_runtime(runner: RunnerAbout, text: str) -> str:
-    """A runtime as the runner's trials name it: any is the one, where there is but one."""
+    """Return a runtime as the runner's trials name it: any is the one, where there is but one."""
     one = len(runner.libraries) == 1 and text == ANY
     return runner.runtimes[0] if one else text
 
 
 def choices(runner: RunnerAbout, text: str) -> tuple[Library, ...]:
-    """The libraries of which one is to be there: the one named, or any of the runner's."""
+    """Return the libraries of which one is to be there: the one named, or any of the runner's."""
     name = parse_runtime(text).name
     return tuple(each for each in runner.libraries if name in (ANY, each.name))
 
 
 def compatibility_for(runtimes: Iterable[str]) -> str | None:
-    """The older runtime that these need files for; None where the newest will do."""
+    """Return the older runtime that these need files for; None where the newest will do."""
     needs = (library(parse_runtime(text).name) for text in runtimes)
     return next((each.compatibility for each in needs if each and each.compatibility), None)
 
@@ -199,40 +200,41 @@ def compatibility_for(runtimes: Iterable[str]) -> str | None:
 
 
 def schemes() -> Iterator[SchemeAbout]:
-    """Every framework's schemes; one that two frameworks have comes twice."""
+    """Yield every framework's schemes; one that two frameworks have comes twice."""
     for each in FRAMEWORKS:
         yield from each.schemes
 
 
 def same_as(name: str) -> tuple[str, ...]:
-    """What the scheme of this name is also called, by any framework."""
+    """Return what the scheme of this name is also called, by any framework."""
     return tuple(other for each in schemes() if each.name == name for other in each.same_as)
 
 
 def as_trained() -> frozenset[str]:
-    """The schemes of weights as they were trained: beside a quantized baseline such a file is
-    larger, as it should be."""
+    """Return the schemes of weights as they were trained: beside a quantized baseline such a file
+    is larger, as it should be."""
     return frozenset(each.schemes[0].name for each in FRAMEWORKS)
 
 
 def scheme_phrase(name: str, model: str) -> str | None:
-    """What was done to a model in a scheme, as part of a sentence; None where nothing says it."""
+    """Return what was done to a model in a scheme, as part of a sentence; None where nothing says
+    it."""
     found = next((each.phrase for each in schemes() if each.name == name and each.phrase), None)
     return None if found is None else found.format(model=model)
 
 
 def endings() -> tuple[str, ...]:
-    """The endings of all files that some runner takes."""
+    """Return the endings of all files that some runner takes."""
     return tuple(ending for each in FRAMEWORKS for ending in each.endings)
 
 
 def foreign_ending(ending: str) -> str | None:
-    """What a file is whose name ends so, and what makes one of it that some runner takes; None
-    where no framework knows."""
+    """Return what a file is whose name ends so, and what makes one of it that some runner takes;
+    None where no framework knows."""
     known = [each.foreign[ending] for each in FRAMEWORKS if ending in each.foreign]
     return f"{known[0][0]}; {', or '.join(advice for _, advice in known)}" if known else None
 
 
 def compatibilities() -> tuple[str, ...]:
-    """Every older runtime that some framework's files can be built for."""
+    """Return every older runtime that some framework's files can be built for."""
     return tuple(older for each in FRAMEWORKS for older in each.compatibilities)

@@ -13,6 +13,22 @@ from orchestrator.trial import InputSpec, RunSettings, Trial
 
 
 @dataclass(frozen=True)
+class FedShard:
+    """The samples of one trial of accuracy: a file of ``count`` of them, from the one at ``first``
+    of the draw on, and what is made of their values: less ``mean``, divided by ``std``.
+
+    ``whole`` is how many values of a sample's outputs are wanted as they are.
+    """
+
+    sha256: str
+    first: int
+    count: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    whole: int
+
+
+@dataclass(frozen=True)
 class Files:
     """What a trial needs on the device, by SHA-256, and the interpreter for Python runners.
 
@@ -33,6 +49,7 @@ class Files:
     cap_sha256: str | None = None
     site_sha256: str | None = None
     check_range: tuple[float, float] | None = None
+    samples: FedShard | None = None
 
 
 @dataclass(frozen=True)

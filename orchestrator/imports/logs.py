@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from orchestrator.errors import UsageError
-from orchestrator.factors import NOT_TOLD, untold
+from orchestrator.factors import Factors, factor_named
 from orchestrator.frameworks.logs import LoggedProcess
 from orchestrator.frameworks.parts import log_readers
 from orchestrator.imports.naming import variant_of
@@ -38,7 +39,7 @@ class ReadLogs:
 
 
 def read_logs(name: str, text: str, told: ImportHints) -> ReadLogs:
-    """Every process in the file called ``name``.
+    """Return every process in the file called ``name``.
 
     Raises UsageError where there is none, or where nothing says which model and scheme one is of;
     the message names every such place at once.
@@ -83,11 +84,7 @@ def _imported(
         device=told.device,
         microarchitecture=told.microarchitecture,
         variant=variant,
-        factors=untold(
-            process.runner,
-            delegate=process.delegate or told.delegate or NOT_TOLD,
-            threads=process.threads or told.threads,
-        ),
+        factors=_with_hints(process.factors, told),
         reading=process.reading,
         source=Source(
             file=name,
@@ -99,3 +96,14 @@ def _imported(
         size_bytes=process.size_bytes,
     )
     return imported.with_finding(imported_finding())
+
+
+def _with_hints(factors: Factors, told: ImportHints) -> Factors:
+    """What the log tells, and what the user says where it tells nothing."""
+    hints: dict[str, Any] = {"delegate": told.delegate, "threads": told.threads}
+    missing = {
+        name: hint
+        for name, hint in hints.items()
+        if hint and getattr(factors, name) == factor_named(name).untold
+    }
+    return replace(factors, **missing)

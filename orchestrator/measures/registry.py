@@ -6,18 +6,19 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from orchestrator.measures.about import Measure
+from orchestrator.measures.accuracy import ACCURACY
 from orchestrator.measures.memory import MEMORY
 from orchestrator.measures.profile import PROFILE
 from orchestrator.measures.timing import TIMING
 from orchestrator.trial import TrialKind
 
 MEASURES: Mapping[TrialKind, Measure] = MappingProxyType(
-    {measure.kind: measure for measure in (MEMORY, PROFILE, TIMING)}
+    {measure.kind: measure for measure in (MEMORY, PROFILE, ACCURACY, TIMING)}
 )
 
 
 def measure_of(kind: TrialKind) -> Measure:
-    """The measure whose trials are of this kind."""
+    """Return the measure whose trials are of this kind."""
     return MEASURES[kind]
 
 

@@ -71,7 +71,8 @@ def write_reports(
     say: Callable[[str], None] = lambda _: None,
 ) -> tuple[Path, ...]:
     """Write speedup.csv, speedup.json, speedup.md and report.html into ``run_dir``, each all or
-    nothing; figures.csv where trials found figures other than time; and sweep.svg and sweep.png
+    nothing; figures.csv where trials found figures other than time, accuracy.csv where accuracy was
+    measured; and sweep.svg and sweep.png
     where a factor varied and the extra ``charts`` is installed. The tables come first, and whatever
     happens to a chart they stay; of one that cannot be drawn ``say`` is told why.
 
@@ -85,6 +86,11 @@ def write_reports(
 
         figures = {"figures.csv": flat.figures_to_csv(table).encode()}
         written += _write_files(figures, run_dir, table.run_id)
+    if table.accuracy:
+        from orchestrator.report import flat  # noqa: PLC0415  # as above
+
+        shares = {"accuracy.csv": flat.accuracy_to_csv(table).encode()}
+        written += _write_files(shares, run_dir, table.run_id)
     for shape, name in FILES.items():
         text = render(table, shape, background=background)
         written += _write_files({name: text.encode()}, run_dir, table.run_id)

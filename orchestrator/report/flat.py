@@ -4,12 +4,13 @@ contract."""
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.analysis.table import FigureComparison, Speedup, SpeedupTable
+from orchestrator.analysis.table import AccuracyComparison, FigureComparison, Speedup, SpeedupTable
 from orchestrator.factors import FACTORS, NAMES, find_factor
 from orchestrator.report.clean import csv_cell
 from orchestrator.report.notes import codes, method, weights
@@ -56,6 +57,10 @@ FURTHER_COLUMNS = (
     "baseline_co2_ug",
     "treatment_co2_ug",
     "inputs",
+    "accuracy_metric",
+    "baseline_accuracy",
+    "treatment_accuracy",
+    "accuracy_verdict",
 )
 
 #: Behind which field of a row speedup.json has which factors; those it does not name come last.
@@ -82,6 +87,8 @@ _FIGURES = (
     "treatment_energy_mj",
     "baseline_co2_ug",
     "treatment_co2_ug",
+    "baseline_accuracy",
+    "treatment_accuracy",
 )
 
 #: Version of speedup.json's shape. 1: the first.
@@ -171,6 +178,43 @@ def _figure_line(row: FigureComparison) -> dict[str, Any]:
     return {**line, "verdict": row.verdict.value}
 
 
+def accuracy_to_csv(table: SpeedupTable) -> str:
+    """A line a comparison of accuracy: device, factors, both sides as shares of 1, the difference
+    with its interval, and how alike the first output of both is."""
+    # as above
+    import pandas as pd  # noqa: PLC0415
+
+    frame: pd.DataFrame = pd.DataFrame([_accuracy_line(row) for row in table.accuracy])
+    return frame.to_csv(index=False, float_format=f"%.{_DIGITS}g", lineterminator="\n")
+
+
+def _accuracy_line(row: AccuracyComparison) -> dict[str, Any]:
+    found = row.agreement[0] if row.agreement else None
+    line: dict[str, Any] = {
+        "device": csv_cell(row.device),
+        "model": csv_cell(row.model),
+        "scheme": csv_cell(row.scheme),
+        "baseline_scheme": csv_cell(row.baseline_scheme),
+        **{name: _safe(value) for name, value in asdict(row.factors).items()},
+        "metric": row.metric,
+        "samples": row.samples,
+        "margin_points": row.margin,
+        "baseline": row.baseline.value,
+        "treatment": row.treatment.value,
+    }
+    for name in ("difference", "low", "high", "lost", "gained", "p_value", "p_adjusted"):
+        line[name] = getattr(row, name)
+    return {
+        **line,
+        "verdict": row.verdict,
+        "same_top1": None if found is None or found.same_top1 is None else found.same_top1.value,
+        "snr_db": None if found is None else found.snr_db,
+        "cosine": None if found is None else found.cosine,
+        "same_bytes": None if found is None else found.same_bytes,
+        "findings": ";".join(codes(row)),
+    }
+
+
 def _safe(value: object) -> object:
     return csv_cell(value) if isinstance(value, str) else value
 
@@ -183,6 +227,8 @@ def to_json(table: SpeedupTable) -> str:
     document["speedups"] = [_jsonable(_row(row)) for row in table.rows]
     if not table.figures:  # as files were before there were any
         del document["figures"]
+    if not table.accuracy:
+        del document["accuracy"], document["trade_offs"]
     document["across"] = [
         _jsonable({**_row(each.row), "baseline_factors": asdict(each.baseline_factors)})
         for each in table.across
@@ -195,7 +241,10 @@ def to_json(table: SpeedupTable) -> str:
 def _row(row: Speedup) -> dict[str, Any]:
     """Return all of a row, its factors among its other fields."""
     flat: dict[str, Any] = {}
-    for name, value in asdict(row).items():
+    values = asdict(row)
+    if not row.accuracy_verdict:  # as files were before it was measured
+        values = {name: value for name, value in values.items() if "accuracy" not in name}
+    for name, value in values.items():
         flat |= {} if name == "factors" else {name: value}
         flat |= {factor: _level(row, factor) for factor in _FACTORS_BEHIND.get(name, ())}
     return flat | {factor: _level(row, factor) for factor in NAMES if factor not in flat}
@@ -206,6 +255,10 @@ def _jsonable(value: Any) -> Any:
         return {_plain(key): _jsonable(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
         return [_jsonable(each) for each in value]
+    if isinstance(value, float) and math.isinf(value):
+        return (
+            "infinity" if value > 0 else "-infinity"
+        )  # of signal to noise: JSON has no such number
     if isinstance(value, float):
         return float(f"{value:.{_DIGITS}g}")
     return _plain(value)

@@ -24,9 +24,6 @@ from orchestrator.report.notes import (
 )
 from orchestrator.report.page import PageSection, figure, grid, page, row_of
 from orchestrator.report.view import (
-    ACROSS_METHOD,
-    ALONE_METHOD,
-    FIGURES_METHOD,
     NOTHING,
     Column,
     Grid,
@@ -49,6 +46,14 @@ _CHARTS = {
         "Speed-up with its 95 % interval on a logarithmic axis, the same for all devices. Shaded: "
         "the noise floor, what the baseline yields against itself. An effect inside it does "
         "not count.",
+    ),
+    "trade-off": (
+        "What the speed costs",
+        "Speed-up against the change of accuracy, both with their 95 % intervals: right and up is "
+        "better. The area is the size of the file over that of the baseline's. Filled: on the "
+        "Pareto front of speed, accuracy and size, so that no other scheme of the model is as "
+        "good in all three and better in one, by the estimates; hollow: another one is. Dotted: "
+        "the baseline's speed and accuracy. Dashed: the loss that counts as none.",
     ),
     "bars": (
         "Time before and after",
@@ -88,17 +93,24 @@ def to_html(table: SpeedupTable, background: Background | None = None) -> str:
     )  # fmt: skip
 
 
+#: The grids that stand behind the charts of the same figures.
+_LATE = "sweep"
+
+
 def _parts(table: SpeedupTable, background: Background | None) -> Iterable[PageSection]:
     view = view_of(table)
     yield PageSection("table", "Table", join([*_overview(table.rows), *_tables(view)]))
-    yield PageSection("alone", "Times without a comparison", join(_grids(view.alone, ALONE_METHOD)))
-    yield PageSection("across", "Across runners", join(_grids(view.across, ACROSS_METHOD)))
-    yield PageSection("figures", "Other figures", join(_grids(view.figures, FIGURES_METHOD)))
+    early = [kind for kind in view.grids if kind.name != _LATE]
+    for kind in early:
+        yield PageSection(kind.name, kind.title, join(_grids(kind.grids, kind.method)))
     if background is not None and background.explanation is not None:
         yield explained.section(background.explanation)
     yield PageSection("published", "Published figures beside ours", join(_published(table.rows)))
     yield from _charts(table, background)
-    yield PageSection("sweeps", "Latency against a factor, in figures", join(_grids(view.sweeps)))
+    for kind in view.grids:
+        if kind.name == _LATE:
+            # under the charts, which say how to read it
+            yield PageSection("sweeps", kind.title, join(_grids(kind.grids)))
     yield PageSection("findings", "Findings and what to do", join(_findings(view)))
     yield PageSection("failures", "What did not end well", join(_failures(view)))
     yield PageSection("method", "How to read this", element("p", view.method))
@@ -110,7 +122,7 @@ def _parts(table: SpeedupTable, background: Background | None) -> Iterable[PageS
 
 def _tally(table: SpeedupTable) -> Iterable[Markup]:
     if not table.rows:
-        return () if table.figures else (element("p", NOTHING),)
+        return () if table.figures or table.accuracy else (element("p", NOTHING),)
     counts = Counter(row.verdict for row in table.rows)
     items = (
         element(
@@ -176,7 +188,7 @@ def _codes(row: Speedup) -> Markup:
 
 
 _LAYOUT = (
-    "speedup", "verdict", "precision", "blocks", "time", "size", "memory", "by_mean",
+    "speedup", "verdict", "accuracy", "precision", "blocks", "time", "size", "memory", "by_mean",
     "by_minimum", "energy", "co2", "findings",
 )  # fmt: skip
 
@@ -258,7 +270,7 @@ def _grids(grids: Sequence[Grid], how: str = "") -> Iterable[Markup]:
     for each in grids:
         yield element("h3", each.title)
         yield grid(each.header, (row_of(*cells) for cells in each.cells))
-        lines = [element("li", line) for line in each.problems]
+        lines = [element("li", line) for line in (*each.problems, *each.notes)]
         if lines:
             yield element("ul", *lines)
     if grids and how:

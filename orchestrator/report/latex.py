@@ -5,21 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from orchestrator.analysis.table import Speedup, SpeedupTable, Verdict
-from orchestrator.report import sweep as sweeps
 from orchestrator.report.clean import clean
 from orchestrator.report.clean import latex as safe
 from orchestrator.report.notes import codes
 from orchestrator.report.view import (
-    ACROSS_METHOD,
-    ALONE_METHOD,
-    FIGURES_METHOD,
     Column,
     Grid,
     Section,
     view_of,
 )
 
-_LAYOUT = ("speedup", "verdict", "time", "size", "energy", "co2", "blocks", "findings")
+_LAYOUT = (
+    "speedup", "verdict", "accuracy", "time", "size", "energy", "co2", "blocks", "findings",
+)  # fmt: skip
 #: Headers that are not the column's title.
 _HEADERS = {
     "speedup": r"\multicolumn{1}{c}{Speed-up, 95\,\% interval}",
@@ -68,15 +66,10 @@ def to_latex(table: SpeedupTable) -> str:
             *(rf"\par\footnotesize {safe(line)}." for line in (*conditions, *section.floors)),
             r"\end{table}",
         ]
-    for name, grids, how in (
-        ("alone", view.alone, ALONE_METHOD),
-        ("across", view.across, ACROSS_METHOD),
-        ("figures", view.figures, FIGURES_METHOD),
-        ("sweep", view.sweeps, sweeps.METHOD),
-    ):
-        for number, grid in enumerate(grids, 1):
-            lines += _grid(grid, rf"\label{{tab:{name}-{number}}}")
-        lines += [rf"\par\noindent\footnotesize {safe(how)}"] if grids else []
+    for kind in view.grids:
+        for number, grid in enumerate(kind.grids, 1):
+            lines += _grid(grid, rf"\label{{tab:{kind.name}-{number}}}")
+        lines.append(rf"\par\noindent\footnotesize {safe(kind.method)}")
     if view.weights:
         lines.append(rf"\par\noindent\footnotesize Weights: {safe(view.weights)}.")
     lines += [
@@ -105,7 +98,7 @@ def _grid(grid: Grid, label: str) -> Iterable[str]:
         yield rf"{{}}{' & '.join(map(safe, cells))} \\"
     yield r"\bottomrule"
     yield r"\end{tabular}"
-    for line in grid.problems:
+    for line in (*grid.problems, *grid.notes):
         yield rf"\par\footnotesize {safe(line)}."
     yield r"\end{table}"
 

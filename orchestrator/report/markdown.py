@@ -6,12 +6,8 @@ from collections.abc import Iterable, Sequence
 
 from orchestrator.analysis.table import Speedup, SpeedupTable
 from orchestrator.report import figures, published
-from orchestrator.report import sweep as sweeps
 from orchestrator.report.clean import markdown as safe
 from orchestrator.report.view import (
-    ACROSS_METHOD,
-    ALONE_METHOD,
-    FIGURES_METHOD,
     Column,
     Grid,
     View,
@@ -19,8 +15,8 @@ from orchestrator.report.view import (
 )
 
 _LAYOUT = (
-    "speedup", "precision", "verdict", "time", "size", "memory", "energy", "co2", "blocks",
-    "findings",
+    "speedup", "precision", "verdict", "accuracy", "time", "size", "memory", "energy", "co2",
+    "blocks", "findings",
 )  # fmt: skip
 _RIGHT = frozenset({"±", "n"})
 
@@ -36,18 +32,10 @@ def to_markdown(table: SpeedupTable) -> str:
         header = ("Model", "Scheme", *(column.title for column in columns))
         parts.append(_table(header, (_cells(row, columns) for row in section.rows)))
         parts.append("\n".join(f"- {safe(line)}" for line in section.floors))
-    for grid in view.alone:
-        parts += _grid(grid)
-    parts += [ALONE_METHOD] if view.alone else []
-    for grid in view.across:
-        parts += _grid(grid)
-    parts += [ACROSS_METHOD] if view.across else []
-    for grid in view.figures:
-        parts += _grid(grid)
-    parts += [FIGURES_METHOD] if view.figures else []
-    for grid in view.sweeps:
-        parts += _grid(grid)
-    parts += [sweeps.METHOD] if view.sweeps else []
+    for kind in view.grids:
+        for grid in kind.grids:
+            parts += _grid(grid)
+        parts.append(kind.method)
     parts += ["## Notes", view.method, *_notes(view)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -60,7 +48,7 @@ def _cells(row: Speedup, columns: Sequence[Column]) -> Sequence[str]:
 def _grid(grid: Grid) -> Iterable[str]:
     yield f"## {safe(grid.title)}"
     yield _table(grid.header, [[safe(cell) for cell in row] for row in grid.cells])
-    yield "\n".join(f"- {safe(line)}" for line in grid.problems)
+    yield "\n".join(f"- {safe(line)}" for line in (*grid.problems, *grid.notes))
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

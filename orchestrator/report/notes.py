@@ -7,7 +7,13 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from orchestrator.analysis.table import FailedTrials, Speedup, SpeedupTable, Verdict
+from orchestrator.analysis.table import (
+    AccuracyComparison,
+    FailedTrials,
+    Speedup,
+    SpeedupTable,
+    Verdict,
+)
 from orchestrator.factors import ABSENT, FACTORS, Factor, Factors
 from orchestrator.frameworks.settings import level_of, taken, title_of
 from orchestrator.isa.levels import capped
@@ -20,8 +26,11 @@ METHOD = (
     "a sample, paired within randomised blocks; Hodges-Lehmann estimate and exact signed-rank 95 % "
     "interval of the log ratio. Noise floor: the same for the baseline against itself (A/A). "
     "Faster or slower: the interval excludes 1, the effect is beyond the noise floor, and it "
-    "passes Holm's correction over the table at 5 %. Of speed alone: nothing is said of accuracy, "
-    "and with random weights nothing can be."
+    "passes Holm's correction over the table at 5 %."
+)
+
+SPEED_ALONE = (
+    " Of speed alone: nothing is said of accuracy, and with random weights nothing can be."
 )
 
 DUETS = (
@@ -66,7 +75,7 @@ class Explanation:
 
 def method(table: SpeedupTable) -> str:
     """How the figures came about, in words."""
-    return METHOD + (DUETS if table.duet else "")
+    return METHOD + ("" if table.accuracy else SPEED_ALONE) + (DUETS if table.duet else "")
 
 
 def section_of(row: Speedup) -> SectionKey:
@@ -199,7 +208,7 @@ def _distinct(values: Iterable[str]) -> str:
     return "/".join(sorted({value for value in values if value}))
 
 
-def codes(row: Speedup) -> list[str]:
+def codes(row: Speedup | AccuracyComparison) -> list[str]:
     """The row's finding codes, each once, those that forbid first; words that need no quoting."""
     return list(dict.fromkeys(_code(finding) for finding in row.findings))
 
@@ -223,10 +232,11 @@ def floors_of(table: SpeedupTable, section: SectionKey) -> list[str]:
 def explanations(table: SpeedupTable) -> list[Explanation]:
     """Every finding code of the table once, those that forbid a comparison first."""
     seen: dict[str, list[Finding]] = {}
-    for row in table.rows:
+    rows: list[Speedup | AccuracyComparison] = [*table.rows, *table.accuracy]
+    for row in rows:
         for finding in row.findings:
             seen.setdefault(_code(finding), []).append(finding)
-    comparisons = Counter(code for row in table.rows for code in codes(row))
+    comparisons = Counter(code for row in rows for code in codes(row))
     return [
         Explanation(code, comparisons[code], clean(_sample(findings)), clean(findings[0].remedy))
         for code, findings in sorted(seen.items(), key=_forbidding_first)

@@ -66,7 +66,8 @@ def column_of(row: Speedup) -> str:
 
 
 def _name(row: Speedup, settings: Sequence[str]) -> tuple[str, str]:
-    set_to = [f"{name}={row.level(name)}" for name in settings]
+    # what was left out of a run has no levels
+    set_to = [f"{name}={level}" for name in settings if (level := row.level(name))]
     return clean(row.model), clean(" ".join((row.scheme, *set_to)))
 
 

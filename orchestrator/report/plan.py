@@ -20,8 +20,8 @@ def describe_plan(
     width: int,
     color: bool,
 ) -> str:
-    """One row a device, then what must be built. ``sizes`` in bytes, of variants that are there;
-    ``bundles`` the same of pinned runtimes that were provided before, for whatever node.
+    """Return one row a device, then what must be built. ``sizes`` in bytes, of variants that are
+    there; ``bundles`` the same of pinned runtimes that were provided before, for whatever node.
 
     The time is the warm-up and steady phases alone, which end no sooner than their seconds: slow
     models, starting processes and building models come on top.

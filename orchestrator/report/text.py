@@ -13,15 +13,11 @@ from rich.text import Text
 from orchestrator.analysis.table import Speedup, SpeedupTable, Verdict
 from orchestrator.printable import printable
 from orchestrator.report import figures, published
-from orchestrator.report import sweep as sweeps
 from orchestrator.report.clean import clean
 from orchestrator.report.notes import SIGNS, by_model, codes
 from orchestrator.report.pivot import column_of, pivots, superscript
 from orchestrator.report.view import (
-    ACROSS_METHOD,
-    ALONE_METHOD,
     COLUMNS,
-    FIGURES_METHOD,
     Column,
     Grid,
     Section,
@@ -43,8 +39,12 @@ _STYLES = {
 #: From the richest to the barest; the first that fits is taken. What it leaves out of the line
 #: stands below it.
 _LAYOUTS = (
-    ("speedup", "precision", "verdict", "time", "size", "memory", "energy", "co2", "blocks"),
-    ("speedup", "precision", "verdict", "time", "size", "memory", "blocks"),
+    (
+        *("speedup", "precision", "verdict", "accuracy", "time", "size", "memory", "energy", "co2"),
+        "blocks",
+    ),
+    ("speedup", "precision", "verdict", "accuracy", "time", "size", "memory", "blocks"),
+    ("speedup", "precision", "verdict", "accuracy", "time", "blocks"),
     ("speedup", "precision", "verdict", "time", "blocks"),
     ("speedup", "verdict", "time", "blocks"),
 )
@@ -53,6 +53,7 @@ _LAYOUTS = (
 _HEADERS = {
     "speedup": "speed-up",
     "verdict": "verdict",
+    "accuracy": "accuracy %",
     "time": "ms",
     "size": "size MB",
     "memory": "memory MB",
@@ -90,17 +91,11 @@ def to_text(table: SpeedupTable, *, width: int, color: bool) -> str:
     if several:
         signs = ", ".join(f"{sign} {verdict.value}" for verdict, sign in SIGNS.items())
         _paragraph(console, "", f"{signs}; numbers: findings, below", "dim")
-    for grids, how in (
-        (view.alone, ALONE_METHOD),
-        (view.across, ACROSS_METHOD),
-        (view.figures, FIGURES_METHOD),
-        (view.sweeps, sweeps.METHOD),
-    ):
-        for grid in grids:
+    for kind in view.grids:
+        for grid in kind.grids:
             _grid(console, grid)
-        if grids:
-            console.print()
-            _paragraph(console, "", how, "dim")
+        console.print()
+        _paragraph(console, "", kind.method, "dim")
     _notes(console, view, numbered=several)
     return "".join(line.rstrip() + "\n" for line in out.getvalue().splitlines())
 
@@ -220,6 +215,8 @@ def _grid(console: Console, grid: Grid) -> None:
         _line(console, Text(_GAP.join(padded), "" if number else "dim"))
     for line in grid.problems:
         _paragraph(console, "  ", f"✗ {line}")
+    for line in grid.notes:
+        _paragraph(console, "  ", line)
 
 
 def _notes(console: Console, view: View, *, numbered: bool) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestrator.analysis.table import (
+    AccuracyComparison,
     Alternative,
     Distribution,
     FigureComparison,
@@ -20,7 +21,7 @@ from orchestrator.analysis.table import (
     Verdict,
 )
 from orchestrator.figures import Comparison
-from orchestrator.report import figures, published
+from orchestrator.report import accuracy, figures, published
 from orchestrator.report import sweep as sweeps
 from orchestrator.report.clean import clean
 from orchestrator.report.notes import (
@@ -125,6 +126,13 @@ COLUMNS: Mapping[str, Column] = {
             lambda row: figures.change(row.baseline_memory_mb, row.treatment_memory_mb),
         ),
         Column(
+            "accuracy",
+            "Accuracy",
+            "%",
+            accuracy.beside_speed,
+            there=lambda row: bool(row.accuracy_verdict),
+        ),
+        Column(
             "by_mean",
             "By mean",
             "",
@@ -186,12 +194,23 @@ class Section:
 
 @dataclass(frozen=True)
 class Grid:
-    """A small table of plain cells with a title; ``problems`` are lines below it."""
+    """A small table of plain cells with a title; ``problems`` and ``notes`` are lines below it."""
 
     title: str
     header: tuple[str, ...]
     cells: tuple[tuple[str, ...], ...]
     problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Grids:
+    """Grids of one kind: ``name`` is short, for labels; ``method`` says how to read them."""
+
+    name: str
+    title: str
+    grids: tuple[Grid, ...]
+    method: str
 
 
 @dataclass(frozen=True)
@@ -206,6 +225,7 @@ class View:
     sections: tuple[Section, ...]
     alone: tuple[Grid, ...]
     across: tuple[Grid, ...]
+    accuracy: tuple[Grid, ...]
     figures: tuple[Grid, ...]
     sweeps: tuple[Grid, ...]
     published: tuple[str, ...]
@@ -213,6 +233,18 @@ class View:
     problems: tuple[str, ...]
     lost: tuple[tuple[str, str], ...]
     method: str
+
+    @property
+    def grids(self) -> tuple[Grids, ...]:
+        """The small tables, in the order in which they are shown; those that are not empty."""
+        kinds = (
+            Grids("alone", "Times without a comparison", self.alone, ALONE_METHOD),
+            Grids("across", "Across runners", self.across, ACROSS_METHOD),
+            Grids("accuracy", "Accuracy", self.accuracy, accuracy.METHOD),
+            Grids("figures", "Other figures", self.figures, FIGURES_METHOD),
+            Grids("sweep", "Latency against a factor, in figures", self.sweeps, sweeps.METHOD),
+        )
+        return tuple(each for each in kinds if each.grids)
 
     @property
     def lists(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
@@ -236,10 +268,11 @@ def view_of(table: SpeedupTable) -> View:
         run_id=table.run_id,
         totals=totals(table),
         weights=weights(table),
-        empty="" if table.rows or table.figures else NOTHING,
+        empty="" if table.rows or table.figures or table.accuracy else NOTHING,
         sections=_sections(table),
         alone=_alone(table),
         across=_across(table),
+        accuracy=_accuracy(table),
         figures=_figures(table),
         sweeps=tuple(
             Grid(
@@ -342,6 +375,32 @@ def _alone(table: SpeedupTable) -> tuple[Grid, ...]:
         )
         for key, found in places.items()
     )
+
+
+def _accuracy(table: SpeedupTable) -> tuple[Grid, ...]:
+    """What each scheme gets wrong, and how alike it answers: two grids a device and setting."""
+    places: dict[SectionKey, list[AccuracyComparison]] = {}
+    for row in table.accuracy:
+        places.setdefault(SectionKey(row.device, row.factors), []).append(row)
+    found = []
+    for key, rows in places.items():
+        where = section_label(key)
+        judged = [row for row in rows if row.verdict]
+        if judged:
+            found.append(
+                Grid(
+                    title=clean(f"Accuracy: {where}"),
+                    header=accuracy.HEADER,
+                    cells=tuple(map(accuracy.cells, judged)),
+                    problems=tuple(
+                        clean(each) for row in judged for each in accuracy.problems(row)
+                    ),
+                    notes=tuple(clean(each) for row in judged for each in accuracy.notes(row)),
+                )
+            )
+        header, cells = accuracy.agreement(rows)
+        found.append(Grid(clean(f"Agreement with the baseline: {where}"), header, cells))
+    return tuple(grid for grid in found if grid.cells)
 
 
 def _figures(table: SpeedupTable) -> tuple[Grid, ...]:

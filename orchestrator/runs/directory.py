@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
-from functools import lru_cache
+from functools import lru_cache, partial
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from orchestrator.errors import JournalError, RunNotFoundError
 from orchestrator.factors import BEFORE, NAMES, Factors
 from orchestrator.measurement import Energy, Finding, Measurement, Outcome
 from orchestrator.runs import journal as journals
+from orchestrator.runs.answers import read_answers
 from orchestrator.runs.collection import no_collection
 from orchestrator.runs.machines import Machines
 from orchestrator.runs.manifest import FILE_NAME as MANIFEST_NAME
@@ -107,7 +108,8 @@ class RunDirectory:
             path = self.path / journals.FILE_NAME
             reader = journals.JournalReader(path, without=_NOT_RECORDED, listed=True)
             try:
-                return replace(to_record(manifest, reader), flaws=reader.flaws)
+                run = replace(to_record(manifest, reader), flaws=reader.flaws)
+                return replace(run, answers_of=partial(read_answers, self.path))
             except journals.MISREAD as exc:
                 raise journals.misread(path, _misread_line(path) or reader.line, exc) from exc
 
@@ -204,6 +206,7 @@ def to_record(manifest: Manifest, events: Iterable[Mapping[str, Any]]) -> RunRec
         duet=bool(protocol.get("duet")),
         compare=_compared(manifest.suite),
         bundled=manifest.bundled,
+        samples=manifest.samples,
     )
     return _split(run, machines) if machines.several else run
 

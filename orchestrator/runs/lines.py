@@ -77,7 +77,7 @@ _WHOLE_FIELDS = ("facts",)
 
 
 def line_problem(event: Mapping[str, Any]) -> str | None:
-    """What is wrong with the fields of an event, in words; None where all is well."""
+    """Return what is wrong with the fields of an event, in words; None where all is well."""
     try:
         _VALIDATOR.validate_python(event)
     except ValidationError:  # the words are ours, and half a surrogate is text to us
@@ -87,7 +87,7 @@ def line_problem(event: Mapping[str, Any]) -> str | None:
 
 
 def read_line(line: bytes) -> dict[str, Any] | None:
-    """The fields of an event that the shape lists; None where not all is well with the line.
+    """Return the fields of an event that the shape lists; None where not all is well with the line.
 
     As quick as parsing the line alone, because most of it is left out.
     """

@@ -13,6 +13,7 @@ from typing import Any
 
 from orchestrator import plain_files
 from orchestrator.errors import JournalError
+from orchestrator.measures.accuracy.samples import FeedRecord, SampleSet
 from orchestrator.runs.machine_shape import FACTS
 from orchestrator.runs.records import ArtifactRecord
 from orchestrator.shape import (
@@ -70,6 +71,7 @@ class Manifest:
 
     ``inventory`` and ``suite`` are as the configuration prints them, without secrets; ``versions``
     maps software to its version on the controller; ``facts`` maps a device to what it reported.
+    ``samples`` are what accuracy is measured on.
     """
 
     run_id: str
@@ -83,10 +85,12 @@ class Manifest:
     binaries: tuple[BinaryRecord, ...] = ()
     facts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     sites: tuple[SiteRecord, ...] = ()
+    samples: SampleSet | None = None
 
     @property
     def bundled(self) -> frozenset[str]:
-        """The devices of the run that nothing reaches: their bundles are run there by hand."""
+        """Return the devices of the run that nothing reaches: their bundles are run there by
+        hand."""
         listed = self.inventory.get("devices") or ()
         bundles = {d.get("name") for d in listed if d and d.get("transport") == "bundle"}
         return frozenset(self.devices) & bundles
@@ -101,11 +105,13 @@ class Manifest:
             | ({} if a.check_range is None else {"check_range": list(a.check_range)})
             for a in self.artifacts
         ]
+        if self.samples is None:
+            del data["samples"]
         return {"format": FORMAT, **data}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Manifest:
-        """The inverse of :meth:`to_json`. Raises KeyError or TypeError on another shape."""
+        """Read what :meth:`to_json` wrote. Raises KeyError or TypeError on another shape."""
         return cls(
             run_id=data["run_id"],
             created=data["created"],
@@ -136,6 +142,7 @@ class Manifest:
             sites=tuple(
                 SiteRecord(**{**s, "packages": tuple(s["packages"])}) for s in data.get("sites", ())
             ),
+            samples=SampleSet.from_json(data["samples"]) if data.get("samples") else None,
         )
 
 
@@ -175,6 +182,16 @@ _SHAPE: Shape = {
             "packages": [{"*": TEXT}],
         }
     ],
+    "samples": {
+        **dict.fromkeys(("task", "source", "digest"), NotNull(TEXT)),
+        "margin": NotNull(NUMBER),
+        "keys": NotNull([NotNull(TEXT)]),
+        "labels": NotNull([WHOLE]),
+        "classes": NotNull([NotNull(TEXT)]),
+        "feeds": NotNull([NotNull(shape_of(FeedRecord))]),
+        **dict.fromkeys(("image_ids", "category_ids"), NotNull([NotNull(WHOLE)])),
+        "sizes": NotNull([NotNull([NotNull(WHOLE)])]),
+    },
 }
 #: Where null cannot stand.
 _NEEDED = ("run_id", "created", "seed", "inventory", "suite", "devices", "versions", "facts")

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.measurement import Energy, Finding, Measurement, Outcome, Outputs
+from orchestrator.measures.accuracy.samples import SampleSet
 from orchestrator.runs.integrity import Flaw
 from orchestrator.trial import Factors, InputSpec, Trial, TrialKind, Variant
+
+if TYPE_CHECKING:
+    # it imports numpy, which most reports do without
+    from orchestrator.measures.accuracy.answers import SampleAnswer
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +78,11 @@ class SplitDevice:
     unlike: tuple[str, ...]
 
 
+def no_answers(record: TrialRecord) -> tuple[SampleAnswer, ...]:
+    """What a trial answered in a run that has no logs: nothing."""
+    return ()
+
+
 @dataclass(frozen=True)
 class RunRecord:
     """A run as read from disk: what the analysis works on.
@@ -87,7 +97,9 @@ class RunRecord:
     time. ``bundled``: the devices that nothing reaches. ``split``: devices that were several
     machines are a column for each of them, which stands everywhere in the place of the name.
     ``flaws``: what is out of order in the journal. ``compare``: the suite's runners, where it asks
-    that they be compared with each other.
+    that they be compared with each other. ``samples`` are what accuracy was measured on, and
+    ``answers_of`` reads what a trial of it answered out of its raw log: it raises JournalError
+    where the log is not what was written.
     """
 
     run_id: str
@@ -111,6 +123,8 @@ class RunRecord:
     split: Mapping[str, SplitDevice] = field(default_factory=dict)
     flaws: tuple[Flaw, ...] = ()
     compare: tuple[str, ...] = ()
+    samples: SampleSet | None = None
+    answers_of: Callable[[TrialRecord], tuple[SampleAnswer, ...]] = no_answers
 
     def outputs_of_file(self, sha256: str, batch: int, size: int) -> Sequence[tuple[str, Outputs]]:
         """What a file answered in each place where it ran at this batch and input size, with the

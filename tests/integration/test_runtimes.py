@@ -7,6 +7,7 @@ models.
 from __future__ import annotations
 
 import contextlib
+import csv
 import json
 import os
 import shlex
@@ -26,7 +27,7 @@ from orchestrate_agent.machine import facts
 from orchestrator.artifacts.sites import target_of
 from orchestrator.fleet.provision import isa_unavailable
 from tests.lab import Lab, every_planned_trial_finished_once, wait_until
-from tests.runtimes import NEW, OLD, suite
+from tests.runtimes import DATA, NEW, OLD, suite
 from tests.sshd import Sshd, generate_key
 
 #: Nobody answers at port 1, and nothing else is asked.
@@ -330,3 +331,24 @@ def test_a_bare_arm64_node(
     assert site["target"].endswith("aarch64")
     assert any("aarch64" in package["file"] for package in site["packages"])
     assert manifest(lab)["facts"]["arm"]["system"]["architecture"] == "aarch64"
+
+
+@pytest.mark.usefixtures("both")
+def test_a_network_that_computes_nothing_has_no_speed_up(lab: Lab) -> None:
+    """Per-channel int8 weights in an operator of version 1: the older runtime takes the file, runs
+    it, and answers zeros."""
+    for name in ("dense.tflite", "dense_dynamic_range.tflite"):
+        shutil.copyfile(DATA / "cases" / name, lab.folder / name)
+    own = lab.folder / "dense.yaml"
+    own.write_text(
+        f"models: [{{file: dense.tflite}}]\nrunner: litert\nfactors: {{runtime: [{NEW}, {OLD}]}}\n"
+        'protocol: {blocks: "6", warmup: {runs: 5, seconds: 0}, steady: {runs: 30, seconds: 0}, '
+        "gate: {load: 1}}\n"
+    )
+    done = lab.run("run", "--inventory", lab.inventory(lab.here()), "--suite", own)
+    assert done.code == 0, done.stderr
+    with (lab.runs()[-1] / "speedup.csv").open(newline="") as table:
+        rows = {row["runtime"]: row for row in csv.DictReader(table)}
+    assert rows[OLD]["verdict"] == "invalid" and "computes_nothing" in rows[OLD]["findings"]
+    assert "computes" not in rows[NEW]["findings"] and float(rows[NEW]["speedup"]) > 0
+    assert "answers nothing but zeros" in done.stdout

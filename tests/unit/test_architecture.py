@@ -83,8 +83,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "console": {"fleet", "printable"},
     "trust": {"config", "errors", "plain_files"},
     "campaign": {
-        "frameworks", "analysis", "artifacts", "config", "console", "errors", "fleet", "isa",
-        "measurement", "plan", "trial", "runs", "runtimes", "supply", "zoo",
+        "frameworks", "analysis", "artifacts", "config", "console", "datasets", "errors", "fleet",
+        "isa", "measurement", "measures", "plan", "trial", "runs", "runtimes", "supply", "zoo",
     },
     "bundles": {
         "frameworks", "agents", "artifacts", "campaign", "config", "console", "errors", "fleet",
@@ -140,6 +140,7 @@ FENCES: dict[str, tuple[str, ...]] = {
         "orchestrator/datasets",
         "orchestrator/frameworks",
         "agents/orchestrate_agent/children/litert.py",
+        "orchestrator/analysis/accuracy",
         "orchestrator/analysis/explain/variation.py",
         "orchestrator/measures/accuracy",
     ),

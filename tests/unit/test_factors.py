@@ -213,3 +213,5 @@ def test_what_a_runner_does_not_take_is_neither_titled_nor_tabled() -> None:
 def test_an_imported_figure_has_what_its_source_tells() -> None:
     told = untold("benchmark_model", threads=4)
     assert told == Factors("benchmark_model", "", "not-told", 4, 1, "native")
+    assert "threads 4" in title_of(told)
+    assert "threads not told" in title_of(untold("benchmark_model"))

@@ -149,20 +149,21 @@ class Entry:
             self._public.set_tensor(index, value)
 
     def get(self, index: int) -> Any:
-        """A copy of a tensor."""
+        """Return a copy of a tensor."""
         if self.graph:
             return self._runtime.GetTensor(index, self.graph)
         return self._public.get_tensor(index)
 
     def call(self) -> Callable[[], object]:
-        """What runs an inference."""
+        """Return what runs an inference."""
         if not self.graph:
             invoke: Callable[[], object] = self._public.invoke
             return invoke
         return functools.partial(self._runtime.Invoke, self.graph)
 
     def delegated_nodes(self) -> tuple[int | None, int | None]:
-        """Nodes that a delegate took, and all of them; runtimes tell the first graph's alone."""
+        """Count the nodes that a delegate took, and all of them; runtimes tell the first graph's
+        alone."""
         return (None, None) if self.graph else delegated_nodes(self._public)
 
 
@@ -287,7 +288,7 @@ def _described(numpy: Any, detail: dict[str, Any]) -> dict[str, Any]:
 
 
 def find_runtime(wanted: str) -> Runtime:
-    """The runtime named, or the first that this Python can import."""
+    """Return the runtime named, or the first that this Python can import."""
     names = list(RUNTIMES) if wanted == "any" else [wanted]
     excuses = []
     for name in names:

@@ -92,7 +92,7 @@ def _json(value: Dict[str, Any]) -> str:
 
 
 def base_parser(name: str, description: str) -> argparse.ArgumentParser:
-    """The options that every child has."""
+    """Return the options that every child has."""
     parser = argparse.ArgumentParser(prog=name, description=description)
     parser.add_argument("--model", required=True, metavar="PATH")
     parser.add_argument("--threads", type=int, required=True)
@@ -121,7 +121,7 @@ def numbers(text: str) -> List[float]:
 
 
 def add_inputs(parser: argparse.ArgumentParser) -> None:
-    """The option that says what is fed."""
+    """Add the option that says what is fed."""
     parser.add_argument(
         "--inputs",
         type=_inputs,
@@ -170,7 +170,7 @@ def _say(wire: TextIO, line: str) -> None:
 
 
 def head_and_size(path: str, count: int) -> Tuple[bytes, int]:
-    """The file's first bytes and its size in bytes. Raises ChildError."""
+    """Return the file's first bytes and its size in bytes. Raises ChildError."""
     try:
         with open(path, "rb") as file:
             return file.read(count), os.fstat(file.fileno()).st_size
@@ -220,7 +220,7 @@ class Phase:
 
 
 def phases_of(args: argparse.Namespace) -> Tuple[Phase, Phase]:
-    """The warm-up and the steady phase that the options ask for.
+    """Return the warm-up and the steady phase that the options ask for.
 
     To be made before memory is looked at for the first time: they must not be taken for the
     model's.
@@ -238,7 +238,7 @@ def run_phases(
     begin: Begin,
     failure: Callable[[Exception], Exception],
 ) -> None:
-    """Both phases, with the garbage collector out of the way.
+    """Run both phases, with the garbage collector out of the way.
 
     ``failure`` makes the ChildError that a runtime's own error stands for.
     """
@@ -290,7 +290,7 @@ def memory_before(args: argparse.Namespace) -> Dict[str, Any]:
 
 
 def memory_now(earlier: Optional[Dict[str, Any]] = None) -> Dict[str, Any]:
-    """Resident set and its peak, in bytes, and where the peak is from.
+    """Return the resident set and its peak, in bytes, and where the peak is from.
 
     ``VmHWM`` belongs to this program alone. ``ru_maxrss`` is inherited across exec from whoever
     started it, and serves only where the kernel has no ``VmHWM``. The kernel keeps ``VmHWM`` by

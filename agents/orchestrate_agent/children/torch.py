@@ -185,7 +185,7 @@ def _failed_inference(error: Exception) -> ChildError:
 
 
 def essence(message: str) -> str:
-    """What went wrong, without the listing of the program that TorchScript puts around it.
+    """Return what went wrong, without the listing of the program that TorchScript puts around it.
 
     An error of an inference stands in the last line, below the listing; one of loading above it.
     """
@@ -199,7 +199,7 @@ def essence(message: str) -> str:
 
 
 def kind_of(message: str) -> str:
-    """The kind of error that torch's message stands for."""
+    """Return the kind of error that torch's message stands for."""
     if any(words in message for words in _OUT_OF_MEMORY):
         return "out_of_memory"
     return "incompatible" if any(words in message for words in _INCOMPATIBLE) else "failed"
@@ -248,7 +248,7 @@ def _set_up(torch: Any, args: argparse.Namespace) -> None:
 
 
 def load(torch: Any, args: argparse.Namespace) -> LoadedModel:
-    """The model on its processor, and what it takes; timed as one. Raises ChildError."""
+    """Load the model onto its processor, and say what it takes; timed as one. Raises ChildError."""
     extra: Dict[str, Any] = {EXTRA_FILE: ""}
     with _translated("cannot load the model"):
         if args.processor == "cuda":
@@ -308,7 +308,7 @@ def _refuse_quantized(model: Any) -> None:
 
 
 def quantized_operators(model: Any) -> Dict[str, int]:
-    """How often each operator on quantized data occurs in the model, by its name."""
+    """Return how often each operator on quantized data occurs in the model, by its name."""
     found: Dict[str, int] = {}
     for node in model.inlined_graph.nodes():
         kind = str(node.kind())

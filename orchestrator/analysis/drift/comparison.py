@@ -95,7 +95,7 @@ class RunComparison:
 
 
 def compare_runs(first: ReadRun, second: ReadRun) -> RunComparison:
-    """What changed from ``first`` to ``second``.
+    """Return what changed from ``first`` to ``second``.
 
     Raises UsageError where their baselines are not the same scheme, JournalError as ``analyse``.
     """

@@ -31,7 +31,7 @@ class ModelAgreement:
 
     @property
     def ratio(self) -> float:
-        """The quotient of our speed-up and theirs."""
+        """Return the quotient of our speed-up and theirs."""
         return (self.row.speedup or math.nan) / (self.figure.speedup or math.nan)
 
     @property
@@ -59,7 +59,7 @@ class Agreement:
 
     @property
     def ratio(self) -> float:
-        """The quotient of our geometric mean and theirs."""
+        """Return the quotient of our geometric mean and theirs."""
         return self.ours.ratio / self.published
 
     @property

@@ -126,7 +126,7 @@ class _Corner:
 
     @property
     def signs(self) -> dict[tuple[str, ...], int]:
-        """Every combination of level and reference, and its sign in the difference (of
+        """Return every combination of level and reference, and its sign in the difference (of
         differences)."""
         combinations = itertools.product(*zip(self.references, self.levels, strict=True))
         return {

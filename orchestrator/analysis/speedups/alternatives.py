@@ -64,7 +64,7 @@ def _alternative(comparison: Comparison, p_adjusted: float | None) -> Alternativ
 def disagreement(
     row: Speedup, mean: Alternative | None, minimum: Alternative | None, baseline: Side
 ) -> Finding | None:
-    """The finding that the statistics do not agree on ``row``."""
+    """Return the finding that the statistics do not agree on ``row``."""
     if row.speedup is None:
         return None
     others = {"mean": mean, "minimum": minimum}

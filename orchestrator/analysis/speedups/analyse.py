@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TypedDict
 
+from orchestrator.analysis.accuracy import compare_accuracy, with_accuracy
+from orchestrator.analysis.accuracy.trade_offs import trade_offs
 from orchestrator.analysis.audit import aa_effect, audit, most_common, no_noise_floor
 from orchestrator.analysis.sides.control import control
 from orchestrator.analysis.sides.energy import energy
@@ -86,6 +88,8 @@ def analyse(run: RunRecord, published: Iterable[Publication] = ()) -> SpeedupTab
     judged = with_published(
         _with_alternatives(_judge(row for row, _, _ in compared), compared), published
     )
+    accuracy = compare_accuracy(run, every)
+    judged = with_accuracy(judged, accuracy)
     return SpeedupTable(
         run_id=run.run_id,
         baseline=run.baseline,
@@ -106,6 +110,8 @@ def analyse(run: RunRecord, published: Iterable[Publication] = ()) -> SpeedupTab
         distributions=distributions(groups),
         duet=run.duet,
         figures=compare_figures(run, every),
+        accuracy=accuracy,
+        trade_offs=trade_offs(judged, accuracy),
         across=tuple(
             RunnerComparison(row, factors)
             for row, factors in zip(rows_across, references, strict=True)

@@ -66,7 +66,7 @@ class Publication:
 
     @property
     def told(self) -> Mapping[str, Any]:
-        """The factors that it tells."""
+        """Return the factors that it tells."""
         told = {"threads": self.threads, "runner": self.runner or None}
         return {name: level for name, level in told.items() if level is not None}
 
@@ -78,7 +78,7 @@ class Publication:
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """What bounds the speed-up, by the rule above; None where nothing does."""
+        """Return what bounds the speed-up, by the rule above; None where nothing does."""
         ratio = self.speedup
         if ratio is None:
             return None

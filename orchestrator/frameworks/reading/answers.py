@@ -8,7 +8,8 @@ from dataclasses import fields
 from typing import Any
 
 from orchestrator.frameworks.reading.child_output import NonsenseError, integer, string
-from orchestrator.measurement import Outputs, OutputSummary
+from orchestrator.frameworks.runner import FedShard
+from orchestrator.measurement import Answers, Outputs, OutputSummary
 
 #: Outputs in one result, and values of a sketch, that are read: no child tells more.
 MOST_OUTPUTS, MOST_VALUES = 64, 1024
@@ -29,6 +30,27 @@ def outputs_of(data: Mapping[str, Any]) -> Outputs | None:
     if not isinstance(found, list) or len(found) > MOST_OUTPUTS:
         raise NonsenseError("outputs is not a list of summaries")
     return Outputs(tuple(map(_summary, found)), _number("input_error", data.get("input_error")))
+
+
+def answers_of(stdout: str, data: Mapping[str, Any], shard: FedShard) -> Answers:
+    """What was answered to the samples of a shard: every one of them, in order.
+
+    Raises NonsenseError.
+    """
+    # it imports numpy, which most runs do without
+    from orchestrator.measures.accuracy import wire  # noqa: PLC0415
+
+    lines = wire.lines_of(stdout)
+    told = data.get("answered")
+    if len(lines) != shard.count or integer(data, "samples") != shard.count:
+        raise NonsenseError(f"{len(lines)} of {shard.count} samples were answered")
+    if not isinstance(told, list) or not all(isinstance(each, dict) for each in told):
+        raise NonsenseError("answered is not a list of outputs")
+    try:
+        wire.read_answers(lines, told, shard.first)
+    except ValueError as error:
+        raise NonsenseError(str(error)) from error
+    return Answers(shard.first, shard.count, wire.digest_of(lines))
 
 
 def _summary(data: object) -> OutputSummary:

@@ -41,12 +41,13 @@ _STAGES = {
     "load": judgement.LOADING,
     "warmup": "in the warm-up phase",
     "steady": "in the steady phase",
+    "samples": "while answering samples",
     "report": "while reporting",
 }
 
 
 def common_arguments(trial: Trial, settings: RunSettings, files: Files) -> list[str]:
-    """The options that every child has; those of the trial's measure last."""
+    """Return the options that every child has; those of the trial's measure last."""
     asked = judgement.effective_settings(trial, settings)
     decimal = judgement.decimal
     pairs = {
@@ -63,6 +64,10 @@ def common_arguments(trial: Trial, settings: RunSettings, files: Files) -> list[
     flat = [word for pair in pairs.items() for word in pair]
     if files.check_range is not None:
         flat.append(numbers_option("check-range", files.check_range))
+    if files.samples is not None:
+        shard = files.samples
+        flat += ["--samples", f"{{blob:{shard.sha256}}}", "--whole", str(shard.whole)]
+        flat += [numbers_option("mean", shard.mean), numbers_option("std", shard.std)]
     return [*flat, *measure_of(trial.kind).options]
 
 
@@ -73,7 +78,8 @@ def numbers_option(name: str, values: Iterable[float]) -> str:
 
 
 def inputs_argument(inputs: Sequence[InputSpec], batch: int) -> list[str]:
-    """The option that says what the child is to feed; nothing where nobody asks for anything."""
+    """Return the option that says what the child is to feed; nothing where nobody asks for
+    anything."""
     if not inputs:
         return []
     asked = [
@@ -86,7 +92,7 @@ def inputs_argument(inputs: Sequence[InputSpec], batch: int) -> list[str]:
 def inputs_ran(
     data: Mapping[str, Any], inputs: Sequence[InputSpec], batch: int
 ) -> list[tuple[str, object, object]]:
-    """What, as asked for, as it ran: the shape of every input that somebody asked for."""
+    """Return what was asked for and what ran: the shape of every input that somebody asked for."""
     if not inputs:
         return []
     ran = data.get("inputs")
@@ -142,7 +148,7 @@ class NonsenseError(ValueError):
 
 
 def only(lines: Sequence[str], mark: str) -> dict[str, Any]:
-    """The object on the one line with this mark."""
+    """Return the object on the one line with this mark."""
     marked = [line[len(mark) :] for line in lines if line.startswith(mark)]
     if len(marked) != 1:
         raise NonsenseError(f"stdout has {len(marked)} lines {mark.strip()!r} instead of one")
@@ -160,7 +166,7 @@ def _no_constant(name: str) -> float:
 
 
 def refused(lines: Sequence[str], evidence: Evidence, explain: Explain = unexplained) -> Reading:
-    """The reading of a child that ended with an exit code other than 0."""
+    """Return the reading of a child that ended with an exit code other than 0."""
     try:
         error = only(lines, ERROR)
         kind, message = error.get("kind"), error.get("message")
@@ -211,8 +217,8 @@ def statistics_of(times_us: Sequence[float]) -> Invocations:
 
 
 def memory_of(data: Mapping[str, Any]) -> Memory:
-    """Growth of the peak since just before the model was loaded, and the peak itself; with it
-    the GPU's, where one computed."""
+    """Return the growth of the peak since just before the model was loaded, and the peak itself;
+    with it the GPU's, where one computed."""
     points = part(data, "memory")
     start, init, end = (
         integer(part(points, name), "peak_bytes") for name in ("start", "init", "end")
@@ -230,7 +236,8 @@ def peak_is_own(data: Mapping[str, Any]) -> bool:
 
 
 def operators_of(data: Mapping[str, Any]) -> tuple[Operator, ...]:
-    """What the child's profiler found: ``[kind, how many an inference, µs an inference]`` each."""
+    """Return what the child's profiler found: ``[kind, how many an inference, µs an inference]``
+    each."""
     values = data.get("operators")
     if not isinstance(values, list) or not 0 < len(values) <= MOST_OPERATORS:
         raise NonsenseError("a profile trial, and operators is not a list of them")

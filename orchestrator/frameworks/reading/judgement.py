@@ -44,7 +44,7 @@ _WHOSE_MEMORY = {
 
 
 def effective_settings(trial: Trial, settings: RunSettings) -> RunSettings:
-    """The phases of this trial: its measure's, made out of the suite's."""
+    """Return the phases of this trial: its measure's, made out of the suite's."""
     return measure_of(trial.kind).settings(settings)
 
 
@@ -98,7 +98,7 @@ def decimal(value: float) -> str:
 
 
 def bad_ending(evidence: Evidence, settings: RunSettings, stage: str = "") -> Reading | None:
-    """The reading of a process that was stopped from outside; None if it ended by itself.
+    """Return the reading of a process that was stopped from outside; None if it ended by itself.
 
     ``stage`` is what the process was at, ``LOADING`` or words like "in the warm-up phase"; empty
     where nothing tells.
@@ -146,7 +146,7 @@ def says_out_of_memory(text: str) -> bool:
 
 
 def tail(text: str, lines: int = 3) -> str:
-    """The last lines that say something, joined by `` | `` and bounded in length."""
+    """Return the last lines that say something, joined by `` | `` and bounded in length."""
     stripped = (line.strip() for line in text[-4096:].splitlines())
     said = [line for line in stripped if line and not line.startswith("INFO:")]
     return " | ".join(said[-lines:])[-500:]
@@ -180,7 +180,7 @@ def findings(
     measurement: Measurement,
     applied: RunTraits,
 ) -> tuple[Finding, ...]:
-    """What to remark on a trial that ended well."""
+    """Return what to remark on a trial that ended well."""
     asked = effective_settings(trial, settings)
     found = (
         _truncated(asked.steady, measurement.steady),
@@ -283,7 +283,7 @@ def _mismatch(message: str) -> Finding:
 
 
 def first_inference_us(*phases: Invocations | None) -> float | None:
-    """The first inference of the process: the first of the first phase that had any."""
+    """Return the first inference of the process: the first of the first phase that had any."""
     for phase in phases:
         if phase is not None and phase.count:
             return phase.first_us
@@ -291,5 +291,5 @@ def first_inference_us(*phases: Invocations | None) -> float | None:
 
 
 def joined(parts: Iterable[str], limit: int = 3) -> str:
-    """The first distinct ``parts``, as one clause of a reason, bounded in length."""
+    """Return the first distinct ``parts``, as one clause of a reason, bounded in length."""
     return "; ".join(list(dict.fromkeys(parts))[:limit])[:500]

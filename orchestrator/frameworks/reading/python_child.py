@@ -9,7 +9,7 @@ from typing import Any
 from orchestrator.errors import UsageError
 from orchestrator.frameworks.about import RunnerAbout
 from orchestrator.frameworks.reading import judgement
-from orchestrator.frameworks.reading.answers import outputs_of
+from orchestrator.frameworks.reading.answers import answers_of, outputs_of
 from orchestrator.frameworks.reading.child_output import (
     Explain,
     NonsenseError,
@@ -27,7 +27,7 @@ from orchestrator.frameworks.reading.child_output import (
 )
 from orchestrator.frameworks.reading.judgement import failed
 from orchestrator.frameworks.runner import DIRECT, Command, Evidence, Files, Reading
-from orchestrator.measurement import Delegation, Invocations, Measurement, Operator, Outcome
+from orchestrator.measurement import Delegation, Measurement, Operator, Outcome
 from orchestrator.measures.memory.reading import believable_memory
 from orchestrator.runtimes import ANY, Runtime, parse_runtime
 from orchestrator.trial import RunSettings, Trial
@@ -48,7 +48,7 @@ class ChildReport:
 
 
 def asked_runtime(trial: Trial, runner: RunnerAbout) -> Runtime:
-    """What the trial asks for. Raises UsageError where the runner has no such runtime."""
+    """Return what the trial asks for. Raises UsageError where the runner has no such runtime."""
     try:
         runtime = parse_runtime(trial.factors.runtime)
     except ValueError as exc:
@@ -62,17 +62,21 @@ def asked_runtime(trial: Trial, runner: RunnerAbout) -> Runtime:
 
 
 def child_command(name: str, files: Files, arguments: Sequence[str]) -> Command:
-    """The child called ``name``: in the device's own Python as it is, or on a site bundle alone.
+    """Return the command of the child called ``name``: in the device's own Python as it is, or on a
+    site bundle alone.
 
     On a bundle nothing that is installed there is seen (``-I -S``), so that what is loaded cannot
     depend on it.
     """
+    blobs: tuple[str, ...] = (files.model_sha256,)
+    if files.samples is not None:
+        blobs += (files.samples.sha256,)
     if files.site_sha256 is None:
-        return Command((files.python, "{agent}", name, *arguments), blobs=(files.model_sha256,))
+        return Command((files.python, "{agent}", name, *arguments), blobs=blobs)
     site = files.site_sha256
     return Command(
         (files.python, "-I", "-S", "{agent}", name, "--site", f"{{site:{site}}}", *arguments),
-        blobs=(files.model_sha256, site),
+        blobs=(*blobs, site),
     )
 
 
@@ -85,7 +89,7 @@ def read_child(
     *,
     explain: Explain = unexplained,
 ) -> Reading:
-    """What the evidence means. Never raises on the child's output.
+    """Say what the evidence means. Never raises on the child's output.
 
     ``own`` reads the runner's own part of the result line; NonsenseError from it is a failure of
     the trial like any other nonsense. ``explain`` says what a runtime means that refuses a file.
@@ -114,15 +118,20 @@ def _reading(
     warmup_us, steady_us = times_of(data, "warmup_us"), times_of(data, "steady_us")
     warmup, steady = statistics_of(warmup_us), statistics_of(steady_us)
     size_bytes = integer(data, "model_size_bytes")
-    _check_as_asked([("batch", trial.factors.batch, integer(data, "batch")), *own.ran], steady)
+    _check_as_asked([("batch", trial.factors.batch, integer(data, "batch")), *own.ran])
+    answers = None
+    if files.samples is not None:
+        answers = answers_of(evidence.stdout, data, files.samples)
+    elif steady.count == 0:
+        raise NonsenseError("no inference ran in the steady phase")
     _check_runtime(trial, files, version, bundled=data.get("bundled") is True)
     inherited = evidence.launch == DIRECT and not peak_is_own(data)
     memory, remarks = believable_memory(memory_of(data), inherited=inherited)
     measurement = Measurement(
         init_us=figure(data, "init_us"),
         first_us=judgement.first_inference_us(warmup, steady),
-        warmup=warmup,
-        steady=steady,
+        warmup=warmup if warmup.count else None,
+        steady=steady if steady.count else None,
         memory=memory,
         model_size_bytes=size_bytes,
         delegation=own.delegation,
@@ -132,6 +141,7 @@ def _reading(
         steady_window_s=window_of(data),
         operators=own.operators,
         outputs=outputs_of(data),
+        answers=answers,
     )
     applied = judgement.RunTraits(
         size_matches=size_bytes == files.model_size_bytes,
@@ -153,10 +163,8 @@ def _check_runtime(trial: Trial, files: Files, version: str | None, *, bundled: 
         raise NonsenseError(f"the child loaded {runtime.name} from {whose}")
 
 
-def _check_as_asked(ran: Sequence[tuple[str, object, object]], steady: Invocations) -> None:
+def _check_as_asked(ran: Sequence[tuple[str, object, object]]) -> None:
     """Raise NonsenseError if something else was measured than the trial asks for."""
     for what, wanted, got in ran:
         if wanted != got:
             raise NonsenseError(f"the child ran {what} {got!r} and was asked for {wanted!r}")
-    if steady.count == 0:
-        raise NonsenseError("no inference ran in the steady phase")

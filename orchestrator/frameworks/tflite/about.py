@@ -37,7 +37,8 @@ TOOL = Tool(
 
 BENCHMARK_MODEL = RunnerAbout(
     name="benchmark_model",
-    kinds=frozenset(TrialKind),
+    kinds=frozenset((TrialKind.TIMING, TrialKind.MEMORY, TrialKind.PROFILE)),
+    lacks={TrialKind.ACCURACY: "the official tool feeds random inputs and shows no outputs"},
     tool=TOOL,
     factors=_FACTORS,
     batches=False,
@@ -46,7 +47,7 @@ BENCHMARK_MODEL = RunnerAbout(
 )
 LITERT = RunnerAbout(
     name="litert",
-    kinds=frozenset((TrialKind.TIMING, TrialKind.MEMORY)),
+    kinds=frozenset((TrialKind.TIMING, TrialKind.MEMORY, TrialKind.ACCURACY)),
     lacks={TrialKind.PROFILE: "the Python packages of runner litert have no profiler"},
     libraries=(
         Library("ai-edge-litert", constraints=(Constraint(_NUMPY_1, below="1.1"),)),

@@ -38,7 +38,7 @@ class BenchmarkModelRunner:
     name = about.name
 
     def command(self, trial: Trial, settings: RunSettings, files: Files) -> Command:
-        """The binary with every flag that matters set once, as ``--name=value``.
+        """Return the binary with every flag that matters set once, as ``--name=value``.
 
         Raises UsageError for what the tool cannot do.
         """
@@ -55,7 +55,7 @@ class BenchmarkModelRunner:
     def read(
         self, trial: Trial, settings: RunSettings, files: Files, evidence: Evidence
     ) -> Reading:
-        """What the evidence means. Never raises on the tool's output."""
+        """Say what the evidence means. Never raises on the tool's output."""
         log = parse_benchmark_log(evidence.stdout, evidence.stderr)
         return read_log(trial, settings, files, evidence, log)
 
@@ -63,7 +63,7 @@ class BenchmarkModelRunner:
 def read_log(
     trial: Trial, settings: RunSettings, files: Files, evidence: Evidence, log: BenchmarkLog
 ) -> Reading:
-    """What the evidence means, ``log`` being what it says."""
+    """Say what the evidence means, ``log`` being what it says."""
     bad = judgement.bad_ending(evidence, settings, _stage(log)) or _failure(log, evidence)
     if bad is not None:
         return bad

@@ -85,16 +85,16 @@ class Operator:
 
     @property
     def inputs(self) -> tuple[int, ...]:
-        """The inputs that are there."""
+        """Return the inputs that are there."""
         return tuple(index for index in self.slots if index != _OPTIONAL)
 
     def option(self, name: str) -> int:
-        """One of the options, 0 where the operator has none of that name."""
+        """Return one of the options, 0 where the operator has none of that name."""
         return dict(self.options).get(name, 0)
 
     @property
     def called(self) -> Mapping[str, int]:
-        """The subgraphs that it runs, by their part in it."""
+        """Return the subgraphs that it runs, by their part in it."""
         return {name: index for name, index in self.options if name in _CALLED}
 
 
@@ -109,11 +109,11 @@ class Graph:
 
     @cached_property
     def makers(self) -> Mapping[int, Operator]:
-        """The operator that computes each tensor."""
+        """Return the operator that computes each tensor."""
         return {index: op for op in self.operators for index in op.outputs}
 
     def tensor(self, operator: Operator, slot: int) -> Tensor | None:
-        """An operator's input by its place, None where it is absent."""
+        """Return an operator's input by its place, None where it is absent."""
         if slot >= len(operator.slots) or operator.slots[slot] == _OPTIONAL:
             return None
         return self.tensors[operator.slots[slot]]

@@ -43,7 +43,7 @@ class Buffer:
         )
 
     def scalar(self, kind: str, position: int) -> int:
-        """An integer at a position; ``kind`` is a struct format character."""
+        """Return an integer at a position; ``kind`` is a struct format character."""
         try:
             value = struct.unpack_from("<" + kind, self.data, self._inside(position))[0]
         except struct.error as exc:
@@ -51,7 +51,7 @@ class Buffer:
         return int(value)
 
     def float32(self, position: int) -> float:
-        """A 32-bit float at a position."""
+        """Return a 32-bit float at a position."""
         self.check_range(position, 4)
         return float(struct.unpack_from("<f", self.data, position)[0])
 
@@ -68,7 +68,7 @@ class Buffer:
             )
 
     def root(self) -> Table:
-        """The table that everything hangs on."""
+        """Return the table that everything hangs on."""
         return Table(self, self.scalar("I", 0))
 
     def visit(self, cost: int = _TABLE_COST) -> None:
@@ -96,16 +96,16 @@ class Table:
         self._vtable_bytes = buffer.scalar("H", self._vtable)
 
     def integer(self, field: int, kind: str, default: int = 0) -> int:
-        """A scalar field; ``kind`` is a struct format character."""
+        """Return a scalar field; ``kind`` is a struct format character."""
         position = self._field(field)
         return default if position is None else self._buffer.scalar(kind, position)
 
     def integers(self, field: int, kind: str = "i") -> tuple[int, ...]:
-        """A vector of integers, empty where it is absent."""
+        """Return a vector of integers, empty where it is absent."""
         return self._numbers(field, kind)
 
     def floats(self, field: int) -> tuple[int, float | None]:
-        """How many 32-bit floats a vector has, and the first of them.
+        """Return how many 32-bit floats a vector has, and the first of them.
 
         The others are not read: a large layer has as many scales as channels.
         """
@@ -113,7 +113,7 @@ class Table:
         return count, self._buffer.float32(start) if count else None
 
     def first(self, field: int, kind: str) -> int:
-        """The first of a vector of integers, 0 where there is none."""
+        """Return the first of a vector of integers, 0 where there is none."""
         start, count = self._vector(field, struct.calcsize("<" + kind))
         return self._buffer.scalar(kind, start) if count else 0
 
@@ -122,7 +122,7 @@ class Table:
         return self._field(field) is not None
 
     def text(self, field: int) -> str:
-        """A string, empty where it is absent; bytes that are not UTF-8 are replaced."""
+        """Return a string, empty where it is absent; bytes that are not UTF-8 are replaced."""
         start, length = self._vector(field, 1)
         self._buffer.visit(length // _CHARACTERS_AT_ONCE)
         return self._buffer.slice(start, length).decode("utf-8", "replace")
@@ -132,13 +132,13 @@ class Table:
         return self._vector(field, 1)
 
     def tables(self, field: int) -> Iterator[Table]:
-        """The tables of a vector of tables."""
+        """Yield the tables of a vector of tables."""
         start, count = self._vector(field, 4)
         for position in range(start, start + 4 * count, 4):
             yield Table(self._buffer, position + self._buffer.scalar("I", position))
 
     def table(self, field: int) -> Table | None:
-        """A table that a field refers to."""
+        """Return a table that a field refers to."""
         position = self._field(field)
         if position is None:
             return None

@@ -168,8 +168,8 @@ class Inspection:
 
     @property
     def default_signature(self) -> str | None:
-        """What this is about where no signature was asked for, empty where graph 0 has none; None
-        where the file has nothing else to be called."""
+        """Return what this is about where no signature was asked for, empty where graph 0 has none;
+        None where the file has nothing else to be called."""
         alone = all(each.name == self.signature for each in self.signatures)
         return None if alone else self.signature or ""
 
@@ -191,7 +191,7 @@ def inspect_file(path: Path, signature: str | None = None) -> Inspection:
 
 
 def scheme_of(path: Path) -> str:
-    """The scheme alone, without reading the weights. Raises ModelBuildError."""
+    """Return the scheme alone, without reading the weights. Raises ModelBuildError."""
     with opened(path) as data:
         try:
             model = read_model(data)
@@ -202,7 +202,8 @@ def scheme_of(path: Path) -> str:
 
 
 def real_range(path: Path) -> tuple[float, float] | None:
-    """The real values that every quantized input of a file can hold: the least, and the largest.
+    """Return the real values that every quantized input of a file can hold: the least, and the
+    largest.
 
     None where no input is quantized. Raises ModelBuildError.
     """

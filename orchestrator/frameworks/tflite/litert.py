@@ -37,7 +37,7 @@ class LiteRtRunner:
     name = about.name
 
     def command(self, trial: Trial, settings: RunSettings, files: Files) -> Command:
-        """The child's command line. Raises UsageError for what it cannot do."""
+        """Return the child's command line. Raises UsageError for what it cannot do."""
         judgement.refuse_unknown_factors(trial, self.about)
         runtime = asked_runtime(trial, self.about)
         return child_command(self.name, files, _arguments(trial, runtime, settings, files))
@@ -45,7 +45,7 @@ class LiteRtRunner:
     def read(
         self, trial: Trial, settings: RunSettings, files: Files, evidence: Evidence
     ) -> Reading:
-        """What the evidence means. Never raises on the child's output."""
+        """Say what the evidence means. Never raises on the child's output."""
         xnnpack_seen = XNNPACK_CREATED in evidence.stderr
 
         def own(data: Mapping[str, Any]) -> ChildReport:

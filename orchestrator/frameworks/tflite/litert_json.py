@@ -29,8 +29,8 @@ _NEEDED = ("init_ms", "warmup_avg_ms", "avg_ms", "num_runs", "num_warmup_runs")
 
 
 def summaries(name: str, text: str) -> list[tuple[Process, BenchmarkLog]] | None:
-    """What each summary in the file called ``name`` says, one or a list of them; None where the
-    text is nothing of the kind. Raises UsageError where it is damaged."""
+    """Return what each summary in the file called ``name`` says, one or a list of them; None where
+    the text is nothing of the kind. Raises UsageError where it is damaged."""
     if not text.lstrip().startswith(("{", "[")) or '"latency"' not in text:
         return None
     try:

@@ -86,7 +86,7 @@ def _bare_line(line: str) -> str:
 
 
 def unknown(text: str) -> Iterator[tuple[int, str]]:
-    """The lines of a text that was made bare that have a figure behind something else: their
+    """Yield the lines of a text that was made bare that have a figure behind something else: their
     numbers from 1, and what stands there."""
     for number, line in enumerate(text.split("\n"), 1):
         figure = _FIGURE.search(line)

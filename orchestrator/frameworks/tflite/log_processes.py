@@ -35,7 +35,7 @@ class Process:
     text: str
 
     def where(self, line: int) -> str:
-        """The place of its ``line``-th line, from 1."""
+        """Return the place of its ``line``-th line, from 1."""
         return f"{self.place}line {self.first_line + line - 1}"
 
     @property
@@ -44,7 +44,7 @@ class Process:
 
 
 def processes(name: str, text: str) -> tuple[Process, ...]:
-    """Every process in ``text``, the content of the file called ``name``.
+    """Return every process in ``text``, the content of the file called ``name``.
 
     A notebook (``.ipynb``) is read cell by cell. Raises UsageError where it cannot be read.
     """

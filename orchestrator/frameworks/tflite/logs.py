@@ -10,7 +10,7 @@ import re
 from dataclasses import replace
 
 from orchestrator.errors import UsageError
-from orchestrator.factors import untold
+from orchestrator.factors import NOT_TOLD, untold
 from orchestrator.frameworks.logs import LoggedProcess, LogReader
 from orchestrator.frameworks.runner import Evidence, Files, Reading
 from orchestrator.frameworks.tflite.about import BENCHMARK_MODEL
@@ -58,11 +58,13 @@ def _process(name: str, process: Process, log: BenchmarkLog) -> LoggedProcess:
     return LoggedProcess(
         begins=process.begins,
         text=process.text,
-        runner=log.tool if log.tool == TOOL else BENCHMARK_MODEL.name,
+        factors=untold(
+            log.tool if log.tool == TOOL else BENCHMARK_MODEL.name,
+            delegate=log.delegate or NOT_TOLD,
+            threads=max(0, log.threads or 0),
+        ),
         reading=_reading(name, process, log),
         graph=log.parameters.get("Graph", ""),
-        delegate=log.delegate,
-        threads=max(0, log.threads or 0),
         size_bytes=log.model_size_bytes,
         measured=bool(log.phases or log.timings or log.problems),
     )

@@ -20,8 +20,8 @@ JSON_FORMAT = 1
 
 
 def to_json(found: Explanation) -> str:
-    """All there is, ASCII only. Comparisons have their levels and figures; the rest of them is in
-    speedup.json."""
+    """Return all there is, ASCII only. Comparisons have their levels and figures; the rest of them
+    is in speedup.json."""
     document = {
         "format": JSON_FORMAT,
         "run_id": found.run_id,

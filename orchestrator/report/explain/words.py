@@ -44,8 +44,8 @@ NOTHING = (
 
 
 def flip_sentences(found: Explanation) -> Iterable[str]:
-    """A sentence for each flip and factor that switches it; or that nothing flips, where that could
-    have been seen."""
+    """Yield a sentence for each flip and factor that switches it; or that nothing flips, where that
+    could have been seen."""
     for flip in found.flips:
         yield from _flip(flip, found)
     if not found.flips and (several := _measured_twice(found.usable)):
@@ -156,7 +156,7 @@ def under(factor: str, row: Speedup) -> str:
 
 
 def label(factor: str, level: str, row: Speedup | None = None) -> str:
-    """A level on its own: ``tflite-runtime 2.14.0``, ``delegate none``, ``4 threads``."""
+    """Return a level on its own: ``tflite-runtime 2.14.0``, ``delegate none``, ``4 threads``."""
     if factor == "runtime":
         ran = row.runtime_version if row is not None else ""
         return ran or level.replace("==", " ")
@@ -191,7 +191,8 @@ def _name(device: str, factor: str, level: str) -> str:
 
 
 def effect_sentences(found: Explanation) -> Iterable[str]:
-    """A sentence for each level: its effect over all models, and how far single models differ."""
+    """Yield a sentence for each level: its effect over all models, and how far single models
+    differ."""
     for each in found.effects:
         if widest(each, found.effects):
             yield _effect(each, found)
@@ -250,7 +251,7 @@ def _spread(each: Effect, effects: Sequence[Effect]) -> str:
 
 
 def interaction_sentences(found: Explanation) -> Iterable[str]:
-    """A sentence for each that is certain, over all models where there are several."""
+    """Yield a sentence for each that is certain, over all models where there are several."""
     for each in found.interactions:
         if not each.certain or each.found is None or not widest(each, found.interactions):
             continue
@@ -294,7 +295,7 @@ def variation_sentence(each: Variation) -> str:
 
 
 def agreement_sentence(each: Agreement, found: Explanation) -> str:
-    """Our geometric mean and theirs, and plainly whether they agree."""
+    """Return our geometric mean and theirs, and plainly whether they agree."""
     ours = ratio(each.ours)
     models = figures.counted(len(each.models), "model")
     named = ", ".join(model.row.model for model in each.models)
@@ -330,7 +331,8 @@ def place(row: Speedup, found: Explanation) -> str:
 
 
 def profile_sentences(found: Explanation) -> Iterable[str]:
-    """What takes longer and what shorter, the largest changes first, one sentence a comparison."""
+    """Say what takes longer and what shorter, the largest changes first, one sentence a
+    comparison."""
     for each in found.profiles:
         slower = [c for c in each.changes if c.treatment_us > c.baseline_us]
         faster = [c for c in each.changes if c.treatment_us < c.baseline_us]
@@ -360,7 +362,7 @@ def _change(each: OperatorChange) -> str:
 
 
 def gap_sentences(found: Explanation) -> Iterable[str]:
-    """Which comparisons no figure here rests on, a sentence a reason."""
+    """Say which comparisons no figure here rests on, a sentence a reason."""
     reasons: dict[str, list[Speedup]] = {}
     for gap in found.gaps:
         reasons.setdefault(gap.why, []).append(gap.cell.row)
@@ -373,7 +375,7 @@ def gap_sentences(found: Explanation) -> Iterable[str]:
 
 
 def capping_sentences(found: Explanation) -> Iterable[str]:
-    """What a capped instruction set is, and how it was capped on each device."""
+    """Say what a capped instruction set is, and how it was capped on each device."""
     ways: dict[str, set[str]] = {}
     for row in found.usable:
         if capped(row.isa):

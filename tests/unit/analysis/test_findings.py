@@ -44,11 +44,12 @@ CONDITIONS = {
     "clock_jump", "unpinned_binary", "drift", "gate_timeout",
 }  # fmt: skip
 
-#: Of answers and scores: provoked in tests/unit/measures/accuracy.
+#: Of answers and scores: provoked in tests/unit/measures/accuracy and in test_accuracy.
 OF_ACCURACY = {
     "not_finite", "constant_outputs", "saturated_outputs", "one_class", "baseline_at_chance",
     "labels_shifted", "no_scores", "lenient_threshold", "axes_swapped", "box_format", "not_scaled",
-    "class_offset", "coarser_is_better", "too_few_samples",
+    "class_offset", "coarser_is_better", "too_few_samples", "random_weights", "outputs_unclear",
+    "nothing_answered", "shard_missing", "answers_unreadable", "not_scored",
 }  # fmt: skip
 
 

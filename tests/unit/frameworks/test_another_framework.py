@@ -15,6 +15,7 @@ from orchestrator.config import Suite, load_suite
 from orchestrator.config.scheme_names import promised
 from orchestrator.config.user_models import split_name
 from orchestrator.errors import ModelBuildError, UsageError
+from orchestrator.factors import untold
 from orchestrator.frameworks import registry
 from orchestrator.frameworks.feeding import Asked
 from orchestrator.frameworks.file_kinds import foreign_kind, inspect_any
@@ -102,6 +103,7 @@ def test_with_a_reader_files_become_variants(tmp_path: Path) -> None:
     put(tmp_path, net="float32", net_halved="halved")
     found = resolve(suite(tmp_path, "{file: net.toy}"))
     assert set(found.artifacts) == {Variant("net", "float32"), Variant("net", "halved")}
+    assert {artifact.framework for artifact in found.artifacts.values()} == {"toy"}
 
 
 @pytest.mark.usefixtures("with_reader")
@@ -127,7 +129,7 @@ def test_its_logs_are_imported(monkeypatch: pytest.MonkeyPatch) -> None:
     def read(name: str, text: str) -> list[LoggedProcess]:
         reading = judgement.failed(f"{name}: the beads are stuck")
         here = text.startswith("beads")
-        return [LoggedProcess("line 1", text, "abacus", reading, graph="net")] if here else []
+        return [LoggedProcess("line 1", text, untold("abacus"), reading, "net")] if here else []
 
     reader = LogReader(read, known_by="beads", takes="strings of beads")
     monkeypatch.setattr(toy_framework, "PARTS", replace(toy_framework.PARTS, logs=reader))

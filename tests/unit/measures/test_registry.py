@@ -16,7 +16,8 @@ def test_every_kind_of_trial_has_its_measure() -> None:
 def test_timing_alone_stands_in_blocks_and_needs_a_quiet_machine() -> None:
     assert [m.kind for m in MEASURES.values() if m.in_blocks] == [TrialKind.TIMING]
     assert [m.kind for m in MEASURES.values() if m.quiet] == [TrialKind.TIMING]
-    assert [m.kind for m in unblocked_measures()] == [TrialKind.MEMORY, TrialKind.PROFILE]
+    unblocked = [TrialKind.MEMORY, TrialKind.PROFILE, TrialKind.ACCURACY]
+    assert [m.kind for m in unblocked_measures()] == unblocked
 
 
 def test_a_memory_trial_is_short_and_the_others_run_as_asked() -> None:
@@ -24,6 +25,12 @@ def test_a_memory_trial_is_short_and_the_others_run_as_asked() -> None:
     assert (short.warmup.runs, short.steady.runs, short.timeout_s) == (1, 5, 300.0)
     assert measure_of(TrialKind.TIMING).settings(ASKED) == ASKED
     assert measure_of(TrialKind.PROFILE).settings(ASKED) == ASKED
+
+
+def test_a_trial_of_accuracy_times_nothing() -> None:
+    told = measure_of(TrialKind.ACCURACY).settings(ASKED)
+    assert (told.warmup, told.steady) == (PhaseSettings(0, 0.0), PhaseSettings(0, 0.0))
+    assert told.timeout_s == 300.0 and not measure_of(TrialKind.ACCURACY).judged
 
 
 def test_what_cannot_be_profiled_may_be_timed_all_the_same() -> None:

@@ -186,6 +186,19 @@ def test_many_devices_are_split_to_fit(table: SpeedupTable) -> None:
     assert max(map(len, found)) <= 80
 
 
+def test_what_was_not_planned_has_no_empty_levels_in_the_pivot(table: SpeedupTable) -> None:
+    (some, *_) = table.rows
+    assert some.factors is not None
+    threads = [dataclasses.replace(some.factors, threads=count) for count in (1, 4)]
+    rows = [dataclasses.replace(some, factors=each) for each in threads]
+    rows.append(dataclasses.replace(some, model="resnet50", factors=None, speedup=None))
+    rows += [dataclasses.replace(row, device="other") for row in rows]
+    across = section(lines(dataclasses.replace(table, rows=tuple(rows)), 100), "Across devices")
+    of_scheme = [line.split() for line in across if line.startswith(f"  {some.scheme}")]
+    levels = [[word for word in words if word.startswith("threads")] for words in of_scheme]
+    assert levels == [["threads=1"], ["threads=4"], []]
+
+
 def test_the_pivot_says_what_its_columns_do_not_share(table: SpeedupTable) -> None:
     rows = tuple(
         dataclasses.replace(row, runtime_version="2.14.0") if row.device != "here" else row

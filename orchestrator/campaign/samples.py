@@ -1,0 +1,165 @@
+"""What accuracy is measured on in a run: found, drawn, prepared once, and found again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from orchestrator.artifacts.blob import Blob
+from orchestrator.config import Suite
+from orchestrator.config.accuracy import Accuracy
+from orchestrator.datasets import (
+    Dataset,
+    Feeding,
+    Shard,
+    feeding_of,
+    find_shard,
+    prepare_shards,
+    resolve,
+)
+from orchestrator.errors import ArtifactError
+from orchestrator.frameworks import registry
+from orchestrator.frameworks.parts import preprocessing_of
+from orchestrator.measures.accuracy.samples import FeedRecord, SampleSet, ShardRecord
+from orchestrator.plan import Plan
+from orchestrator.runs.manifest import Manifest
+from orchestrator.trial import InputSpec, TrialKind, Variant
+
+#: Where prepared samples are kept, below the folder of models.
+FOLDER = "samples"
+#: Model, framework and input size: what is fed depends on these.
+FeedKey = tuple[str, str, int]
+
+
+@dataclass(frozen=True)
+class DrawnSamples:
+    """The samples of a suite that measures accuracy, and what each model is to be fed of them."""
+
+    section: Accuracy
+    dataset: Dataset
+    feedings: Mapping[FeedKey, Feeding] = field(default_factory=dict)
+
+
+def draw_samples(suite: Suite, seed: int) -> tuple[Suite, DrawnSamples | None]:
+    """Find and draw the samples of a suite; the suite returned says how many they are.
+
+    None where it measures no accuracy. Raises UsageError naming what is wrong with the data.
+    """
+    if suite.accuracy is None:
+        return suite, None
+    section, dataset = resolve(suite.accuracy, Path(), seed)
+    resolved = suite.model_copy(update={"accuracy": section})
+    return resolved, DrawnSamples(section, dataset)
+
+
+def with_feedings(
+    drawn: DrawnSamples, plan: Plan, inputs: Mapping[Variant, tuple[InputSpec, ...]]
+) -> DrawnSamples:
+    """Say what each model of the plan is fed; ``inputs`` are those of the user's own files.
+
+    Raises UsageError where nobody knows, or where the data does not fit.
+    """
+    found: dict[FeedKey, Feeding] = {}
+    for device in plan.devices:
+        for trial in device.trials:
+            if trial.kind is not TrialKind.ACCURACY:
+                continue
+            key = key_of(trial.variant, trial.factors.input_size)
+            if key not in found:
+                framework = registry.framework_of(trial.factors.runner)
+                own = trial.variant in inputs
+                found[key] = feeding_of(
+                    drawn.section,
+                    drawn.dataset,
+                    trial.variant.model,
+                    None if own else preprocessing_of(framework, trial.variant.model),
+                    inputs.get(trial.variant, ()),
+                    input_size=trial.factors.input_size,
+                )
+    return DrawnSamples(drawn.section, drawn.dataset, found)
+
+
+def key_of(variant: Variant, input_size: int) -> FeedKey:
+    """What is fed to a variant is found by."""
+    return variant.model, variant.framework, input_size
+
+
+def make_samples(
+    drawn: DrawnSamples, models_dir: Path, say: Callable[[str], None]
+) -> tuple[SampleSet, dict[str, Blob]]:
+    """Prepare the samples for every model, or find what was prepared before.
+
+    Returns what the run keeps of them, and their files by hash. Raises UsageError naming a sample
+    that cannot be read, ArtifactError where they cannot be kept.
+    """
+    dataset = drawn.dataset
+    made: dict[object, tuple[Shard, ...]] = {}
+    for feeding in drawn.feedings.values():
+        if feeding.geometry not in made:
+            say(f"samples: preparing {len(dataset.items)} of {dataset.source}")
+            made[feeding.geometry] = prepare_shards(
+                dataset, feeding.geometry, drawn.section.shard_size, models_dir / FOLDER
+            )
+    feeds = tuple(
+        _feed_record(key, feeding, made[feeding.geometry])
+        for key, feeding in drawn.feedings.items()
+    )
+    shards = (shard for found in made.values() for shard in found)
+    blobs = {each.sha256: Blob(each.sha256, each.path, each.size_bytes) for each in shards}
+    return _sample_set(drawn, feeds), blobs
+
+
+def _feed_record(key: FeedKey, feeding: Feeding, shards: tuple[Shard, ...]) -> FeedRecord:
+    geometry = feeding.geometry
+    model, framework, input_size = key
+    return FeedRecord(
+        model,
+        framework,
+        input_size,
+        feeding.mean,
+        feeding.std,
+        tuple(ShardRecord(each.sha256, each.size_bytes, each.first, each.count) for each in shards),
+        height=0 if geometry is None else geometry.height,
+        width=0 if geometry is None else geometry.width,
+        resize="" if geometry is None else geometry.resize,
+        colour="" if geometry is None else geometry.colour,
+    )
+
+
+def _sample_set(drawn: DrawnSamples, feeds: tuple[FeedRecord, ...]) -> SampleSet:
+    section, dataset = drawn.section, drawn.dataset
+    written = section.model_dump(mode="json")
+    return SampleSet(
+        task=section.task,
+        margin=section.margin,
+        source=dataset.source,
+        digest=dataset.digest,
+        keys=tuple(each.key for each in dataset.items),
+        labels=tuple(each.label for each in dataset.items),
+        classes=dataset.classes,
+        feeds=feeds,
+        outputs=written.get("outputs"),
+        truth=dataset.truth,
+        image_ids=tuple(each.image_id for each in dataset.items if each.image_id is not None),
+        sizes=tuple(each.size for each in dataset.items if each.size is not None),
+        category_ids=dataset.category_ids,
+    )
+
+
+def stored_shards(manifest: Manifest, models_dir: Path) -> dict[str, Blob]:
+    """Find exactly the samples of an earlier run. Raises ArtifactError where they are gone."""
+    if manifest.samples is None:
+        return {}
+    found = {}
+    for feed in manifest.samples.feeds:
+        for shard in feed.shards:
+            path = find_shard(models_dir / FOLDER, shard.sha256)
+            if path is None:
+                raise ArtifactError(
+                    f"{models_dir / FOLDER}: holds no samples with SHA-256 {shard.sha256}, which "
+                    f"run {manifest.run_id} measures accuracy on; name the folder that does with "
+                    f"--models"
+                )
+            found[shard.sha256] = Blob(shard.sha256, path, shard.size_bytes)
+    return found
