@@ -103,8 +103,8 @@ def _roles(samples: SampleSet, answers: Sequence[SampleAnswer]) -> Roles:
 def _renamed(roles: Roles, ours: SampleAnswer, theirs: Sequence[SampleAnswer]) -> Roles:
     """The baseline's roles under the names that the treatment's outputs have.
 
-    The baseline's, because outputs of a dead treatment cannot be told apart by what they hold; where
-    names say nothing, by that all the same.
+    The baseline's, because outputs of a dead treatment cannot be told apart by what they hold;
+    where names say nothing, by that all the same.
     """
     name_of = dict(matched_outputs(ours, theirs[0]))
     held = (roles.boxes, roles.scores, roles.classes, roles.count)
