@@ -33,7 +33,7 @@ def make_thumbnails(
     """
     folder = _folder_of(samples)
     if folder is None:
-        return {}, f"the data set {samples.source} is no folder of images on this machine"
+        return {}, f"the data set {samples.source} is not a folder of images on this machine"
     try:
         check_pillow()
         _check_digest(samples, folder)

@@ -108,7 +108,7 @@ def test_a_key_that_leads_elsewhere_shows_nothing(folder: Path, key: str) -> Non
 @pytest.mark.parametrize("source", ["set", "generated(seed=1)", "~nobody-of-that-name/x", "a\0b"])
 def test_without_the_folder_it_is_said_that_there_is_none(folder: Path, source: str) -> None:
     found, missing = made(replace(samples_of(folder), source=source))
-    assert found == {} and "is no folder of images on this machine" in missing
+    assert found == {} and "is not a folder of images on this machine" in missing
 
 
 def test_arrays_have_no_pictures(folder: Path) -> None:
