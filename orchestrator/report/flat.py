@@ -229,6 +229,8 @@ def to_json(table: SpeedupTable) -> str:
         del document["figures"]
     if not table.accuracy:
         del document["accuracy"], document["trade_offs"]
+    for row in document.get("accuracy", ()):
+        del row["outcomes"]  # what explaining needs; the answers themselves are in the run's logs
     if not table.same_bytes:
         del document["same_bytes"]
     document["across"] = [
