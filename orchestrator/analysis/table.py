@@ -307,6 +307,30 @@ class AccuracyComparison:
 
 
 @dataclass(frozen=True)
+class TradeOff:
+    """One scheme of a model in one place, by speed, accuracy and size, the baseline being one.
+
+    ``difference`` is that of :class:`AccuracyComparison`, with its interval; ``size_share`` the
+    size of the file over that of the baseline's. ``front``: it is on the Pareto front, no other
+    scheme of the model in this place is as good in all three and better in one, by the estimates.
+    """
+
+    device: str
+    model: str
+    factors: Factors
+    scheme: str
+    speedup: float
+    ci_low: float | None
+    ci_high: float | None
+    difference: float
+    low: float | None
+    high: float | None
+    size_mb: float | None
+    size_share: float | None
+    front: bool = False
+
+
+@dataclass(frozen=True)
 class FailedTrials:
     """Trials of one variant that did not end ok, for one reason."""
 
@@ -389,7 +413,8 @@ class SpeedupTable:
     released to a device and never ended. ``stopped`` maps a group's key to why it stopped.
     ``duet``: baseline and treatment ran at the same time. ``figures`` compares whatever else than
     the time the trials found; a group without any time is there alone. ``across`` compares one
-    runner's files with another's, where the suite asks for that.
+    runner's files with another's, where the suite asks for that. ``trade_offs`` has what is both
+    faster or slower and more or less accurate.
     """
 
     run_id: str
@@ -411,3 +436,4 @@ class SpeedupTable:
     figures: tuple[FigureComparison, ...] = ()
     across: tuple[RunnerComparison, ...] = ()
     accuracy: tuple[AccuracyComparison, ...] = ()
+    trade_offs: tuple[TradeOff, ...] = ()

@@ -47,6 +47,14 @@ _CHARTS = {
         "the noise floor, what the baseline yields against itself. An effect inside it does "
         "not count.",
     ),
+    "trade-off": (
+        "What the speed costs",
+        "Speed-up against the change of accuracy, both with their 95 % intervals: right and up is "
+        "better. The area is the size of the file over that of the baseline's. Filled: on the "
+        "Pareto front of speed, accuracy and size, so that no other scheme of the model is as "
+        "good in all three and better in one, by the estimates; hollow: another one is. Dotted: "
+        "the baseline's speed and accuracy. Dashed: the loss that counts as none.",
+    ),
     "bars": (
         "Time before and after",
         "Time of an inference, model by model, each on a scale of its own: Hodges-Lehmann centre "

@@ -84,7 +84,7 @@ def _resolve_model(
             sha256=held.sha256,
             size_bytes=held.size_bytes,
             weights=f"{PROVENANCE} {file.path.name}",
-            entry={"scheme": held.scheme},
+            entry={"framework": found.framework.name, "scheme": held.scheme},
             no_op=no_op,
             inputs=_fed(suite, model, file, found),
             signature=model.signature,

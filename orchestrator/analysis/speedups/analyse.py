@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TypedDict
 
 from orchestrator.analysis.accuracy import compare_accuracy, with_accuracy
+from orchestrator.analysis.accuracy.trade_offs import trade_offs
 from orchestrator.analysis.audit import aa_effect, audit, most_common, no_noise_floor
 from orchestrator.analysis.sides.control import control
 from orchestrator.analysis.sides.energy import energy
@@ -110,6 +111,7 @@ def analyse(run: RunRecord, published: Iterable[Publication] = ()) -> SpeedupTab
         duet=run.duet,
         figures=compare_figures(run, every),
         accuracy=accuracy,
+        trade_offs=trade_offs(judged, accuracy),
         across=tuple(
             RunnerComparison(row, factors)
             for row, factors in zip(rows_across, references, strict=True)
