@@ -42,13 +42,11 @@ TYPES: Mapping[int, TensorType] = {
         (6, "q5_0", 32, 22),
         (7, "q5_1", 32, 24),
         (8, "q8_0", 32, 34),
-        (9, "q8_1", 32, 36),
         (10, "q2_k", 256, 84),
         (11, "q3_k", 256, 110),
         (12, "q4_k", 256, 144),
         (13, "q5_k", 256, 176),
         (14, "q6_k", 256, 210),
-        (15, "q8_k", 256, 292),
         (16, "iq2_xxs", 256, 66),
         (17, "iq2_xs", 256, 74),
         (18, "iq3_xxs", 256, 98),
@@ -110,7 +108,11 @@ MIXES: Mapping[int, str] = {
 }
 
 
+#: Mixes that are named for no type: the one that most of such a file is.
+_MOSTLY = {"iq3_xs": "iq3_s", "iq3_m": "iq3_s", "iq2_m": "iq2_s"}
+
+
 def type_of_mix(mix: str) -> str:
     """Return the type that a mix is named for: ``q4_k`` of ``q4_k_m``."""
     names = {each.name for each in TYPES.values()}
-    return mix if mix in names else mix.rpartition("_")[0]
+    return mix if mix in names else _MOSTLY.get(mix, mix.rpartition("_")[0])
