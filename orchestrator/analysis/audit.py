@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import fields, replace
 
-from orchestrator.analysis.sides import control, outputs
+from orchestrator.analysis.sides import control, outputs, same_bytes
 from orchestrator.analysis.sides.conditions import differences, to_finding
 from orchestrator.analysis.sides.pairing import (
     Pairs,
@@ -60,6 +60,7 @@ def audit(
         *_journal(run, device),
         *_unlike(baseline, treatment, across=across),
         *outputs.findings(run, baseline, treatment),
+        *same_bytes.findings((baseline, treatment)),
         *_no_op(treatment),
         *_on_files(baseline, treatment),
         *(() if across else _larger(baseline, treatment)),

@@ -331,6 +331,30 @@ class TradeOff:
 
 
 @dataclass(frozen=True)
+class Place:
+    """Where a file ran: a device, under all factors."""
+
+    device: str
+    factors: Factors
+
+
+@dataclass(frozen=True)
+class SameBytes:
+    """Which places gave the same bytes for one file, fed the same: of each of ``groups`` all did,
+    the largest first. Places of ``varying`` did not even from process to process. ``batch`` and
+    ``input_size`` are part of what was fed.
+    """
+
+    model: str
+    scheme: str
+    sha256: str
+    batch: int
+    input_size: int
+    groups: tuple[tuple[Place, ...], ...]
+    varying: tuple[Place, ...] = ()
+
+
+@dataclass(frozen=True)
 class FailedTrials:
     """Trials of one variant that did not end ok, for one reason."""
 
@@ -414,7 +438,8 @@ class SpeedupTable:
     ``duet``: baseline and treatment ran at the same time. ``figures`` compares whatever else than
     the time the trials found; a group without any time is there alone. ``across`` compares one
     runner's files with another's, where the suite asks for that. ``trade_offs`` has what is both
-    faster or slower and more or less accurate.
+    faster or slower and more or less accurate; ``same_bytes`` has each file that ran in several
+    places.
     """
 
     run_id: str
@@ -437,3 +462,4 @@ class SpeedupTable:
     across: tuple[RunnerComparison, ...] = ()
     accuracy: tuple[AccuracyComparison, ...] = ()
     trade_offs: tuple[TradeOff, ...] = ()
+    same_bytes: tuple[SameBytes, ...] = ()

@@ -229,6 +229,8 @@ def to_json(table: SpeedupTable) -> str:
         del document["figures"]
     if not table.accuracy:
         del document["accuracy"], document["trade_offs"]
+    if not table.same_bytes:
+        del document["same_bytes"]
     document["across"] = [
         _jsonable({**_row(each.row), "baseline_factors": asdict(each.baseline_factors)})
         for each in table.across

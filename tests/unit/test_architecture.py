@@ -58,9 +58,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "imports": {"factors", "runs", "frameworks", "plan", "trial", "measurement", "errors"},
     "published": {"analysis"},
     "schedule": {"agents", "runs", "plan", "trial", "measurement", "measures"},
-    # runs: the page shows the manifest and single times from the logs
+    # runs: the page shows the manifest and single times from the logs; datasets: and pictures
     "report": {
-        "factors",
+        "factors", "datasets",
         "analysis", "figures", "frameworks", "isa", "plain_files", "plan", "trial", "measurement",
         "errors", "printable", "runs", "runtimes",
     },
