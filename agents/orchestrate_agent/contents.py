@@ -22,6 +22,7 @@ MODULES = (
     "children/__init__.py",
     "children/litert.py",
     "children/litert_outputs.py",
+    "children/llama.py",
     "children/measuring.py",
     "children/outputs.py",
     "children/probe.py",

@@ -67,7 +67,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     # config: the user's own files stand in the suite
     "zoo": {
         "factors",
-        "plain_files", "artifacts", "config", "frameworks", "plan", "trial", "errors",
+        "plain_files", "artifacts", "config", "frameworks", "measurement", "plan", "trial",
+        "errors",
     },
     # printable: what a login shell printed, in a message
     "fleet": {
@@ -132,6 +133,9 @@ FENCES: dict[str, tuple[str, ...]] = {
     "tflite_runtime": ("agents/orchestrate_agent/children/litert.py",),
     "torch": ("orchestrator/frameworks/torch", "agents/orchestrate_agent/children/torch.py"),
     "torchvision": ("orchestrator/frameworks/torch",),
+    "xllamacpp": ("agents/orchestrate_agent/children/llama.py",),
+    "gguf": ("orchestrator/frameworks/llm/build.py",),
+    "libgguf": ("orchestrator/frameworks/llm/build.py",),
     # comes with torchvision
     "PIL": ("orchestrator/frameworks/torch", "orchestrator/datasets/images.py"),
     "packaging": ("orchestrator/runtimes.py", "orchestrator/artifacts/sites"),
@@ -166,6 +170,9 @@ PURE = (
     "orchestrator/frameworks/reading",
     "orchestrator/frameworks/about.py",
     "orchestrator/frameworks/registry.py",
+    "orchestrator/frameworks/llm/about.py",
+    "orchestrator/frameworks/llm/runner.py",
+    "orchestrator/frameworks/llm/types.py",
     "orchestrator/frameworks/tflite/about.py",
     "orchestrator/frameworks/torch/about.py",
     "orchestrator/frameworks/runner.py",
