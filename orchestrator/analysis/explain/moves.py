@@ -151,7 +151,7 @@ def _of_signs(count: int) -> Iterable[float]:
 
 
 def _unpaired(factor: str, here: AccuracyComparison, there: AccuracyComparison) -> Move | None:
-    """As if other samples had been drawn for each place: of figures that are not means over samples."""
+    """As if each place had samples of its own: of figures that are not means over samples."""
     rows = (here, there)
     if any(None in (row.difference, row.low, row.high) for row in rows):
         return None
