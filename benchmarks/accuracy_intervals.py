@@ -117,7 +117,7 @@ def two_detectors(images: int, seed: int) -> tuple[Evaluation, Evaluation]:
 
 
 def ap_difference(images: int, seed: int) -> float:
-    """The difference of the two detectors' AP on that many images: the truth, of very many."""
+    """The difference of the two detectors' AP on that many images."""
     one, other = two_detectors(images, seed)
     assert one.figures.ap is not None and other.figures.ap is not None
     return other.figures.ap - one.figures.ap
@@ -153,7 +153,8 @@ def main(comparisons: int = 20_000, draws: int = 300) -> None:
         rates = "".join(f"{100 * wrongly_different(pair, n, comparisons):>9.2f}" for n in SAMPLES)
         print(f"{pair.accuracy:>9}{'':>6}{pair.correlation:>6}{rates}")
     if draws:
-        truth = ap_difference(3000, 1)
+        # one set of 3,000 images is off by half a point, as much as matters at 200
+        truth = float(np.mean([ap_difference(3000, seed) for seed in range(8)]))
         print(
             f"\ncoverage of the bootstrap's interval of AP in percent, {draws} draws; it falls by "
             f"{-truth:.3f}\n"

@@ -188,7 +188,7 @@ def resolve_runners(suite: Suite, device: Device) -> tuple[RunnerAbout, ...]:
 
     ``auto`` takes the first of its runners that the device and the suite permit. A binary takes the
     device's having one, and that the suite names no runtime, nor batches nor input sizes, which it
-    cannot be given without knowing each model's input names.
+    cannot be given without knowing each model's input names, nor a measure that it lacks.
     """
     found = (
         _auto(suite, device) if name == registry.AUTO else registry.runner(name)
@@ -205,7 +205,12 @@ def _auto(suite: Suite, device: Device) -> RunnerAbout:
 def _is_permitted(runner: RunnerAbout, suite: Suite, device: Device) -> bool:
     has_tool = runner.tool is None or device.binary is not None
     has_runtime = bool(runner.libraries) or suite.runtimes == (ANY,)
-    return has_tool and has_runtime and _takes_inputs(runner, suite)
+    able = all(
+        measure.kind in runner.kinds
+        for measure in unblocked_measures()
+        if suite.trials_of(measure.name)
+    )
+    return has_tool and has_runtime and able and _takes_inputs(runner, suite)
 
 
 def _takes_inputs(runner: RunnerAbout, suite: Suite) -> bool:
@@ -274,7 +279,7 @@ def _levels(runner: RunnerAbout, factor: str, suite: Suite) -> tuple[Any, ...]:
     if factor not in ABSENT:
         return asked
     known = runner.levels(factor)
-    return tuple(level for level in asked if level in known) or known[:1]
+    return tuple(level for level in asked if level in known) or tuple(known[:1])
 
 
 def _refuse_unclear(suite: Suite, groups: Iterable[Group]) -> None:

@@ -23,6 +23,7 @@ MODULES = (
     "children/arrays.py",
     "children/litert.py",
     "children/litert_outputs.py",
+    "children/llama.py",
     "children/measuring.py",
     "children/onnxruntime.py",
     "children/onnxruntime_outputs.py",

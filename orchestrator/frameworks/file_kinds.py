@@ -34,7 +34,6 @@ _MARKS: tuple[Mark, ...] = (
     (0, b"7z\xbc\xaf\x27\x1c", _COMPRESSED.format("7-Zip", "7z x FILE")),
     (257, b"ustar", "is a tar archive, not a model file; unpack it first: `tar -xf FILE`"),
     (0, b"\x89HDF\r\n\x1a\n", "is an HDF5 file, as Keras saves weights and models" + EXPORT),
-    (0, b"GGUF", "is a GGUF file, a language model for llama.cpp; no runner here runs it"),
 )
 _PAGE = re.compile(rb"\s*(<!--.*?-->\s*)*<(!doctype html|html|head|body)\b", re.IGNORECASE | re.S)
 _SAFETENSORS = re.compile(rb".{6}\0\0\{\s*\"", re.S)

@@ -14,7 +14,14 @@ from typing import Any, TypeAlias
 import altair as alt
 from altair.utils.schemapi import debug_mode
 
-from orchestrator.analysis.table import Distribution, Speedup, SpeedupTable, Sweep, SweepPoint
+from orchestrator.analysis.table import (
+    Distribution,
+    Speedup,
+    SpeedupTable,
+    Sweep,
+    SweepPoint,
+    TradeOff,
+)
 from orchestrator.factors import factor_named
 from orchestrator.isa.levels import capped
 from orchestrator.report import figures, palette
@@ -63,13 +70,16 @@ def _describe(table: SpeedupTable, curves: Sequence[Curve], most: int | None) ->
     labels = section_labels(table.rows)
     schemes = _schemes(table)
     domain = _domain(table.rows)
+    margin = next((row.margin for row in table.accuracy), 0.0)
     yield from _heat_map(table.rows, labels)
     for number, (key, rows) in enumerate([*measured_sections(table).items()][:most]):
         times = [d for d in table.distributions if SectionKey(d.device, d.factors) == key]
+        offs = [t for t in table.trade_offs if SectionKey(t.device, t.factors) == key]
         own = [c for c in curves if SectionKey(c.device, c.factors) == key]
         charts = {
             "bars": _bars(times, schemes),
             "forest": _forest(rows, domain),
+            "trade-off": _trade_off(offs, margin, schemes),
             "processes": _processes(times, schemes),
             "cost": _cost(rows, schemes),
             "warm-up": _warm_up(own, schemes),
@@ -79,7 +89,8 @@ def _describe(table: SpeedupTable, curves: Sequence[Curve], most: int | None) ->
             if chart is not None:
                 drawn = finished(chart)
                 if capped(key.isa):  # a chart on its own must say so too
-                    drawn["title"] = {"text": labels[key], "anchor": "start", "fontSize": 11}
+                    said = [labels[key], *([_FRONT] if kind == "trade-off" else [])]
+                    drawn["title"] = {"text": said, "anchor": "start", "fontSize": 11}
                 yield Drawing(f"{kind}-{suffix}", kind, labels[key], drawn)
 
 
@@ -129,16 +140,23 @@ def _schemes(table: SpeedupTable) -> list[str]:
     return list(dict.fromkeys(map(short, (table.baseline, *others, *timed))))
 
 
-def _scheme_colour(schemes: Sequence[str], *, legend: bool = True) -> alt.Color:
-    colours = [palette.light("baseline")]
-    while len(colours) < len(schemes):
-        colours += palette.SCHEMES
+def _scheme_colour(
+    schemes: Sequence[str], *, legend: bool = True, shown: Sequence[str] | None = None
+) -> alt.Color:
+    """The same colour for a scheme in every chart; ``shown``: those that the key has, or all."""
     return alt.Color(
         "scheme:N",
         title="scheme",
-        scale=alt.Scale(domain=list(schemes), range=colours[: len(schemes)]),
-        legend=alt.Legend(orient="top") if legend else None,
+        scale=_scheme_scale(schemes),
+        legend=alt.Legend(orient="top", values=list(shown or schemes)) if legend else None,
     )
+
+
+def _scheme_scale(schemes: Sequence[str]) -> alt.Scale:
+    colours = [palette.light("baseline")]
+    while len(colours) < len(schemes):
+        colours += palette.SCHEMES
+    return alt.Scale(domain=list(schemes), range=colours[: len(schemes)])
 
 
 def short(name: str) -> str:
@@ -430,6 +448,106 @@ def _heat_map(rows: Sequence[Speedup], labels: Mapping[SectionKey, str]) -> Iter
         .resolve_axis(x="independent", y="independent")
     )
     yield Drawing("heat-map", "heat-map", "", finished(chart))
+
+
+# -- speed, accuracy and size ---------------------------------------------------------------------
+
+#: Square pixels of a mark whose file is as large as the baseline's.
+_WHOLE_AREA = 420
+#: Said in the chart, which stands alone as a file.
+_FRONT = "filled: on the Pareto front of speed, accuracy and size"
+#: Sizes that the key shows, over the baseline's.
+_SHARES = (0.125, 0.25, 0.5, 1.0)
+
+
+def _trade_off(
+    offs: Sequence[TradeOff], margin: float, schemes: Sequence[str]
+) -> alt.FacetChart | None:
+    """Speed-up against the change of accuracy, a panel a model; the area is the file's size."""
+    data: Rows = [
+        {
+            "model": short(each.model),
+            "scheme": short(each.scheme),
+            "speedup": each.speedup,
+            "left": each.ci_low,
+            "right": each.ci_high,
+            "points": 100 * each.difference,
+            "low": None if each.low is None else 100 * each.low,
+            "high": None if each.high is None else 100 * each.high,
+            "share": each.size_share,
+            "front": each.front,
+        }
+        for each in offs
+    ]
+    if not data:
+        return None
+    speeds = [row[n] for row in data for n in ("speedup", "left", "right") if row[n]]
+    bounds = [min(speeds) / 1.1, max(speeds) * 1.1]
+    scale = alt.Scale(type="log", domain=bounds, nice=False)
+    ticks = [tick for tick in TICKS if bounds[0] <= tick <= bounds[1]]
+    axis = alt.Axis(values=ticks, format="~g", labelOverlap=True)
+    across, up = "speed-up (logarithmic)", "accuracy, points"
+    y = alt.Y("points:Q", title=up, scale=alt.Scale(zero=True, padding=12))
+    x = alt.X("speedup:Q", title=across, scale=scale, axis=axis)
+    shown = [scheme for scheme in schemes if scheme in {row["scheme"] for row in data}]
+    colour = _scheme_colour(schemes, shown=shown)
+    largest = max(1.0, *(row["share"] or 0.0 for row in data))
+    area = alt.Size(
+        "share:Q",
+        title="size ratio",
+        scale=alt.Scale(domain=[0, largest], range=[0, _WHOLE_AREA * largest]),
+        legend=alt.Legend(
+            orient="right",
+            values=list(_SHARES),
+            format=".3~g",
+            symbolFillColor="transparent",
+            symbolStrokeColor=palette.light("ink"),
+        ),
+    )
+    layers = [
+        _straight([2, 3]).encode(y=alt.datum(0, type="quantitative", title=up)),
+        _straight([6, 3]).encode(y=alt.datum(-margin, type="quantitative", title=up)),
+        _straight([2, 3]).encode(
+            x=alt.datum(1, type="quantitative", scale=scale, axis=axis, title=across)
+        ),
+        alt.Chart()
+        .mark_rule(strokeWidth=1.5)
+        .encode(
+            x=alt.X("left:Q", title=across, scale=scale, axis=axis), x2="right:Q", y=y, color=colour
+        ),
+        alt.Chart()
+        .mark_rule(strokeWidth=1.5)
+        .encode(x=x, y=alt.Y("low:Q", title=up), y2="high:Q", color=colour),
+        alt.Chart()
+        .mark_point(filled=False, opacity=1, strokeWidth=2)
+        .encode(
+            x=x,
+            y=y,
+            stroke=alt.Stroke("scheme:N", scale=_scheme_scale(schemes), legend=None),
+            fill=alt.Fill("scheme:N", scale=_scheme_scale(schemes), legend=None),
+            fillOpacity=alt.condition("datum.front", alt.value(0.75), alt.value(0)),
+            size=area,
+        ),
+    ]
+    models = list(dict.fromkeys(row["model"] for row in data))
+    chart: alt.FacetChart = (
+        alt.layer(*layers)
+        .properties(width=300, height=230)
+        .facet(
+            facet=alt.Facet("model:N", sort=models, header=header()),
+            columns=min(3, len(models)),
+            data=inline_data(data),
+            spacing={"row": 50, "column": 50},
+            title=alt.Title(_FRONT, anchor="start", fontSize=11, fontWeight="normal"),
+        )
+        .resolve_scale(y="independent")
+    )
+    return chart
+
+
+def _straight(dash: list[int]) -> alt.Chart:
+    line: alt.Chart = alt.Chart().mark_rule(strokeDash=dash, color=palette.light("quiet"))
+    return line
 
 
 # -- size and memory ------------------------------------------------------------------------------

@@ -228,7 +228,11 @@ def to_json(table: SpeedupTable) -> str:
     if not table.figures:  # as files were before there were any
         del document["figures"]
     if not table.accuracy:
-        del document["accuracy"]
+        del document["accuracy"], document["trade_offs"]
+    for row in document.get("accuracy", ()):
+        del row["outcomes"]  # what explaining needs; the answers themselves are in the run's logs
+    if not table.same_bytes:
+        del document["same_bytes"]
     document["across"] = [
         _jsonable({**_row(each.row), "baseline_factors": asdict(each.baseline_factors)})
         for each in table.across

@@ -84,12 +84,13 @@ def _resolve_model(
             sha256=held.sha256,
             size_bytes=held.size_bytes,
             weights=f"{PROVENANCE} {file.path.name}",
-            entry={"scheme": held.scheme},
+            entry={"framework": found.framework.name, "scheme": held.scheme},
             no_op=no_op,
             inputs=_fed(suite, model, file, found),
             signature=model.signature,
             default_signature=None if model.signature else found.default_signature,
             exported=found.export,
+            remarks=found.remarks(file.label or split_name(file.path)[1] or ""),
         )
         name = Path(file.path.name)
         files.append(

@@ -112,6 +112,24 @@ def test_auto_takes_the_official_binary_where_the_device_has_one() -> None:
     assert named.devices[0].groups[0].factors.runner == "litert"
 
 
+def test_auto_takes_a_runner_that_has_every_measure_of_the_suite() -> None:
+    accuracy = {"task": "agreement", "samples": 100}
+    asked = suite(accuracy=accuracy)
+    plan = make_plan([device(benchmark_model="/opt/bm")], asked, seed=1).devices[0]
+    assert {group.factors.runner for group in plan.groups} == {"litert"}
+    answering = [t for t in plan.unblocked if t.kind is TrialKind.ACCURACY]
+    # two shards of 64 of each scheme
+    assert sorted(Counter(t.variant for t in answering).values()) == [2] * len(
+        {t.variant for t in plan.trials}
+    )
+    with pytest.raises(UsageError, match="`accuracy` asks for what runner benchmark_model cannot"):
+        make_plan(
+            [device(benchmark_model="/opt/bm")],
+            suite(accuracy=accuracy, runner="benchmark_model"),
+            seed=1,
+        )
+
+
 def test_runtimes_are_a_factor() -> None:
     pinned = ["ai-edge-litert==2.3.0", "tflite-runtime==2.14.0"]
     plan = make_plan(

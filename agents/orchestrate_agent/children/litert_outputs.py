@@ -54,8 +54,8 @@ class Answering:
         (detail,) = self._entry.inputs()
         numpy = self._numpy
         rows = numpy.frombuffer(content, dtype=shard.dtype).reshape((args.batch, *shard.shape))
-        if _is_plain(detail, numpy, args):
-            values = rows.astype(detail["dtype"])
+        if numpy.dtype(detail["dtype"]).kind not in "fc" and _scale_of(detail) is None:
+            values = rows.astype(detail["dtype"])  # integers that stand for nothing but themselves
         else:
             values = self._as_held(detail, prepared(numpy, rows, args))
         fed = laid_out(numpy, values, detail["name"], detail["shape"])
@@ -123,8 +123,3 @@ def _scale_of(detail: dict[str, Any]) -> tuple[float, int] | None:
     """(scale, zero point) of a quantized tensor; a scale of 0 says that there is none."""
     scale, zero_point = detail.get("quantization") or (0.0, 0)
     return (float(scale), int(zero_point)) if scale else None
-
-
-def _is_plain(detail: dict[str, Any], numpy: Any, args: argparse.Namespace) -> bool:
-    """Whether the input takes integers that stand for nothing but themselves."""
-    return numpy.dtype(detail["dtype"]).kind not in "fc" and _scale_of(detail) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from orchestrator.analysis.accuracy.score import Score
@@ -10,7 +11,7 @@ from orchestrator.analysis.table import ScoredShare
 from orchestrator.errors import UsageError
 from orchestrator.measurement import Finding
 from orchestrator.measures.accuracy import audit
-from orchestrator.measures.accuracy.answers import SampleAnswer
+from orchestrator.measures.accuracy.answers import SampleAnswer, matched_outputs
 from orchestrator.measures.accuracy.coco import CocoFigures, evaluate, ground_truth
 from orchestrator.measures.accuracy.detection import Placement, Roles, postprocess_roles, read
 from orchestrator.measures.accuracy.geometry import Geometry, placement_of
@@ -63,8 +64,8 @@ def _scored(
     truth = samples.truth or {}
     ids = [samples.image_ids[each.key_index] for each in ours]
     placements = [_placement(samples, feed, each.key_index) for each in ours]
-    # each side has its own names for its outputs
-    roles = [_roles(samples, side) for side in (ours, theirs)]
+    own = _roles(samples, ours)
+    roles = (own, _renamed(own, ours[0], theirs))
     found = [
         read(side, of, ids, placements) for side, of in zip((ours, theirs), roles, strict=True)
     ]
@@ -97,6 +98,20 @@ def _roles(samples: SampleSet, answers: Sequence[SampleAnswer]) -> Roles:
         name: described[name] for name in Roles.__dataclass_fields__ if name in described
     }
     return Roles(**{"classes": None, **known})
+
+
+def _renamed(roles: Roles, ours: SampleAnswer, theirs: Sequence[SampleAnswer]) -> Roles:
+    """The baseline's roles under the names that the treatment's outputs have.
+
+    The baseline's, because outputs of a dead treatment cannot be told apart by what they hold;
+    where names say nothing, by that all the same.
+    """
+    name_of = dict(matched_outputs(ours, theirs[0]))
+    held = (roles.boxes, roles.scores, roles.classes, roles.count)
+    if any(each is not None and each not in name_of for each in held):
+        return postprocess_roles(theirs)
+    boxes, scores, classes, count = (None if each is None else name_of[each] for each in held)
+    return replace(roles, boxes=boxes or "", scores=scores or "", classes=classes, count=count)
 
 
 def _placement(samples: SampleSet, feed: FeedRecord, index: int) -> Placement:

@@ -9,11 +9,13 @@ from dataclasses import replace
 from typing import TypedDict
 
 from orchestrator.analysis.accuracy import compare_accuracy, with_accuracy
+from orchestrator.analysis.accuracy.trade_offs import trade_offs
 from orchestrator.analysis.audit import aa_effect, audit, most_common, no_noise_floor
 from orchestrator.analysis.sides.control import control
 from orchestrator.analysis.sides.energy import energy
 from orchestrator.analysis.sides.groups import ComparisonGroup, comparison_groups
 from orchestrator.analysis.sides.pairing import Pairs, Statistic, median_ms, pair
+from orchestrator.analysis.sides.same_bytes import same_bytes
 from orchestrator.analysis.sides.side import Side
 from orchestrator.analysis.sides.summaries import (
     delegated,
@@ -110,6 +112,8 @@ def analyse(run: RunRecord, published: Iterable[Publication] = ()) -> SpeedupTab
         duet=run.duet,
         figures=compare_figures(run, every),
         accuracy=accuracy,
+        trade_offs=trade_offs(judged, accuracy),
+        same_bytes=same_bytes(run),
         across=tuple(
             RunnerComparison(row, factors)
             for row, factors in zip(rows_across, references, strict=True)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 import signal
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from orchestrator.errors import UsageError
 from orchestrator.factors import ABSENT
@@ -62,7 +63,7 @@ def refuse_unknown_factors(trial: Trial, runner: RunnerAbout) -> None:
             whose = f" (a factor of runner {' and '.join(takers)})" if takers else ""
             raise UsageError(
                 f"{trial.trial_id}: {name} {level!r}{whose} means nothing to runner "
-                f"{runner.name}; use one of: {', '.join(known)}"
+                f"{runner.name}; use {_in_words(known)}"
             )
     if unknown_isa(factors.isa):
         raise UsageError(
@@ -88,6 +89,12 @@ def refuse_unknown_factors(trial: Trial, runner: RunnerAbout) -> None:
             f"{trial.trial_id}: threads and batch must be at least 1, "
             f"not {factors.threads} and {factors.batch}"
         )
+
+
+def _in_words(levels: Sequence[Any]) -> str:
+    if isinstance(levels, range):
+        return f"a number from {levels[0]} to {levels[-1]}"
+    return f"one of: {', '.join(map(str, levels))}"
 
 
 def _or_runner(runner: RunnerAbout, able: Callable[[RunnerAbout], bool]) -> str:

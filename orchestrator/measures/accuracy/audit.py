@@ -39,8 +39,9 @@ _NEARLY_ALL, _ENOUGH = 0.9, 10
 _CHANCE_AP50 = 0.02
 #: More samples than this with a value cut off are worth a word.
 _SATURATED = 0.01
-#: Fewer images than this are not a sample that a bootstrap could draw from.
-_FEWEST_IMAGES = 30
+#: With fewer images a bootstrap's interval holds the truth less often than it says (simulated: 95 %
+#: of the time with 60, 91 % with 30).
+_FEWEST_IMAGES = 60
 #: Below it an overlap says little about where a box lies.
 _STRICT_IOU = 0.5
 

@@ -240,6 +240,17 @@ def half(scheme_blocks: int) -> list[TrialRecord]:
     return [ok(BASELINE, b, 1.0) for b in range(scheme_blocks)]
 
 
+def outputs_vary() -> RunRecord:
+    """The last process answers otherwise than those before it, in a way that rounding explains."""
+    run = answering(LIVE, LIVE)
+    *trials, last = run.trials
+    assert last.measurement is not None
+    otherwise = dataclasses.replace(last.measurement, outputs=answer(0.5, -1.0, 2.0, 0.2500001))
+    return dataclasses.replace(
+        run, trials=(*trials, dataclasses.replace(last, measurement=otherwise))
+    )
+
+
 def in_floats() -> RunRecord:
     """What the onnxruntime runner reads where two of 26 convolutions ran on integers."""
     ran = {"taken": 0, "assigned": 179, "products": 26, "integer": 2, "conversions": 98}
@@ -280,6 +291,7 @@ PROVOKED: dict[str, Callable[[], RunRecord]] = {
     "outputs_disagree": lambda: answering(LIVE, answer(0.5, -0.2, 1.4, 0.25)),
     "outputs_constant": lambda: answering(answer(1.0, 1.0), answer(2.0, 2.0)),
     "scale_swallows": lambda: answering(SMALL, answer(0.0, 0.0, 0.0, 0.0, step=0.0039)),
+    "outputs_vary": outputs_vary,
     "outputs_unread": lambda: answering(LIVE, Outputs(problem="an inference failed")),
     "no_op": lambda: changed_artifacts(no_op="it has no Linear layer"),
     "larger_than_baseline": lambda: changed_artifacts(size_bytes=10**9),

@@ -103,6 +103,7 @@ def test_with_a_reader_files_become_variants(tmp_path: Path) -> None:
     put(tmp_path, net="float32", net_halved="halved")
     found = resolve(suite(tmp_path, "{file: net.toy}"))
     assert set(found.artifacts) == {Variant("net", "float32"), Variant("net", "halved")}
+    assert {artifact.framework for artifact in found.artifacts.values()} == {"toy"}
 
 
 @pytest.mark.usefixtures("with_reader")

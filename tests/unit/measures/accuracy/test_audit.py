@@ -231,7 +231,7 @@ def test_a_handful_of_images_is_too_few_for_a_bootstrap() -> None:
         verdict = AccuracyVerdict.CANNOT_TELL
         return ApDifference(n, 0.5, 0.5, 0.0, -0.1, 0.1, 1.0, 1.0, 1.0, verdict, None, 100)
 
-    assert the(audit.too_few_images(over(12))).code == "too_few_samples"
+    assert the(audit.too_few_images(over(30))).code == "too_few_samples"
     assert not audit.too_few_images(over(60))
 
 

@@ -249,3 +249,31 @@ def test_figures_of_the_resampling_are_the_same_for_the_same_seed() -> None:
     first = paired_ap(one, other, 1.0, resamples=50, seed=4)
     assert first == paired_ap(one, other, 1.0, resamples=50, seed=4)
     assert first != paired_ap(one, other, 1.0, resamples=50, seed=5)
+
+
+def test_the_interval_is_wider_than_the_bootstrap_s_own_by_what_few_images_do_not_know() -> None:
+    made = scenes(20)
+    truth = ground_truth(made.annotations)
+    one = evaluate(truth, detections(made), CATEGORIES)
+    other = evaluate(truth, detections(made)[:15], CATEGORIES)
+    found = paired_ap(one, other, 1.0, resamples=300, seed=4)
+    rng, drawn = np.random.default_rng(4), []
+    for _ in range(300):
+        copies = np.bincount(rng.integers(0, 20, 20), minlength=20)
+        pair = average_precision(one, copies), average_precision(other, copies)
+        assert pair[0] is not None and pair[1] is not None
+        drawn.append(pair[1] - pair[0])
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    assert found.low < low < high <= found.high
+    # t of 19 degrees of freedom, times the root of 20/19: 2.147 standard errors, 1.6 % a side
+    assert found.low == pytest.approx(np.quantile(drawn, 0.0159), abs=1e-4)
+
+
+def test_a_single_image_says_nothing_of_others() -> None:
+    made = scenes(1)
+    truth = ground_truth(made.annotations)
+    nothing = evaluate(truth, [], CATEGORIES)
+    found = paired_ap(evaluate(truth, detections(made), CATEGORIES), nothing, 1.0)
+    assert found.p == 1.0 and found.verdict is AccuracyVerdict.CANNOT_TELL
+    with pytest.raises(ValueError, match="at least two, not 1"):
+        paired_ap(nothing, nothing, 1.0, resamples=1)
