@@ -100,9 +100,9 @@ def llama_tensors(kind: int, seed: int = 0) -> Iterator[Stored]:
         yield weights(f"blk.{layer}.ffn_down", WIDTH, HIDDEN)
 
 
-def tiny_llama(path: Path, scheme: str, **metadata: Any) -> Path:
+def tiny_llama(path: Path, scheme: str, *, seed: int = 0, **metadata: Any) -> Path:
     """A model of 460 000 parameters whose weights are in a scheme of ``NUMBERS``."""
     types = {"float32": 0, "float16": 1, "q8_0": 7}
     noted = {**METADATA, "general.file_type": types[scheme], **metadata}
-    path.write_bytes(gguf(noted, list(llama_tensors(NUMBERS[scheme]))))
+    path.write_bytes(gguf(noted, list(llama_tensors(NUMBERS[scheme], seed))))
     return path
