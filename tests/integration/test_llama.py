@@ -134,7 +134,7 @@ def test_an_architecture_that_the_library_does_not_know_is_incompatible(tmp_path
 
 def test_a_model_that_lacks_a_tensor_is_a_failure_that_names_it(tmp_path: Path) -> None:
     path = tmp_path / "a.gguf"
-    tiny_llama(path, "float16", **{"llama.block_count": 3})
+    tiny_llama(path, "float16", {"llama.block_count": 3})
     assert "blk.2" in error_of(child(path))["message"]
 
 
