@@ -276,7 +276,9 @@ class AccuracyComparison:
     after Holm's correction over the table. ``verdict`` is one of ``better``, ``no worse`` (than
     ``margin`` percentage points), ``worse``, ``cannot tell``, ``invalid``, and empty where nothing
     is judged. ``would_tell`` is about how many samples a verdict takes. ``others`` maps further
-    figures to (baseline, treatment), None where a side has none.
+    figures to (baseline, treatment), None where a side has none. ``outcomes`` has a letter for
+    each sample of the run, of what is right or wrong: ``1`` both sides right, ``0`` neither, ``-``
+    lost, ``+`` gained, a space not answered by both; empty where nothing is right or wrong.
     """
 
     device: str
@@ -303,6 +305,7 @@ class AccuracyComparison:
     agreement: tuple[Agreement, ...] = ()
     classes: tuple[ClassChange, ...] = ()
     changed: tuple[ChangedAnswer, ...] = ()
+    outcomes: str = ""
     findings: tuple[Finding, ...] = ()
 
 

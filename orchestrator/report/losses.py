@@ -17,6 +17,9 @@ from orchestrator.report.page import grid, row_of
 #: Pictures on a page, their longer side in pixels, and the bytes of each: half a MB together.
 MOST_PICTURES, PICTURE_SIDE, MOST_PICTURE_BYTES = 40, 96, 12_000
 
+#: Samples that a page names, of all comparisons together, and of each where there are many.
+_MOST_SAMPLES, _FEWEST_SAMPLES = 1500, 5
+
 _CLASSES_HEADER = ("Class", "Samples", "Accuracy, %", "Lost", "Gained")
 _CHANGED_HEADER = ("Sample", "Right", "Baseline's answer", "Answer")
 _PICTURE_HEADER = ("", *_CHANGED_HEADER)
@@ -36,23 +39,24 @@ def details(
     """Every comparison that lost or changed something, folded. ``pictures`` are JPEG images by the
     samples' keys; ``missing`` says why some are not there."""
     shown = {(place, key) for place, key in pictured(rows) if key in pictures}
-    told = [
-        _of_row(row, {key: pictures[key] for at, key in shown if at == place})
-        for place, row in enumerate(rows)
-        if row.classes or row.changed
-    ]
-    if not told:
+    losing = [(place, row) for place, row in enumerate(rows) if row.classes or row.changed]
+    if not losing:
         return
+    most = max(_FEWEST_SAMPLES, _MOST_SAMPLES // len(losing))
+    told = [
+        _of_row(row, {key: pictures[key] for at, key in shown if at == place}, most)
+        for place, row in losing
+    ]
     yield element("h3", "What was lost, class by class and sample by sample")
     yield from told
     if missing and any(row.changed for row in rows):
         yield element("p", f"Pictures are missing: {clean(missing)}.", class_="quiet")
 
 
-def _of_row(row: AccuracyComparison, pictures: Mapping[str, bytes]) -> Markup:
+def _of_row(row: AccuracyComparison, pictures: Mapping[str, bytes], most: int) -> Markup:
     where = section_label(SectionKey(row.device, row.factors))
     summary = f"{clean(row.model)} {clean(row.scheme)}, {where}: {_in_short(row)}"
-    return element("details", element("summary", summary), *_tables(row, pictures))
+    return element("details", element("summary", summary), *_tables(row, pictures, most))
 
 
 def _in_short(row: AccuracyComparison) -> str:
@@ -72,14 +76,15 @@ def _count_changed(row: AccuracyComparison) -> int:
     return max(len(row.changed), round((1 - same.value) * row.samples))
 
 
-def _tables(row: AccuracyComparison, pictures: Mapping[str, bytes]) -> Iterable[Markup]:
+def _tables(row: AccuracyComparison, pictures: Mapping[str, bytes], most: int) -> Iterable[Markup]:
     if row.classes:
         yield grid(_CLASSES_HEADER, (_class(each) for each in row.classes))
         yield element("p", "The classes that changed, those that lost most first.", class_="quiet")
     if row.changed:
         header = _PICTURE_HEADER if pictures else _CHANGED_HEADER
-        yield grid(header, (_changed(each, pictures) for each in row.changed))
-        left = _count_changed(row) - len(row.changed)
+        named = row.changed[:most]
+        yield grid(header, (_changed(each, pictures) for each in named))
+        left = _count_changed(row) - len(named)
         if left > 0:
             more = f"{counted(left, 'more sample')} changed too."
             yield element("p", more, class_="quiet")

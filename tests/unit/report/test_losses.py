@@ -90,6 +90,14 @@ def test_every_comparison_gets_as_many_pictures_as_the_others(table: SpeedupTabl
     assert losses.pictured(()) == ()
 
 
+def test_a_page_of_many_comparisons_names_some_samples_of_each(table: SpeedupTable) -> None:
+    (row,) = table.accuracy
+    many = replace(table, accuracy=(row,) * 300)
+    page = Page(render(many, "html"))
+    assert page.text.count(f" {row.changed[4].key} {row.changed[4].label} ") == 300
+    assert f" {row.changed[5].key} {row.changed[5].label} " not in page.text
+
+
 def test_what_samples_are_called_becomes_no_markup(table: SpeedupTable) -> None:
     (row,) = table.accuracy
     evil = tuple(replace(e, key=pages.EVIL, label=pages.EVIL) for e in row.changed)
