@@ -69,6 +69,8 @@ def test_every_figure_is_compared_by_itself_with_an_interval(lab: Lab) -> None:
     for event in lab.events("finished"):
         assert event["outcome"] == "ok" and event["prompt"] == 64
         assert event["runtime_version"]
+        (logits,) = event["outputs"]["summaries"]
+        assert (logits["name"], logits["shape"], logits["finite"]) == ("logits", [512], 512)
 
 
 def test_prompts_of_two_lengths_are_two_comparisons_and_a_run_goes_on(lab: Lab) -> None:
@@ -84,6 +86,17 @@ def test_prompts_of_two_lengths_are_two_comparisons_and_a_run_goes_on(lab: Lab) 
     assert every_planned_trial_finished_once(lab.journal())
     generated = [row for row in figures(lab) if row["figure"]["name"] == "generated_tokens_per_s"]
     assert [row["factors"]["prompt"] for row in generated] == [16, 64]
+    said = {finding["code"] for row in generated for finding in row["findings"]}
+    assert "computes_otherwise" not in said, "what is asked to see outputs is the same everywhere"
+
+
+def test_a_file_whose_weights_are_others_is_not_compared(lab: Lab) -> None:
+    tiny_llama(lab.folder / "b.gguf", "q8_0", seed=1)
+    done = lab.run("run", "--inventory", lab.inventory(lab.here()), "--suite", suite(lab))
+    assert done.code == 0, done.stderr
+    for row in figures(lab):
+        assert row["verdict"] == "invalid"
+        assert "computes_otherwise" in {finding["code"] for finding in row["findings"]}
 
 
 def test_a_variant_that_is_not_what_it_is_called_is_refused(lab: Lab) -> None:
@@ -121,7 +134,7 @@ def test_an_architecture_that_the_library_does_not_know_is_incompatible(tmp_path
 
 def test_a_model_that_lacks_a_tensor_is_a_failure_that_names_it(tmp_path: Path) -> None:
     path = tmp_path / "a.gguf"
-    tiny_llama(path, "float16", **{"llama.block_count": 3})
+    tiny_llama(path, "float16", {"llama.block_count": 3})
     assert "blk.2" in error_of(child(path))["message"]
 
 
