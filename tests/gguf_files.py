@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -100,9 +101,12 @@ def llama_tensors(kind: int, seed: int = 0) -> Iterator[Stored]:
         yield weights(f"blk.{layer}.ffn_down", WIDTH, HIDDEN)
 
 
-def tiny_llama(path: Path, scheme: str, **metadata: Any) -> Path:
-    """A model of 460 000 parameters whose weights are in a scheme of ``NUMBERS``."""
+def tiny_llama(
+    path: Path, scheme: str, more: Mapping[str, Any] = MappingProxyType({}), *, seed: int = 0
+) -> Path:
+    """A model of 460 000 parameters whose weights are in a scheme of ``NUMBERS``; ``more`` is
+    metadata."""
     types = {"float32": 0, "float16": 1, "q8_0": 7}
-    noted = {**METADATA, "general.file_type": types[scheme], **metadata}
-    path.write_bytes(gguf(noted, list(llama_tensors(NUMBERS[scheme]))))
+    noted = {**METADATA, "general.file_type": types[scheme], **more}
+    path.write_bytes(gguf(noted, list(llama_tensors(NUMBERS[scheme], seed))))
     return path

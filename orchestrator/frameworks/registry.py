@@ -18,6 +18,7 @@ from orchestrator.frameworks.about import (
     SchemeAbout,
 )
 from orchestrator.frameworks.llm import about as llm
+from orchestrator.frameworks.onnx import about as onnx
 from orchestrator.frameworks.tflite import about as tflite
 from orchestrator.frameworks.torch import about as torch
 from orchestrator.runtimes import ANY, Runtime, parse_runtime
@@ -29,6 +30,7 @@ FRAMEWORKS: tuple[Framework, ...] = (
     tflite.FRAMEWORK,
     torch.FRAMEWORK,
     llm.FRAMEWORK,
+    onnx.FRAMEWORK,
 )
 
 #: What a suite writes for: the default framework's first runner that the device permits.

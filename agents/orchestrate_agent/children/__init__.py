@@ -6,5 +6,6 @@ from __future__ import annotations
 CHILDREN = {
     "litert": "measure a model in this Python",
     "llama": "measure a GGUF file",
+    "onnxruntime": "measure an .onnx file",
     "torch": "measure a TorchScript file",
 }

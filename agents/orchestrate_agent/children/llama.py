@@ -23,11 +23,12 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import math
 import os
 import random
 import sys
 import time
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from orchestrate_agent.children.measuring import (
     INPUT_SEED,
@@ -46,6 +47,7 @@ from orchestrate_agent.children.measuring import (
     result_of,
     run_child,
 )
+from orchestrate_agent.children.outputs import Output, checked
 
 PACKAGE = "xllamacpp"
 #: Larger than any structure of the library: a callee that is given more bytes reads its own.
@@ -54,6 +56,8 @@ _ROOM = 1024
 _STEP = 256
 #: ``GGML_LOG_LEVEL_WARN`` and what is worse; 5 continues the line before.
 _WARN, _CONTINUES = 3, 5
+#: Tokens of the prompt to which the answer is shown; no context is made that has no room for them.
+_CHECKED = 16
 #: Sequences of one phase, each of which is reported.
 _MOST_SEQUENCES = 10_000
 _INCOMPATIBLE = ("unknown model architecture", "unsupported", "not supported", "unknown pre-token")
@@ -108,7 +112,7 @@ def measure(args: argparse.Namespace, begin: Begin) -> Dict[str, Any]:
     begun = time.perf_counter_ns()
     steady = _run(model.sequence, phases[1], args, lambda done: done < phases[1].runs)
     ended = time.perf_counter_ns()
-    memory["end"] = memory_now(memory["init"])
+    memory["end"], kinds = memory_now(memory["init"]), memory_kinds()
     begin("report")
     return {
         **result_of(
@@ -119,7 +123,7 @@ def measure(args: argparse.Namespace, begin: Begin) -> Dict[str, Any]:
             threads=model.threads,
             model_size_bytes=size_bytes,
             init_us=microseconds(init_ns),
-            memory={**memory, "kinds": memory_kinds()},
+            memory={**memory, "kinds": kinds},
         ),
         "steady_window_s": [begun / 1e9, ended / 1e9],
         "prompt": args.prompt,
@@ -132,6 +136,7 @@ def measure(args: argparse.Namespace, begin: Begin) -> Dict[str, Any]:
         "context_trained": model.context_trained,
         "system_info": library.system_info,
         "cpu_flags": _cpu_flags(),
+        **checked(model.answer),
     }
 
 
@@ -216,6 +221,7 @@ class Library:
             ("llama_batch_get_one", opaque, [pointer, integer]),
             ("llama_decode", integer, [pointer, opaque]),
             ("llama_synchronize", None, [pointer]),
+            ("llama_get_logits_ith", pointer, [pointer, integer]),
             ("llama_sampler_init_greedy", pointer, []),
             ("llama_sampler_sample", integer, [pointer, pointer, integer]),
         ):
@@ -253,6 +259,7 @@ class Model:
         self._sampler = self._c.llama_sampler_init_greedy()
         self.context_size = int(self._c.llama_n_ctx(self._context))
         self.context_trained = int(self._c.llama_model_n_ctx_train(self._model))
+        self._vocabulary = self._c.llama_model_get_vocab(self._model)
         self._prompt = self._make_prompt(args.prompt)
         self._token = (ctypes.c_int32 * 1)()
 
@@ -292,7 +299,7 @@ class Model:
         return ChildError("incompatible" if known else "failed", "%s: %s" % (what, why))
 
     def _make_prompt(self, count: int) -> Any:
-        vocabulary = self._c.llama_model_get_vocab(self._model)
+        vocabulary = self._vocabulary
         generator = random.Random(INPUT_SEED)  # noqa: S311
         size = self._c.llama_vocab_n_tokens(vocabulary)
         tokens = [generator.randrange(size) for _ in range(count)]
@@ -328,6 +335,28 @@ class Model:
         if depth != len(self._prompt) + self._generate:
             raise ChildError("failed", "the sequence ended at a depth of %d tokens" % depth)
         return _Times(read - start, first - start, generation)
+
+    def answer(self) -> Tuple[float, List[Output]]:
+        """What it answers to a prompt that is the same in every process, whatever is measured: a
+        value a token of the vocabulary, less their mean, which means nothing."""
+        self._c.llama_memory_clear(self._memory, True)
+        tokens = self._make_prompt(_CHECKED)
+        self._decode(tokens, len(tokens))
+        size = int(self._c.llama_vocab_n_tokens(self._vocabulary))
+        place = self._c.llama_get_logits_ith(self._context, -1)
+        if not place:
+            raise ValueError("the library shows no logits")
+        logits = (ctypes.c_float * size).from_address(place)
+        values = list(logits)
+        mean = math.fsum(values) / size
+        output = Output(
+            "logits",
+            (size,),
+            "float32",
+            bytes(logits),
+            lambda every: [each - mean for each in values[::every]],
+        )
+        return 0.0, [output]
 
     def _decode(self, tokens: Any, count: int) -> None:
         batch = self._c.llama_batch_get_one(tokens, count)

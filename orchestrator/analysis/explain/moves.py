@@ -100,23 +100,27 @@ def _move(factor: str, here: AccuracyComparison, there: AccuracyComparison) -> M
 
 def _paired(factor: str, here: AccuracyComparison, there: AccuracyComparison) -> Move | None:
     """Over the samples that both sides answered in both places."""
-    pairs = zip(here.outcomes, there.outcomes, strict=False)
-    steps = [_GAIN[b] - _GAIN[a] for a, b in pairs if a in _GAIN and b in _GAIN]
-    if not steps:
+    steps: Counter[int] = Counter()
+    for (one, other), count in Counter(zip(here.outcomes, there.outcomes, strict=False)).items():
+        if one in _GAIN and other in _GAIN:
+            steps[_GAIN[other] - _GAIN[one]] += count
+    n = steps.total()
+    if not n:
         return None
-    n, largest = len(steps), max(1, *map(abs, steps))
-    centre = sum(steps) / (n + 2)
-    squares = (sum(step * step for step in steps) + 2 * largest**2) / (n + 2)
-    spread = math.sqrt((squares - centre**2) / (n + 2))
+    total = sum(step * count for step, count in steps.items())
+    largest = max(1, *map(abs, steps))
+    squares = sum(step**2 * count for step, count in steps.items()) + 2 * largest**2
+    centre = total / (n + 2)
+    spread = math.sqrt((squares / (n + 2) - centre**2) / (n + 2))
     return Move(
         factor,
         here,
         there,
-        change=sum(steps) / n,
+        change=total / n,
         low=max(-2.0, centre - _Z * spread),
         high=min(2.0, centre + _Z * spread),
         p_value=sign_flip_p(steps),
-        changed=sum(step != 0 for step in steps),
+        changed=n - steps[0],
     )
 
 
@@ -124,12 +128,11 @@ def _paired(factor: str, here: AccuracyComparison, there: AccuracyComparison) ->
 _GAIN = {"+": 1, "-": -1, "1": 0, "0": 0}
 
 
-def sign_flip_p(steps: Sequence[int]) -> float:
-    """How often a sum at least as far from 0 comes of steps of up to 2 whose signs are drawn,
-    two-sided and exact."""
-    sizes = Counter(abs(step) for step in steps)
-    total = abs(sum(steps))
-    ones, twos = sizes[1], sizes[2]
+def sign_flip_p(steps: Mapping[int, int]) -> float:
+    """How often a sum at least as far from 0 comes of steps of up to 2, so many of each, whose
+    signs are drawn: two-sided and exact."""
+    ones, twos = (steps.get(size, 0) + steps.get(-size, 0) for size in (1, 2))
+    total = abs(sum(step * count for step, count in steps.items()))
     below = [0.0, *itertools.accumulate(_of_signs(ones))]
 
     def at_most(bound: int) -> float:

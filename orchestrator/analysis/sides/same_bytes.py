@@ -81,23 +81,25 @@ def _told(record: TrialRecord) -> _Told:
 
 def _grouped(fed: _Fed, places: Mapping[Place, _Answers]) -> SameBytes:
     model, scheme, sha256, batch, input_size = fed
-    groups: list[list[Place]] = []
+    groups: list[tuple[list[Place], _Answers]] = []
     for place, answers in places.items():
         if answers.vary:
             continue
-        for group in groups:
-            if all(answers.agrees(places[each]) for each in group):
-                group.append(place)
+        for members, together in groups:
+            if answers.agrees(together):
+                members.append(place)
+                together.digests.update(answers.digests)
                 break
         else:
-            groups.append([place])
+            groups.append(([place], _Answers(dict(answers.digests))))
+    found = sorted((members for members, _ in groups), key=len, reverse=True)
     return SameBytes(
         model=model,
         scheme=scheme,
         sha256=sha256,
         batch=batch,
         input_size=input_size,
-        groups=tuple(map(tuple, sorted(groups, key=len, reverse=True))),
+        groups=tuple(map(tuple, found)),
         varying=tuple(place for place, answers in places.items() if answers.vary),
     )
 

@@ -40,7 +40,7 @@ MODELS: Mapping[str, LanguageModel] = {
         sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
         scheme="q4_1",
         licence="Apache-2.0",
-        peak_mb=1200,
+        peak_mb=700,
     ),
 }
 

@@ -44,17 +44,19 @@ from orchestrator.trial import RunSettings, Trial
 class ChildReport:
     """What one runner's child tells in addition to what all of them tell.
 
-    ``ran``: what, as asked for, as it ran. ``xnnpack_seen``: whether the runtime said that it
+    ``ran``: what, as asked for, as it ran. ``delegate_seen``: whether the runtime said that it
     created the delegate. ``operators`` are those of a profile trial. ``figures`` are what was found
     besides the time of an inference, or instead of one; ``remarks`` is what else there is to say.
+    ``arithmetic`` is what the network was computed in, where the runtime tells.
     """
 
     ran: Sequence[tuple[str, object, object]]
     delegation: Delegation | None = None
-    xnnpack_seen: bool = False
+    delegate_seen: bool = False
     operators: tuple[Operator, ...] = ()
     figures: Mapping[str, Samples] = field(default_factory=dict)
     remarks: tuple[Finding, ...] = ()
+    arithmetic: judgement.Arithmetic | None = None
 
 
 def asked_runtime(trial: Trial, runner: RunnerAbout) -> Runtime:
@@ -105,7 +107,7 @@ def read_child(
     the trial like any other nonsense. ``explain`` says what a runtime means that refuses a file.
     """
     try:
-        data = result_of(evidence, settings, explain)
+        data = result_of(evidence, judgement.effective_settings(trial, settings), explain)
         if isinstance(data, Reading):
             return data
         return _reading(trial, settings, files, evidence, data=data, own=own(data))
@@ -156,9 +158,10 @@ def _reading(
     )
     applied = judgement.RunTraits(
         size_matches=size_bytes == files.model_size_bytes,
-        xnnpack_seen=own.xnnpack_seen,
+        delegate_seen=own.delegate_seen,
         threads=integer(data, "threads"),
         drift=drift_of(steady_us),
+        arithmetic=own.arithmetic,
     )
     remarks += judgement.findings(trial, settings, evidence, measurement, applied) + own.remarks
     return Reading(Outcome.OK, measurement=measurement, findings=remarks)

@@ -64,7 +64,7 @@ def test_that_library_reads_the_files_of_these_tests_alike(tmp_path: Path) -> No
 
 def test_a_name_that_stands_for_less_than_half_of_the_bytes_is_remarked_on(tmp_path: Path) -> None:
     noted = {"general.file_type": 10}  # by its own note made as Q2_K
-    found = inspect(tiny_llama(tmp_path / "a.gguf", "q8_0", **noted))
+    found = inspect(tiny_llama(tmp_path / "a.gguf", "q8_0", noted))
     assert (found.contents.scheme, found.contents.mix) == ("q8_0", "q2_k")
     assert found.may_be_called("Q2_K") and not found.may_be_called("Q4_K_M")
     (remark,) = found.remarks("tiny-Q2_K")
@@ -73,7 +73,7 @@ def test_a_name_that_stands_for_less_than_half_of_the_bytes_is_remarked_on(tmp_p
 
 
 def test_a_file_that_was_made_of_a_quantized_one_says_so(tmp_path: Path) -> None:
-    found = inspect(tiny_llama(tmp_path / "a.gguf", "q8_0", **{REQUANTIZED_FROM: "q4_1"}))
+    found = inspect(tiny_llama(tmp_path / "a.gguf", "q8_0", {REQUANTIZED_FROM: "q4_1"}))
     assert [each.code for each in found.remarks("q8_0")] == ["requantized"]
     assert "requantized from q4_1" in "\n".join(found.describe().lines)
 
