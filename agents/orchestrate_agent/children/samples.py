@@ -26,12 +26,14 @@ import sys
 from typing import Any, Callable, Dict, List, Sequence, Tuple
 
 from orchestrate_agent.children.measuring import ChildError, SaySample, numbers
-from orchestrate_agent.children.outputs import Output, digest_of, sketch_of
+from orchestrate_agent.children.outputs import Output, digest_of, sketch_of, stride_of
 
 #: Largest values of an output that are told.
 TOP = 5
 #: Sums of an answer's sketch.
 SKETCH = 64
+#: Values of an answer that its sketch is of; of larger ones every so many.
+MOST_SKETCHED = 65536
 #: The longest header of a ``.npy`` file that is read; ours have some 100 bytes.
 _LONGEST_HEADER = 65536
 
@@ -149,7 +151,8 @@ def answer_of(outputs: Sequence[Output], whole: int) -> List[Dict[str, Any]]:
             each["values"] = packed(values)
         elif finite:
             each["top"] = top_of(values)
-            each["sketch"] = packed(sketch_of(values, SKETCH))
+            seen = values[:: stride_of(len(values), MOST_SKETCHED)]
+            each["sketch"] = packed(sketch_of(seen, SKETCH))
         told.append(each)
     return told
 
