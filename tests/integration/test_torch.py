@@ -290,7 +290,8 @@ def test_what_a_model_returns_is_taken_apart() -> None:
         "sparse": [((3, 3), [1, 0, 0, 0, 1, 0, 0, 0, 1])],
         "complex": [((2,), [1, 1])],
     }
-    for nothing in (None, (None, []), 0.5):
+    nothings: tuple[Any, ...] = (None, (None, []), 0.5)
+    for nothing in nothings:
         with pytest.raises(TypeError, match="returns"):
             Answering(torch, lambda _, a=nothing: a, ONE, "cpu", no_draw).answer_seeded((0, 1))
 
