@@ -31,7 +31,8 @@ class Factors:
     of quantized kernels (``default``: the runtime's own choice), and ``processor`` where it
     computes; a runner that has no such choice has the defaults. ``export`` is how the batch stands
     in the model file: ``open``, or ``fixed`` at 1; of files that were not built here the default
-    says nothing.
+    says nothing. ``prompt`` and ``generate`` are the tokens that a language model reads at once and
+    then makes one by one; 0 of any other model.
     """
 
     runner: str
@@ -45,6 +46,8 @@ class Factors:
     processor: str = "cpu"
     input_size: int = 0
     export: str = OPEN
+    prompt: int = 0
+    generate: int = 0
 
 
 #: The names in the order of the fields, which is that of journal lines.
@@ -118,7 +121,7 @@ class Factor:
     zero: str = ""
     preposition: str = "with"
     axis: Axis | None = None
-    absent: str | None = None
+    absent: str | int | None = None
     example: str = ""
     other_thing: bool = False
 
@@ -209,6 +212,16 @@ FACTORS: tuple[Factor, ...] = (
         order=lambda level: (level != OPEN, level),
         title="export {}", titled=False, words="export {}", example="open, fixed",
     ),
+    Factor(
+        "prompt", default=128, untold=0, place=10, levels=Levels.SIZE, key="p{}", absent=0,
+        order=_by_number, title="prompt {}", words="a prompt of {} tokens", preposition="at",
+        other_thing=True, example="32, 512",
+    ),
+    Factor(
+        "generate", default=32, untold=0, place=11, levels=Levels.SIZE, key="g{}", absent=0,
+        order=_by_number, title="generate {}", words="{} tokens generated",
+        other_thing=True,
+    ),
 )  # fmt: skip
 
 _BY_NAME = {each.name: each for each in FACTORS}
@@ -217,7 +230,7 @@ BEFORE: Mapping[str, Any] = {
     each.name: each.default for each in fields(Factors) if each.default is not MISSING
 }
 #: Those that not every runner takes, with the level in a trial of a runner that does not.
-ABSENT: Mapping[str, str] = {e.name: e.absent for e in FACTORS if e.absent is not None}
+ABSENT: Mapping[str, str | int] = {e.name: e.absent for e in FACTORS if e.absent is not None}
 #: Those of them that came later than the first runs: a table of a runner that does not take one is
 #: empty there, and so is its part of a key.
 OPTIONAL = tuple(each for each in FACTORS if each.name in ABSENT and each.name in BEFORE)

@@ -65,7 +65,25 @@ class Figure:
 #: The time of one inference in the steady phase: what a speed-up is made of.
 INFERENCE_TIME = Figure("inference_us", "time of an inference", "µs", Direction.LOWER)
 
-FIGURES: Mapping[str, Figure] = MappingProxyType({f.name: f for f in (INFERENCE_TIME,)})
+FIGURES: Mapping[str, Figure] = MappingProxyType(
+    {
+        figure.name: figure
+        for figure in (
+            INFERENCE_TIME,
+            # Of a language model, which reads a prompt at once and then makes one token after the
+            # other: quantizing moves the two differently, so that they are never mixed.
+            Figure("prompt_tokens_per_s", "reading the prompt", "tokens/s", Direction.HIGHER),
+            Figure("generated_tokens_per_s", "generation", "tokens/s", Direction.HIGHER),
+            Figure("first_token_us", "time to the first token", "µs", Direction.LOWER),
+            Figure("load_us", "time to load the model", "µs", Direction.LOWER),
+            Figure("file_bytes", "size of the file", "bytes", Direction.LOWER),
+            # A file that is mapped is shared, and the kernel may let go of its pages; what is the
+            # process's own it may not.
+            Figure("own_bytes", "memory of its own", "bytes", Direction.LOWER),
+            Figure("mapped_bytes", "memory mapped from files", "bytes", Direction.LOWER),
+        )
+    }
+)
 
 
 def figures_named(names: Collection[str]) -> tuple[Figure, ...]:

@@ -14,8 +14,8 @@ __all__ = ["RunFrames", "load_run"]
 
 
 def load_run(path: str | PathLike[str]) -> RunFrames:
-    """The run in this folder (``results/<run-id>``) as the frames ``trials``, ``speedups`` and
-    ``findings``; what their columns are stands at :class:`RunFrames`.
+    """The run in this folder (``results/<run-id>``) as the frames ``trials``, ``speedups``,
+    ``accuracy`` and ``findings``; what their columns are stands at :class:`RunFrames`.
 
     Manifest and journal are read, nothing is written. Raises JournalError where they cannot be
     understood.

@@ -279,7 +279,7 @@ def _levels(runner: RunnerAbout, factor: str, suite: Suite) -> tuple[Any, ...]:
     if factor not in ABSENT:
         return asked
     known = runner.levels(factor)
-    return tuple(level for level in asked if level in known) or known[:1]
+    return tuple(level for level in asked if level in known) or tuple(known[:1])
 
 
 def _refuse_unclear(suite: Suite, groups: Iterable[Group]) -> None:

@@ -36,8 +36,13 @@ def a_trial(
     engine: str = "default",
     processor: str = "cpu",
     input_size: int = 0,
+    prompt: int = 0,
+    generate: int = 0,
 ) -> Trial:
-    factors = Factors(runner, runtime, delegate, threads, batch, isa, engine, processor, input_size)
+    factors = Factors(
+        runner, runtime, delegate, threads, batch, isa, engine, processor, input_size,
+        prompt=prompt, generate=generate,
+    )  # fmt: skip
     return Trial("t-0001", "here", kind, Variant("mobilenet_v1", "float32"), factors, block=0)
 
 

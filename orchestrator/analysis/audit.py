@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 
-from orchestrator.analysis.sides import control, outputs
+from orchestrator.analysis.sides import control, outputs, same_bytes
 from orchestrator.analysis.sides.conditions import differences, to_finding
 from orchestrator.analysis.sides.pairing import (
     Pairs,
@@ -60,7 +60,9 @@ def audit(
         *_journal(run, device),
         *_unlike(baseline, treatment, across=across),
         *outputs.findings(run, baseline, treatment),
+        *same_bytes.findings((baseline, treatment)),
         *_no_op(treatment),
+        *_on_files(baseline, treatment),
         *(() if across else _larger(baseline, treatment)),
         *_exported(baseline, treatment),
         *_contents(baseline, treatment),
@@ -269,6 +271,13 @@ def _no_op(treatment: Side) -> Iterable[Finding]:
             "leave the scheme out for this model, or use one that quantizes its layers",
             forbids=True,
         )
+
+
+def _on_files(baseline: Side, treatment: Side) -> Iterable[Finding]:
+    """Tell what the readers of both files remark on them."""
+    for side in (baseline, treatment):
+        for each in () if side.artifact is None else side.artifact.remarks:
+            yield replace(each, message=f"{side.scheme}: {each.message}")
 
 
 def _larger(baseline: Side, treatment: Side) -> Iterable[Finding]:

@@ -276,7 +276,9 @@ class AccuracyComparison:
     after Holm's correction over the table. ``verdict`` is one of ``better``, ``no worse`` (than
     ``margin`` percentage points), ``worse``, ``cannot tell``, ``invalid``, and empty where nothing
     is judged. ``would_tell`` is about how many samples a verdict takes. ``others`` maps further
-    figures to (baseline, treatment), None where a side has none.
+    figures to (baseline, treatment), None where a side has none. ``outcomes`` has a letter for
+    each sample of the run, of what is right or wrong: ``1`` both sides right, ``0`` neither, ``-``
+    lost, ``+`` gained, a space not answered by both; empty where nothing is right or wrong.
     """
 
     device: str
@@ -303,6 +305,7 @@ class AccuracyComparison:
     agreement: tuple[Agreement, ...] = ()
     classes: tuple[ClassChange, ...] = ()
     changed: tuple[ChangedAnswer, ...] = ()
+    outcomes: str = ""
     findings: tuple[Finding, ...] = ()
 
 
@@ -328,6 +331,30 @@ class TradeOff:
     size_mb: float | None
     size_share: float | None
     front: bool = False
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a file ran: a device, under all factors."""
+
+    device: str
+    factors: Factors
+
+
+@dataclass(frozen=True)
+class SameBytes:
+    """Which places gave the same bytes for one file, fed the same: of each of ``groups`` all did,
+    the largest first. Places of ``varying`` did not even from process to process. ``batch`` and
+    ``input_size`` are part of what was fed.
+    """
+
+    model: str
+    scheme: str
+    sha256: str
+    batch: int
+    input_size: int
+    groups: tuple[tuple[Place, ...], ...]
+    varying: tuple[Place, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -414,7 +441,8 @@ class SpeedupTable:
     ``duet``: baseline and treatment ran at the same time. ``figures`` compares whatever else than
     the time the trials found; a group without any time is there alone. ``across`` compares one
     runner's files with another's, where the suite asks for that. ``trade_offs`` has what is both
-    faster or slower and more or less accurate.
+    faster or slower and more or less accurate; ``same_bytes`` has each file that ran in several
+    places.
     """
 
     run_id: str
@@ -437,3 +465,4 @@ class SpeedupTable:
     across: tuple[RunnerComparison, ...] = ()
     accuracy: tuple[AccuracyComparison, ...] = ()
     trade_offs: tuple[TradeOff, ...] = ()
+    same_bytes: tuple[SameBytes, ...] = ()

@@ -253,6 +253,7 @@ def _artifact_record(model: ModelArtifact) -> ArtifactRecord:
         model.signature,
         model.default_signature,
         model.exported,
+        remarks=model.remarks,
     )
 
 

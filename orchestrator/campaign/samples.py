@@ -18,13 +18,14 @@ from orchestrator.datasets import (
     find_shard,
     prepare_shards,
     resolve,
+    sample_bytes,
 )
 from orchestrator.errors import ArtifactError, UsageError
 from orchestrator.frameworks import registry
 from orchestrator.frameworks.parts import preprocessing_of
 from orchestrator.measures.accuracy.geometry import Geometry
 from orchestrator.measures.accuracy.samples import FeedRecord, SampleSet, ShardRecord
-from orchestrator.plan import Plan
+from orchestrator.plan import DevicePlan, Plan
 from orchestrator.runs.manifest import Manifest
 from orchestrator.trial import InputSpec, TrialKind, Variant
 
@@ -85,6 +86,18 @@ def with_feedings(
 def key_of(variant: Variant, input_size: int) -> FeedKey:
     """What is fed to a variant is found by."""
     return variant.model, variant.framework, input_size
+
+
+def bytes_for(drawn: DrawnSamples, device: DevicePlan) -> int:
+    """How many bytes of samples a device needs, before any is prepared."""
+    keys = {
+        key_of(trial.variant, trial.factors.input_size)
+        for trial in device.trials
+        if trial.kind is TrialKind.ACCURACY
+    }
+    geometries = {drawn.feedings[key].geometry for key in keys}
+    each = sum(sample_bytes(drawn.dataset, geometry) for geometry in geometries)
+    return each * len(drawn.dataset.items)
 
 
 def make_samples(

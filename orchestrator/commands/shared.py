@@ -140,7 +140,9 @@ def add_models_folder(parser: argparse.ArgumentParser) -> None:
 
 def _needing(option: str) -> str:
     """The schemes that an option of building is for."""
-    return " and ".join(each.name for each in registry.schemes() if option in each.needs)
+    # two frameworks may have one of the same name
+    names = dict.fromkeys(each.name for each in registry.schemes() if option in each.needs)
+    return " and ".join(names)
 
 
 def add_building(parser: argparse.ArgumentParser) -> None:

@@ -520,10 +520,12 @@ def _of_use_to(factors: Factors, runners: tuple[str, ...]) -> Factors:
     Raises ValueError where the suite asks for such a one.
     """
     possible = _possible(runners)
-    neutral: dict[str, tuple[str, ...]] = {}
+    neutral: dict[str, tuple[Any, ...]] = {}
     for name, level in ABSENT.items():
-        known = {each for one in possible for each in one.levels(name)}
-        unknown = [each for each in getattr(factors, name) if each not in known]
+        known = [one.levels(name) for one in possible]
+        unknown = [
+            each for each in getattr(factors, name) if not any(each in some for some in known)
+        ]
         if not unknown:
             continue
         if name in factors.model_fields_set:
@@ -536,7 +538,7 @@ def _of_use_to(factors: Factors, runners: tuple[str, ...]) -> Factors:
     return factors.model_copy(update=neutral) if neutral else factors
 
 
-def _means_nothing(factor: str, value: str, level: str, runners: tuple[str, ...]) -> str:
+def _means_nothing(factor: str, value: Any, level: Any, runners: tuple[str, ...]) -> str:
     takers = registry.runners_where(lambda each: value in each.levels(factor))
     return (
         f"`{factor}: {value}` means nothing to {_written(runners)}; delete it, or write "

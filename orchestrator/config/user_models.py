@@ -23,7 +23,6 @@ from orchestrator.frameworks import registry
 
 #: What endings are that have nothing to do with any framework, and what to do.
 _FOREIGN: Mapping[str, str] = {
-    ".gguf": "a language model for llama.cpp",
     ".gz": "compressed; unpack it first",
     ".zip": "compressed; unpack it first",
 }

@@ -8,7 +8,7 @@ from __future__ import annotations
 from orchestrator.datasets.dataset import Dataset, Item, draw
 from orchestrator.datasets.feeding import Feeding, feeding_of
 from orchestrator.datasets.find import find_dataset, resolve
-from orchestrator.datasets.shards import Shard, find_shard, prepare_shards
+from orchestrator.datasets.shards import Shard, find_shard, prepare_shards, sample_bytes
 from orchestrator.measures.accuracy.geometry import Geometry, placement_of
 
 __all__ = [
@@ -24,4 +24,5 @@ __all__ = [
     "placement_of",
     "prepare_shards",
     "resolve",
+    "sample_bytes",
 ]

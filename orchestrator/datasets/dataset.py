@@ -117,7 +117,7 @@ def draw(dataset: Dataset, samples: int | None, seed: int) -> Dataset:
     items = tuple(_hashed(each) for each in ranked[:samples])
     images = {each.image_id for each in items}
     truth = None if dataset.truth is None else _of_images(dataset.truth, images)
-    lines = [f"{each.key} {each.label} {each.sha256}" for each in items]
+    lines = [*map(drawn_line, items)]
     if dataset.arrays is not None:
         lines.append(_hash_of(dataset.arrays))
     if dataset.generated is not None:
@@ -125,6 +125,11 @@ def draw(dataset: Dataset, samples: int | None, seed: int) -> Dataset:
     if truth is not None:
         lines.append(json.dumps([truth, dataset.category_ids], sort_keys=True))
     return replace(dataset, items=items, truth=truth, digest=digest_of(lines))
+
+
+def drawn_line(item: Item) -> str:
+    """What the digest of drawn samples is made of: a line a sample, with the hash of its bytes."""
+    return f"{item.key} {item.label} {item.sha256}"
 
 
 def digest_of(lines: Iterable[str]) -> str:

@@ -25,6 +25,8 @@ _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "WEBP")
 _MOST_PIXELS = 80_000_000
 _MOST_BYTES = 256 * 2**20
 _ORIENTATION = 0x0112
+#: Of small pictures for a page.
+_QUALITY = 75
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -59,6 +61,26 @@ def pixels_of(item: Item, geometry: Geometry) -> Pixels:
     return pixels if geometry.colour == "rgb" else pixels[:, :, ::-1]
 
 
+def thumbnail_of(content: bytes, path: Path, side: int) -> bytes:
+    """Return a file's image as a JPEG of ``side`` pixels at most, with nothing else that the file
+    holds: no place, no camera, no comment. UsageError names a file that cannot be read."""
+    from PIL import Image  # noqa: PLC0415  # an extra
+
+    image = _decoded_content(content, path, Item(path.name, path=path))
+    longer = max(image.size)
+    if longer > side:
+        image.thumbnail((side, side))
+    elif longer <= side // 2:  # of a few pixels, each is shown as a square
+        times = side // longer
+        size = image.width * times, image.height * times
+        image = image.resize(size, Image.Resampling.NEAREST)
+    bare = Image.new("RGB", image.size)
+    bare.paste(image)
+    written = io.BytesIO()
+    bare.save(written, "JPEG", quality=_QUALITY)
+    return written.getvalue()
+
+
 def _fitted(image: Any, geometry: Geometry, place: Placement) -> Any:
     """The image at the model's size. Only what is kept is computed, however odd its proportions."""
     from PIL import Image  # noqa: PLC0415  # an extra
@@ -78,15 +100,19 @@ def _fitted(image: Any, geometry: Geometry, place: Placement) -> Any:
 
 
 def _decoded(path: Path, item: Item) -> Any:
-    """The image in three channels, upright."""
-    from PIL import Image, UnidentifiedImageError  # noqa: PLC0415  # an extra
-
+    """The image of a file in three channels, upright."""
     try:
         content = read_named(path, most_bytes=_MOST_BYTES)
     except OSError as exc:
         raise _unreadable(path, exc.strerror or str(exc)) from exc
     if item.sha256 not in (None, hashlib.sha256(content).hexdigest()):
         raise UsageError(f"image {path}: has changed since the samples were drawn; start again")
+    return _decoded_content(content, path, item)
+
+
+def _decoded_content(content: bytes, path: Path, item: Item) -> Any:
+    from PIL import Image, UnidentifiedImageError  # noqa: PLC0415  # an extra
+
     try:
         with warnings.catch_warnings():
             # of images that are odd but can be read; the size is looked at here

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -35,6 +36,7 @@ from orchestrator.measures.accuracy.geometry import Geometry
 _FORMAT = 1
 _INDEX = "shards.json"
 _LOCK = ".lock"
+_CHANNELS = 3
 #: Images that are decoded at the same time; each takes the memory of one.
 _WORKERS = 4
 
@@ -86,6 +88,13 @@ def prepare_shards(
             index = {"recipe": recipe, "shards": [_entry(each) for each in found]}
             write_atomically(folder / _INDEX, (json.dumps(index, indent=1) + "\n").encode())
     return found
+
+
+def sample_bytes(dataset: Dataset, geometry: Geometry | None) -> int:
+    """Return how many bytes a sample has in a shard, before any is made."""
+    if geometry is not None:
+        return geometry.height * geometry.width * _CHANNELS
+    return math.prod(dataset.row_shape) * written_type(np.dtype(dataset.row_type)).itemsize
 
 
 def find_shard(cache: Path, sha256: str) -> Path | None:

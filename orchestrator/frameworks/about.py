@@ -6,9 +6,10 @@ Each framework's folder has an ``about.py`` that fills these in, and :mod:`.regi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any
 
 from orchestrator.artifacts.constraint import Constraint
 from orchestrator.artifacts.tool import Tool
@@ -46,7 +47,8 @@ class RunnerAbout:
 
     ``libraries`` are what it may compute with, in the order of preference; a runner without any
     has its runtime built in. ``tool`` is the binary that it runs, which the inventory names.
-    ``factors`` are the factors that it alone can be given, and the values that are known of each.
+    ``factors`` are the factors that it alone can be given, and the values that are known of each:
+    words, or a range of numbers.
     ``measured_in`` are words of which one is in the name of every shared object that it computes
     in: the proof of a capped instruction set asks for them.
     """
@@ -55,7 +57,7 @@ class RunnerAbout:
     kinds: frozenset[TrialKind]
     libraries: tuple[Library, ...] = ()
     tool: Tool | None = None
-    factors: Mapping[str, tuple[str, ...]] = field(
+    factors: Mapping[str, Sequence[Any]] = field(
         default_factory=lambda: MappingProxyType({}), hash=False
     )
     batches: bool = True
@@ -70,7 +72,7 @@ class RunnerAbout:
         """Return the names of its libraries, in the order of preference."""
         return tuple(library.name for library in self.libraries)
 
-    def levels(self, factor: str) -> tuple[str, ...]:
+    def levels(self, factor: str) -> Sequence[Any]:
         """Return what one of the factors that not every runner takes can be in a trial of this
         runner."""
         return self.factors.get(factor, (ABSENT[factor],))
@@ -85,6 +87,7 @@ class SchemeAbout:
     pattern of further phrases, their words joined by ``_``, that promise it. ``same_as``: what a
     file of it may be called as well, because another framework or the file's types alone call it
     so. ``needs`` names the options of building that it depends on, with what each is for.
+    ``built``: whether models are built in it; in others only files of the user's are.
     """
 
     name: str
@@ -93,6 +96,7 @@ class SchemeAbout:
     words: str = ""
     same_as: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
+    built: bool = True
 
 
 @dataclass(frozen=True)
@@ -126,7 +130,7 @@ class Framework:
     @property
     def scheme_names(self) -> tuple[str, ...]:
         """Return the schemes that a model can be built in, the usual baseline first."""
-        return tuple(scheme.name for scheme in self.schemes)
+        return tuple(scheme.name for scheme in self.schemes if scheme.built)
 
     @property
     def libraries(self) -> tuple[Library, ...]:

@@ -34,12 +34,9 @@ _MARKS: tuple[Mark, ...] = (
     (0, b"7z\xbc\xaf\x27\x1c", _COMPRESSED.format("7-Zip", "7z x FILE")),
     (257, b"ustar", "is a tar archive, not a model file; unpack it first: `tar -xf FILE`"),
     (0, b"\x89HDF\r\n\x1a\n", "is an HDF5 file, as Keras saves weights and models" + EXPORT),
-    (0, b"GGUF", "is a GGUF file, a language model for llama.cpp; no runner here runs it"),
 )
 _PAGE = re.compile(rb"\s*(<!--.*?-->\s*)*<(!doctype html|html|head|body)\b", re.IGNORECASE | re.S)
 _SAFETENSORS = re.compile(rb".{6}\0\0\{\s*\"", re.S)
-#: IR version, then the producer's name or the graph: no other field comes first in real files.
-_ONNX = re.compile(rb"\x08[\x01-\x14](\x12[\x00-\x7f][\x20-\x7e]|\x3a|\x42)", re.S)
 
 
 def inspect_any(path: Path, signature: str | None = None) -> InspectedFile[Any]:
@@ -103,12 +100,6 @@ def _foreign_kind(head: bytes) -> str | None:
         return (
             "is JSON text, not a model file: an error that a server gave in its place, or the "
             "description of a model; take the model file itself"
-        )
-    if _ONNX.match(head):
-        forms = ", or ".join(f"as {each.takes}" for each in registry.FRAMEWORKS if each.takes)
-        return (
-            "is an ONNX model; no runner here runs it. Convert it (onnx2tf), or export the network "
-            f"from where it was trained: {forms}"
         )
     if _SAFETENSORS.match(head):
         return "is a safetensors file: weights without a network" + EXPORT

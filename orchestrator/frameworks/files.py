@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Generic, Protocol, TypeAlias, TypeVar
 from orchestrator.errors import ModelBuildError
 from orchestrator.frameworks.about import Framework
 from orchestrator.frameworks.feeding import Asked
+from orchestrator.measurement import Finding
 from orchestrator.trial import InputSpec
 
 #: A file's bytes, mapped or in memory.
@@ -94,6 +95,11 @@ class InspectedFile(ABC, Generic[ContentsT]):
     def may_be_called(self, words: str) -> bool:
         """Whether people call such a file so, though the words promise another scheme."""
         return False
+
+    def remarks(self, words: str) -> tuple[Finding, ...]:
+        """Return what has to be known of the file wherever its figures stand; ``words`` is what it
+        is called."""
+        return ()
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ It holds plain values and imports no framework's code, so that the command line 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 from orchestrator.artifacts.tool import Tool
 from orchestrator.errors import UsageError
@@ -16,6 +17,8 @@ from orchestrator.frameworks.about import (
     RunnerAbout,
     SchemeAbout,
 )
+from orchestrator.frameworks.llm import about as llm
+from orchestrator.frameworks.onnx import about as onnx
 from orchestrator.frameworks.tflite import about as tflite
 from orchestrator.frameworks.torch import about as torch
 from orchestrator.runtimes import ANY, Runtime, parse_runtime
@@ -26,6 +29,8 @@ from orchestrator.trial import Group
 FRAMEWORKS: tuple[Framework, ...] = (
     tflite.FRAMEWORK,
     torch.FRAMEWORK,
+    llm.FRAMEWORK,
+    onnx.FRAMEWORK,
 )
 
 #: What a suite writes for: the default framework's first runner that the device permits.
@@ -111,10 +116,11 @@ def tool() -> Tool:
 # -- factors --------------------------------------------------------------------------------------
 
 
-def values_of(factor: str) -> tuple[str, ...]:
-    """Return every value that some runner knows of a factor, in the order of the list."""
-    known = (value for runner in runners() for value in runner.factors.get(factor, ()))
-    return tuple(dict.fromkeys(known))
+def values_of(factor: str) -> tuple[Any, ...]:
+    """Return every word that some runner knows of a factor, in the order of the list; a range of
+    numbers has none."""
+    known = (runner.factors.get(factor, ()) for runner in runners())
+    return tuple(dict.fromkeys(word for some in known if type(some) is tuple for word in some))
 
 
 def own_factors(factors: Factors) -> tuple[str, ...]:
@@ -125,7 +131,7 @@ def own_factors(factors: Factors) -> tuple[str, ...]:
     known = find_runner(factors.runner)
     if known is not None:
         return tuple(each.name for each in OPTIONAL if each.name in known.factors)
-    return tuple(each.name for each in OPTIONAL if each.of(factors) != each.default)
+    return tuple(e.name for e in OPTIONAL if e.of(factors) not in (e.default, e.absent))
 
 
 def group_of(

@@ -119,10 +119,11 @@ def points(difference: float | None, low: float | None, high: float | None) -> s
     if difference is None or low is None or high is None:
         return NONE
     bounds = math.floor(1000 * low) / 10, math.ceil(1000 * high) / 10
-    return f"{_signed(100 * difference)} [{_signed(bounds[0])}, {_signed(bounds[1])}]"
+    return f"{signed(100 * difference)} [{signed(bounds[0])}, {signed(bounds[1])}]"
 
 
-def _signed(value: float) -> str:
+def signed(value: float) -> str:
+    """``−1.3``, ``+0.8``, ``0.0``."""
     text = f"{abs(value):.1f}"
     if float(text) == 0:
         return text

@@ -494,7 +494,7 @@ def _trade_off(
     largest = max(1.0, *(row["share"] or 0.0 for row in data))
     area = alt.Size(
         "share:Q",
-        title="size ÷ baseline's",
+        title="size ratio",
         scale=alt.Scale(domain=[0, largest], range=[0, _WHOLE_AREA * largest]),
         legend=alt.Legend(
             orient="right",

@@ -181,11 +181,27 @@ def _figure_line(row: FigureComparison) -> dict[str, Any]:
 def accuracy_to_csv(table: SpeedupTable) -> str:
     """A line a comparison of accuracy: device, factors, both sides as shares of 1, the difference
     with its interval, and how alike the first output of both is."""
+    frame = accuracy_to_frame(table)
+    return frame.to_csv(index=False, float_format=f"%.{_DIGITS}g", lineterminator="\n")
+
+
+def accuracy_to_frame(table: SpeedupTable) -> pd.DataFrame:
+    """Return the same as a frame, which has its columns even where nothing was measured."""
     # as above
     import pandas as pd  # noqa: PLC0415
 
-    frame: pd.DataFrame = pd.DataFrame([_accuracy_line(row) for row in table.accuracy])
-    return frame.to_csv(index=False, float_format=f"%.{_DIGITS}g", lineterminator="\n")
+    lines = [_accuracy_line(row) for row in table.accuracy]
+    frame: pd.DataFrame = pd.DataFrame(lines, columns=list(_ACCURACY_COLUMNS))
+    return frame
+
+
+#: Of a difference of two sides, as ``AccuracyComparison`` has them.
+_OF_DIFFERENCE = ("difference", "low", "high", "lost", "gained", "p_value", "p_adjusted")
+_ACCURACY_COLUMNS = (
+    "device", "model", "scheme", "baseline_scheme", *NAMES, "metric", "samples", "margin_points",
+    "baseline", "treatment", *_OF_DIFFERENCE, "verdict", "same_top1", "snr_db", "cosine",
+    "same_bytes", "findings",
+)  # fmt: skip
 
 
 def _accuracy_line(row: AccuracyComparison) -> dict[str, Any]:
@@ -202,7 +218,7 @@ def _accuracy_line(row: AccuracyComparison) -> dict[str, Any]:
         "baseline": row.baseline.value,
         "treatment": row.treatment.value,
     }
-    for name in ("difference", "low", "high", "lost", "gained", "p_value", "p_adjusted"):
+    for name in _OF_DIFFERENCE:
         line[name] = getattr(row, name)
     return {
         **line,
@@ -229,6 +245,10 @@ def to_json(table: SpeedupTable) -> str:
         del document["figures"]
     if not table.accuracy:
         del document["accuracy"], document["trade_offs"]
+    for row in document.get("accuracy", ()):
+        del row["outcomes"]  # what explaining needs; the answers themselves are in the run's logs
+    if not table.same_bytes:
+        del document["same_bytes"]
     document["across"] = [
         _jsonable({**_row(each.row), "baseline_factors": asdict(each.baseline_factors)})
         for each in table.across

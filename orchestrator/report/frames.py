@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.analysis.table import Alternative, Speedup, SpeedupTable
+from orchestrator.analysis.table import AccuracyComparison, Alternative, Speedup, SpeedupTable
 from orchestrator.factors import NAMES
-from orchestrator.report.flat import to_frame
+from orchestrator.report.flat import accuracy_to_frame, to_frame
 from orchestrator.runs.records import RunRecord, TrialRecord
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunFrames:
-    """Three frames, a row an observation; a figure that was not measured is missing.
+    """Four frames, a row an observation; a figure that was not measured is missing.
 
     ``trials``: a row a process, in the order of the journal. Times in ms (``median_ms``,
     ``mean_ms``, ``min_ms`` and so on of its steady state, ``warmup_*`` of its warm-up, ``init_ms``,
@@ -26,12 +27,17 @@ class RunFrames:
     the verdict (``reason``, ``p_adjusted``, ``aa_*``, ``achieved_precision``, ``stopped``, …);
     ``mean_*`` and ``min_*`` are the comparison by those statistics.
 
-    ``findings``: a row a finding of a comparison or a trial, ``scope`` saying which.
+    ``accuracy``: a row a comparison of accuracy, the columns of accuracy.csv: shares of 1, the
+    difference to the baseline with its interval, the verdict, and how alike the answers are.
+
+    ``findings``: a row a finding of a comparison, of a comparison of accuracy or of a trial,
+    ``scope`` saying which.
     """
 
     run_id: str
     trials: pd.DataFrame
     speedups: pd.DataFrame
+    accuracy: pd.DataFrame
     findings: pd.DataFrame
 
 
@@ -97,11 +103,16 @@ def to_frames(run: RunRecord, table: SpeedupTable) -> RunFrames:
     """The frames of a run and of the table that was made of it."""
     import pandas as pd  # noqa: PLC0415  # half a second, and most reports do without
 
-    findings = [*_of_comparisons(table), *_of_trials(run)]
+    findings = [
+        *_of_comparisons("comparison", table.rows),
+        *_of_comparisons("accuracy", table.accuracy),
+        *_of_trials(run),
+    ]
     return RunFrames(
         run_id=run.run_id,
         trials=pd.DataFrame([_trial(r) for r in run.trials], columns=list(_TRIAL_COLUMNS)),
         speedups=_speedups(table),
+        accuracy=accuracy_to_frame(table),
         findings=pd.DataFrame(findings, columns=list(_FINDING_COLUMNS)),
     )
 
@@ -183,16 +194,14 @@ def _thousandth(us: float | None) -> float | None:
     return None if us is None else us / 1000
 
 
-def _of_comparisons(table: SpeedupTable) -> list[tuple[Any, ...]]:
+def _of_comparisons(
+    scope: str, rows: Iterable[Speedup | AccuracyComparison]
+) -> list[tuple[Any, ...]]:
     return [
-        (*_place_of(row), "comparison", None, f.code, f.message, f.remedy, f.forbids)
-        for row in table.rows
+        (row.device, row.model, row.scheme, scope, None, f.code, f.message, f.remedy, f.forbids)
+        for row in rows
         for f in row.findings
     ]
-
-
-def _place_of(row: Speedup) -> tuple[str, str, str]:
-    return (row.device, row.model, row.scheme)
 
 
 def _of_trials(run: RunRecord) -> list[tuple[Any, ...]]:

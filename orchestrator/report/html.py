@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from orchestrator.analysis.table import Alternative, Speedup, SpeedupTable, Verdict
-from orchestrator.report import charts, figures, published, repeat
+from orchestrator.report import charts, figures, losses, published, repeat
 from orchestrator.report import sweep as sweeps
 from orchestrator.report.background import Background
 from orchestrator.report.clean import clean
@@ -50,7 +50,7 @@ _CHARTS = {
     "trade-off": (
         "What the speed costs",
         "Speed-up against the change of accuracy, both with their 95 % intervals: right and up is "
-        "better. The area is the size of the file over that of the baseline's. Filled: on the "
+        "better. The area is the size ratio, that of the file to the baseline's. Filled: on the "
         "Pareto front of speed, accuracy and size, so that no other scheme of the model is as "
         "good in all three and better in one, by the estimates; hollow: another one is. Dotted: "
         "the baseline's speed and accuracy. Dashed: the loss that counts as none.",
@@ -90,6 +90,7 @@ def to_html(table: SpeedupTable, background: Background | None = None) -> str:
         (element("p", f"Run {clean(table.run_id)}, {totals(table)}.", class_="quiet"),
          *_tally(table)),
         _parts(table, background),
+        pictures=background is not None and bool(background.pictures),
     )  # fmt: skip
 
 
@@ -102,7 +103,9 @@ def _parts(table: SpeedupTable, background: Background | None) -> Iterable[PageS
     yield PageSection("table", "Table", join([*_overview(table.rows), *_tables(view)]))
     early = [kind for kind in view.grids if kind.name != _LATE]
     for kind in early:
-        yield PageSection(kind.name, kind.title, join(_grids(kind.grids, kind.method)))
+        more = _losses(table, background) if kind.name == "accuracy" else ()
+        body = join([*_grids(kind.grids, kind.method), *more])
+        yield PageSection(kind.name, kind.title, body)
     if background is not None and background.explanation is not None:
         yield explained.section(background.explanation)
     yield PageSection("published", "Published figures beside ours", join(_published(table.rows)))
@@ -275,6 +278,12 @@ def _grids(grids: Sequence[Grid], how: str = "") -> Iterable[Markup]:
             yield element("ul", *lines)
     if grids and how:
         yield element("p", how, class_="quiet")
+
+
+def _losses(table: SpeedupTable, background: Background | None) -> Iterable[Markup]:
+    pictures = {} if background is None else background.pictures
+    missing = "" if background is None else background.pictures_missing
+    return losses.details(table.accuracy, pictures, missing)
 
 
 def _findings(view: View) -> Iterable[Markup]:

@@ -8,7 +8,7 @@ from html import escape
 from orchestrator.printable import printable
 
 #: Elements without an end tag.
-_VOID = frozenset({"meta"})
+_VOID = frozenset({"img", "meta"})
 
 
 class Markup(str):

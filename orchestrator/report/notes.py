@@ -6,10 +6,12 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from orchestrator.analysis.table import (
     AccuracyComparison,
     FailedTrials,
+    FigureComparison,
     Speedup,
     SpeedupTable,
     Verdict,
@@ -20,6 +22,8 @@ from orchestrator.isa.levels import capped
 from orchestrator.measurement import Finding, Outcome
 from orchestrator.report.clean import clean
 from orchestrator.report.figures import counted, noise_floor
+
+_Row: TypeAlias = "Speedup | AccuracyComparison | FigureComparison"
 
 METHOD = (
     "n: blocks in which both sides ended ok. Speed-up: baseline time ÷ treatment time, one process "
@@ -208,7 +212,7 @@ def _distinct(values: Iterable[str]) -> str:
     return "/".join(sorted({value for value in values if value}))
 
 
-def codes(row: Speedup | AccuracyComparison) -> list[str]:
+def codes(row: _Row) -> list[str]:
     """The row's finding codes, each once, those that forbid first; words that need no quoting."""
     return list(dict.fromkeys(_code(finding) for finding in row.findings))
 
@@ -232,7 +236,7 @@ def floors_of(table: SpeedupTable, section: SectionKey) -> list[str]:
 def explanations(table: SpeedupTable) -> list[Explanation]:
     """Every finding code of the table once, those that forbid a comparison first."""
     seen: dict[str, list[Finding]] = {}
-    rows: list[Speedup | AccuracyComparison] = [*table.rows, *table.accuracy]
+    rows: list[_Row] = [*table.rows, *table.accuracy, *_without_time(table)]
     for row in rows:
         for finding in row.findings:
             seen.setdefault(_code(finding), []).append(finding)
@@ -241,6 +245,13 @@ def explanations(table: SpeedupTable) -> list[Explanation]:
         Explanation(code, comparisons[code], clean(_sample(findings)), clean(findings[0].remedy))
         for code, findings in sorted(seen.items(), key=_forbidding_first)
     ]
+
+
+def _without_time(table: SpeedupTable) -> Iterable[FigureComparison]:
+    """One of the figures of every comparison that has no time: the findings of all are the same."""
+    timed = {(row.device, row.model, row.factors, row.scheme) for row in table.rows}
+    found = {(row.device, row.model, row.factors, row.scheme): row for row in table.figures}
+    return (row for key, row in found.items() if key not in timed)
 
 
 def _forbidding_first(item: tuple[str, list[Finding]]) -> tuple[bool, str]:

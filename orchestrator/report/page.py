@@ -29,8 +29,15 @@ class PageSection:
     body: Markup
 
 
-def page(title: str, run_id: str, lead: Iterable[Markup], some: Iterable[PageSection]) -> str:
-    """``lead`` and then the parts, with links to them."""
+def page(
+    title: str,
+    run_id: str,
+    lead: Iterable[Markup],
+    some: Iterable[PageSection],
+    *,
+    pictures: bool = False,
+) -> str:
+    """``lead`` and then the parts, with links to them. ``pictures``: some are in it."""
     css = palette.stylesheet() + resources("orchestrator.report").joinpath("page.css").read_text(
         encoding="utf-8"
     )
@@ -52,7 +59,7 @@ def page(title: str, run_id: str, lead: Iterable[Markup], some: Iterable[PageSec
     head = element(
         "head",
         element("meta", charset="utf-8"),
-        element("meta", http_equiv="Content-Security-Policy", content=_policy(css)),
+        element("meta", http_equiv="Content-Security-Policy", content=_policy(css, pictures)),
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
         element("meta", name="referrer", content="no-referrer"),
         element("title", f"{clean(title)}: {clean(run_id)}"),
@@ -61,9 +68,11 @@ def page(title: str, run_id: str, lead: Iterable[Markup], some: Iterable[PageSec
     return f"<!DOCTYPE html>\n{element('html', head, body, lang='en')}\n"
 
 
-def _policy(css: str) -> str:
+def _policy(css: str, pictures: bool) -> str:
     digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
-    return f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    images = ("img-src data:",) if pictures else ()
+    parts = ("default-src 'none'", f"style-src 'sha256-{digest}'", *images)
+    return "; ".join((*parts, "base-uri 'none'", "form-action 'none'"))
 
 
 def grid(header: Sequence[str], rows: Iterable[Markup]) -> Markup:

@@ -3,11 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from orchestrator.plan import DevicePlan, Plan
+from orchestrator.report.clean import clean
+from orchestrator.report.figures import counted, significant
 from orchestrator.report.grid import render_grid
 from orchestrator.runtimes import parse_runtime
 from orchestrator.trial import TrialKind, Variant
+
+#: Devices that a line names.
+_MOST_NAMED = 4
+
+
+@dataclass(frozen=True)
+class PlannedSamples:
+    """The samples that accuracy is measured on: how many, in how many files, where from, and the
+    bytes of them by device."""
+
+    count: int
+    shards: int
+    source: str
+    sizes: Mapping[str, int]
+
 
 _HEADER = ("device", "runner", "comparisons", "trials", "at least", "to push at most")
 
@@ -19,14 +37,16 @@ def describe_plan(
     *,
     width: int,
     color: bool,
+    samples: PlannedSamples | None = None,
 ) -> str:
     """Return one row a device, then what must be built. ``sizes`` in bytes, of variants that are
     there; ``bundles`` the same of pinned runtimes that were provided before, for whatever node.
+    ``samples`` is None where accuracy is not measured.
 
     The time is the warm-up and steady phases alone, which end no sooner than their seconds: slow
     models, starting processes and building models come on top.
     """
-    rows = [_row(plan, device, sizes, bundles) for device in plan.devices]
+    rows = [_row(plan, device, sizes, bundles, samples) for device in plan.devices]
     missing = [str(v) for v in plan.variants if v not in sizes]
     how = f"the baseline {plan.baseline} twice"
     if plan.duet:
@@ -38,6 +58,7 @@ def describe_plan(
     if plan.budget_s is not None:
         notes.append(f"after {plan.budget_s:g} s of measuring no block beyond the minimum begins")
     notes += plan.uncompared
+    notes += _of_accuracy(plan, samples) if samples is not None else []
     if missing:
         notes.append(f"to be built first: {', '.join(missing)}")
     unpinned = {r for d in plan.devices for r in d.runtimes if parse_runtime(r).version is None}
@@ -48,8 +69,36 @@ def describe_plan(
     return render_grid(_HEADER, rows, width=width, color=color) + "\n".join(notes) + "\n"
 
 
+def accuracy_trials(device: DevicePlan) -> int:
+    """How many trials of a device's plan measure accuracy."""
+    return sum(trial.kind is TrialKind.ACCURACY for trial in device.trials)
+
+
+def _of_accuracy(plan: Plan, samples: PlannedSamples) -> list[str]:
+    """What accuracy costs: a line for all devices that it costs the same."""
+    costs: dict[str, list[str]] = {}
+    for device in plan.devices:
+        trials = counted(accuracy_trials(device), "trial")
+        size = samples.sizes.get(device.device, 0)
+        told = f"{trials}, {significant(size / 1e6, 3)} MB of samples to push"
+        costs.setdefault(told, []).append(device.device)
+    count, shards = counted(samples.count, "sample"), counted(samples.shards, "file")
+    lines = [
+        f"accuracy: {count} of {clean(samples.source)} in {shards}, "
+        "each one trial of every scheme and setting"
+    ]
+    for told, names in costs.items():
+        more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+        lines.append(f"  {', '.join(names[:_MOST_NAMED])}{more}: {told}")
+    return lines
+
+
 def _row(
-    plan: Plan, device: DevicePlan, sizes: Mapping[Variant, int], bundles: Mapping[str, int]
+    plan: Plan,
+    device: DevicePlan,
+    sizes: Mapping[Variant, int],
+    bundles: Mapping[str, int],
+    samples: PlannedSamples | None,
 ) -> tuple[str, ...]:
     timing = [t for t in device.trials if t.kind is TrialKind.TIMING]
     fewest_timing = sum(t.block < plan.min_blocks for t in timing)
@@ -59,6 +108,7 @@ def _row(
     unknown = " + what is to be built" if variants - sizes.keys() else ""
     pinned = {r for r in device.runtimes if parse_runtime(r).version is not None}
     known += sum(bundles.get(runtime, 0) for runtime in pinned)
+    known += samples.sizes.get(device.device, 0) if samples is not None else 0
     unknown += " + runtimes" if pinned - bundles.keys() else ""
     return (
         device.device,

@@ -21,7 +21,7 @@ from orchestrator.analysis.table import (
     Verdict,
 )
 from orchestrator.figures import Comparison
-from orchestrator.report import accuracy, figures, published
+from orchestrator.report import accuracy, figures, published, same_bytes
 from orchestrator.report import sweep as sweeps
 from orchestrator.report.clean import clean
 from orchestrator.report.notes import (
@@ -226,6 +226,7 @@ class View:
     alone: tuple[Grid, ...]
     across: tuple[Grid, ...]
     accuracy: tuple[Grid, ...]
+    same_bytes: tuple[Grid, ...]
     figures: tuple[Grid, ...]
     sweeps: tuple[Grid, ...]
     published: tuple[str, ...]
@@ -241,6 +242,7 @@ class View:
             Grids("alone", "Times without a comparison", self.alone, ALONE_METHOD),
             Grids("across", "Across runners", self.across, ACROSS_METHOD),
             Grids("accuracy", "Accuracy", self.accuracy, accuracy.METHOD),
+            Grids("same-bytes", "Same bytes", self.same_bytes, same_bytes.METHOD),
             Grids("figures", "Other figures", self.figures, FIGURES_METHOD),
             Grids("sweep", "Latency against a factor, in figures", self.sweeps, sweeps.METHOD),
         )
@@ -273,6 +275,7 @@ def view_of(table: SpeedupTable) -> View:
         alone=_alone(table),
         across=_across(table),
         accuracy=_accuracy(table),
+        same_bytes=_same_bytes(table),
         figures=_figures(table),
         sweeps=tuple(
             Grid(
@@ -401,6 +404,11 @@ def _accuracy(table: SpeedupTable) -> tuple[Grid, ...]:
         header, cells = accuracy.agreement(rows)
         found.append(Grid(clean(f"Agreement with the baseline: {where}"), header, cells))
     return tuple(grid for grid in found if grid.cells)
+
+
+def _same_bytes(table: SpeedupTable) -> tuple[Grid, ...]:
+    cells = tuple(same_bytes.cells(table.same_bytes))
+    return (Grid("Same bytes, file by file", same_bytes.HEADER, cells),) if cells else ()
 
 
 def _figures(table: SpeedupTable) -> tuple[Grid, ...]:

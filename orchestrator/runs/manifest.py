@@ -13,6 +13,7 @@ from typing import Any
 
 from orchestrator import plain_files
 from orchestrator.errors import JournalError
+from orchestrator.measurement import Finding
 from orchestrator.measures.accuracy.samples import FeedRecord, SampleSet
 from orchestrator.runs.machine_shape import FACTS
 from orchestrator.runs.records import ArtifactRecord
@@ -103,6 +104,7 @@ class Manifest:
             | {"inputs": [each.to_json() for each in a.inputs], "signature": a.signature}
             | {"default_signature": a.default_signature, "exported": a.exported}
             | ({} if a.check_range is None else {"check_range": list(a.check_range)})
+            | ({"remarks": [each.to_json() for each in a.remarks]} if a.remarks else {})
             for a in self.artifacts
         ]
         if self.samples is None:
@@ -133,6 +135,7 @@ class Manifest:
                     a.get("default_signature"),
                     a.get("exported"),
                     _range(a.get("check_range")),
+                    tuple(map(Finding.from_json, a.get("remarks") or ())),
                 )
                 for a in data["artifacts"]
             ),
@@ -171,6 +174,7 @@ _SHAPE: Shape = {
             "export": NotNull(TEXT),
             "inputs": [NotNull(shape_of(InputSpec))],
             "check_range": [NotNull(NUMBER)],
+            "remarks": [NotNull(shape_of(Finding))],
         }
     ],
     "binaries": [{**_FILE, "device": TEXT, "source": TEXT, "pinned": FLAG}],

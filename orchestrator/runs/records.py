@@ -53,7 +53,7 @@ class ArtifactRecord:
     there are several: empty where that graph has no name. ``exported`` is how a file of the user's
     holds its batch, ``open`` or ``fixed``; None where nothing says it. ``check_range`` are the real
     values between which every process is fed the same once, so that what it computes can be seen:
-    those that all files of the model can hold."""
+    those that all files of the model can hold. ``remarks`` are those of the file's reader."""
 
     variant: Variant
     sha256: str
@@ -65,6 +65,7 @@ class ArtifactRecord:
     default_signature: str | None = None
     exported: str | None = None
     check_range: tuple[float, float] | None = None
+    remarks: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True)

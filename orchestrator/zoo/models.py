@@ -17,6 +17,7 @@ from orchestrator.frameworks import registry
 from orchestrator.frameworks.about import Framework
 from orchestrator.frameworks.building import DEFAULT_OPTIONS, BuildOptions, BuildRequest
 from orchestrator.frameworks.parts import check_known, check_toolchain, key_of, parts_of
+from orchestrator.measurement import Finding
 from orchestrator.trial import InputSpec, Variant
 from orchestrator.zoo.child import run_build
 from orchestrator.zoo.parallel import Job, capacity, run_jobs
@@ -31,6 +32,7 @@ class ModelArtifact:
     it is called where that was chosen, and ``default_signature`` what a runtime takes by itself
     where it was not and there are several: empty where that graph has no name. ``exported`` is how
     a file of the user's holds its batch, ``open`` or ``fixed``; None where nothing says it.
+    ``remarks`` are those of the file's reader.
     """
 
     variant: Variant
@@ -44,6 +46,7 @@ class ModelArtifact:
     signature: str | None = None
     default_signature: str | None = None
     exported: str | None = None
+    remarks: tuple[Finding, ...] = ()
 
     @property
     def framework(self) -> str:
@@ -331,6 +334,7 @@ def _artifact(entry: Entry, store: ArtifactStore) -> ModelArtifact:
         entry=entry.to_json(),
         no_op=None if no_op is None else str(no_op),
         inputs=_inputs(entry.details.get("input_shape")),
+        remarks=tuple(map(Finding.from_json, entry.details.get("remarks") or ())),
     )
 
 

@@ -90,6 +90,7 @@ def _resolve_model(
             signature=model.signature,
             default_signature=None if model.signature else found.default_signature,
             exported=found.export,
+            remarks=found.remarks(file.label or split_name(file.path)[1] or ""),
         )
         name = Path(file.path.name)
         files.append(

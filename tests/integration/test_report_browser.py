@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 from collections.abc import Iterator
@@ -12,11 +13,16 @@ import pytest
 
 from orchestrator.analysis import analyse
 from orchestrator.analysis.explain.explanation import explain
+from orchestrator.datasets import images
 from orchestrator.published import publications
 from orchestrator.report import charts, render
 from orchestrator.report.explain import render as render_explanation
 from tests import pages
+from tests.analysis_runs import BASELINE
 from tests.factorial_runs import factorial
+from tests.unit.analysis.test_accuracy import answered, samples_of, scores
+from tests.unit.datasets import making
+from tests.unit.measures.accuracy import made
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Dialog
@@ -135,6 +141,51 @@ def test_an_explanation_reads_well(
     assert (paper > 0.5) == (scheme == "light")
     assert unreadable == {}
     context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [(1400, 900), (390, 844)], ids=["wide", "phone"])
+def test_accuracy_reads_well_and_its_pictures_are_shown(
+    browser: Browser, tmp_path: Path, scheme: Any, size: tuple[int, int]
+) -> None:
+    path = tmp_path / "report.html"
+    path.write_text(accuracy_page(tmp_path), encoding="utf-8")
+    context = browser.new_context(
+        viewport={"width": size[0], "height": size[1]}, color_scheme=scheme, offline=True
+    )
+    page = context.new_page()
+    asked: list[str] = []
+    said: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("console", lambda message: said.append(message.text))
+    page.goto(path.as_uri())
+    assert said == []
+    assert {url for url in asked if not url.startswith("data:")} == {path.as_uri()}
+    page.eval_on_selector_all("details", "all => all.forEach(one => one.open = true)")
+    whole, window = page.evaluate(_OVERFLOW)
+    assert whole <= window == size[0]
+    widths = page.eval_on_selector_all("img", "all => all.map(one => one.naturalWidth)")
+    assert len(widths) == 40 and set(widths) == {96}
+    box = page.locator("#trade-off svg").bounding_box()
+    assert box is not None and box["width"] > 100 and box["height"] > 100
+    _, unreadable = page.evaluate(_CONTRAST)
+    assert unreadable == {}
+    context.close()
+
+
+def accuracy_page(folder: Path) -> str:
+    """A page of a scheme that changes many answers, with a picture of each sample."""
+    base, labels = scores(3)
+    treated, _ = scores(8)
+    outputs = {BASELINE: made.answers(base), "full_int8": made.answers(treated)}
+    table = analyse(answered(samples_of(labels), outputs))
+    picture = making.picture(folder / "sample.png")
+    content = images.thumbnail_of(picture.read_bytes(), picture, 96)
+    behind = dataclasses.replace(
+        pages.background(pages.run(devices=1, models=1)),
+        pictures={each.key: content for each in table.accuracy[0].changed},
+    )
+    return render(table, "html", background=behind)
 
 
 def test_a_hostile_page_runs_nothing(browser: Browser, tmp_path: Path) -> None:

@@ -58,16 +58,17 @@ MAY_IMPORT: dict[str, set[str]] = {
     "imports": {"factors", "runs", "frameworks", "plan", "trial", "measurement", "errors"},
     "published": {"analysis"},
     "schedule": {"agents", "runs", "plan", "trial", "measurement", "measures"},
-    # runs: the page shows the manifest and single times from the logs
+    # runs: the page shows the manifest and single times from the logs; datasets: and pictures
     "report": {
-        "factors",
+        "factors", "datasets",
         "analysis", "figures", "frameworks", "isa", "plain_files", "plan", "trial", "measurement",
         "errors", "printable", "runs", "runtimes",
     },
     # config: the user's own files stand in the suite
     "zoo": {
         "factors",
-        "plain_files", "artifacts", "config", "frameworks", "plan", "trial", "errors",
+        "plain_files", "artifacts", "config", "frameworks", "measurement", "plan", "trial",
+        "errors",
     },
     # printable: what a login shell printed, in a message
     "fleet": {
@@ -130,8 +131,20 @@ FENCES: dict[str, tuple[str, ...]] = {
     "ai_edge_quantizer": ("orchestrator/frameworks/tflite",),
     "ai_edge_litert": ("agents/orchestrate_agent/children/litert.py",),
     "tflite_runtime": ("agents/orchestrate_agent/children/litert.py",),
-    "torch": ("orchestrator/frameworks/torch", "agents/orchestrate_agent/children/torch.py"),
+    "torch": (
+        "orchestrator/frameworks/torch",
+        "orchestrator/frameworks/onnx/convert.py",  # which exports
+        "agents/orchestrate_agent/children/torch.py",
+    ),
+    "onnx": ("orchestrator/frameworks/onnx/convert.py",),
+    "onnxruntime": (
+        "orchestrator/frameworks/onnx/convert.py",
+        "agents/orchestrate_agent/children/onnxruntime.py",
+    ),
     "torchvision": ("orchestrator/frameworks/torch",),
+    "xllamacpp": ("agents/orchestrate_agent/children/llama.py",),
+    "gguf": ("orchestrator/frameworks/llm/build.py",),
+    "libgguf": ("orchestrator/frameworks/llm/build.py",),
     # comes with torchvision
     "PIL": ("orchestrator/frameworks/torch", "orchestrator/datasets/images.py"),
     "packaging": ("orchestrator/runtimes.py", "orchestrator/artifacts/sites"),
@@ -140,6 +153,7 @@ FENCES: dict[str, tuple[str, ...]] = {
         "orchestrator/datasets",
         "orchestrator/frameworks",
         "agents/orchestrate_agent/children/litert.py",
+        "agents/orchestrate_agent/children/onnxruntime.py",
         "orchestrator/analysis/accuracy",
         "orchestrator/analysis/explain/variation.py",
         "orchestrator/measures/accuracy",
@@ -166,8 +180,13 @@ PURE = (
     "orchestrator/frameworks/reading",
     "orchestrator/frameworks/about.py",
     "orchestrator/frameworks/registry.py",
+    "orchestrator/frameworks/llm/about.py",
+    "orchestrator/frameworks/llm/runner.py",
+    "orchestrator/frameworks/llm/types.py",
     "orchestrator/frameworks/tflite/about.py",
     "orchestrator/frameworks/torch/about.py",
+    "orchestrator/frameworks/onnx/about.py",
+    "orchestrator/frameworks/onnx/runner.py",
     "orchestrator/frameworks/runner.py",
     "orchestrator/frameworks/tflite/benchmark_log.py",
     "orchestrator/frameworks/tflite/benchmark_model.py",

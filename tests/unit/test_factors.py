@@ -31,6 +31,7 @@ from tests.analysis_runs import FACTORS as SETTING
 
 ROOT = Path(__file__).resolve().parents[2]
 TORCH = Factors("torch", "torch", "none", 1, 1, "native")
+LLAMA = Factors("llama", "xllamacpp", "none", 1, 1, "native", prompt=128, generate=32)
 LEVELS: Mapping[str, Sequence[Any]] = {
     "runner": ("litert", "benchmark_model"),
     "runtime": ("any", "ai-edge-litert==2.3.0", "tflite-runtime==2.14.0"),
@@ -52,7 +53,11 @@ UNLIKE = [
     *((SETTING, _with(SETTING, name, some[1])) for name, some in LEVELS.items()),
     (TORCH, replace(TORCH, engine="x86")),
     (TORCH, replace(TORCH, processor="cuda")),
+    (LLAMA, replace(LLAMA, prompt=512)),
+    (LLAMA, replace(LLAMA, generate=64)),
 ]
+#: What other runners take.
+OTHERS = {"engine", "processor", "prompt", "generate"}
 
 
 # -- the list -------------------------------------------------------------------------------------
@@ -61,8 +66,9 @@ UNLIKE = [
 def test_every_field_is_described_once() -> None:
     assert sorted(each.name for each in FACTORS) == sorted(NAMES)
     assert sorted(each.place for each in FACTORS) == [*range(len(FACTORS))]
-    before = {each.name: each.default for each in FACTORS if each.name in BEFORE}
-    assert before == BEFORE
+    for each in FACTORS:
+        if each.name in BEFORE:
+            assert BEFORE[each.name] in (each.default, each.absent)
     assert {each.name for each in fields(Factors)} == set(NAMES)
 
 
@@ -173,7 +179,9 @@ def test_other_settings_have_other_keys_and_titles(one: Factors, other: Factors)
 
 
 def test_no_two_combinations_share_a_title() -> None:
-    levels = {each.name: values_of(each.name) or LEVELS[each.name] for each in VARIED}
+    levels = {
+        each.name: values_of(each.name) or LEVELS.get(each.name, (each.absent,)) for each in VARIED
+    }
     made = [replace(f, delegate="none", export="open") for f in combinations("torch", levels)]
     made = [replace(f, runtime="torch") for f in made if f.runtime == "any"]
     made += [
@@ -206,8 +214,8 @@ def test_two_sweeps_never_have_one_title(one: Factors, other: Factors) -> None:
 
 def test_what_a_runner_does_not_take_is_neither_titled_nor_tabled() -> None:
     assert "delegate" not in title_of(TORCH)
-    assert {each.name for each in taken(SETTING)} == {*NAMES} - {"engine", "processor"}
-    assert [level_of(SETTING, name) for name in ("engine", "processor")] == ["", ""]
+    assert {each.name for each in taken(SETTING)} == {*NAMES} - OTHERS
+    assert {level_of(SETTING, name) for name in OTHERS} == {""}
 
 
 def test_an_imported_figure_has_what_its_source_tells() -> None:

@@ -20,10 +20,10 @@ import time
 from importlib import metadata
 from typing import Any, Callable, NamedTuple, Sequence
 
+from orchestrate_agent.children.arrays import random_values
 from orchestrate_agent.children.litert_outputs import Answering
 from orchestrate_agent.children.measuring import (
     INPUT_SEED,
-    INTEGER_BOUNDS,
     Begin,
     ChildError,
     SaySample,
@@ -533,19 +533,9 @@ def _input_filler(
 
 
 def _random_input(numpy: Any, random: Any, detail: dict[str, Any], spec: dict[str, Any]) -> Any:
-    """Uniform values in the range asked for, else in that which ``benchmark_model`` draws from."""
-    dtype = numpy.dtype(detail["dtype"])
     shape = [int(size) for size in detail["shape"]]
-    if dtype.kind in "fc":
-        return random.uniform(spec.get("low", -0.5), spec.get("high", 0.5), shape).astype(dtype)
-    bounds = INTEGER_BOUNDS.get(dtype.name)
-    if bounds is None:
-        kind = "strings" if dtype.kind in "SOU" else "type %s" % dtype
-        raise ChildError(
-            "failed", "input %s takes %s, which is not fed here" % (detail["name"], kind)
-        )
-    low, high = int(spec.get("low", bounds[0])), int(spec.get("high", bounds[1]))
-    return random.randint(low, high + 1, shape, dtype=numpy.int64).astype(dtype)
+    own = {"name": detail["name"], "shape": shape, "dtype": detail["dtype"]}
+    return random_values(numpy, random, {**spec, **own})
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ import argparse
 import array
 from typing import Any, Callable, Sequence
 
-from orchestrate_agent.children.measuring import INPUT_SEED, ChildError
+from orchestrate_agent.children.arrays import laid_out, prepared
+from orchestrate_agent.children.measuring import INPUT_SEED
 from orchestrate_agent.children.outputs import Output
 from orchestrate_agent.children.samples import Shard
 
@@ -57,13 +58,9 @@ class Answering:
         if numpy.dtype(detail["dtype"]).kind not in "fc" and _scale_of(detail) is None:
             values = rows.astype(detail["dtype"])  # integers that stand for nothing but themselves
         else:
-            values = rows.astype(numpy.float32)
-            if args.mean:
-                values -= numpy.array(args.mean, dtype=numpy.float32)
-            if args.std:
-                values /= numpy.array(args.std, dtype=numpy.float32)
-            values = self._as_held(detail, values)
-        self._entry.set(detail["index"], _laid_out(numpy, values, detail))
+            values = self._as_held(detail, prepared(numpy, rows, args))
+        fed = laid_out(numpy, values, detail["name"], detail["shape"])
+        self._entry.set(detail["index"], fed)
 
     def answer(self) -> list[Output]:
         """Run an inference; its outputs."""
@@ -139,23 +136,3 @@ def _scale_of(detail: dict[str, Any]) -> tuple[float, int] | None:
     """(scale, zero point) of a quantized tensor; a scale of 0 says that there is none."""
     scale, zero_point = detail.get("quantization") or (0.0, 0)
     return (float(scale), int(zero_point)) if scale else None
-
-
-def _laid_out(numpy: Any, values: Any, detail: dict[str, Any]) -> Any:
-    """The values in the shape of the input: as they are, with the channels first, or with sides of
-    1 added or left out. Raises ChildError."""
-    wanted = tuple(int(size) for size in detail["shape"])
-    if values.shape == wanted:
-        return values
-    if values.ndim == 4 and len(wanted) == 4:
-        turned = values.transpose(0, 3, 1, 2)
-        if turned.shape == wanted:
-            return numpy.ascontiguousarray(turned)
-    longer = [[size for size in shape[1:] if size != 1] for shape in (values.shape, wanted)]
-    if values.shape[:1] == wanted[:1] and longer[0] == longer[1]:
-        return values.reshape(wanted)
-    raise ChildError(
-        "incompatible",
-        "the samples have shape %s, and input %s takes %s; prepare them in the model's own size "
-        "(`preprocessing:` in the suite)" % (list(values.shape), detail["name"], list(wanted)),
-    )

@@ -309,6 +309,13 @@ def memory_now(earlier: Optional[Dict[str, Any]] = None) -> Dict[str, Any]:
     return {"rss_bytes": rss, "peak_bytes": maxrss, "source": "ru_maxrss"}
 
 
+def memory_kinds() -> Dict[str, Optional[int]]:
+    """Return what of the resident set is the process's own, and what is mapped from files, in
+    bytes; None where the kernel does not tell."""
+    status = _status()
+    return {"own_bytes": status.get("RssAnon"), "mapped_bytes": status.get("RssFile")}
+
+
 def _status() -> Dict[str, int]:
     """The kB lines of /proc/self/status, in bytes; empty where there is none."""
     try:

@@ -45,6 +45,7 @@ def score_classifiers(
         {"top-5": (base.top5_share.value, treated.top5_share.value)},
         _changes(samples, base.top1, treated.top1, labels),
         _changed(samples, ours, labels, one[:, 0], other[:, 0]),
+        _outcomes(samples, ours, base.top1, treated.top1),
         findings,
     )
 
@@ -84,6 +85,16 @@ def _changes(
         for each in losses
         if each.lost or each.gained
     )[:MOST_CLASSES]
+
+
+def _outcomes(
+    samples: SampleSet, ours: Sequence[SampleAnswer], baseline: np.ndarray, treatment: np.ndarray
+) -> str:
+    """A letter for each sample of the run: see ``AccuracyComparison``."""
+    letters = [" "] * len(samples.keys)
+    for answer, before, after in zip(ours, baseline, treatment, strict=True):
+        letters[answer.key_index] = "0+-1"[2 * int(before) + int(after)]
+    return "".join(letters)
 
 
 def class_name(samples: SampleSet, number: int) -> str:

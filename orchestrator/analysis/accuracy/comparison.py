@@ -138,6 +138,7 @@ def _row(
         agreement=_agreements(ours, theirs),
         classes=score.classes,
         changed=score.changed,
+        outcomes=score.outcomes,
         findings=findings,
     )
     return row, None if forbidden else score.difference

@@ -29,4 +29,5 @@ class Score:
     others: Mapping[str, tuple[float | None, float | None]] = field(default_factory=dict)
     classes: tuple[ClassChange, ...] = ()
     changed: tuple[ChangedAnswer, ...] = ()
+    outcomes: str = ""
     findings: tuple[Finding, ...] = ()

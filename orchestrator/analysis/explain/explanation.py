@@ -15,6 +15,7 @@ from orchestrator.analysis.explain.attribution import (
 )
 from orchestrator.analysis.explain.cells import SETTING, Cell, Gap, cells, levels_of, varied
 from orchestrator.analysis.explain.flips import Flip, flips
+from orchestrator.analysis.explain.moves import Move, moves
 from orchestrator.analysis.explain.profiles import Profile, profiles
 from orchestrator.analysis.explain.variation import Variation, variation
 from orchestrator.analysis.table import Speedup, SpeedupTable
@@ -25,7 +26,8 @@ from orchestrator.runs.records import RunRecord
 class Explanation:
     """``factors`` maps a device to the factors that vary on it, each with its levels, the reference
     first. ``usable`` are the comparisons that the rest is made of, ``gaps`` those that it is not.
-    ``flips`` are across devices, all else is device by device."""
+    ``flips`` and ``moves``, which are of accuracy, are across devices, all else is device by
+    device."""
 
     run_id: str
     baseline: str
@@ -38,6 +40,7 @@ class Explanation:
     flips: tuple[Flip, ...]
     agreements: tuple[Agreement, ...]
     profiles: tuple[Profile, ...] = ()
+    moves: tuple[Move, ...] = ()
 
     @property
     def factorial(self) -> bool:
@@ -92,6 +95,7 @@ def explain(run: RunRecord, table: SpeedupTable) -> Explanation:
         flips=flips([cell.row for cell in usable]),
         agreements=agreements(usable),
         profiles=profiles(run, table.rows),
+        moves=moves(table.accuracy),
     )
 
 

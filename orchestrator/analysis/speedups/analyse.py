@@ -15,6 +15,7 @@ from orchestrator.analysis.sides.control import control
 from orchestrator.analysis.sides.energy import energy
 from orchestrator.analysis.sides.groups import ComparisonGroup, comparison_groups
 from orchestrator.analysis.sides.pairing import Pairs, Statistic, median_ms, pair
+from orchestrator.analysis.sides.same_bytes import same_bytes
 from orchestrator.analysis.sides.side import Side
 from orchestrator.analysis.sides.summaries import (
     delegated,
@@ -112,6 +113,7 @@ def analyse(run: RunRecord, published: Iterable[Publication] = ()) -> SpeedupTab
         figures=compare_figures(run, every),
         accuracy=accuracy,
         trade_offs=trade_offs(judged, accuracy),
+        same_bytes=same_bytes(run),
         across=tuple(
             RunnerComparison(row, factors)
             for row, factors in zip(rows_across, references, strict=True)

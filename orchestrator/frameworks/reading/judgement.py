@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 import signal
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from orchestrator.errors import UsageError
 from orchestrator.factors import ABSENT
@@ -27,6 +28,10 @@ MIN_WARMUP_COUNT = 5
 #: The median lies about halfway: with this drift, off either end by the precision that is asked
 #: for by default.
 DRIFT_SHARE = 0.05
+
+#: Where fewer of the operators that multiply do it on integers, their file is quantized in vain; a
+#: few are often left out on purpose.
+MOSTLY_INTEGERS = 0.9
 
 #: The stage of a process that has not run an inference yet.
 LOADING = "while loading the model"
@@ -58,7 +63,7 @@ def refuse_unknown_factors(trial: Trial, runner: RunnerAbout) -> None:
             whose = f" (a factor of runner {' and '.join(takers)})" if takers else ""
             raise UsageError(
                 f"{trial.trial_id}: {name} {level!r}{whose} means nothing to runner "
-                f"{runner.name}; use one of: {', '.join(known)}"
+                f"{runner.name}; use {_in_words(known)}"
             )
     if unknown_isa(factors.isa):
         raise UsageError(
@@ -84,6 +89,12 @@ def refuse_unknown_factors(trial: Trial, runner: RunnerAbout) -> None:
             f"{trial.trial_id}: threads and batch must be at least 1, "
             f"not {factors.threads} and {factors.batch}"
         )
+
+
+def _in_words(levels: Sequence[Any]) -> str:
+    if isinstance(levels, range):
+        return f"a number from {levels[0]} to {levels[-1]}"
+    return f"one of: {', '.join(map(str, levels))}"
 
 
 def _or_runner(runner: RunnerAbout, able: Callable[[RunnerAbout], bool]) -> str:
@@ -158,19 +169,34 @@ def _quoted_tail(stderr: str) -> str:
 
 
 @dataclass(frozen=True)
+class Arithmetic:
+    """What the operators of one inference computed in, as the runtime that ran them tells.
+
+    ``products`` are those that multiply and accumulate, ``integers`` those of them that did it on
+    integers. ``conversions`` turned real numbers into integers or back.
+    """
+
+    products: int
+    integers: int
+    conversions: int
+
+
+@dataclass(frozen=True)
 class RunTraits:
     """What the runner's output shows of how the trial was really run.
 
     ``size_matches``: the file that ran is as long as the artifact, within the rounding of whoever
-    printed it. ``xnnpack_seen``: the XNNPACK delegate was there, or was tried and took nothing.
+    printed it. ``delegate_seen``: a delegate was there, or was tried and took nothing.
     ``threads``: None where the output does not say. ``drift``: how much slower the last third of
     the steady phase was than the first, as a ratio; None where it was not, or nothing tells.
+    ``arithmetic``: None where the runtime does not tell.
     """
 
     size_matches: bool
-    xnnpack_seen: bool
+    delegate_seen: bool
     threads: int | None
     drift: float | None = None
+    arithmetic: Arithmetic | None = None
 
 
 def findings(
@@ -189,7 +215,8 @@ def findings(
         _wrong_threads(trial.factors.threads, applied.threads),
         _output_capped(evidence),
         _drift(trial, applied.drift),
-        *_delegate(trial.factors.delegate, measurement, applied.xnnpack_seen),
+        *_delegate(trial.factors.delegate, measurement, applied.delegate_seen),
+        _computed_in_float(applied.arithmetic),
     )
     return tuple(finding for finding in found if finding is not None)
 
@@ -261,24 +288,40 @@ def _delegate(asked: str, measurement: Measurement, seen: bool) -> Iterator[Find
     nodes = measurement.delegation.delegated_nodes if measurement.delegation else None
     if asked == "none":
         if seen or nodes:
-            yield _mismatch("XNNPACK was applied though the trial asked for no delegate")
+            yield _mismatch(asked, "a delegate was applied though the trial asked for none")
     elif nodes == 0:
         yield Finding(
             "nothing_delegated",
-            "XNNPACK was asked for and took no node of this model: the built-in kernels ran",
-            "compare with delegate: [none], or use a runtime whose XNNPACK has these kernels; of a "
-            "file with an open batch (`orchestrate models inspect`) try export: fixed",
+            f"the delegate {asked} was asked for and took no node of this model: the built-in "
+            f"kernels ran",
+            "compare with delegate: [none], or use a runtime whose delegate has these kernels; of "
+            "a file with an open batch (`orchestrate models inspect`) try export: fixed",
         )
     elif not seen and nodes is None:
-        yield _mismatch("XNNPACK was asked for and the output shows no sign of it")
+        yield _mismatch(asked, f"the delegate {asked} was asked for and the output shows no sign")
 
 
-def _mismatch(message: str) -> Finding:
+def _mismatch(asked: str, message: str) -> Finding:
+    has = "obeys its switch" if asked == "none" else f"has {asked} and obeys its switch"
     return Finding(
-        "delegate_mismatch",
-        message,
-        "check that this build of the runner has XNNPACK and obeys its switch",
-        forbids=True,
+        "delegate_mismatch", message, f"check that this build of the runner {has}", forbids=True
+    )
+
+
+def _computed_in_float(arithmetic: Arithmetic | None) -> Finding | None:
+    """A file may hold integers that a runtime turns back into floats before it multiplies."""
+    if arithmetic is None or not arithmetic.conversions or not arithmetic.products:
+        return None
+    share = arithmetic.integers / arithmetic.products
+    if share >= MOSTLY_INTEGERS:
+        return None
+    return Finding(
+        "computed_in_float",
+        f"{arithmetic.products - arithmetic.integers} of the {arithmetic.products} operators that "
+        f"multiply computed in floats, between {arithmetic.conversions} that convert, though the "
+        f"file is quantized",
+        "quantize to other types (`orchestrate models inspect` names those of the file), or use a "
+        "runtime that has kernels for them; `profile: {trials: 1}` says what the conversions cost",
     )
 
 

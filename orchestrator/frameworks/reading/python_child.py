@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.errors import UsageError
@@ -27,7 +27,14 @@ from orchestrator.frameworks.reading.child_output import (
 )
 from orchestrator.frameworks.reading.judgement import failed
 from orchestrator.frameworks.runner import DIRECT, Command, Evidence, Files, Reading
-from orchestrator.measurement import Delegation, Measurement, Operator, Outcome
+from orchestrator.measurement import (
+    Delegation,
+    Finding,
+    Measurement,
+    Operator,
+    Outcome,
+    Samples,
+)
 from orchestrator.measures.memory.reading import believable_memory
 from orchestrator.runtimes import ANY, Runtime, parse_runtime
 from orchestrator.trial import RunSettings, Trial
@@ -37,14 +44,19 @@ from orchestrator.trial import RunSettings, Trial
 class ChildReport:
     """What one runner's child tells in addition to what all of them tell.
 
-    ``ran``: what, as asked for, as it ran. ``xnnpack_seen``: whether the runtime said that it
-    created the delegate. ``operators`` are those of a profile trial.
+    ``ran``: what, as asked for, as it ran. ``delegate_seen``: whether the runtime said that it
+    created the delegate. ``operators`` are those of a profile trial. ``figures`` are what was found
+    besides the time of an inference, or instead of one; ``remarks`` is what else there is to say.
+    ``arithmetic`` is what the network was computed in, where the runtime tells.
     """
 
     ran: Sequence[tuple[str, object, object]]
     delegation: Delegation | None = None
-    xnnpack_seen: bool = False
+    delegate_seen: bool = False
     operators: tuple[Operator, ...] = ()
+    figures: Mapping[str, Samples] = field(default_factory=dict)
+    remarks: tuple[Finding, ...] = ()
+    arithmetic: judgement.Arithmetic | None = None
 
 
 def asked_runtime(trial: Trial, runner: RunnerAbout) -> Runtime:
@@ -122,7 +134,7 @@ def _reading(
     answers = None
     if files.samples is not None:
         answers = answers_of(evidence.stdout, data, files.samples)
-    elif steady.count == 0:
+    elif steady.count == 0 and not own.figures:
         raise NonsenseError("no inference ran in the steady phase")
     _check_runtime(trial, files, version, bundled=data.get("bundled") is True)
     inherited = evidence.launch == DIRECT and not peak_is_own(data)
@@ -140,16 +152,18 @@ def _reading(
         runtime_from="device" if files.site_sha256 is None else "bundle",
         steady_window_s=window_of(data),
         operators=own.operators,
+        figures=own.figures,
         outputs=outputs_of(data),
         answers=answers,
     )
     applied = judgement.RunTraits(
         size_matches=size_bytes == files.model_size_bytes,
-        xnnpack_seen=own.xnnpack_seen,
+        delegate_seen=own.delegate_seen,
         threads=integer(data, "threads"),
         drift=drift_of(steady_us),
+        arithmetic=own.arithmetic,
     )
-    remarks += judgement.findings(trial, settings, evidence, measurement, applied)
+    remarks += judgement.findings(trial, settings, evidence, measurement, applied) + own.remarks
     return Reading(Outcome.OK, measurement=measurement, findings=remarks)
 
 

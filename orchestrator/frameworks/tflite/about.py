@@ -104,7 +104,6 @@ FRAMEWORK = Framework(
     compatibilities=(OLD_RUNTIME,),
     takes=".tflite",
     foreign={
-        ".onnx": ("an ONNX model", "convert it to .tflite (onnx2tf)"),
         ".task": ("a MediaPipe bundle", "unzip it and take the .tflite file in it"),
         ".litertlm": (
             "a LiteRT-LM bundle",

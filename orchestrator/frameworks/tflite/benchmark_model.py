@@ -235,7 +235,7 @@ def _ok(
         measurement,
         judgement.RunTraits(
             size_matches=log.size_agrees(files.model_size_bytes),
-            xnnpack_seen=log.xnnpack_seen,
+            delegate_seen=log.xnnpack_seen,
             threads=log.threads,
         ),
     )

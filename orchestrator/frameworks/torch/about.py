@@ -41,7 +41,6 @@ FRAMEWORK = Framework(
     foreign={
         ".pt2": ("an archive of torch.export", "write TorchScript of it (`torch.jit.trace`)"),
         ".pte": ("an ExecuTorch program", "export the network as TorchScript or .tflite"),
-        ".onnx": ("an ONNX model", "export TorchScript"),
         ".safetensors": ("weights without a network", "export the model as TorchScript"),
     },
 )

@@ -10,6 +10,8 @@ from orchestrator.analysis.explain.agreement import Agreement
 from orchestrator.analysis.explain.attribution import Effect
 from orchestrator.analysis.explain.cells import levels_of
 from orchestrator.analysis.explain.explanation import Explanation
+from orchestrator.analysis.explain.moves import Move
+from orchestrator.analysis.explain.moves import levels_of as accuracy_levels
 from orchestrator.analysis.table import Speedup
 from orchestrator.report.explain.parts import METHOD, parts
 from orchestrator.report.jsonable import jsonable
@@ -46,6 +48,7 @@ def to_json(found: Explanation) -> str:
         "interactions": [*map(_effect, found.interactions)],
         "variations": [asdict(each) for each in found.variations],
         "published": [*map(_agreement, found.agreements)],
+        **({"accuracy": [*map(_move, found.moves)]} if found.moves else {}),
         "operators": [
             {**_row(each.row), "changes": [asdict(change) for change in each.changes]}
             for each in found.profiles
@@ -70,6 +73,22 @@ def _row(row: Speedup) -> dict[str, Any]:
 
 def _effect(each: Effect) -> dict[str, Any]:
     return {**asdict(each), "certain": each.certain}
+
+
+def _move(each: Move) -> dict[str, Any]:
+    place = {
+        side: {**accuracy_levels(row), "difference": row.difference}
+        for side, row in (("here", each.here), ("there", each.there))
+    }
+    names = ("change", "low", "high", "changed", "p_value", "p_adjusted", "certain")
+    return {
+        "model": each.here.model,
+        "scheme": each.here.scheme,
+        "metric": each.here.metric,
+        "factor": each.factor,
+        **place,
+        **{name: getattr(each, name) for name in names},
+    }
 
 
 def _agreement(each: Agreement) -> dict[str, Any]:

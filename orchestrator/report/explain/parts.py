@@ -11,7 +11,7 @@ from orchestrator.analysis.explain.flips import Switch
 from orchestrator.analysis.explain.variation import Variation
 from orchestrator.analysis.table import Speedup
 from orchestrator.printable import printable
-from orchestrator.report import figures
+from orchestrator.report import accuracy, figures
 from orchestrator.report.clean import clean
 from orchestrator.report.explain import words
 from orchestrator.report.notes import SIGNS
@@ -36,6 +36,15 @@ OPERATORS = (
     "Times are of one inference, all operators of a kind together, from profiling trials of their "
     "own: profiling takes time itself, and there is no interval. Kinds are named as the "
     "runner's profiler does, without their number formats, so that they can be matched."
+)
+
+
+ACCURACY = (
+    "Accuracy: what a scheme loses on its baseline in one place, less what it loses in another "
+    "that differs in one factor alone, in points of percent, against the reference level. Both "
+    "answered the same samples, which are paired; the interval is Bonett and Price's, and the "
+    "p-value exact, after Holm's correction over all changes of the run. Of a detector's average "
+    "precision the interval is that of independent differences, which is the wider one."
 )
 
 
@@ -72,7 +81,7 @@ def parts(found: Explanation) -> tuple[Part, ...]:
             _variation(found),
             _published(found),
         )
-    some = (*some, _operators(found))
+    some = (*some, _accuracy(found), _operators(found))
     gaps = Part("gaps", "Left out", _cleaned(words.gap_sentences(found)))
     told = [part for part in (*some, gaps) if part.sentences or part.table]
     reading = (METHOD, *_cleaned(words.capping_sentences(found)))
@@ -197,6 +206,30 @@ def _operators(found: Explanation) -> Part:
     header = (found.baseline + ", ms", "quantized, ms", "operators", "model, scheme and setting")
     note = (OPERATORS,) if rows else ()
     return Part("operators", "Operator by operator", (*sentences, *note), _table(header, rows, 2))
+
+
+def _accuracy(found: Explanation) -> Part:
+    """Every change of accuracy that one factor makes, the largest first."""
+    rows = [
+        (
+            accuracy.points(each.change, each.low, each.high),
+            "yes" if each.certain else "no",
+            f"{words.points(each.here)} → {words.points(each.there)}",
+            words.changed_samples(each),
+            f"{each.here.model} {each.here.scheme}",
+            words.move_phrase(each),
+        )
+        for each in sorted(found.moves, key=lambda each: (not each.certain, -abs(each.change)))
+    ]
+    header = (
+        "change, points", "certain", "difference, points", "samples changed", "model and scheme",
+        "what changes",
+    )  # fmt: skip
+    sentences = _cleaned(words.move_sentences(found))
+    note = (ACCURACY,) if rows else ()
+    return Part(
+        "accuracy-moves", "What moves the accuracy", (*sentences, *note), _table(header, rows, 2)
+    )
 
 
 def _published(found: Explanation) -> Part:

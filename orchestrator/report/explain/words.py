@@ -10,14 +10,16 @@ from orchestrator.analysis.explain.cells import SETTING, levels_of
 from orchestrator.analysis.explain.contrasts import Ratio
 from orchestrator.analysis.explain.explanation import Explanation
 from orchestrator.analysis.explain.flips import DEVICE, Flip, Switch
+from orchestrator.analysis.explain.moves import Move
+from orchestrator.analysis.explain.moves import levels_of as accuracy_levels
 from orchestrator.analysis.explain.profiles import OperatorChange
 from orchestrator.analysis.explain.variation import Share, Variation
-from orchestrator.analysis.table import Speedup
+from orchestrator.analysis.table import AccuracyComparison, Speedup
 from orchestrator.factors import find_factor
 from orchestrator.frameworks import registry
 from orchestrator.isa.levels import NATIVE, capped
 from orchestrator.isa.proof import FAULTING, REWRITING
-from orchestrator.report import figures
+from orchestrator.report import accuracy, figures
 from orchestrator.report.notes import place_in_full
 
 _WAYS = {
@@ -289,6 +291,69 @@ def variation_sentence(each: Variation) -> str:
         f"is due to: {explained}; noise of a single block {percent(each.noise)}."
         + ("" if each.complete else " Not every combination was measured.")
     )
+
+
+# -- accuracy -------------------------------------------------------------------------------------
+
+
+def move_sentences(found: Explanation) -> Iterable[str]:
+    """Say which factor certainly moves the accuracy and by how much, the largest first, or that
+    none does."""
+    certain = sorted((m for m in found.moves if m.certain), key=lambda m: -abs(m.change))
+    for each in certain[:_MOST_NAMED]:
+        yield (
+            f"{_upper(_doing(each.here.model, each.here.scheme))} changes the accuracy by "
+            f"{points(each.here)} points, and by {points(each.there)} with {move_phrase(each)}: "
+            f"{accuracy.points(each.change, each.low, each.high)}."
+        )
+    if len(certain) > _MOST_NAMED:
+        left = len(certain) - _MOST_NAMED
+        yield f"Certain too: {figures.counted(left, 'more change')} of accuracy, below."
+    if found.moves and not certain:
+        pairs = figures.counted(len(found.moves), "pair")
+        same = sum(each.changed == 0 for each in found.moves)
+        rest = "" if same == len(found.moves) else ", and the others differ by no more than chance"
+        yield (
+            f"No factor certainly moves the accuracy: of {pairs} of places that differ in one "
+            f"factor alone, {same} agree in every sample{rest}."
+        )
+
+
+def points(row: AccuracyComparison) -> str:
+    """``−9.0``: the difference of a comparison of accuracy in points."""
+    return accuracy.signed(100 * (row.difference or 0.0))
+
+
+def changed_samples(each: Move) -> str:
+    return figures.NONE if each.changed is None else f"{each.changed} of {each.here.samples}"
+
+
+def move_phrase(each: Move) -> str:
+    """``threads 2 instead of threads 1 (here, delegate none)``: what differs, and where it is."""
+    there, here = (_accuracy_level(each.factor, row) for row in (each.there, each.here))
+    own = accuracy_levels(each.here)
+    held = [
+        label(name, own[name])
+        for name in SETTING
+        if name not in (each.factor, "isa", "runner")
+        and own[name]
+        and (known := find_factor(name)) is not None
+        and not known.is_default(each.here.factors)
+    ]
+    place = "" if each.factor == DEVICE else place_in_full(each.here.device, _held_isa(each))
+    where = ", ".join(filter(None, (place, *held)))
+    return f"{there} instead of {here}{f' ({where})' if where else ''}"
+
+
+def _held_isa(each: Move) -> str:
+    return NATIVE if each.factor == "isa" else each.here.factors.isa
+
+
+def _accuracy_level(factor: str, row: AccuracyComparison) -> str:
+    level = accuracy_levels(row)[factor]
+    if factor == DEVICE:
+        return place_in_full(row.device, row.factors.isa)
+    return _name(row.device, factor, level)
 
 
 # -- published figures ----------------------------------------------------------------------------

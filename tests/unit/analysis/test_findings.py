@@ -16,6 +16,7 @@ from orchestrator.measurement import Delegation, Finding, Measurement, Outcome, 
 from orchestrator.report import render
 from orchestrator.runs.records import Flaw, RunRecord, SplitDevice, TrialRecord
 from orchestrator.trial import PhaseSettings, RunSettings, TrialKind
+from tests import onnxruntime_cases
 from tests import runner_cases as cases
 from tests.analysis_runs import (
     BASELINE,
@@ -239,6 +240,29 @@ def half(scheme_blocks: int) -> list[TrialRecord]:
     return [ok(BASELINE, b, 1.0) for b in range(scheme_blocks)]
 
 
+def outputs_vary() -> RunRecord:
+    """The last process answers otherwise than those before it, in a way that rounding explains."""
+    run = answering(LIVE, LIVE)
+    *trials, last = run.trials
+    assert last.measurement is not None
+    otherwise = dataclasses.replace(last.measurement, outputs=answer(0.5, -1.0, 2.0, 0.2500001))
+    return dataclasses.replace(
+        run, trials=(*trials, dataclasses.replace(last, measurement=otherwise))
+    )
+
+
+def in_floats() -> RunRecord:
+    """What the onnxruntime runner reads where two of 26 convolutions ran on integers."""
+    ran = {"taken": 0, "assigned": 179, "products": 26, "integer": 2, "conversions": 98}
+    asked = cases.a_trial(runner="onnxruntime", runtime="onnxruntime", delegate="none")
+    told = cases.evidence(onnxruntime_cases.said(onnxruntime_cases.result(ran=ran)))
+    reading = runner_named("onnxruntime").read(
+        asked, cases.SETTINGS, cases.files(size=onnxruntime_cases.SIZE), told
+    )
+    first, *rest = blocks_of(TIMES, 8)
+    return run_of([with_findings(first, reading.findings), *rest])
+
+
 PROVOKED: dict[str, Callable[[], RunRecord]] = {
     "truncated": lambda: a_log(steady=500),
     "short_warmup": lambda: a_log("recorded/warmup0"),
@@ -246,6 +270,7 @@ PROVOKED: dict[str, Callable[[], RunRecord]] = {
     "memory_inherited": lambda: a_log(launch="direct"),
     "delegate_mismatch": lambda: a_log(delegate="none"),
     "nothing_delegated": lambda: a_log("composed/nothing_delegated", size=5856),
+    "computed_in_float": in_floats,
     "wrong_file": lambda: a_log(size=cases.FP32_SIZE + 5_000),
     "wrong_threads": lambda: a_log(threads=4),
     "output_capped": lambda: a_log(stdout_bytes=10**9),
@@ -266,6 +291,7 @@ PROVOKED: dict[str, Callable[[], RunRecord]] = {
     "outputs_disagree": lambda: answering(LIVE, answer(0.5, -0.2, 1.4, 0.25)),
     "outputs_constant": lambda: answering(answer(1.0, 1.0), answer(2.0, 2.0)),
     "scale_swallows": lambda: answering(SMALL, answer(0.0, 0.0, 0.0, 0.0, step=0.0039)),
+    "outputs_vary": outputs_vary,
     "outputs_unread": lambda: answering(LIVE, Outputs(problem="an inference failed")),
     "no_op": lambda: changed_artifacts(no_op="it has no Linear layer"),
     "larger_than_baseline": lambda: changed_artifacts(size_bytes=10**9),
@@ -324,7 +350,12 @@ def test_less_delegated_is_a_matter_of_shares(
 def test_every_code_is_provoked() -> None:
     # those of imported figures in tests/unit/imports, of two runners in test_across
     of_imports = {"imported", "published_figure", "no_counterpart", "coarse_times"}
-    elsewhere = {*of_imports, *OF_ACCURACY, "two_files"}
+    # in tests/unit/frameworks/test_runner_llama and test_llm_file
+    of_language_models = {
+        "beyond_context", "build_lacks_instructions", "isa_of_the_build", "scheme_not_as_named",
+        "requantized",
+    }  # fmt: skip
+    elsewhere = {*of_imports, *OF_ACCURACY, *of_language_models, "two_files"}
     assert PROVOKED.keys() | elsewhere == documented().keys() - CONDITIONS
 
 

@@ -106,7 +106,7 @@ def test_names_are_split(name: str, parts: tuple[str, str | None]) -> None:
     ("entry", "place", "message"),
     [
         ("{file: absent.tflite}", "1:17", "there is no file"),
-        ("{file: foo.onnx}", "1:17", "is not a model file"),
+        ("{file: foo.pb}", "1:17", "is not a model file"),
         ("{file: [foo.tflite]}", "1:17", "expected text, not a list"),
         ("{fil: foo.tflite}", "1:11", "unknown key `fil`; did you mean `file`"),
         ("{file: foo.tflite, inptu: 3}", "1:29", "did you mean `input`"),

@@ -207,7 +207,6 @@ def test_an_archive_of_torch_export_is_named(written: Path) -> None:
         (b'{"message": "Not Found"}', "JSON text"),
         (gzip.compress(b"model", mtime=0), "compressed with gzip"),
         (b"LITERTLM\x01\0\0\0\x07\0\0\0", "LiteRT-LM bundle"),
-        (b"\x08\x07\x12\x07pytorch\x1a\x061.12.1:\xf0\xacj\n", "ONNX model"),
         (b"\x89HDF\r\n\x1a\n" + b"\0" * 64, "HDF5 file"),
         (b'\x40\0\0\0\0\0\0\0{"__metadata__":{}', "safetensors"),
         (b"GGUF\x03\0\0\0", "GGUF"),

@@ -14,10 +14,12 @@ import pytest
 import orchestrator
 from orchestrator.analysis import analyse
 from orchestrator.errors import JournalError
+from orchestrator.report import write_reports
 from orchestrator.report.frames import RunFrames, to_frames
 from orchestrator.runs.curves import read_curves
 from orchestrator.runs.directory import RunDirectory
 from tests import pages
+from tests.unit.analysis.test_accuracy import a_shard_failed
 
 ROOT = Path(__file__).resolve().parents[3]
 (REFERENCE,) = (ROOT / "results" / "reference").glob("*Z-*")
@@ -59,6 +61,25 @@ def test_a_finding_is_a_row_wherever_it_stands(run: RunFrames) -> None:
     table = analyse(RunDirectory(REFERENCE).read())
     of_comparisons = run.findings.query("scope == 'comparison'")
     assert of_comparisons["code"].tolist() == [f.code for row in table.rows for f in row.findings]
+
+
+def test_a_comparison_of_accuracy_is_a_row_of_accuracy_csv(tmp_path: Path) -> None:
+    record = a_shard_failed()
+    table = analyse(record)
+    frames = to_frames(record, table)
+    (row,) = table.accuracy
+    (told,) = frames.accuracy.to_dict("records")
+    assert (told["scheme"], told["samples"], told["verdict"]) == ("full_int8", 384, "no worse")
+    assert (told["difference"], told["low"], told["threads"]) == (row.difference, row.low, 1)
+    assert "accuracy" in set(frames.findings.query("code == 'shard_missing'")["scope"])
+    written = write_reports(table, tmp_path)
+    (csv,) = (path for path in written if path.name == "accuracy.csv")
+    header = csv.read_text(encoding="utf-8").splitlines()[0]
+    assert header.split(",") == list(frames.accuracy.columns)
+
+
+def test_without_accuracy_its_frame_has_columns_and_no_row(run: RunFrames) -> None:
+    assert len(run.accuracy) == 0 and "difference" in run.accuracy.columns
 
 
 def test_what_was_not_measured_is_missing() -> None:

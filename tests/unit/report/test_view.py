@@ -14,7 +14,7 @@ import pytest
 from orchestrator import figures
 from orchestrator.analysis import SpeedupTable, analyse
 from orchestrator.figures import Comparison, Direction, Figure
-from orchestrator.measurement import Samples
+from orchestrator.measurement import Finding, Samples
 from orchestrator.report import FORMATS, render, write_reports
 from orchestrator.report.figures import difference
 from orchestrator.report.view import COLUMNS, view_of
@@ -101,6 +101,24 @@ def test_figures_have_a_file_of_their_own(
     (folder / "figures.csv").unlink()
     write_reports(table, folder)
     assert not (folder / "figures.csv").exists()
+
+
+def test_what_was_found_of_a_comparison_without_a_time_is_explained_once() -> None:
+    remark = Finding("requantized", "it was quantized before", "take the first weights")
+    trials = []
+    for record in blocks_of({BASELINE: 11_200.0, "full_int8": 3_500.0}, 8):
+        found = {each.name: Samples(5, mean=0.5) for each in (SPEED, SHARE)}
+        assert record.measurement is not None
+        told = replace(record.measurement, steady=None, warmup=None, figures=found)
+        trials.append(replace(record, measurement=told))
+    run = run_of(trials)
+    files = {v: replace(a, remarks=(remark,)) for v, a in run.artifacts.items()}
+    (said,) = [
+        each
+        for each in view_of(analyse(replace(run, artifacts=files))).explanations
+        if each.code == remark.code
+    ]
+    assert said.comparisons == 1 and "it was quantized before" in said.message
 
 
 def test_a_table_without_figures_says_nothing_of_them(table: SpeedupTable) -> None:

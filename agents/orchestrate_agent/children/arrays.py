@@ -1,0 +1,57 @@
+"""What the children with NumPy have in common: how arrays are drawn, and laid out for an input.
+
+Standard library only: NumPy is the device's, and handed over.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any, Dict, Sequence
+
+from orchestrate_agent.children.measuring import INTEGER_BOUNDS, ChildError
+
+
+def random_values(numpy: Any, random: Any, spec: Dict[str, Any]) -> Any:
+    """Uniform values for an input of this name, shape and type: in the range asked for (low, high),
+    else in that which ``benchmark_model`` draws from."""
+    dtype, shape = numpy.dtype(spec["dtype"]), spec["shape"]
+    if dtype.kind in "fc":
+        return random.uniform(spec.get("low", -0.5), spec.get("high", 0.5), shape).astype(dtype)
+    bounds = INTEGER_BOUNDS.get(dtype.name)
+    if bounds is None:
+        kind = "strings" if dtype.kind in "SOU" else "type %s" % dtype
+        raise ChildError(
+            "failed", "input %s takes %s, which is not fed here" % (spec["name"], kind)
+        )
+    low, high = int(spec.get("low", bounds[0])), int(spec.get("high", bounds[1]))
+    return random.randint(low, high + 1, shape, dtype=numpy.int64).astype(dtype)
+
+
+def prepared(numpy: Any, rows: Any, args: argparse.Namespace) -> Any:
+    """Samples as float32, less ``--mean`` and divided by ``--std``, channel by channel."""
+    values = rows.astype(numpy.float32)
+    if args.mean:
+        values -= numpy.array(args.mean, dtype=numpy.float32)
+    if args.std:
+        values /= numpy.array(args.std, dtype=numpy.float32)
+    return values
+
+
+def laid_out(numpy: Any, values: Any, name: str, wanted: Sequence[int]) -> Any:
+    """The values in the shape of the input: as they are, with the channels first, or with sides of
+    1 added or left out. Raises ChildError."""
+    wanted = tuple(int(size) for size in wanted)
+    if values.shape == wanted:
+        return values
+    if values.ndim == 4 and len(wanted) == 4:
+        turned = values.transpose(0, 3, 1, 2)
+        if turned.shape == wanted:
+            return numpy.ascontiguousarray(turned)
+    longer = [[size for size in shape[1:] if size != 1] for shape in (values.shape, wanted)]
+    if values.shape[:1] == wanted[:1] and longer[0] == longer[1]:
+        return values.reshape(wanted)
+    raise ChildError(
+        "incompatible",
+        "the samples have shape %s, and input %s takes %s; prepare them in the model's own size "
+        "(`preprocessing:` in the suite)" % (list(values.shape), name, list(wanted)),
+    )

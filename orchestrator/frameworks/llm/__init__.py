@@ -1,0 +1,1 @@
+"""Language models in GGUF, as llama.cpp runs them."""

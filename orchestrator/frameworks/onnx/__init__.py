@@ -1,0 +1,1 @@
+"""ONNX: its catalogue, builder, inspector and runner."""
