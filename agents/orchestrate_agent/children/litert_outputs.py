@@ -12,7 +12,7 @@ import array
 from typing import Any, Callable, Sequence
 
 from orchestrate_agent.children.arrays import laid_out, prepared
-from orchestrate_agent.children.measuring import INPUT_SEED
+from orchestrate_agent.children.measuring import INPUT_SEED, ChildError
 from orchestrate_agent.children.outputs import Output
 from orchestrate_agent.children.samples import Shard
 
