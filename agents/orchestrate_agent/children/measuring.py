@@ -251,7 +251,7 @@ def run_phases(
             phase.run(invoke, fill)
     except (ChildError, MemoryError):
         raise
-    # of whatever class: what a script of torch's raises is no RuntimeError
+    # of whatever class: what a script of torch's raises is not a RuntimeError
     except Exception as error:
         raise failure(error) from error
     finally:

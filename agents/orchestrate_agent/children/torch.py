@@ -392,7 +392,7 @@ def _translated(what: str) -> Any:
         yield
     except (ChildError, MemoryError):
         raise
-    # of whatever class: what a script raises is a torch.jit.Error, which is no RuntimeError
+    # of whatever class: what a script raises is a torch.jit.Error, which is not a RuntimeError
     except Exception as error:
         message = " ".join(str(error).split())
         kind = kind_of(message)  # of all of it
