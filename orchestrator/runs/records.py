@@ -45,6 +45,16 @@ class TrialRecord:
 
 
 @dataclass(frozen=True)
+class CalibrationRecord:
+    """What the ranges of a file's activations were found on: ``count`` images of ``kind``
+    ``folder``, or generated ones, ``random``. ``sampled`` of the run's samples are among them."""
+
+    kind: str
+    count: int
+    sampled: int = 0
+
+
+@dataclass(frozen=True)
 class ArtifactRecord:
     """What the manifest knows of a variant's file. ``weights`` is ``imagenet`` or
     ``random(seed=N)``; ``no_op`` says why the scheme changed nothing, None where it did.
@@ -53,7 +63,8 @@ class ArtifactRecord:
     there are several: empty where that graph has no name. ``exported`` is how a file of the user's
     holds its batch, ``open`` or ``fixed``; None where nothing says it. ``check_range`` are the real
     values between which every process is fed the same once, so that what it computes can be seen:
-    those that all files of the model can hold. ``remarks`` are those of the file's reader."""
+    those that all files of the model can hold. ``remarks`` are those of the file's reader.
+    ``calibration`` is None where nothing was calibrated, or nobody knows on what."""
 
     variant: Variant
     sha256: str
@@ -66,6 +77,7 @@ class ArtifactRecord:
     exported: str | None = None
     check_range: tuple[float, float] | None = None
     remarks: tuple[Finding, ...] = ()
+    calibration: CalibrationRecord | None = None
 
 
 @dataclass(frozen=True)

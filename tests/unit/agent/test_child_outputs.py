@@ -137,6 +137,21 @@ def test_what_is_not_a_shard_is_told(tmp_path: Path, spoil: Any) -> None:
         Shard(str(path))
 
 
+def test_what_was_read_is_given_back_to_the_system_and_can_be_read_again(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(0, 256, (3000, 8192), dtype=np.uint8)
+    shard = Shard(str(saved(tmp_path, values)))
+    for first in range(0, 3000, 250):
+        assert shard.rows(first, 250) == values[first : first + 250].tobytes()
+    assert shard.rows(7, 1) == values[7].tobytes()
+
+
+def test_of_many_large_outputs_the_first_alone_are_described() -> None:
+    many = [output([float(i) for i in range(2000)]) for _ in range(20)]
+    assert sum("top" in each for each in answer_of(many, 64)) == 1
+    assert sum("sketch" in each for each in answer_of(many, 1024)) == 8
+    assert all(each["digest"] and each["finite"] for each in answer_of(many, 64))
+
+
 def test_a_small_output_is_told_whole_and_a_large_one_by_its_largest() -> None:
     small, large = output([1.5, -2.0]), output([float(i % 7) for i in range(100)])
     whole, part = answer_of([small, large], 64)
