@@ -6,13 +6,17 @@ loop of hashing, which does nothing but compute, then, where a MODEL is named (a
 ``litert`` child on it. Each process times itself and says the median of its iterations, as runners
 do. Prints the ratio, agent over bare, with its 95 % interval over the pairs; and that of bare over
 bare from the same session, which tells what this machine can resolve: where the interval is wider
-than 0.5 %, the machine was too noisy to tell, and more pairs are needed.
+than 0.5 %, the machine was too noisy to tell, and more pairs are needed. Of a MODEL it also prints
+what looking at the outputs costs: the child as it is over the child that does not look, in the
+median of the steady phase (which is over by then), and which share of the whole process's time the
+look takes.
 """
 
 from __future__ import annotations
 
 import math
 import random
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -36,6 +40,28 @@ for _ in range(1200):
     hashlib.sha256(data).digest()
     times.append(time.perf_counter() - start)
 print(statistics.median(times[200:]))
+"""
+
+#: The child out of the archive, which looks at what the model answers or does not. Its last line
+#: says which share of its time that took.
+CHILD = """
+import sys, time
+began = time.perf_counter()
+looks, archive, *arguments = sys.argv[1:]
+sys.path.insert(0, archive)
+from orchestrate_agent.children import litert
+look, took = litert.checked, 0.0
+def checked(answer):
+    global took
+    start = time.perf_counter()
+    try:
+        return look(answer) if looks == "yes" else {}
+    finally:
+        took = time.perf_counter() - start
+litert.checked = checked
+code = litert.main(arguments)
+print(took / (time.perf_counter() - began), file=sys.stderr)
+sys.exit(code)
 """
 
 Run = Callable[[list[str]], str]
@@ -80,6 +106,7 @@ def main(pairs: int, model: Path | None) -> None:
                 path.write_bytes(archive.data)
                 argv = command(path, model)
                 _compare(f"litert {model.name}", argv, steady_median, agent, pairs)
+                _look(model, argv, pairs)
         finally:
             node.link.request("shutdown", force=True)
             node.close()
@@ -99,6 +126,24 @@ def _compare(
     print(f"{what}, {pairs} pairs, ratio of medians")
     for way, found in logs.items():
         print(ratio(f"{way} / bare", found), flush=True)
+
+
+def _look(model: Path, argv: list[str], pairs: int) -> None:
+    """What it costs to look at the outputs once the times are taken."""
+    python, archive, _, *arguments = argv
+    logs, shares = [], []
+    for _ in range(pairs):
+        steady = {}
+        for looks in random.sample(("yes", "no"), 2):
+            command = [python, "-c", CHILD, looks, archive, *arguments]
+            done = subprocess.run(command, check=True, capture_output=True, text=True)
+            steady[looks] = steady_median(done.stdout)
+            if looks == "yes":
+                shares.append(float(done.stderr.splitlines()[-1]))
+        logs.append(math.log(steady["yes"] / steady["no"]))
+    print(f"looking at the outputs, {model.name}, {pairs} pairs")
+    print(ratio("with / without", logs))
+    print(f"  the look takes {statistics.median(shares):.2%} of the process's time", flush=True)
 
 
 if __name__ == "__main__":

@@ -82,7 +82,7 @@ class Lab:
         home = {"HOME": str(self.folder), "PYTHONPATH": str(ROOT), "ORCHESTRATE_TRACEBACK": "1"}
         return {"PATH": os.environ["PATH"], **home}
 
-    def run(self, *arguments: str | Path) -> Outcome:
+    def run(self, *arguments: str | Path, deadline_s: float = DEADLINE_S) -> Outcome:
         """Run a command to its end."""
         done = subprocess.run(
             self.command(*arguments),
@@ -91,7 +91,7 @@ class Lab:
             capture_output=True,
             text=True,
             check=False,
-            timeout=DEADLINE_S,
+            timeout=deadline_s,
         )
         assert "Traceback" not in done.stderr, done.stderr
         return Outcome(done.returncode, done.stdout, done.stderr)

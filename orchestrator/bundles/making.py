@@ -68,10 +68,18 @@ def check(device: Device, suite: Suite) -> None:
             f"device {device.name} has `transport: {device.transport}`: `orchestrate run` reaches "
             f"it; a bundle is for a device with `transport: bundle`"
         )
-    part = make_plan([device], suite, seed=0).devices[0]
+    part = _outlook(device, suite)
     _check_runtimes(device, part.runtimes)
     if part.needs_binary:
         _platform(device)
+
+
+def _outlook(device: Device, suite: Suite) -> DevicePlan:
+    """What the device will run, but for how much: a data set is looked at once the run is made."""
+    if suite.accuracy is not None and suite.accuracy.samples is None:
+        one = suite.accuracy.model_copy(update={"samples": 1})
+        suite = suite.model_copy(update={"accuracy": one})
+    return make_plan([device], suite, seed=0).devices[0]
 
 
 def _check_runtimes(device: Device, runtimes: Collection[str]) -> None:
@@ -150,7 +158,7 @@ def provide(device: Device, suite: Suite, models_dir: Path, console: Console) ->
 
     What is there is not fetched again. Raises OrchestrateError.
     """
-    part = make_plan([device], suite, seed=0).devices[0]
+    part = _outlook(device, suite)
     binaries = [_binary(device, models_dir, console)] if part.needs_binary else []
     try:
         sites = sites_for_stated(device, part, models_dir, console.say)

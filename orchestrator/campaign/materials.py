@@ -10,6 +10,7 @@ from pathlib import Path
 
 from orchestrator import __version__
 from orchestrator.artifacts.blob import Blob
+from orchestrator.artifacts.files import sha256_of
 from orchestrator.artifacts.sites import known_sizes
 from orchestrator.campaign.samples import draw_samples, stored_shards, with_feedings
 from orchestrator.campaign.words import Places, Preparation
@@ -17,10 +18,12 @@ from orchestrator.config import Device, Inventory, Suite
 from orchestrator.console import Console
 from orchestrator.errors import (
     ArtifactError,
+    ModelBuildError,
 )
 from orchestrator.fleet.materials import Materials
 from orchestrator.frameworks import registry
 from orchestrator.frameworks.about import CURRENT
+from orchestrator.frameworks.building import RANDOM, representative_images
 from orchestrator.frameworks.parts import parts_of, runner_for
 from orchestrator.frameworks.runner import Files
 from orchestrator.isa.build import CapObject, build_cap_object
@@ -30,7 +33,7 @@ from orchestrator.runs.journal import utc_now
 from orchestrator.runs.manifest import (
     Manifest,
 )
-from orchestrator.runs.records import ArtifactRecord
+from orchestrator.runs.records import ArtifactRecord, CalibrationRecord
 from orchestrator.trial import InputSpec, Variant
 from orchestrator.zoo import (
     BuildOptions,
@@ -145,8 +148,9 @@ def new_manifest(
     models: Mapping[Variant, ModelArtifact],
     samples: SampleSet | None = None,
 ) -> Manifest:
-    """Make the manifest of a run that has no device yet. Raises ModelBuildError."""
+    """Make the manifest of a run that has no device yet."""
     ranges = _check_ranges(models[variant] for variant in prepared.plan.variants)
+    calibrated_on = _samples_calibrated_on(prepared)
     return Manifest(
         run_id=run_id,
         created=utc_now(),
@@ -156,11 +160,35 @@ def new_manifest(
         devices=(),
         versions=_versions(),
         artifacts=tuple(
-            replace(_artifact_record(models[variant]), check_range=ranges.get(_network(variant)))
+            replace(
+                _artifact_record(models[variant]),
+                check_range=ranges.get(_network(variant)),
+                calibration=_calibration(models[variant], calibrated_on),
+            )
             for variant in prepared.plan.variants
         ),
         samples=samples,
     )
+
+
+def _samples_calibrated_on(prepared: Preparation) -> int:
+    """How many samples of accuracy are among the images that the models are calibrated on, by the
+    hashes of their files. Raises ModelBuildError."""
+    folder, drawn = prepared.options.representative, prepared.samples
+    if folder is None or drawn is None:
+        return 0
+    images = {sha256_of(path) for path in representative_images(folder)}
+    return sum(item.sha256 in images for item in drawn.dataset.items)
+
+
+def _calibration(model: ModelArtifact, sampled: int) -> CalibrationRecord | None:
+    """What the file's ranges were found on; of a file of the user's nobody knows."""
+    found = model.entry.get("representative")
+    if not isinstance(found, Mapping):
+        return None
+    kind = str(found.get("kind"))
+    # files of other calibration data than the run's own are not found
+    return CalibrationRecord(kind, int(found.get("count", 0)), 0 if kind == RANDOM else sampled)
 
 
 def _network(variant: Variant) -> tuple[str, str]:
@@ -173,7 +201,10 @@ def _check_ranges(
     """The real values that every file of a network can hold, where one of them holds integers."""
     found: dict[tuple[str, str], tuple[float, float]] = {}
     for model in models:
-        own = parts_of(registry.framework(model.framework)).real_range(model.path)
+        try:
+            own = parts_of(registry.framework(model.framework)).real_range(model.path)
+        except ModelBuildError:
+            continue  # what no one can read is for its trials to tell
         if own is not None:
             low, high = found.get(_network(model.variant), own)
             found[_network(model.variant)] = (max(low, own[0]), min(high, own[1]))

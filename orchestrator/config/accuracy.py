@@ -28,8 +28,10 @@ CLASSIFICATION = "classification"
 DETECTION = "detection"
 AGREEMENT = "agreement"
 
-#: Samples of a trial: the outputs of agreement are larger than five classes, and so are boxes.
-_SHARD_SIZES: Mapping[str, int] = {CLASSIFICATION: 128, DETECTION: 64, AGREEMENT: 64}
+#: Samples of a trial: so many that starting a process costs little beside them, and that what they
+#: answer fits what an agent keeps of a process. The outputs of agreement are larger than those of
+#: classification, and so are boxes.
+_SHARD_SIZES: Mapping[str, int] = {CLASSIFICATION: 1024, DETECTION: 64, AGREEMENT: 64}
 #: How many images are generated where agreement names none and does not say how many.
 GENERATED_SAMPLES = 64
 #: The ending of a file of arrays, whose samples are fed as they are.

@@ -34,6 +34,7 @@ from orchestrator.frameworks import registry
 from orchestrator.frameworks.about import Framework, RunnerAbout
 from orchestrator.isa.levels import LEVELS, NATIVE, unknown_isa
 from orchestrator.runtimes import ANY
+from orchestrator.trial import TrialKind
 
 _MOST = 64  # values of one list; more is a mistake, the number of trials is their product
 
@@ -357,6 +358,9 @@ class Suite(Strict):
     def _refuse_unknown_preprocessing(
         cls, value: Accuracy | None, info: ValidationInfo
     ) -> Accuracy | None:
+        possible = _possible(info.data.get("runners", ()))
+        if possible and not any(TrialKind.ACCURACY in each.kinds for each in possible):
+            return value  # which the plan refuses, whatever is fed
         own = [each.name for each in info.data.get("user_models", ())]
         if value is not None and value.task == DETECTION:
             catalogue = [name for name in info.data.get("models", ()) if name not in own]
@@ -528,6 +532,12 @@ def _of_use_to(factors: Factors, runners: tuple[str, ...]) -> Factors:
         ]
         if not unknown:
             continue
+        numbers = next((some for some in known if isinstance(some, range)), None)
+        if numbers is not None:
+            raise ValueError(
+                f"`{name}: {unknown[0]}` is not a number from {numbers[0]} to {numbers[-1]}, which "
+                f"{_written(runners)} takes"
+            )
         if name in factors.model_fields_set:
             raise ValueError(_means_nothing(name, unknown[0], level, runners))
         neutral[name] = (level,)

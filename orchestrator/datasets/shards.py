@@ -21,6 +21,8 @@ from orchestrator.artifacts.files import (
     has_sha256,
     locked,
     make_folder,
+    partial_name,
+    put_in_place,
     remove_partials,
     translated,
     write_atomically,
@@ -31,6 +33,7 @@ from orchestrator.datasets.images import check_pillow, pillow_version, pixels_of
 from orchestrator.errors import UsageError
 from orchestrator.frameworks.images import random_images
 from orchestrator.measures.accuracy.geometry import Geometry
+from orchestrator.plain_files import created
 
 #: Raised when the same recipe gives other bytes.
 _FORMAT = 1
@@ -39,6 +42,8 @@ _LOCK = ".lock"
 _CHANNELS = 3
 #: Images that are decoded at the same time; each takes the memory of one.
 _WORKERS = 4
+#: Samples that are in memory at the same time.
+_AT_ONCE = 32
 
 
 @dataclass(frozen=True)
@@ -65,9 +70,10 @@ def prepare_shards(
 ) -> tuple[Shard, ...]:
     """Return the shards of a drawn data set, ``shard`` samples each, from ``cache`` or made anew.
 
-    ``geometry`` is for images, and None for arrays, which are fed as they are. No more than one
-    shard is in memory. ``on_progress`` is told how many samples are done, and of how many. Raises
-    UsageError naming a sample that cannot be read, ArtifactError where the cache cannot be written.
+    ``geometry`` is for images, and None for arrays, which are fed as they are. No more than a few
+    samples are in memory. ``on_progress`` is told how many samples are done, and of how many.
+    Raises UsageError naming a sample that cannot be read, ArtifactError where the cache cannot be
+    written.
     """
     images = dataset.arrays is None
     if images is (geometry is None):
@@ -150,17 +156,43 @@ def _made(
     with _rows_of(dataset, geometry, folder) as rows:
         for first in range(0, total, shard):
             items = dataset.items[first : first + shard]
-            # written as bytes, in NumPy's format of 2.3.0 and before alike
-            file = io.BytesIO()
-            np.lib.format.write_array(file, rows(items), version=(1, 0), allow_pickle=False)
-            content = file.getvalue()
-            sha256 = hashlib.sha256(content).hexdigest()
-            path = folder / f"{sha256}.npy"
-            write_atomically(path, content)
-            found.append(Shard(path, sha256, len(content), first, len(items)))
+            found.append(_written(items, rows, folder, first))
             if on_progress is not None:
                 on_progress(first + len(items), total)
     return tuple(found)
+
+
+def _written(
+    items: Sequence[Item],
+    rows: Callable[[Sequence[Item]], npt.NDArray[Any]],
+    folder: Path,
+    first: int,
+) -> Shard:
+    """A shard of these samples, a few of them in memory at a time."""
+    digest = hashlib.sha256()
+    partial = partial_name(folder / f"from-{first}")
+    with created(partial) as file:
+        for begin in range(0, len(items), _AT_ONCE):
+            some = rows(items[begin : begin + _AT_ONCE])
+            parts = [some.tobytes()] if begin else [_header(some, len(items)), some.tobytes()]
+            for part in parts:
+                digest.update(part)
+                file.write(part)
+        file.flush()
+        os.fsync(file.fileno())
+        size_bytes = file.tell()
+    sha256 = digest.hexdigest()
+    path = folder / f"{sha256}.npy"
+    put_in_place(partial, path)
+    return Shard(path, sha256, size_bytes, first, len(items))
+
+
+def _header(some: npt.NDArray[Any], count: int) -> bytes:
+    """What stands before ``count`` rows like these, in NumPy's format of 2.3.0 and before alike."""
+    header = io.BytesIO()
+    described = np.lib.format.header_data_from_array_1_0(some)
+    np.lib.format.write_array_header_1_0(header, described | {"shape": (count, *some.shape[1:])})
+    return header.getvalue()
 
 
 @contextmanager

@@ -55,7 +55,7 @@ class Requests:
         return TrialRequest(
             trial_id=trial.trial_id,
             argv=command.argv,
-            timeout_s=self.settings.timeout_s,
+            timeout_s=measure_of(trial.kind).settings(self.settings).timeout_s,
             env=command.env,
             blobs=command.blobs,
             cpus=self.target.cpus,

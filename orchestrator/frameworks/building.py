@@ -24,6 +24,8 @@ from orchestrator.frameworks.preprocessing import Preprocessing
 #: Each image costs a ResNet50 half a second of one core, and of 64 images no activation scale of
 #: MobileNet is more than a fifth wider than of 16. Accuracy would ask for more; time does not.
 REPRESENTATIVE_IMAGES = 16
+#: What is calibrated on, as a file's entry in the manifest says it.
+RANDOM, FOLDER = "random", "folder"
 IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png")
 
 
@@ -185,11 +187,11 @@ def representative_images(folder: Path) -> tuple[Path, ...]:
 def representative_data(options: BuildOptions) -> dict[str, Any]:
     """What a scheme is calibrated on, as recorded and hashed. Raises ModelBuildError."""
     if options.representative is None:
-        return {"kind": "random", "count": REPRESENTATIVE_IMAGES, "seed": options.seed}
+        return {"kind": RANDOM, "count": REPRESENTATIVE_IMAGES, "seed": options.seed}
     images = representative_images(options.representative)
     names = [sha256_of(image) for image in images]
     digest = hashlib.sha256("\n".join(names).encode()).hexdigest()
-    return {"kind": "folder", "count": len(images), "sha256": digest}
+    return {"kind": FOLDER, "count": len(images), "sha256": digest}
 
 
 #: Builds and stores what is asked for. Raises ModelBuildError, ArtifactError, ImportError.

@@ -16,7 +16,7 @@ from orchestrator.errors import JournalError
 from orchestrator.measurement import Finding
 from orchestrator.measures.accuracy.samples import FeedRecord, SampleSet
 from orchestrator.runs.machine_shape import FACTS
-from orchestrator.runs.records import ArtifactRecord
+from orchestrator.runs.records import ArtifactRecord, CalibrationRecord
 from orchestrator.shape import (
     FLAG,
     NUMBER,
@@ -105,6 +105,7 @@ class Manifest:
             | {"default_signature": a.default_signature, "exported": a.exported}
             | ({} if a.check_range is None else {"check_range": list(a.check_range)})
             | ({"remarks": [each.to_json() for each in a.remarks]} if a.remarks else {})
+            | ({} if a.calibration is None else {"calibration": asdict(a.calibration)})
             for a in self.artifacts
         ]
         if self.samples is None:
@@ -136,6 +137,7 @@ class Manifest:
                     a.get("exported"),
                     _range(a.get("check_range")),
                     tuple(map(Finding.from_json, a.get("remarks") or ())),
+                    _calibration(a.get("calibration")),
                 )
                 for a in data["artifacts"]
             ),
@@ -175,6 +177,7 @@ _SHAPE: Shape = {
             "inputs": [NotNull(shape_of(InputSpec))],
             "check_range": [NotNull(NUMBER)],
             "remarks": [NotNull(shape_of(Finding))],
+            "calibration": shape_of(CalibrationRecord),
         }
     ],
     "binaries": [{**_FILE, "device": TEXT, "source": TEXT, "pinned": FLAG}],
@@ -203,6 +206,12 @@ _NEEDED = ("run_id", "created", "seed", "inventory", "suite", "devices", "versio
 
 def _range(data: Any) -> tuple[float, float] | None:
     return None if data is None else (float(data[0]), float(data[1]))
+
+
+def _calibration(data: Any) -> CalibrationRecord | None:
+    if data is None:
+        return None
+    return CalibrationRecord(data["kind"], data["count"], data.get("sampled", 0))
 
 
 def _check_shape(path: Path, data: Any) -> None:

@@ -7,7 +7,8 @@ line of its own, so that nothing piles up here::
     @orchestrate-sample {"sample": 0, "outputs": [{"digest": …, "finite": true, "values": …}]}
 
 An output of few values is told whole (``values``: float32, little-endian, base64), a larger one by
-its five largest values (``top``: place and value) and a ``sketch`` (see ``outputs``).
+its five largest values (``top``: place and value) and a ``sketch`` (see ``outputs``); of the larger
+ones only some, so that what a shard answers is never more than an agent keeps of a process.
 
 Standard library only: a child hands over what its runtime can do.
 """
@@ -26,12 +27,20 @@ import sys
 from typing import Any, Callable, Dict, List, Sequence, Tuple
 
 from orchestrate_agent.children.measuring import ChildError, SaySample, numbers
-from orchestrate_agent.children.outputs import Output, digest_of, sketch_of
+from orchestrate_agent.children.outputs import Output, digest_of, stride_of, sums_of
 
 #: Largest values of an output that are told.
 TOP = 5
 #: Sums of an answer's sketch.
 SKETCH = 64
+#: Values of an answer that its sketch is of; of larger ones every so many.
+MOST_SKETCHED = 65536
+#: Larger outputs that are told by more than their digest: one for each so many values that may be
+#: told whole, and no more than ``MOST_LARGE``.
+WHOLE_PER_LARGE, MOST_LARGE = 64, 8
+#: Bytes of a shard that are read before they are given back to the system, which would else count
+#: them as this process's.
+_HELD_BYTES = 8 * 2**20
 #: The longest header of a ``.npy`` file that is read; ours have some 100 bytes.
 _LONGEST_HEADER = 65536
 
@@ -82,6 +91,7 @@ class Shard:
             raise ChildError("failed", "%s has no samples as its rows" % path)
         self.count, self.shape = shape[0], shape[1:]
         self._begins = begins
+        self._given_back = 0
         self._row = size
         for side in self.shape:
             self._row *= side
@@ -105,7 +115,15 @@ class Shard:
         have = min(count, self.count - first)
         start = self._begins + first * self._row
         content = self._content[start : start + have * self._row]
+        self._give_back(start)
         return content + (count - have) * content[len(content) - self._row :]
+
+    def _give_back(self, until: int) -> None:
+        """Drop the pages before this place from memory, where the system can, now and then."""
+        until -= until % mmap.PAGESIZE
+        if until - self._given_back >= _HELD_BYTES and hasattr(mmap, "MADV_DONTNEED"):
+            self._content.madvise(mmap.MADV_DONTNEED, self._given_back, until - self._given_back)
+            self._given_back = until
 
 
 def answer_samples(
@@ -140,25 +158,31 @@ def answer_samples(
 def answer_of(outputs: Sequence[Output], whole: int) -> List[Dict[str, Any]]:
     """What is told of one sample's outputs, of which ``whole`` values as they are."""
     told = []
+    large = min(MOST_LARGE, max(1, whole // WHOLE_PER_LARGE))
     for output in outputs:
         values = output.values(1)
-        finite = all(map(math.isfinite, values))
+        # a sum is finite only where all of its values are, and is quick
+        finite = math.isfinite(sum(values)) or all(map(math.isfinite, values))
         each: Dict[str, Any] = {"digest": digest_of(output.content), "finite": finite}
         if len(values) <= whole:
             whole -= len(values)
             each["values"] = packed(values)
-        elif finite:
+        elif finite and large:
+            large -= 1
             each["top"] = top_of(values)
-            each["sketch"] = packed(sketch_of(values, SKETCH))
+            seen = values[:: stride_of(len(values), MOST_SKETCHED)]
+            each["sketch"] = packed(sums_of(seen, SKETCH))
         told.append(each)
     return told
 
 
 def top_of(values: Sequence[float]) -> List[List[Any]]:
     """Return place and value of the largest values; of equal ones the first comes first."""
-    least = min(heapq.nlargest(TOP, values))  # quick, for it asks for no place
-    best = [[place, value] for place, value in enumerate(values) if value >= least]
-    return sorted(best, key=lambda each: (-each[1], each[0]))[:TOP]
+    best: List[List[Any]] = []
+    for value in heapq.nlargest(TOP, values):  # quick, for it asks for no place
+        again = bool(best) and best[-1][1] == value
+        best.append([values.index(value, best[-1][0] + 1 if again else 0), value])
+    return best
 
 
 def packed(values: Sequence[float]) -> str:

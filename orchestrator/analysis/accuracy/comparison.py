@@ -187,6 +187,7 @@ def _of_answers(
     if ours:
         yield from audit.not_finite(theirs)
         yield from audit.constant_outputs(theirs)
+        yield from _of_calibration(samples, group, side)
     untrained = [
         each.scheme
         for each in (group.baseline, side)
@@ -201,6 +202,20 @@ def _of_answers(
             "(`task: agreement`)",
             forbids=True,
         )
+
+
+def _of_calibration(samples: SampleSet, group: ComparisonGroup, side: Side) -> Iterable[Finding]:
+    """Findings about what the sides were calibrated on, as far as anybody knows."""
+    for each in (group.baseline, side):
+        if each.artifact is None or each.artifact.calibration is None:
+            continue
+        found = each.artifact.calibration
+        yield from audit.calibrated_on_evaluation(
+            each.scheme, found.sampled, len(samples.keys), samples.margin
+        )
+        # nothing is lost of weights that were never trained
+        if found.kind == RANDOM and not each.artifact.weights.startswith(RANDOM):
+            yield from audit.calibration_random(each.scheme, found.count)
 
 
 def _agreements(

@@ -107,7 +107,7 @@ def read_child(
     the trial like any other nonsense. ``explain`` says what a runtime means that refuses a file.
     """
     try:
-        data = result_of(evidence, settings, explain)
+        data = result_of(evidence, judgement.effective_settings(trial, settings), explain)
         if isinstance(data, Reading):
             return data
         return _reading(trial, settings, files, evidence, data=data, own=own(data))

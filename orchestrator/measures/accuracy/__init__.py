@@ -7,10 +7,15 @@ what is fed, ``wire`` reads what a child answers, and the other modules score it
 from orchestrator.measures.about import Measure
 from orchestrator.trial import PhaseSettings, RunSettings, TrialKind
 
+#: A trial answers a thousand samples where one of timing runs some hundred inferences: it may take
+#: this many times as long.
+_PATIENCE = 8
+
 
 def _settings(settings: RunSettings) -> RunSettings:
     """Samples are answered one after the other; there is no phase to wait for."""
-    return RunSettings(PhaseSettings(0, 0.0), PhaseSettings(0, 0.0), settings.timeout_s)
+    nothing = PhaseSettings(0, 0.0)
+    return RunSettings(nothing, nothing, _PATIENCE * settings.timeout_s)
 
 
 #: A variant that cannot answer samples may well be timed.

@@ -52,6 +52,44 @@ def leaps(score: float, other: float) -> bool:
     return other > 2 * score and other > score + 0.1
 
 
+# -- what the model was made with
+
+
+def calibrated_on_evaluation(
+    scheme: str, sampled: int, samples: int, margin_points: float
+) -> tuple[Finding, ...]:
+    """Find samples that the scheme was also calibrated on: ``sampled`` of ``samples``.
+
+    It forbids the comparison where these alone could hide a loss of the margin.
+    """
+    if not sampled or not samples:
+        return ()
+    share = 100 * sampled / samples
+    return (
+        Finding(
+            "calibrated_on_evaluation",
+            f"{scheme} was calibrated on {sampled} of the {samples} samples that it is judged by "
+            f"({share:.1f} %; the margin is {margin_points:g} points): it does better on these",
+            "calibrate on images of the training set (`--representative`), or measure accuracy on "
+            "others (`split:`)",
+            forbids=share >= margin_points,
+        ),
+    )
+
+
+def calibration_random(scheme: str, images: int) -> tuple[Finding, ...]:
+    """Find a scheme whose ranges were found on ``images`` generated images."""
+    return (
+        Finding(
+            "calibration_random",
+            f"{scheme} was calibrated on {images} generated images, not on real ones: its accuracy "
+            "is lower than it could be (of EfficientNet-Lite0 by 14 points)",
+            "give it images such as the model will see (`--representative FOLDER`), none of which "
+            "is a sample here",
+        ),
+    )
+
+
 # -- outputs
 
 

@@ -18,7 +18,7 @@ from orchestrator.measurement import Answers, Measurement, Outcome
 from orchestrator.measures.accuracy.answers import SampleAnswer
 from orchestrator.measures.accuracy.samples import FeedRecord, SampleSet, ShardRecord
 from orchestrator.report import render
-from orchestrator.runs.records import RunRecord, TrialRecord
+from orchestrator.runs.records import CalibrationRecord, RunRecord, TrialRecord
 from orchestrator.trial import TrialKind
 from tests.analysis_runs import BASELINE, artifacts, blocks_of, run_of, trial
 from tests.unit.measures.accuracy import made
@@ -181,6 +181,24 @@ def not_scored() -> RunRecord:
     return answered(detection, {BASELINE: base, INT8: base})
 
 
+def calibrated(calibration: CalibrationRecord) -> RunRecord:
+    base, labels = alike()
+    run = answered(samples_of(labels), {BASELINE: base, INT8: base})
+    known = {
+        v: replace(a, calibration=calibration) if v.scheme == INT8 else a
+        for v, a in run.artifacts.items()
+    }
+    return replace(run, artifacts=known)
+
+
+def calibrated_on_samples() -> RunRecord:
+    return calibrated(CalibrationRecord("folder", 16, sampled=5))
+
+
+def calibrated_on_noise() -> RunRecord:
+    return calibrated(CalibrationRecord("random", 16))
+
+
 PROVOKED: dict[str, tuple[Callable[[], RunRecord], bool]] = {
     "random_weights": (random_weights, True),
     "outputs_unclear": (unclear, True),
@@ -188,6 +206,8 @@ PROVOKED: dict[str, tuple[Callable[[], RunRecord], bool]] = {
     "shard_missing": (a_shard_failed, False),
     "answers_unreadable": (unreadable, True),
     "not_scored": (not_scored, True),
+    "calibrated_on_evaluation": (calibrated_on_samples, True),
+    "calibration_random": (calibrated_on_noise, False),
 }
 
 
@@ -203,6 +223,19 @@ def test_what_leaves_no_accuracy_is_found(code: str) -> None:
 def test_what_was_answered_by_both_is_compared_where_a_shard_failed() -> None:
     row = row_of(a_shard_failed())
     assert row.samples == 384 and row.verdict == "no worse"
+
+
+def test_few_samples_that_were_calibrated_on_cannot_hide_a_loss_of_the_margin() -> None:
+    table = analyse(calibrated(CalibrationRecord("folder", 16, sampled=4)))
+    assert told(table)["calibrated_on_evaluation"] is False
+    assert table.accuracy[0].verdict == "no worse"
+    assert not told(analyse(calibrated(CalibrationRecord("folder", 16))))
+
+
+def test_of_weights_that_were_never_trained_calibration_costs_nothing() -> None:
+    run = calibrated_on_noise()
+    untrained = {v: replace(a, weights="random(seed=0)") for v, a in run.artifacts.items()}
+    assert "calibration_random" not in told(analyse(replace(run, artifacts=untrained)))
 
 
 def test_random_weights_agree_all_the_same() -> None:

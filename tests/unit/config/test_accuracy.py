@@ -110,7 +110,7 @@ def test_nobody_knows_the_preprocessing_of_a_user_s_own_file(tmp_path: Path) -> 
 
 @pytest.mark.parametrize(
     ("task", "samples", "shards"),
-    [("classification", 1500, 12), ("classification", 128, 1), ("agreement", 65, 2)],
+    [("classification", 1500, 2), ("classification", 1024, 1), ("agreement", 65, 2)],
 )
 def test_the_number_of_trials_follows_from_the_number_of_samples(
     tmp_path: Path, task: str, samples: int, shards: int
