@@ -76,13 +76,13 @@ def node(
     for name, held in (attributes or {}).items():
         told = block(1, name)
         if isinstance(held, bytes):
-            told += block(6, held)
+            told += block(6, held) + number(20, 5)
         elif isinstance(held, str):
-            told += block(4, held)
+            told += block(4, held) + number(20, 3)
         elif isinstance(held, int):
-            told += number(3, held)
+            told += number(3, held) + number(20, 2)
         else:
-            told += block(8, b"".join(map(varint, held)))
+            told += block(8, b"".join(map(varint, held))) + number(20, 7)
         body += block(5, told)
     return body + (block(7, domain) if domain else b"")
 
@@ -102,20 +102,32 @@ def model(inside: bytes, *, opset: int = 17, ir_version: int = 8) -> bytes:
     return head + block(7, inside) + block(8, block(1, "") + number(2, opset))
 
 
+#: What an integer of the quantized files stands for.
+STEP = 1 / 32
+#: Integers as weights of a convolution of 3 to 4 channels, 3 × 3; some lie beyond 7 bits.
+WEIGHTS = bytes((37 * place * place + 11 * place) % 255 - 127 & 0xFF for place in range(108))
+
+
+def _floats(*values: float) -> bytes:
+    return struct.pack(f"<{len(values)}f", *values)
+
+
 def convolution(batch: int | str = "batch", side: int | str = 8) -> bytes:
     """A convolution of 3 to 4 channels, 3 × 3, with its bias; a square image."""
+    weights = _floats(*(STEP * value for value in struct.unpack("108b", WEIGHTS)))
     return model(
         graph(
             [node("Conv", ["x", "w", "b"], ["y"], attributes={"pads": [1, 1, 1, 1]})],
-            [tensor("w", "float32", [4, 3, 3, 3]), tensor("b", "float32", [4])],
+            [tensor("w", "float32", [4, 3, 3, 3], weights), tensor("b", "float32", [4])],
             [value("x", "float32", [batch, 3, side, side])],
             [value("y", "float32", [batch, 4, side, side])],
         )
     )
 
 
-def quantized(activations: str, weights: str, content: bytes | None = None) -> bytes:
+def quantized(activations: str, weights: str, content: bytes | None = WEIGHTS) -> bytes:
     """The same convolution between conversions: QDQ."""
+    middle = bytes([128 if activations == "uint8" else 0])
     return model(
         graph(
             [
@@ -123,13 +135,14 @@ def quantized(activations: str, weights: str, content: bytes | None = None) -> b
                 node("DequantizeLinear", ["xq", "xs", "xz"], ["xd"]),
                 node("DequantizeLinear", ["wq", "ws", "wz"], ["wd"], attributes={"axis": 0}),
                 node("Conv", ["xd", "wd"], ["yf"], attributes={"pads": [1, 1, 1, 1]}),
-                node("QuantizeLinear", ["yf", "xs", "xz"], ["yq"]),
-                node("DequantizeLinear", ["yq", "xs", "xz"], ["y"]),
+                node("QuantizeLinear", ["yf", "ys", "xz"], ["yq"]),
+                node("DequantizeLinear", ["yq", "ys", "xz"], ["y"]),
             ],
             [
-                tensor("xs", "float32", []),
-                tensor("xz", activations, []),
-                tensor("ws", "float32", [4]),
+                tensor("xs", "float32", [], _floats(STEP / 4)),
+                tensor("ys", "float32", [], _floats(STEP * 16)),
+                tensor("xz", activations, [], middle),
+                tensor("ws", "float32", [4], _floats(*[STEP] * 4)),
                 tensor("wz", weights, [4]),
                 tensor("wq", weights, [4, 3, 3, 3], content),
             ],

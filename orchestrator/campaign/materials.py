@@ -18,6 +18,7 @@ from orchestrator.config import Device, Inventory, Suite
 from orchestrator.console import Console
 from orchestrator.errors import (
     ArtifactError,
+    ModelBuildError,
 )
 from orchestrator.fleet.materials import Materials
 from orchestrator.frameworks import registry
@@ -147,7 +148,7 @@ def new_manifest(
     models: Mapping[Variant, ModelArtifact],
     samples: SampleSet | None = None,
 ) -> Manifest:
-    """Make the manifest of a run that has no device yet. Raises ModelBuildError."""
+    """Make the manifest of a run that has no device yet."""
     ranges = _check_ranges(models[variant] for variant in prepared.plan.variants)
     calibrated_on = _samples_calibrated_on(prepared)
     return Manifest(
@@ -200,7 +201,10 @@ def _check_ranges(
     """The real values that every file of a network can hold, where one of them holds integers."""
     found: dict[tuple[str, str], tuple[float, float]] = {}
     for model in models:
-        own = parts_of(registry.framework(model.framework)).real_range(model.path)
+        try:
+            own = parts_of(registry.framework(model.framework)).real_range(model.path)
+        except ModelBuildError:
+            continue  # what no one can read is for its trials to tell
         if own is not None:
             low, high = found.get(_network(model.variant), own)
             found[_network(model.variant)] = (max(low, own[0]), min(high, own[1]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from orchestrator.artifacts.blob import Blob
 from orchestrator.config import Suite
@@ -19,9 +20,10 @@ from orchestrator.datasets import (
     resolve,
     sample_bytes,
 )
-from orchestrator.errors import ArtifactError
+from orchestrator.errors import ArtifactError, UsageError
 from orchestrator.frameworks import registry
 from orchestrator.frameworks.parts import preprocessing_of
+from orchestrator.measures.accuracy.geometry import Geometry
 from orchestrator.measures.accuracy.samples import FeedRecord, SampleSet, ShardRecord
 from orchestrator.plan import DevicePlan, Plan
 from orchestrator.runs.manifest import Manifest
@@ -161,18 +163,64 @@ def _sample_set(drawn: DrawnSamples, feeds: tuple[FeedRecord, ...]) -> SampleSet
 
 
 def stored_shards(manifest: Manifest, models_dir: Path) -> dict[str, Blob]:
-    """Find exactly the samples of an earlier run. Raises ArtifactError where they are gone."""
+    """Find exactly the samples of an earlier run, or make them again from the data set that it was
+    started with. Raises ArtifactError where neither can be had."""
     if manifest.samples is None:
         return {}
+    cache, again = models_dir / FOLDER, _SamplesAgain(manifest, models_dir / FOLDER)
     found = {}
     for feed in manifest.samples.feeds:
         for shard in feed.shards:
-            path = find_shard(models_dir / FOLDER, shard.sha256)
+            path = find_shard(cache, shard.sha256)
             if path is None:
-                raise ArtifactError(
-                    f"{models_dir / FOLDER}: holds no samples with SHA-256 {shard.sha256}, which "
-                    f"run {manifest.run_id} measures accuracy on; name the folder that does with "
-                    f"--models"
+                again.make(feed, shard.sha256)
+                path = find_shard(cache, shard.sha256)
+            if path is None:
+                raise again.refused(
+                    shard.sha256, "the data set is the same, and another Pillow makes other pixels"
                 )
             found[shard.sha256] = Blob(shard.sha256, path, shard.size_bytes)
     return found
+
+
+class _SamplesAgain:
+    """Samples of a run whose files are gone, from the data set that its suite names."""
+
+    def __init__(self, manifest: Manifest, cache: Path) -> None:
+        self._manifest = manifest
+        self._cache = cache
+        self._drawn: DrawnSamples | None = None
+
+    def make(self, feed: FeedRecord, sha256: str) -> None:
+        """Prepare what a model is fed. ArtifactError where the data set is gone or another one."""
+        try:
+            if self._drawn is None:
+                suite = Suite.from_json(self._manifest.suite)
+                self._drawn = draw_samples(suite, self._manifest.seed)[1]
+            if self._drawn is not None:
+                prepare_shards(
+                    self._drawn.dataset,
+                    _geometry_of(feed),
+                    self._drawn.section.shard_size,
+                    self._cache,
+                )
+        except UsageError as exc:
+            raise self.refused(sha256, str(exc)) from exc
+
+    def refused(self, sha256: str, why: str) -> ArtifactError:
+        """That the samples can neither be found nor made."""
+        return ArtifactError(
+            f"{self._cache}: holds no samples with SHA-256 {sha256}, which run "
+            f"{self._manifest.run_id} measures accuracy on; name the folder that does with "
+            f"--models. They could not be made again: {why}"
+        )
+
+
+def _geometry_of(feed: FeedRecord) -> Geometry | None:
+    """How the images of a feed were prepared; None for arrays."""
+    if not feed.height:
+        return None
+    # as it was checked when the run began; of another word nothing is drawn alike
+    resize: Any = feed.resize
+    colour: Any = feed.colour
+    return Geometry(feed.height, feed.width, resize, colour)

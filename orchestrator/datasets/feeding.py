@@ -50,7 +50,8 @@ def feeding_of(
     UsageError where that does not fit the data, or where nobody says what images are made into.
     """
     if len(inputs) > 1:
-        names = ", ".join(each.name for each in inputs)
+        # without a signature, or an `input:` in the suite, they have no names here
+        names = ", ".join(each.name or f"one of {list(each.shape)}" for each in inputs)
         raise UsageError(
             f"model {model}: takes {len(inputs)} inputs ({names}), and accuracy is measured with "
             "one; leave it out of this suite"

@@ -140,22 +140,23 @@ class RunRecord:
     answers_of: Callable[[TrialRecord], tuple[SampleAnswer, ...]] = no_answers
 
     def outputs_of_file(self, sha256: str, batch: int, size: int) -> Sequence[tuple[str, Outputs]]:
-        """What a file answered in each place where it ran at this batch and input size, with the
-        place in words. A place is a device and all factors."""
+        """Each different answer that a file gave at this batch and input size, with a place in
+        words where it gave it."""
         return self._answers.get((sha256, batch, size), ())
 
     @cached_property
     def _answers(self) -> Mapping[tuple[str, int, int], Sequence[tuple[str, Outputs]]]:
-        found: dict[tuple[str, int, int], dict[tuple[str, Factors], tuple[str, Outputs]]] = {}
+        found: dict[tuple[str, int, int], dict[tuple[str, ...], tuple[str, Outputs]]] = {}
         for record in self.trials:
             measured, trial = record.measurement, record.trial
             if record.artifact_sha256 is None or measured is None or measured.outputs is None:
                 continue
             ran = " ".join(filter(None, (measured.runtime_name, measured.runtime_version)))
             fed = (record.artifact_sha256, trial.factors.batch, trial.factors.input_size)
+            # once where every byte is the same: a large run has many places and few answers
+            digests = tuple(each.digest for each in measured.outputs.summaries)
             found.setdefault(fed, {}).setdefault(
-                (trial.device, trial.factors),
-                (f"{ran or trial.factors.runner} on {trial.device}", measured.outputs),
+                digests, (f"{ran or trial.factors.runner} on {trial.device}", measured.outputs)
             )
         return {fed: tuple(places.values()) for fed, places in found.items()}
 

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from orchestrate_agent.children.torch import EXTRA_FILE
+from orchestrate_agent.children.torch_outputs import Answering
 from orchestrator.config import Suite
 from orchestrator.errors import UsageError
 from orchestrator.frameworks.file_kinds import inspect_any
@@ -32,6 +34,8 @@ from tests.zoo_fixtures import models_dir
 
 pytest.importorskip("torch", reason="the extra `torch` is not installed", exc_type=ImportError)
 
+#: What a model of one input is asked with.
+ONE = [{"shape": [1, 3]}]
 #: The smallest model, and the one that has no Linear layer.
 SQUEEZENET = tuple(Variant("squeezenet1_1", scheme) for scheme in known_schemes("torch"))
 RUNNER = runner_named("torch")
@@ -256,3 +260,56 @@ def test_a_profile_trial_names_the_operators(tmp_path: Path) -> None:
     assert convolutions and all(o.us > 0 for o in convolutions)
     assert {o.count for o in convolutions} == {1.0}, "of one inference, not of all of them"
     assert reading.measurement.timing.count == 12, "which were timed without the profiler"
+
+
+def no_draw(generator: Any, spec: Any) -> Any:
+    raise AssertionError(spec)
+
+
+def test_what_a_model_returns_is_taken_apart() -> None:
+    import torch  # noqa: PLC0415
+
+    returned: dict[str, Any] = {
+        "a tensor and nothing": (torch.ones(1, 3), None),
+        "by name, nested": {"b": [torch.ones(2)], "a": torch.zeros(1, dtype=torch.bool)},
+        "sparse": torch.eye(3).to_sparse(),
+        "complex": torch.complex(torch.zeros(2), torch.ones(2)),
+    }
+    shown = {
+        name: [
+            (each.shape, list(each.values(1)))
+            for each in Answering(torch, lambda _, a=answer: a, ONE, "cpu", no_draw).answer_seeded(
+                (0, 1)
+            )[1]
+        ]
+        for name, answer in returned.items()
+    }
+    assert shown == {
+        "a tensor and nothing": [((1, 3), [1, 1, 1])],
+        "by name, nested": [((1,), [0]), ((2,), [1, 1])],
+        "sparse": [((3, 3), [1, 0, 0, 0, 1, 0, 0, 0, 1])],
+        "complex": [((2,), [1, 1])],
+    }
+    nothings: tuple[Any, ...] = (None, (None, []), 0.5)
+    for nothing in nothings:
+        with pytest.raises(TypeError, match="returns"):
+            Answering(torch, lambda _, a=nothing: a, ONE, "cpu", no_draw).answer_seeded((0, 1))
+
+
+def test_a_script_that_refuses_to_be_asked_keeps_its_times(tmp_path: Path) -> None:
+    import torch  # noqa: PLC0415
+
+    module = torch.jit.ScriptModule()
+    module.define(
+        "def forward(self, x):\n"
+        "    if bool((x > 0.6).any()):\n"  # of the timed inputs none is
+        '        raise ValueError("out of range")\n'
+        "    return x * 2\n"
+    )
+    path = tmp_path / "picky.pt"
+    module.save(str(path), _extra_files={EXTRA_FILE: '{"input_shape": [64]}'})
+    reading, evidence = run(a_trial(), path)
+    assert reading.outcome is Outcome.OK, f"{reading.reason}\n{evidence.stderr}"
+    assert reading.measurement is not None and reading.measurement.timing.count
+    outputs = reading.measurement.outputs
+    assert outputs is not None and "ValueError: out of range" in (outputs.problem or "")

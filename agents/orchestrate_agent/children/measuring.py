@@ -249,7 +249,10 @@ def run_phases(
         for name, phase in (("warmup", phases[0]), ("steady", phases[1])):
             begin(name)
             phase.run(invoke, fill)
-    except (ValueError, RuntimeError) as error:
+    except (ChildError, MemoryError):
+        raise
+    # of whatever class: what a script of torch's raises is not a RuntimeError
+    except Exception as error:
         raise failure(error) from error
     finally:
         gc.enable()

@@ -27,12 +27,14 @@ import sys
 from typing import Any, Callable, Dict, List, Sequence, Tuple
 
 from orchestrate_agent.children.measuring import ChildError, SaySample, numbers
-from orchestrate_agent.children.outputs import Output, digest_of, sums_of
+from orchestrate_agent.children.outputs import Output, digest_of, stride_of, sums_of
 
 #: Largest values of an output that are told.
 TOP = 5
 #: Sums of an answer's sketch.
 SKETCH = 64
+#: Values of an answer that its sketch is of; of larger ones every so many.
+MOST_SKETCHED = 65536
 #: Larger outputs that are told by more than their digest: one for each so many values that may be
 #: told whole, and no more than ``MOST_LARGE``.
 WHOLE_PER_LARGE, MOST_LARGE = 64, 8
@@ -168,7 +170,8 @@ def answer_of(outputs: Sequence[Output], whole: int) -> List[Dict[str, Any]]:
         elif finite and large:
             large -= 1
             each["top"] = top_of(values)
-            each["sketch"] = packed(sums_of(values, SKETCH))
+            seen = values[:: stride_of(len(values), MOST_SKETCHED)]
+            each["sketch"] = packed(sums_of(seen, SKETCH))
         told.append(each)
     return told
 

@@ -25,7 +25,7 @@ import json
 import sys
 import time
 import zipfile
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from orchestrate_agent.children.measuring import (
     INPUT_SEED,
@@ -46,7 +46,7 @@ from orchestrate_agent.children.measuring import (
     run_child,
     run_phases,
 )
-from orchestrate_agent.children.outputs import checked
+from orchestrate_agent.children.outputs import Output, checked
 from orchestrate_agent.children.samples import Shard, add_samples, answer_samples
 from orchestrate_agent.children.torch_outputs import Answering
 
@@ -139,7 +139,7 @@ def measure(args: argparse.Namespace, begin: Begin, say: SaySample) -> Dict[str,
         begin("report")
         operators = _operators(torch, invoke, phases[1].runs, args) if args.profile else None
         if not args.samples:
-            answered = checked(lambda: answering.answer_seeded(args.check_range))
+            answered = checked(lambda: _answer_seeded(answering, args))
     return result_of(
         args,
         phases,
@@ -158,6 +158,12 @@ def measure(args: argparse.Namespace, begin: Begin, say: SaySample) -> Dict[str,
         operators=operators,
         **answered,
     )
+
+
+def _answer_seeded(answering: Answering, args: argparse.Namespace) -> Tuple[float, List[Output]]:
+    """What the model answers to the same values in every process. Raises ChildError."""
+    with _translated("the model could not be asked"):
+        return answering.answer_seeded(args.check_range)
 
 
 def _answer_samples(
@@ -384,7 +390,10 @@ def _translated(what: str) -> Any:
     """Raise torch's errors as ours."""
     try:
         yield
-    except (RuntimeError, ValueError, OSError) as error:
+    except (ChildError, MemoryError):
+        raise
+    # of whatever class: what a script raises is a torch.jit.Error, which is not a RuntimeError
+    except Exception as error:
         message = " ".join(str(error).split())
         kind = kind_of(message)  # of all of it
         if kind == "failed" and any(words in message for words in _NO_MODEL):

@@ -12,15 +12,17 @@ from typing import Any
 import numpy as np
 import pytest
 
+from orchestrate_agent.children import litert_outputs
 from orchestrate_agent.children.measuring import ChildError
 from orchestrate_agent.children.outputs import (
     MOST_VALUES,
     Output,
     checked,
     sketch_of,
+    stride_of,
     summary_of,
 )
-from orchestrate_agent.children.samples import Shard, answer_of, top_of
+from orchestrate_agent.children.samples import MOST_SKETCHED, Shard, answer_of, top_of
 
 
 def output(values: list[float], **fields: Any) -> Output:
@@ -57,6 +59,15 @@ def test_a_large_output_is_looked_at_here_and_there_and_its_digest_is_of_all() -
     assert one["sketch"] == other["sketch"] and one["digest"] != other["digest"]
 
 
+@pytest.mark.parametrize("channels", [2, 3, 4, 21, 80])
+def test_no_channel_of_a_large_output_is_left_out(channels: int) -> None:
+    # of a network that segments, one class answers nothing everywhere
+    values = [float(i % channels) for i in range(channels * 2**14)]
+    assert summary_of(output(values))["distinct"] == channels
+    for size in range(1, 200):
+        assert math.gcd(stride_of(size, 10), size) == 1 and size / stride_of(size, 10) <= 10
+
+
 def test_distances_of_sketches_are_those_of_the_values() -> None:
     draw = random.Random(5)
     ratios = []
@@ -73,6 +84,16 @@ def test_times_are_not_lost_to_an_answer_that_cannot_be_had() -> None:
         raise RuntimeError("the graph\n died")
 
     assert checked(fails) == {"outputs": None, "outputs_error": "the graph died"}
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError("no room"), KeyError("no room"), Exception("no room")]
+)
+def test_no_kind_of_error_of_a_runtime_takes_the_times_away(error: Exception) -> None:
+    def fails() -> tuple[float, list[Output]]:
+        raise error
+
+    assert "no room" in checked(fails)["outputs_error"]
 
 
 # -- samples
@@ -149,3 +170,32 @@ def test_of_equal_values_the_first_comes_first() -> None:
         [5, 2.0],
         [0, 1.0],
     ]
+
+
+def test_the_sketch_of_a_large_answer_is_of_some_of_it_and_its_top_of_all() -> None:
+    values = [0.0] * (3 * MOST_SKETCHED)
+    values[1] = 9.0
+    (told,) = answer_of([output(values)], 64)
+    assert told["top"][0] == [1, 9.0]
+    assert not any(base64.b64decode(told["sketch"]))
+
+
+class Graph:
+    """Stands in for a graph of one input whose answer is ``held``."""
+
+    def __init__(self, held: Any) -> None:
+        self.held = held
+
+    def outputs(self) -> list[dict[str, Any]]:
+        return [{"name": "logits", "index": 0, "dtype": np.float32, "quantization": (0.0, 0)}]
+
+    def get(self, index: int) -> Any:
+        return self.held
+
+
+@pytest.mark.parametrize("held", [np.float32(1), np.zeros((), "f"), np.zeros((1, 3), "f")])
+def test_an_output_that_has_no_row_a_sample_is_refused(held: Any) -> None:
+    answering = litert_outputs.Answering(np, Graph(held), lambda: None)
+    with pytest.raises(ChildError, match=r"output logits of shape .* of 4 items"):
+        answering.answer_batch(4)
+    assert len(answering.answer_batch(1)) == 1

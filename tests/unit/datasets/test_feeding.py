@@ -66,6 +66,9 @@ def test_what_does_not_take_an_image_is_not_fed_one(images: Path) -> None:
     two = (InputSpec(name="a"), InputSpec(name="b"))
     with pytest.raises(UsageError, match=r"takes 2 inputs \(a, b\)"):
         feeding_of(the_section, find_dataset(the_section, images), "net", OWN, two)
+    nameless = (InputSpec((1, 8, 8, 3)), InputSpec((1, 5)))
+    with pytest.raises(UsageError, match=r"2 inputs \(one of \[1, 8, 8, 3\], one of \[1, 5\]\)"):
+        feeding_of(the_section, find_dataset(the_section, images), "net", OWN, nameless)
 
 
 def saved(path: Path, x: Any) -> Path:

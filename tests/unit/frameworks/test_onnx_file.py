@@ -176,7 +176,8 @@ def test_weights_in_another_file_cannot_be_pushed(tmp_path: Path) -> None:
 
 
 def test_the_lines_and_tables_name_what_is_there(tmp_path: Path) -> None:
-    described = inspected(writer.quantized("uint8", "int8"), tmp_path).describe()
+    data = writer.quantized("uint8", "int8", bytes(108))
+    described = inspected(data, tmp_path).describe()
     text = "\n".join(described.lines)
     assert "static_u8s8_reduced, QDQ, weights per channel, weights of 7 bits" in text
     assert "100.0 % of multiply-accumulates" in text and "opset        17" in text
