@@ -70,7 +70,7 @@ def test_rows_of_arrays_are_counted_as_they_are_written(tmp_path: Path) -> None:
     assert plan.samples is not None
     # of eight bytes, which a shard has in four; one file serves both models
     assert bytes_for(plan.samples, device) == 150 * 224 * 224 * 3 * 4
-    assert "in 2 files" in described(plan, answering.planned_samples(plan))
+    assert "in 1 file" in described(plan, answering.planned_samples(plan))
 
 
 def test_many_devices_that_pay_the_same_are_one_line(tmp_path: Path) -> None:
