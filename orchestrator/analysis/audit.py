@@ -285,7 +285,10 @@ def _larger(baseline: Side, treatment: Side) -> Iterable[Finding]:
     if (
         baseline.artifact is None
         or treatment.artifact is None
-        or treatment.scheme in registry.as_trained()
+        or any(
+            registry.is_as_trained(treatment.scheme, record.trial.factors.runner)
+            for record in treatment.records[:1]
+        )
     ):
         return
     before, after = baseline.artifact.size_bytes, treatment.artifact.size_bytes

@@ -216,10 +216,11 @@ def same_as(name: str) -> tuple[str, ...]:
     return tuple(other for each in schemes() if each.name == name for other in each.same_as)
 
 
-def as_trained() -> frozenset[str]:
-    """Return the schemes of weights as they were trained: beside a quantized baseline such a file
-    is larger, as it should be."""
-    return frozenset(each.schemes[0].name for each in FRAMEWORKS)
+def is_as_trained(scheme: str, runner: str) -> bool:
+    """Return whether a runner's files of this scheme have their weights as they were trained:
+    beside a quantized baseline such a file is larger, as it should be."""
+    framework = find_framework_of(runner) or default()
+    return scheme == framework.schemes[0].name
 
 
 def scheme_phrase(name: str, model: str) -> str | None:
