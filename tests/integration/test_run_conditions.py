@@ -109,7 +109,8 @@ def test_work_that_begins_in_the_steady_phase_is_drift(built: Path) -> None:
     time.sleep(1.0)
     hogs = [
         subprocess.Popen(["taskset", "-c", cpu, sys.executable, "-c", "while True: pass"])
-        for _ in range(3)
+        # many: the CPU may be shared with other tests already
+        for _ in range(9)
     ]
     try:
         said += child.stdout.read()
