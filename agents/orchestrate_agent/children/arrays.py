@@ -6,6 +6,7 @@ Standard library only: NumPy is the device's, and handed over.
 from __future__ import annotations
 
 import argparse
+import array
 from typing import Any, Dict, Sequence
 
 from orchestrate_agent.children.measuring import INTEGER_BOUNDS, ChildError
@@ -35,6 +36,16 @@ def prepared(numpy: Any, rows: Any, args: argparse.Namespace) -> Any:
     if args.std:
         values /= numpy.array(args.std, dtype=numpy.float32)
     return values
+
+
+def length_of(numpy: Any, values: Any) -> float:
+    """The Euclidean norm, without the threads that linear algebra would start for it."""
+    return float(numpy.sqrt(numpy.square(values).sum()))
+
+
+def doubles_of(values: Any) -> Sequence[float]:
+    """The numbers of an array in order, in a quarter of the memory that a list of them takes."""
+    return array.array("d", values.astype("float64", copy=False).tobytes())
 
 
 def laid_out(numpy: Any, values: Any, name: str, wanted: Sequence[int]) -> Any:

@@ -41,7 +41,7 @@ from orchestrate_agent.children.measuring import (
     run_phases,
 )
 from orchestrate_agent.children.outputs import Output, checked
-from orchestrate_agent.children.samples import Shard, add_samples, answer_samples
+from orchestrate_agent.children.samples import add_samples, answer_samples
 
 #: Images have no more channels than this, and are larger than this many pixels.
 _MAX_CHANNELS = 4
@@ -209,7 +209,7 @@ def measure(args: argparse.Namespace, begin: Begin, say: SaySample) -> dict[str,
     if args.samples:
         begin("samples")
         try:
-            answered = _answer_samples(loaded, answering, args, say)
+            answered = answer_samples(answering, len(details), args, say)
         except (ValueError, RuntimeError) as error:
             raise _failed_inference(runtime, args, error) from error
     else:
@@ -254,26 +254,6 @@ def _answer_seeded(
         lambda random, detail: _random_input(numpy, random, detail, _spec_of(detail, args)),
     )
     return error, answering.answer()
-
-
-def _answer_samples(
-    loaded: LoadedModel, answering: Answering, args: argparse.Namespace, say: SaySample
-) -> dict[str, Any]:
-    """Answer every sample of the shard; what the result line says of that. Raises ChildError."""
-    shard = Shard(args.samples)
-    if len(loaded.entry.inputs()) != 1:
-        raise ChildError(
-            "incompatible",
-            "the model has %d inputs, and samples are fed to models of one"
-            % len(loaded.entry.inputs()),
-        )
-    return answer_samples(
-        shard,
-        args,
-        lambda content: answering.feed_samples(shard, args, content),
-        lambda: answering.answer_batch(args.batch),
-        say,
-    )
 
 
 def _described(numpy: Any, detail: dict[str, Any]) -> dict[str, Any]:

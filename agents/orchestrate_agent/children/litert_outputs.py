@@ -8,10 +8,9 @@ schemes are fed the same and answer in the same terms.
 from __future__ import annotations
 
 import argparse
-import array
 from typing import Any, Callable, Sequence
 
-from orchestrate_agent.children.arrays import laid_out, prepared
+from orchestrate_agent.children.arrays import doubles_of, laid_out, length_of, prepared
 from orchestrate_agent.children.measuring import INPUT_SEED, ChildError
 from orchestrate_agent.children.outputs import Output
 from orchestrate_agent.children.samples import Shard
@@ -44,9 +43,9 @@ class Answering:
             values = random.uniform(bounds[0], bounds[1], shape)
             fed = self._as_held(detail, values)
             self._entry.set(detail["index"], fed)
-            length = _length(numpy, values)
+            length = length_of(numpy, values)
             if length:
-                error = _length(numpy, self._real(detail, fed) - values) / length
+                error = length_of(numpy, self._real(detail, fed) - values) / length
                 worst = max(worst, error)
         return worst
 
@@ -104,7 +103,7 @@ class Answering:
             tuple(held.shape),
             dtype,
             held.tobytes(),
-            lambda every: self._values(detail, held.reshape(-1)[::every]),
+            lambda every: doubles_of(self._real(detail, held.reshape(-1)[::every])),
             None if scale is None or held.dtype.kind in "fc" else scale[0],
         )
 
@@ -118,10 +117,6 @@ class Answering:
         steps = numpy.rint(values / scale[0]) + scale[1]
         return numpy.clip(steps, limits.min, limits.max).astype(dtype)
 
-    def _values(self, detail: dict[str, Any], held: Any) -> Sequence[float]:
-        """The real values, in a quarter of the memory that a list of them takes."""
-        return array.array("d", self._real(detail, held).astype("float64", copy=False).tobytes())
-
     def _real(self, detail: dict[str, Any], held: Any) -> Any:
         """The real values that the file's integers stand for."""
         numpy, scale = self._numpy, _scale_of(detail)
@@ -130,11 +125,6 @@ class Answering:
         if held.dtype.kind == "f" or scale is None:
             return held.astype(numpy.float64)
         return (held.astype(numpy.float64) - scale[1]) * scale[0]
-
-
-def _length(numpy: Any, values: Any) -> float:
-    """The Euclidean norm, without the threads that linear algebra would start for it."""
-    return float(numpy.sqrt(numpy.square(values).sum()))
 
 
 def _scale_of(detail: dict[str, Any]) -> tuple[float, int] | None:

@@ -56,7 +56,7 @@ from orchestrate_agent.children.onnxruntime_profile import (
     read_events,
 )
 from orchestrate_agent.children.outputs import Output, checked
-from orchestrate_agent.children.samples import Shard, add_samples, answer_samples
+from orchestrate_agent.children.samples import add_samples, answer_samples
 
 #: The provider that takes what it can before the CPU's own kernels, by the name of the delegate.
 PROVIDERS = {"none": CPU, "openvino": "OpenVINOExecutionProvider"}
@@ -139,7 +139,8 @@ def measure(args: argparse.Namespace, begin: Begin, say: SaySample) -> Dict[str,
     )
     if args.samples:
         begin("samples")
-        answered = _answer_samples(answering, loaded, args, say)
+        with _translated("cannot answer a sample"):
+            answered = answer_samples(answering, len(loaded.inputs), args, say)
     else:
         with _translated("cannot make an input"):
             fed, fill = _inputs(numpy, loaded.inputs)
@@ -172,26 +173,6 @@ def measure(args: argparse.Namespace, begin: Begin, say: SaySample) -> Dict[str,
 def _answer_seeded(answering: Answering, args: argparse.Namespace) -> "Tuple[float, List[Output]]":
     with _translated("an inference failed", RuntimeError):
         return answering.answer_seeded(args.check_range)
-
-
-def _answer_samples(
-    answering: Answering, loaded: LoadedModel, args: argparse.Namespace, say: SaySample
-) -> Dict[str, Any]:
-    """Answer every sample of the shard; what the result line says of that. Raises ChildError."""
-    shard = Shard(args.samples)
-    if len(loaded.inputs) != 1:
-        raise ChildError(
-            "incompatible",
-            "the model has %d inputs, and samples are fed to models of one" % len(loaded.inputs),
-        )
-    with _translated("cannot answer a sample"):
-        return answer_samples(
-            shard,
-            args,
-            lambda content: answering.feed_samples(shard, args, content),
-            lambda: answering.answer_batch(args.batch),
-            say,
-        )
 
 
 # --- the runtime -------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from typing import Any, Callable, Dict, List, Sequence, Tuple
 
-from orchestrate_agent.children.arrays import laid_out, prepared
+from orchestrate_agent.children.arrays import doubles_of, laid_out, length_of, prepared
 from orchestrate_agent.children.measuring import INPUT_SEED, ChildError
 from orchestrate_agent.children.outputs import Output
 from orchestrate_agent.children.samples import Shard
@@ -50,9 +50,9 @@ class Answering:
             values = random.uniform(low, high, each["shape"])
             fed = values.astype(each["dtype"])
             self._fed[each["name"]] = fed
-            length = float(numpy.linalg.norm(values))
+            length = length_of(numpy, values)
             if length:
-                worst = max(worst, float(numpy.linalg.norm(fed - values)) / length)
+                worst = max(worst, length_of(numpy, fed - values) / length)
         return worst, self._outputs(self._run(self._fed))
 
     def feed_samples(self, shard: Shard, args: argparse.Namespace, content: bytes) -> None:
@@ -81,7 +81,6 @@ class Answering:
         return [self._output(name, held) for name, held in zip(self._names, arrays)]
 
     def _output(self, name: str, held: Any) -> Output:
-        numpy = self._numpy
         if not hasattr(held, "dtype"):
             raise TypeError("output %s is a %s, not a tensor" % (name, type(held).__name__))
         if held.dtype.kind not in "fiub":  # of strings the bytes alone can be compared
@@ -91,5 +90,5 @@ class Answering:
             tuple(held.shape),
             held.dtype.name,
             held.tobytes(),
-            lambda every: held.reshape(-1)[::every].astype(numpy.float64).tolist(),
+            lambda every: doubles_of(held.reshape(-1)[::every]),
         )

@@ -24,7 +24,7 @@ import math
 import mmap
 import struct
 import sys
-from typing import Any, Callable, Dict, List, Sequence, Tuple
+from typing import Any, Dict, List, Sequence, Tuple
 
 from orchestrate_agent.children.measuring import ChildError, SaySample, numbers
 from orchestrate_agent.children.outputs import Output, digest_of, stride_of, sums_of
@@ -127,22 +127,25 @@ class Shard:
 
 
 def answer_samples(
-    shard: Shard,
-    args: argparse.Namespace,
-    feed: Callable[[bytes], None],
-    answer: Callable[[], Sequence[Sequence[Output]]],
-    say: SaySample,
+    answering: Any, inputs: int, args: argparse.Namespace, say: SaySample
 ) -> Dict[str, Any]:
-    """Feed every sample, a batch at a time, and say what was answered; returns what the result line
-    says of all of them.
+    """Feed every sample of the shard, a batch at a time, and say what was answered; returns what
+    the result line says of all of them. Raises ChildError.
 
-    ``feed`` takes the bytes of a batch of rows; ``answer`` runs an inference and gives the outputs
-    of each sample of the batch.
+    ``answering`` is the child's: ``feed_samples`` takes the bytes of a batch of rows, and
+    ``answer_batch`` runs an inference and gives the outputs of each sample of the batch. ``inputs``
+    counts what the model takes.
     """
+    shard = Shard(args.samples)
+    if inputs != 1:
+        raise ChildError(
+            "incompatible",
+            "the model has %d inputs, and samples are fed to models of one" % inputs,
+        )
     outputs: Sequence[Output] = ()
     for first in range(0, shard.count, args.batch):
-        feed(shard.rows(first, args.batch))
-        answered = answer()
+        answering.feed_samples(shard, args, shard.rows(first, args.batch))
+        answered = answering.answer_batch(args.batch)
         for place in range(min(args.batch, shard.count - first)):
             outputs = answered[place]
             say({"sample": first + place, "outputs": answer_of(outputs, args.whole)})

@@ -47,7 +47,7 @@ from orchestrate_agent.children.measuring import (
     run_phases,
 )
 from orchestrate_agent.children.outputs import Output, checked
-from orchestrate_agent.children.samples import Shard, add_samples, answer_samples
+from orchestrate_agent.children.samples import add_samples, answer_samples
 from orchestrate_agent.children.torch_outputs import Answering
 
 #: In the artifact, as JSON: ``{"input_shape": [3, 224, 224], …}``, the batch left out.
@@ -130,7 +130,8 @@ def measure(args: argparse.Namespace, begin: Begin, say: SaySample) -> Dict[str,
         )
         if args.samples:
             begin("samples")
-            answered = _answer_samples(answering, loaded, args, say)
+            with _translated("cannot answer a sample"):
+                answered = answer_samples(answering, len(loaded.inputs), args, say)
         else:
             invoke, fill = _inference(torch, loaded, args)
             run_phases(invoke, fill, phases, begin, _failed_inference)
@@ -164,26 +165,6 @@ def _answer_seeded(answering: Answering, args: argparse.Namespace) -> Tuple[floa
     """What the model answers to the same values in every process. Raises ChildError."""
     with _translated("the model could not be asked"):
         return answering.answer_seeded(args.check_range)
-
-
-def _answer_samples(
-    answering: Answering, loaded: LoadedModel, args: argparse.Namespace, say: SaySample
-) -> Dict[str, Any]:
-    """Answer every sample of the shard; what the result line says of that. Raises ChildError."""
-    shard = Shard(args.samples)
-    if len(loaded.inputs) != 1:
-        raise ChildError(
-            "incompatible",
-            "the model has %d inputs, and samples are fed to models of one" % len(loaded.inputs),
-        )
-    with _translated("cannot answer a sample"):
-        return answer_samples(
-            shard,
-            args,
-            lambda content: answering.feed_samples(shard, args, content),
-            lambda: answering.answer_batch(args.batch),
-            say,
-        )
 
 
 def _failed_inference(error: Exception) -> ChildError:

@@ -4,7 +4,6 @@ Runtime."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from orchestrator.frameworks.onnx.about import ONNXRUNTIME
@@ -13,6 +12,7 @@ from orchestrator.frameworks.reading.child_output import (
     NonsenseError,
     common_arguments,
     inputs_argument,
+    inputs_asked,
     inputs_ran,
     integer,
     integer_or_none,
@@ -30,7 +30,7 @@ from orchestrator.frameworks.reading.python_child import (
 from orchestrator.frameworks.runner import Command, Evidence, Files, Reading
 from orchestrator.measurement import Delegation
 from orchestrator.runtimes import ANY, parse_runtime
-from orchestrator.trial import InputSpec, RunSettings, Trial, TrialKind
+from orchestrator.trial import RunSettings, Trial, TrialKind
 
 
 class OnnxRuntimeRunner:
@@ -46,7 +46,7 @@ class OnnxRuntimeRunner:
         own = ["--delegate", trial.factors.delegate, "--runtime", runtime.name]
         if trial.factors.input_size:
             own += ["--input-size", str(trial.factors.input_size)]
-        own += inputs_argument(_asked(trial, files), trial.factors.batch)
+        own += inputs_argument(inputs_asked(trial, files), trial.factors.batch)
         own += common_arguments(trial, settings, files)
         return child_command(self.name, files, own)
 
@@ -59,7 +59,10 @@ class OnnxRuntimeRunner:
             profiled = trial.kind is TrialKind.PROFILE
             delegation, arithmetic = _what_ran(trial, data)
             return ChildReport(
-                [*_ran(trial, data), *inputs_ran(data, _asked(trial, files), trial.factors.batch)],
+                [
+                    *_ran(trial, data),
+                    *inputs_ran(data, inputs_asked(trial, files), trial.factors.batch),
+                ],
                 delegation,
                 # the child ends where it was not started
                 delegate_seen=trial.factors.delegate != "none",
@@ -68,13 +71,6 @@ class OnnxRuntimeRunner:
             )
 
         return read_child(trial, settings, files, evidence, own)
-
-
-def _asked(trial: Trial, files: Files) -> tuple[InputSpec, ...]:
-    """What the suite asks for; what the file takes by itself is not asked for. The factor
-    ``input_size`` sets the shapes, where it is there."""
-    named = tuple(spec for spec in files.inputs if spec.name)
-    return tuple(replace(s, shape=()) for s in named) if trial.factors.input_size else named
 
 
 def _ran(trial: Trial, data: Mapping[str, Any]) -> list[tuple[str, object, object]]:

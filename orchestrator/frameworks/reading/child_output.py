@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from statistics import median
 from typing import Any
 
@@ -75,6 +76,13 @@ def numbers_option(name: str, values: Iterable[float]) -> str:
     """Return an option of numbers in one word: a child's parser takes some negative numbers for
     options."""
     return f"--{name}={','.join(map(repr, values))}"
+
+
+def inputs_asked(trial: Trial, files: Files) -> tuple[InputSpec, ...]:
+    """Return what the suite asks for; what the file takes by itself is not asked for. The factor
+    ``input_size`` sets the shapes, where it is there."""
+    named = tuple(spec for spec in files.inputs if spec.name)
+    return tuple(replace(s, shape=()) for s in named) if trial.factors.input_size else named
 
 
 def inputs_argument(inputs: Sequence[InputSpec], batch: int) -> list[str]:

@@ -4,7 +4,6 @@ tflite-runtime or TensorFlow."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from orchestrator.frameworks.reading import judgement
@@ -12,6 +11,7 @@ from orchestrator.frameworks.reading.child_output import (
     NonsenseError,
     common_arguments,
     inputs_argument,
+    inputs_asked,
     inputs_ran,
     integer_or_none,
     string,
@@ -27,7 +27,7 @@ from orchestrator.frameworks.tflite.about import LITERT
 from orchestrator.frameworks.tflite.messages import XNNPACK_CREATED, incompatibility
 from orchestrator.measurement import Delegation
 from orchestrator.runtimes import ANY, Runtime, parse_runtime
-from orchestrator.trial import InputSpec, RunSettings, Trial
+from orchestrator.trial import RunSettings, Trial
 
 
 class LiteRtRunner:
@@ -49,7 +49,7 @@ class LiteRtRunner:
         xnnpack_seen = XNNPACK_CREATED in evidence.stderr
 
         def own(data: Mapping[str, Any]) -> ChildReport:
-            fed = inputs_ran(data, _asked(trial, files), trial.factors.batch)
+            fed = inputs_ran(data, inputs_asked(trial, files), trial.factors.batch)
             return ChildReport([*_ran(trial, data), *fed], _delegation(data), xnnpack_seen)
 
         return read_child(trial, settings, files, evidence, own, explain=incompatibility)
@@ -59,17 +59,10 @@ def _arguments(trial: Trial, runtime: Runtime, settings: RunSettings, files: Fil
     own = ["--delegate", trial.factors.delegate, "--runtime", runtime.name]
     if trial.factors.input_size:
         own += ["--input-size", str(trial.factors.input_size)]
-    own += inputs_argument(_asked(trial, files), trial.factors.batch)
+    own += inputs_argument(inputs_asked(trial, files), trial.factors.batch)
     if files.signature is not None:
         own += ["--signature", files.signature]
     return [*own, *common_arguments(trial, settings, files)]
-
-
-def _asked(trial: Trial, files: Files) -> tuple[InputSpec, ...]:
-    """What the suite asks for; what the file takes by itself is not asked for. The factor
-    ``input_size`` sets the shapes, where it is there."""
-    named = tuple(spec for spec in files.inputs if spec.name)
-    return tuple(replace(s, shape=()) for s in named) if trial.factors.input_size else named
 
 
 def _ran(trial: Trial, data: Mapping[str, Any]) -> list[tuple[str, object, object]]:
