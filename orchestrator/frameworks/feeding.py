@@ -7,7 +7,7 @@ knows its own files; the words that they share are here.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from orchestrator.trial import InputSpec
 
@@ -22,6 +22,13 @@ BOUNDS: Mapping[str, tuple[int, int]] = {
     "int64": (-(2**63), 2**63 - 1),
     "uint64": (0, 2**64 - 1),
 }
+
+
+#: A size that a file leaves open.
+OPEN = -1
+IMAGE_RANK = 4
+#: Of an example: what an open size might be.
+SOME_PIXELS, SOME_LENGTH = 224, 128
 
 
 class FeedingError(Exception):
@@ -85,3 +92,63 @@ def example(inputs: Sequence[tuple[str, Sequence[int]]]) -> str:
     if len(inputs) == 1:
         return f"`input: {list(inputs[0][1])}`"
     return f"`input: {{{', '.join(as_written(name, shape) for name, shape in inputs)}}}`"
+
+
+@dataclass(frozen=True)
+class OwnInput:
+    """An input as its file has it, for messages: what it is called, by which ``names`` a suite may
+    mean it, its type, and its shape with ``OPEN`` for an open size."""
+
+    called: str
+    names: tuple[str | None, ...]
+    dtype: str
+    shape: tuple[int, ...]
+
+
+def matched(inputs: Sequence[OwnInput], asked: Sequence[InputSpec]) -> Mapping[int, InputSpec]:
+    """Return what is asked for, by the input's place. Raises FeedingError for what fits no input,
+    or more than one."""
+    there = ", ".join(f"{each.called} {each.dtype} {shape_shown(each.shape)}" for each in inputs)
+    found: dict[int, InputSpec] = {}
+    for spec in asked:
+        places = [i for i, each in enumerate(inputs) if spec.name in each.names]
+        if not spec.name and len(inputs) == 1:
+            places = [0]
+        if not spec.name and len(inputs) != 1:
+            raise FeedingError(
+                f"has {len(inputs)} inputs ({there}), and `input` does not name which it is about; "
+                f"write {example([(each.called, closed(each.shape)) for each in inputs])}"
+            )
+        if len(places) != 1 or places[0] in found:
+            raise FeedingError(f"has no input {spec.name!r} of its own; it has {there}")
+        found[places[0]] = spec
+    return found
+
+
+def at_batch_one(
+    shapes: Iterable[Sequence[int]], specs: Sequence[InputSpec]
+) -> tuple[InputSpec, ...]:
+    """Return the same with 1 in the place of an open batch: the first size, but for a list that
+    stands alone, whose one size is its length. ``shapes`` are the file's own."""
+    batched = any(len(shape) > 1 and shape[0] == OPEN for shape in shapes)
+    return tuple(
+        replace(spec, shape=(1, *spec.shape[1:]))
+        if spec.shape[:1] == (OPEN,) and (len(spec.shape) > 1 or batched)
+        else spec
+        for spec in specs
+    )
+
+
+def closed(shape: Sequence[int]) -> list[int]:
+    """Return the shape with a size that might be meant in the place of each open one."""
+    some = SOME_PIXELS if len(shape) == IMAGE_RANK else SOME_LENGTH
+    rest = [some if size == OPEN else size for size in shape[1:]]
+    first = list(shape[:1])
+    if first == [OPEN]:
+        first = [1] if rest else [some]
+    return [*first, *rest]
+
+
+def shape_shown(shape: Sequence[int]) -> str:
+    """``[open, 224, 224, 3]``."""
+    return "[" + ", ".join("open" if size == OPEN else str(size) for size in shape) + "]"

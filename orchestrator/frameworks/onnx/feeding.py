@@ -3,17 +3,24 @@ they are not open."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from orchestrator.frameworks.feeding import (
+    IMAGE_RANK,
+    OPEN,
+    SOME_PIXELS,
     Asked,
     FeedingError,
+    OwnInput,
+    at_batch_one,
     check_batches,
     check_spec,
+    closed,
     example,
+    matched,
+    shape_shown,
 )
-from orchestrator.frameworks.onnx.file import OPEN
 from orchestrator.frameworks.onnx.inspect import Inspection, TensorInfo
 from orchestrator.trial import InputSpec
 
@@ -23,15 +30,12 @@ _FED = frozenset(
     float32 float16 float64 int8 uint8 int16 uint16 int32 uint32 int64 uint64 bool
     """.split()  # noqa: SIM905  # a word list reads better than as many quotes
 )
-_IMAGE_RANK = 4
-#: Of an example: what an open size might be.
-_SOME_PIXELS, _SOME_LENGTH = 224, 128
 
 
 def feed(found: Inspection, asked: Asked) -> tuple[InputSpec, ...]:
     """Every input of the file as it is fed. Raises FeedingError for what cannot be."""
     _refuse_other_types(found.inputs)
-    wanted = _matched(found.inputs, asked.inputs)
+    wanted = matched([_own(tensor) for tensor in found.inputs], asked.inputs)
     sized = all(size > 0 for size in asked.input_sizes)
     if any(spec.shape for spec in wanted.values()) and asked.input_sizes != (0,):
         raise FeedingError(
@@ -43,7 +47,7 @@ def feed(found: Inspection, asked: Asked) -> tuple[InputSpec, ...]:
         _spec(tensor, wanted.get(place, InputSpec()), named=bool(asked.inputs))
         for place, tensor in enumerate(found.inputs)
     )
-    specs = _at_batch_one(found.inputs, specs)
+    specs = at_batch_one([tensor.shape or () for tensor in found.inputs], specs)
     _refuse_open(found.inputs, specs, sized=sized)
     _refuse_fixed_batch(found.inputs, asked.batches)
     if asked.inputs:
@@ -60,25 +64,6 @@ def _refuse_other_types(inputs: Sequence[TensorInfo]) -> None:
             )
 
 
-def _matched(inputs: Sequence[TensorInfo], asked: Sequence[InputSpec]) -> Mapping[int, InputSpec]:
-    """What is asked for, by the input's place."""
-    there = ", ".join(_shown(tensor) for tensor in inputs)
-    found: dict[int, InputSpec] = {}
-    for spec in asked:
-        places = [i for i, t in enumerate(inputs) if spec.name == t.name]
-        if not spec.name and len(inputs) == 1:
-            places = [0]
-        if not spec.name and len(inputs) != 1:
-            raise FeedingError(
-                f"has {len(inputs)} inputs ({there}), and `input` does not name which it is about; "
-                f"write {example([(t.name, _closed(t)) for t in inputs])}"
-            )
-        if len(places) != 1 or places[0] in found:
-            raise FeedingError(f"has no input {spec.name!r} of its own; it has {there}")
-        found[places[0]] = spec
-    return found
-
-
 def _spec(tensor: TensorInfo, asked: InputSpec, *, named: bool) -> InputSpec:
     if asked.dtype and asked.dtype != tensor.dtype:
         raise FeedingError(
@@ -89,11 +74,11 @@ def _spec(tensor: TensorInfo, asked: InputSpec, *, named: bool) -> InputSpec:
     if own is None and not asked.shape:
         raise FeedingError(
             f"does not say the shape of its input {tensor.name}; write "
-            f"{example([(tensor.name, [1, 3, _SOME_PIXELS, _SOME_PIXELS])])}"
+            f"{example([(tensor.name, [1, 3, SOME_PIXELS, SOME_PIXELS])])}"
         )
     if asked.shape and own is not None and not _agree(asked.shape, own):
         raise FeedingError(
-            f"has an input {tensor.name} of shape {_shape_shown(own)}, and {list(asked.shape)} is "
+            f"has an input {tensor.name} of shape {shape_shown(own)}, and {list(asked.shape)} is "
             f"another; what a file fixes cannot be changed"
         )
     shape = asked.shape or own or ()
@@ -108,20 +93,6 @@ def _agree(asked: Sequence[int], own: Sequence[int]) -> bool:
     )
 
 
-def _at_batch_one(
-    inputs: Sequence[TensorInfo], specs: Sequence[InputSpec]
-) -> tuple[InputSpec, ...]:
-    """The same with 1 in the place of an open batch: the first size, but for a list that stands
-    alone, whose one size is its length."""
-    batched = any(t.shape is not None and len(t.shape) > 1 and t.shape[0] == OPEN for t in inputs)
-    return tuple(
-        replace(spec, shape=(1, *spec.shape[1:]))
-        if spec.shape[:1] == (OPEN,) and (len(spec.shape) > 1 or batched)
-        else spec
-        for spec in specs
-    )
-
-
 def _refuse_open(inputs: Sequence[TensorInfo], specs: Sequence[InputSpec], *, sized: bool) -> None:
     missing = [
         tensor
@@ -130,13 +101,13 @@ def _refuse_open(inputs: Sequence[TensorInfo], specs: Sequence[InputSpec], *, si
     ]
     if not missing:
         return
-    names = [(t.name, _closed(t)) for t in inputs if len(missing) > 1 or t in missing]
+    names = [(t.name, closed(t.shape or ())) for t in inputs if len(missing) > 1 or t in missing]
     written = example(names)
     if len(inputs) > 1 and len(names) == 1:
         written = f"`input: {{{names[0][0]}: {names[0][1]}}}`"
     also = ""
     if all(_is_sized_image(t.shape or ()) for t in missing):
-        also = f", or the factor `input_size: [{_SOME_PIXELS}]`"
+        also = f", or the factor `input_size: [{SOME_PIXELS}]`"
     raise FeedingError(
         f"leaves open what it is fed ({', '.join(map(_shown, missing))}); say what to measure, for "
         f"example {written}{also}"
@@ -165,26 +136,16 @@ def _refuse_fixed_sizes(inputs: Sequence[TensorInfo]) -> None:
 
 def _is_sized_image(shape: Sequence[int]) -> bool:
     """Whether height and width are all that is open, the batch apart: what ``input_size`` sets."""
-    if len(shape) != _IMAGE_RANK:
+    if len(shape) != IMAGE_RANK:
         return False
     first = tuple(shape[2:]) == (OPEN, OPEN) and shape[1] != OPEN
     last = tuple(shape[1:3]) == (OPEN, OPEN) and shape[3] != OPEN
     return first or last
 
 
-def _closed(tensor: TensorInfo) -> list[int]:
-    shape = tensor.shape or ()
-    some = _SOME_PIXELS if len(shape) == _IMAGE_RANK else _SOME_LENGTH
-    rest = [some if size == OPEN else size for size in shape[1:]]
-    first = list(shape[:1])
-    if first == [OPEN]:
-        first = [1] if rest else [some]
-    return [*first, *rest]
+def _own(tensor: TensorInfo) -> OwnInput:
+    return OwnInput(tensor.name, (tensor.name,), tensor.dtype, tensor.shape or ())
 
 
 def _shown(tensor: TensorInfo) -> str:
-    return f"{tensor.name} {tensor.dtype} {_shape_shown(tensor.shape or ())}"
-
-
-def _shape_shown(shape: Sequence[int]) -> str:
-    return "[" + ", ".join("open" if size == OPEN else str(size) for size in shape) + "]"
+    return f"{tensor.name} {tensor.dtype} {shape_shown(tensor.shape or ())}"
