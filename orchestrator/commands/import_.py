@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="csv with the columns graph, model, scheme, for files whose names do not tell",
     )  # fmt: skip
     parser.add_argument("--model", metavar="NAME", help="what every process ran, with --scheme")
-    parser.add_argument("--scheme", metavar="NAME")
+    parser.add_argument("--scheme", metavar="NAME", help="the scheme that every process ran")
     parser.add_argument(
         "--threads", metavar="N", type=int, default=0, help="where the logs do not say"
     )
@@ -68,7 +68,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=(*registry.values_of("delegate"), *_OF_OTHER_HARDWARE),
         help="where the logs do not say",
     )
-    parser.add_argument("--baseline", metavar="SCHEME", default=registry.default().scheme_names[0])
+    baseline = registry.default().scheme_names[0]
+    parser.add_argument(
+        "--baseline",
+        metavar="SCHEME",
+        default=baseline,
+        help=f"what the other schemes are compared with (default: {baseline})",
+    )
     add_folders(parser)
     parser.add_argument("--json", action="store_true", help="print the table as JSON")
     becomes(parser, ImportArguments)

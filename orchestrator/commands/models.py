@@ -113,7 +113,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_building(build)
     becomes(build, BuildArguments)
     inspect = actions.add_parser("inspect", help="what a model file really holds")
-    inspect.add_argument("file", metavar="FILE", type=Path)
+    inspect.add_argument(
+        "file", metavar="FILE", type=Path, help="the model file, in which nothing is run"
+    )
     inspect.add_argument(
         "--signature",
         metavar="NAME",

@@ -117,6 +117,12 @@ def add_inventory(parser: argparse.ArgumentParser) -> None:
 
 def add_folders(parser: argparse.ArgumentParser) -> None:
     """The options that say where runs and models are kept."""
+    add_results_folder(parser)
+    add_models_folder(parser)
+
+
+def add_results_folder(parser: argparse.ArgumentParser) -> None:
+    """The option that says where runs are kept."""
     parser.add_argument(
         "--results",
         metavar="DIR",
@@ -124,7 +130,6 @@ def add_folders(parser: argparse.ArgumentParser) -> None:
         default=Path("results"),
         help="where runs are kept (default: results)",
     )
-    add_models_folder(parser)
 
 
 def add_models_folder(parser: argparse.ArgumentParser) -> None:
