@@ -89,9 +89,8 @@ _INPUT = (
 _SIGNATURE = "Which of its signatures is measured, of a file that can be called in several ways."
 
 
-class OneFile(Strict):
-    """One file stands for its model: those beside it that are called like other schemes of the same
-    model are measured with it."""
+class ModelOfOneFile(Strict):
+    """A model by one of its files; those beside it that are called alike are its other schemes."""
 
     file: LocalPath = Field(
         description="The model's file; those beside it that are named for another scheme of it "
@@ -111,8 +110,8 @@ class OneFile(Strict):
     )
 
 
-class Variants(Strict):
-    """A model whose files are listed, each under what it is called."""
+class ModelOfFiles(Strict):
+    """A model by its files, each under the name that its variant is to have."""
 
     name: Name = Field(description="What reports call it.", examples=["name: mine"])
     variants: dict[Name, LocalPath] = Field(
@@ -180,7 +179,7 @@ def _read_one(problems: Problems, path: Path, node: YamlMapping) -> UserModel | 
 
 
 def _explicit(problems: Problems, place: str, node: YamlMapping, folder: Path) -> UserModel | None:
-    found = problems.validate(Variants, node, folder=folder)
+    found = problems.validate(ModelOfFiles, node, folder=folder)
     if found is None:
         return None
     written = node.entries["variants"].node
@@ -202,7 +201,7 @@ def _explicit(problems: Problems, place: str, node: YamlMapping, folder: Path) -
 
 
 def _by_name(problems: Problems, place: str, node: YamlMapping, folder: Path) -> UserModel | None:
-    found = problems.validate(OneFile, node, folder=folder)
+    found = problems.validate(ModelOfOneFile, node, folder=folder)
     if found is None:
         return None
     mark = _mark_in(node, "file")
