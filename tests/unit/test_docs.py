@@ -238,3 +238,14 @@ def test_anchors_are_those_of_the_site_too() -> None:
         for anchor in anchors(page):
             plain = unicodedata.normalize("NFKD", anchor).encode("ascii", "ignore").decode()
             assert "--" not in anchor and plain == anchor, f"{named(page)}#{anchor}"
+
+
+def test_the_readme_shows_lines_of_the_report_that_the_first_run_reads() -> None:
+    """Lines are left out there, none is another."""
+    (table,) = (
+        fence["text"]
+        for fence in _FENCE.finditer((ROOT / "README.md").read_text("utf-8"))
+        if fence["text"].startswith("here ")
+    )
+    whole = [line.rstrip() for line in (ROOT / "docs/start.md").read_text("utf-8").splitlines()]
+    assert [line for line in table.splitlines() if line.rstrip() not in whole] == []
