@@ -47,8 +47,10 @@ _PART = re.compile(
 
 
 def _commands() -> str:
-    """Return every command with its options."""
-    return "\n".join(_described(_parser(), level=2)).strip()
+    """Return every command with its options, those that belong to none first."""
+    parser = _parser()
+    alone = [line for action in parser._actions for line in _option(action)]
+    return "\n".join([*alone, "", *_described(parser, level=2)]).strip()
 
 
 def _described(parser: argparse.ArgumentParser, level: int) -> Iterator[str]:
