@@ -65,7 +65,7 @@ def _described(parser: argparse.ArgumentParser, level: int) -> Iterator[str]:
             yield ""
             options = [line for action in command._actions for line in _option(action)]
             if options:
-                yield f"`{command.prog}{positional} …`" if positional else f"`{command.prog} …`"
+                yield f"`{command.prog}{positional} [options]`"
                 yield ""
                 yield from options
                 yield ""
@@ -145,6 +145,10 @@ _WORDS: tuple[tuple[Any, str], ...] = (
     (suite.Scheme, "schemes"),
     (suite.RunnerName, "a runner, or a list of them"),
     (suite.Runtime, "a runtime"),
+    (BinarySource, "`official`, a path, an address, or keys"),
+    (accuracy.Place, "a path, or keys"),
+    (accuracy.OwnPreprocessing, "`auto`, or keys"),
+    (accuracy.Outputs, "`postprocess`, or keys"),
     (values.Text, "text"),
     (str, "text"),
     (bool, "`true` or `false`"),
@@ -182,18 +186,21 @@ def _told(field: FieldInfo) -> str:
 def _value(hint: Any, field: FieldInfo) -> str:
     """Return in words what may be written."""
     words = _words(hint)
-    bounds = [
-        getattr(each, name) for name in ("ge", "gt", "le", "lt") for each in field.metadata
+    if words not in ("a whole number", "a number"):
+        return words
+    said = {"ge": "from", "gt": "above", "le": "to", "lt": "below"}
+    bounds = (
+        f"{preposition} {getattr(each, name):,}"
+        for name, preposition in said.items()
+        for each in field.metadata
         if hasattr(each, name)
-    ]  # fmt: skip
-    if words in ("a whole number", "a number") and len(bounds) == 2:
-        return f"{words} from {bounds[0]:,} to {bounds[1]:,}"
-    return words
+    )
+    return " ".join([words, *bounds])
 
 
 def _words(hint: Any) -> str:
     for known, words in _WORDS:
-        if hint is known or hint == known:
+        if hint is known or hint == known or _extends(hint, known):
             return words
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in (typing.Union, types.UnionType):
@@ -210,6 +217,14 @@ def _words(hint: Any) -> str:
     if origin is list:
         return "a list"
     return "keys and values"
+
+
+def _extends(hint: Any, known: Any) -> bool:
+    """Whether an annotation is a known one with further checks."""
+    if get_origin(hint) is not Annotated or get_origin(known) is not Annotated:
+        return False
+    (of, *checks), (known_of, *known_checks) = get_args(hint), get_args(known)
+    return bool(of == known_of and checks[: len(known_checks)] == known_checks)
 
 
 #: Words that say already that there may be several.
@@ -255,6 +270,10 @@ def _levels(factor: str) -> str:
         Levels.RUNTIME: "`any`, `NAME`, `NAME==VERSION`",
         Levels.ISA: ", ".join(f"`{each}`" for each in (NATIVE, *reversed(LEVELS))),
     }
+    ranges = [each.factors.get(factor) for each in registry.runners()]
+    numbers = next((each for each in ranges if isinstance(each, range)), None)
+    if numbers is not None:
+        return f"numbers from {numbers[0]:,} to {numbers[-1]:,}"
     kind = factor_named(factor).levels
     return of.get(kind) or ", ".join(f"`{each}`" for each in registry.values_of(factor))
 

@@ -79,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "names",
         metavar="MODEL",
         nargs="*",
-        help=f"default: all of the suite {first.suite}"
+        help=f"which models; default: all of the suite {first.suite}"
         + "".join(f", or of {each.suite} with --framework {each.name}" for each in others),
     )
     build.add_argument(
@@ -119,7 +119,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     inspect.add_argument(
         "--signature",
         metavar="NAME",
-        help="of a file with several; default: the one that a runtime calls by itself",
+        help="which of a file's signatures; default: the one that a runtime calls by itself",
     )
     becomes(inspect, InspectArguments)
     binaries = actions.add_parser(

@@ -147,7 +147,7 @@ def _needing(option: str) -> str:
     """The schemes that an option of building is for."""
     # two frameworks may have one of the same name
     names = dict.fromkeys(each.name for each in registry.schemes() if option in each.needs)
-    return " and ".join(names)
+    return ", ".join(names)
 
 
 def add_building(parser: argparse.ArgumentParser) -> None:
@@ -155,7 +155,7 @@ def add_building(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--weights",
         choices=WEIGHTS,
-        help="of models that are built; default: auto, ImageNet's where they can be had",
+        help="which weights models are built with; default: auto, ImageNet's where they can be had",
     )
     parser.add_argument(
         "--representative",

@@ -20,6 +20,8 @@ ELSEWHERE = {
     "inventory": ("asks what the user has", "tests/integration/test_discovery.py"),
     "models": ("reads the user's files", "tests/unit/frameworks/test_zoo_inspect.py"),
 }
+#: What takes seconds for its charts.
+DRAWN = ("draws charts, which takes seconds", "tests/unit/report/test_report_page.py")
 #: Suites of the user's own files, which are read before anything is planned.
 OF_FILES = ("mine",)
 USER_FILES = ("reads the user's files", "tests/integration/test_run_user_files.py")
@@ -32,6 +34,8 @@ def why_not(words: list[str]) -> tuple[str, str] | None:
     """Why a command is not run here, and where it is; None where it is."""
     if words[1] == "plan" and words[-1] in OF_FILES:
         return USER_FILES
+    if words[1] == "report" and {"html", "--charts"} & {*words}:
+        return DRAWN
     return ELSEWHERE.get(words[1])
 
 
@@ -77,7 +81,7 @@ def test_a_command_that_a_page_shows_does_what_it_says(
 
 
 def test_what_is_not_run_here_is_run_elsewhere() -> None:
-    for reason, test in (*ELSEWHERE.values(), USER_FILES):
+    for reason, test in (*ELSEWHERE.values(), USER_FILES, DRAWN):
         assert (ROOT / test).is_file(), reason
     used = {words[1] for _, _, words in OURS if words[1] in ELSEWHERE}
     assert sorted(ELSEWHERE.keys() - used) == [], "no page shows it: delete its line"
