@@ -188,7 +188,7 @@ def _value(hint: Any, field: FieldInfo) -> str:
     words = _words(hint)
     if words not in ("a whole number", "a number"):
         return words
-    said = {"ge": "from", "gt": "above", "le": "to", "lt": "below"}
+    said = {"ge": "from", "gt": "above", "le": "up to", "lt": "below"}
     bounds = (
         f"{preposition} {getattr(each, name):,}"
         for name, preposition in said.items()

@@ -337,8 +337,9 @@ class Accuracy(Strict):
     outputs: Annotated[Outputs, BeforeValidator(_as_outputs)] | None = Field(
         default=None,
         validate_default=True,
-        description="Which output of a detector is what: `postprocess` for an SSD whose last operator does "
-        "the post-processing, else the keys below, names as the file has them. Detection needs it.",
+        description="Which output of a detector is what: `postprocess` for an SSD whose last "
+        "operator does the post-processing, else the keys below, names as the file has them. "
+        "Detection needs it.",
         examples=[f"outputs: {POSTPROCESS}"],
     )
     digest: Sha256 | None = None
