@@ -20,6 +20,7 @@ from orchestrator.commands import (
     report,
     run,
     runs,
+    watch,
 )
 
 
@@ -37,6 +38,7 @@ COMMANDS: Mapping[str, Command] = {
     "plan": plan,
     "devices": devices,
     "inventory": inventory,
+    "watch": watch,
     "models": models,
     "report": report,
     "explain": explain,

@@ -36,8 +36,10 @@ def page(
     some: Iterable[PageSection],
     *,
     pictures: bool = False,
+    refresh_s: int | None = None,
 ) -> str:
-    """``lead`` and then the parts, with links to them. ``pictures``: some are in it."""
+    """``lead`` and then the parts, with links to them. ``pictures``: some are in it; ``refresh_s``:
+    the browser reads it again every so many seconds."""
     css = palette.stylesheet() + resources("orchestrator.report").joinpath("page.css").read_text(
         encoding="utf-8"
     )
@@ -56,9 +58,11 @@ def page(
             ),
         ),
     )
+    again = () if refresh_s is None else (refreshed(refresh_s),)
     head = element(
         "head",
         element("meta", charset="utf-8"),
+        *again,
         element("meta", http_equiv="Content-Security-Policy", content=_policy(css, pictures)),
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
         element("meta", name="referrer", content="no-referrer"),
@@ -66,6 +70,11 @@ def page(
         style(css),
     )
     return f"<!DOCTYPE html>\n{element('html', head, body, lang='en')}\n"
+
+
+def refreshed(seconds: int) -> Markup:
+    """What makes a browser read the page again, without a script."""
+    return element("meta", http_equiv="refresh", content=str(seconds))
 
 
 def _policy(css: str, pictures: bool) -> str:
