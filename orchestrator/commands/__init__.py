@@ -12,6 +12,7 @@ from orchestrator.commands import (
     compare,
     devices,
     explain,
+    export,
     import_,
     inventory,
     merge,
@@ -47,5 +48,6 @@ COMMANDS: Mapping[str, Command] = {
     "runs": runs,
     "bundle": bundle,
     "import": import_,
+    "export": export,
     "agents": agents,
 }
