@@ -34,7 +34,7 @@ ORIGINALS = (USER, HOST, ADDRESS, SERIAL, BOOT, MACHINE, "double-blind", "bastio
 
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
-    """The reference run as that of somebody who would not be known, on a device of a host's name."""
+    """The reference run, of somebody who would not be known, on a device with a host's name."""
     path = tmp_path / "results" / REFERENCE.name
     shutil.copytree(REFERENCE, path)
     device = f"{HOST}"
