@@ -137,7 +137,7 @@ def merge(runs: Sequence[ReadRun]) -> MergedTable:
     """
     _refuse_twice(runs)
     machines = _Machines.of(runs)
-    files = [_FilesOf(run.record) for run in runs]
+    files = [RunFiles(run.record) for run in runs]
     placed: dict[Column, dict[_Name, Speedup]] = {}
     for number, run in enumerate(runs):
         for row in run.table.rows:
@@ -274,7 +274,7 @@ def _column(
     )
 
 
-class _FilesOf:
+class RunFiles:
     """Which files each comparison of a run is of."""
 
     def __init__(self, run: RunRecord) -> None:
@@ -395,7 +395,7 @@ def _missing(runs: Sequence[ReadRun]) -> Iterable[str]:
 
 
 def _repeats(
-    runs: Sequence[ReadRun], machines: _Machines, files: Sequence[_FilesOf]
+    runs: Sequence[ReadRun], machines: _Machines, files: Sequence[RunFiles]
 ) -> Iterable[Repeat]:
     """Hold every later run of a device against the first one that has it."""
     compared: dict[tuple[int, int], RunComparison | str] = {}
@@ -426,7 +426,7 @@ def _repeats(
 
 
 def _of_same_files(
-    row: ComparedRow, runs: Sequence[ReadRun], files: Sequence[_FilesOf], pair: tuple[int, int]
+    row: ComparedRow, runs: Sequence[ReadRun], files: Sequence[RunFiles], pair: tuple[int, int]
 ) -> ComparedRow:
     """The row; without its figures where the two runs measured different files."""
     found = {
