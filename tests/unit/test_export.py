@@ -46,8 +46,8 @@ def results(tmp_path: Path) -> Path:
     manifest["facts"][device] |= {"hostname": HOST, "serial": SERIAL}
     (path / "run.json").write_text(json.dumps(manifest))
     text = (path / FILE_NAME).read_text()
-    text = text.replace('"here"', f'"{device}"').replace("here.", f"{device}.")
-    text = text.replace('"group":"here/', f'"group":"{device}/')
+    text = re.sub(r'"here(?=["./])', f'"{device}', text)
+    text = text.replace("logs/here.", f"logs/{device}.")
     text = text.replace('"hostname":"vm"', f'"hostname":"{HOST}","serial":"{SERIAL}"')
     (path / FILE_NAME).write_text(text)
     why = f"ssh {USER}@{ADDRESS}: no route to {HOST}.lab.example (see {FOLDER}/log.txt)"

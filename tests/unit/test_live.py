@@ -113,7 +113,7 @@ def test_a_device_is_followed_from_its_first_event_to_its_last(run: RunDirectory
         seen.append(device.state)
         if device.state == RUNNING:
             assert device.detail.startswith(("mobilenet_v1 ", "resnet50 "))
-    assert list(dict.fromkeys(seen)) == ["not heard of yet", "ready", "prepared", BETWEEN, RUNNING]
+    assert list(dict.fromkeys(seen)) == ["not heard of yet", "ready", "prepared", RUNNING, BETWEEN]
     (device,) = now.devices
     count = sum(b'"event":"finished"' in line[:200] for line in LINES)
     assert (device.done, device.failed, device.expected) == (count, 0, count)
