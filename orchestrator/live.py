@@ -118,38 +118,48 @@ def write_end(directory: RunDirectory, how: str) -> None:
     _write(directory, view_of(now, how, report=(directory.path / "report.html").is_file()))
 
 
-def correct(directory: RunDirectory) -> str:
-    """Say of a run that nobody writes any more, though its page says that it goes on, that it has
-    ended; returns in a sentence how the run stands, empty where it goes on or nobody can tell.
+def how_it_ended(directory: RunDirectory) -> str:
+    """Say in a sentence how a run stands that nobody writes any more; empty where it goes on, or
+    nobody can tell from here.
 
-    A page that cannot be written stays as it is. Raises JournalError where the run cannot be read.
+    Where its page says that it goes on, that is corrected; a page that cannot be written stays as
+    it is. Raises JournalError where the run cannot be read.
     """
-    path = directory.path / FILE_NAME
     if has_writer(directory.path):
         return ""
+    path = directory.path / FILE_NAME
     try:
         text = plain_files.read(directory.path, FILE_NAME, most_bytes=_MOST_BYTES).decode()
         age_s = time.time() - path.lstat().st_mtime
-    except (OSError, ValueError):
+    except (OSError, ValueError):  # no page, as of an earlier version's run, or none of ours
         return ""
+    going_on = is_going_on(text)
     # a controller on another machine, which shares the disk, writes it twice within this time
-    if not is_going_on(text) or age_s < STALE_S:
+    if going_on and age_s < STALE_S:
         return ""
     now, _ = Watch(directory).look()
-    if now.over and all(device.state == DONE for device in now.devices):
-        how = (
-            f"Everything is measured, but the controller ended before it wrote the report: "
-            f"orchestrate report {directory.run_id} makes it."
-        )
-    else:
-        how = (
-            f"The controller ended without a word, after the last event: it was killed, or its "
-            f"machine went down. orchestrate run --resume {directory.run_id} goes on, and collects "
-            f"what the devices measured without it."
-        )
-    with contextlib.suppress(OSError):
-        write_end(directory, how)
+    how = _how(now, directory.run_id, killed=going_on)
+    if going_on:
+        with contextlib.suppress(OSError):
+            write_end(directory, how)
     return how
+
+
+def _how(now: RunNow, run_id: str, *, killed: bool) -> str:
+    if now.over and all(device.state == DONE for device in now.devices):
+        if not killed:
+            return "Complete."
+        return (
+            f"Everything is measured, but the controller ended before it wrote the report: "
+            f"orchestrate report {run_id} makes it."
+        )
+    if not killed:
+        return f"Not complete; orchestrate run --resume {run_id} goes on with it."
+    return (
+        f"The controller ended without a word, after the last event: it was killed, or its machine "
+        f"went down. orchestrate run --resume {run_id} goes on, and collects what the devices "
+        f"measured without it."
+    )
 
 
 def view_of(now: RunNow, ended: str = "", *, report: bool = False) -> LiveView:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import replace
 
 from orchestrator import live
 from orchestrator.answer import Answer
@@ -49,7 +50,16 @@ def _follow(watch: Watch, directory: RunDirectory, *, width: int, colour: bool) 
 
 def _view(watch: Watch, directory: RunDirectory) -> LiveView:
     now, _ = watch.look()
-    how = "" if has_writer(directory.path) else live.correct(directory)
-    if now.over and not how and not has_writer(directory.path):
-        how = "No device does anything more."
-    return live.view_of(now, how, report=(directory.path / "report.html").is_file())
+    how = live.how_it_ended(directory)
+    view = live.view_of(now, how, report=(directory.path / "report.html").is_file())
+    return replace(view, writer="" if how else _writer(directory))
+
+
+def _writer(directory: RunDirectory) -> str:
+    """Who writes the run, as far as that can be told from here."""
+    if has_writer(directory.path):
+        return "A controller on this machine writes it."
+    return (
+        "No process of this machine writes it: a controller elsewhere does, or it ended a moment "
+        "ago."
+    )

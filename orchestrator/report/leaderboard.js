@@ -13,9 +13,11 @@
       const told = data[choice.dataset.by];
       return choice.value === "" || told === undefined || told === choice.value;
     });
-  const says = (row) => {
+  // in the overview a word may also be one of its columns'
+  const says = (row, heads) => {
     const text = row.textContent.toLowerCase();
-    return words.value.toLowerCase().split(/\s+/).every((word) => text.includes(word));
+    return words.value.toLowerCase().split(/\s+/)
+      .every((word) => text.includes(word) || heads.includes(word));
   };
 
   const filter = () => {
@@ -24,8 +26,10 @@
       for (const cell of table.querySelectorAll("[data-column-device]")) {
         cell.hidden = device !== "" && cell.dataset.columnDevice !== device;
       }
+      const devices = table.tHead.querySelectorAll("[data-column-device]");
+      const heads = Array.from(devices, (cell) => cell.textContent.toLowerCase()).join(" ");
       for (const row of table.tBodies[0].rows) {
-        row.hidden = !(fits(row.dataset) && says(row));
+        row.hidden = !(fits(row.dataset) && says(row, heads));
       }
     }
     const rows = Array.from(document.getElementById("all").tBodies[0].rows);

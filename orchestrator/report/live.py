@@ -35,7 +35,8 @@ MOST_ROWS = 400
 @dataclass(frozen=True)
 class LiveView:
     """What is shown of a run. ``ended`` is empty while it goes on, else how it ended, in a
-    sentence; ``report``: report.html stands beside the page. ``note`` is of the table."""
+    sentence; ``report``: report.html stands beside the page. ``note`` is of the table, ``writer``
+    says who writes the run, where somebody else looks."""
 
     run_id: str
     created: str
@@ -47,6 +48,7 @@ class LiveView:
     trials: int
     last_event: str
     note: str = ""
+    writer: str = ""
     ended: str = ""
     report: bool = False
 
@@ -233,7 +235,8 @@ def to_text(view: LiveView, *, width: int, color: bool) -> str:
     """The same for a terminal."""
     head = f"run {clean(view.run_id)}, suite {clean(view.suite) or 'unnamed'}: {_progress(view)}\n"
     last = f"last event {clean(view.last_event[:19])} UTC" if view.last_event else "no event yet"
-    out = [head, f"{clean(view.ended)} ({last})\n" if view.ended else f"{last}\n"]
+    state = view.ended or view.writer
+    out = [head, f"{clean(state)} ({last})\n" if state else f"{last}\n"]
     devices = [_short(cells) for cells in map(_cells, view.devices)]
     out.append(render_grid(_SHORT_HEADER, devices, width=width, color=color))
     failures = list(_failures(view))

@@ -311,16 +311,18 @@ def test_a_killed_controller_s_page_is_corrected_by_whoever_watches(
     now, _ = Watch(run).look()
     page = run.path / live.FILE_NAME
     page.write_text(to_page(live.view_of(now), datetime.now(timezone.utc)))
-    assert live.correct(run) == ""  # young: a controller elsewhere may be writing it
+    assert live.how_it_ended(run) == ""  # young: a controller elsewhere may be writing it
     old = time.time() - STALE_S - 1
     os.utime(page, (old, old))
     with (run.path / FILE_NAME).open("rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        assert sys.platform != "linux" or live.correct(run) == ""  # it is being written
+        assert sys.platform != "linux" or live.how_it_ended(run) == ""  # it is being written
     assert cli.main(["watch", str(run.path)]) == 0
     assert "ended without a word" in capsys.readouterr().out
     assert "ended without a word" in page_of(run)
     assert not is_going_on(page_of(run))
+    # and whoever looks again is told the same, but not that it was killed
+    assert live.how_it_ended(run).startswith("Not complete; orchestrate run --resume")
 
 
 def test_a_hostile_run_is_shown_as_text(run: RunDirectory) -> None:
