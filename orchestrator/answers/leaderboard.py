@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from orchestrator import plain_files
 from orchestrator.analysis.drift.comparison import ReadRun
@@ -22,7 +23,8 @@ def answer(arguments: LeaderboardArguments) -> Answer:
     if not found:
         raise UsageError(f"{arguments.folder} holds no run; `orchestrate run` makes one")
     entries: list[Entry] = []
-    runs, skipped = [], []
+    runs: list[dict[str, Any]] = []
+    skipped: list[str] = []
     # one run at a time: a folder may hold more than fits into memory
     for directory in found:
         try:

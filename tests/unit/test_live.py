@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from orchestrator import cli, live, watching
+from orchestrator.analysis import analyse
 from orchestrator.answer import ExitCode
 from orchestrator.answers.on_end import parse_command, start_command
 from orchestrator.errors import JournalError, UsageError
@@ -191,8 +192,9 @@ def test_lost_and_paused_devices_say_why_and_come_back() -> None:
 def test_the_table_is_computed_no_more_often_than_its_share(
     run: RunDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock, taken = [0.0], []
-    real = watching.analyse
+    clock: list[float] = [0.0]
+    taken: list[float] = []
+    real = analyse
 
     def slow(*arguments: Any) -> Any:
         taken.append(clock[0])
@@ -200,8 +202,8 @@ def test_the_table_is_computed_no_more_often_than_its_share(
         return real(*arguments)
 
     cpu = [0.0]
-    monkeypatch.setattr(watching, "analyse", slow)
-    monkeypatch.setattr(watching.time, "thread_time", lambda: cpu[0])
+    monkeypatch.setattr("orchestrator.watching.analyse", slow)
+    monkeypatch.setattr("orchestrator.watching.time.thread_time", lambda: cpu[0])
     watch = Watch(run, clock=lambda: clock[0])
     for second in range(100):
         clock[0] = float(second)
@@ -273,7 +275,8 @@ def test_the_page_goes_along_and_ends_with_the_run(run: RunDirectory, page: live
 def test_nothing_is_written_while_nothing_is_new(
     run: RunDirectory, monkeypatch: pytest.MonkeyPatch, quick: None
 ) -> None:
-    writes, looks = [], []
+    writes: list[int] = []
+    looks: list[int] = []
     real = Watch.look
 
     def look(self: Watch, *, whole: bool = False) -> Any:
