@@ -269,7 +269,7 @@ def test_the_page_goes_along_and_ends_with_the_run(run: RunDirectory, page: live
     assert not is_going_on(text)
     assert "Complete." in text and 'href="report.html"' in text
     assert "▲ faster" in text
-    assert "<script" not in text and "default-src 'none'" in text
+    assert "<script" not in text and "default-src &#x27;none&#x27;" in text
 
 
 def test_nothing_is_written_while_nothing_is_new(

@@ -223,7 +223,7 @@ def test_a_hostile_run_gets_nowhere_as_anything_but_text() -> None:
     table = merge([a_run("one", "cascade"), stranger, a_run("two", EVIL, model=EVIL)])
     page = merged.render(table, "html", width=100)
     assert "<script" not in page and "<img" not in page
-    assert "default-src 'none'" in page
+    assert "default-src &#x27;none&#x27;" in page
     markdown = merged.render(table, "markdown", width=100)
     assert "<script" not in markdown
     for shape in ("text", "markdown", "csv", "json"):
