@@ -46,15 +46,15 @@ def a_run(
     }
     trials = []
     for number, device in enumerate(devices):
-        for record in blocks_of(
+        for each in blocks_of(
             times, 8, seed=10 * seed + number, device=device, model=model, factors=factors
         ):
-            assert record.measurement is not None
+            assert each.measurement is not None
             trials.append(
                 dataclasses.replace(
-                    record,
-                    measurement=dataclasses.replace(record.measurement, runtime_version=version),
-                    artifact_sha256=sha(f"{record.trial.variant}{files}"),
+                    each,
+                    measurement=dataclasses.replace(each.measurement, runtime_version=version),
+                    artifact_sha256=sha(f"{each.trial.variant}{files}"),
                 )
             )
     record = run_of(
