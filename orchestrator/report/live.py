@@ -232,7 +232,7 @@ def _parts(view: LiveView) -> Iterable[PageSection]:
 
 
 def to_text(view: LiveView, *, width: int, color: bool) -> str:
-    """The same for a terminal."""
+    """Lines for a terminal, which say what the page says."""
     head = f"run {clean(view.run_id)}, suite {clean(view.suite) or 'unnamed'}: {_progress(view)}\n"
     last = f"last event {clean(view.last_event[:19])} UTC" if view.last_event else "no event yet"
     state = view.ended or view.writer

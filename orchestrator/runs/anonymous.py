@@ -14,6 +14,8 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
+from orchestrator.factors import NAMES
+
 #: What of an inventory's device a reader of the results needs. Everything else says how the
 #: machine is reached, and is left out whole.
 KEPT_OF_A_DEVICE = frozenset(
@@ -25,8 +27,9 @@ KEPT_OF_A_DEVICE = frozenset(
 #: Words of the measurement: no text of a machine or a person.
 _MEASURED = frozenset(
     {
-        *("model", "scheme", "framework", "runner", "runtime", "delegate", "isa", "engine"),
-        *("processor", "export", "kind", "event", "outcome", "time", "device_time", "created"),
+        *NAMES,
+        *("model", "scheme", "framework"),
+        *("kind", "event", "outcome", "time", "device_time", "created"),
         *("microarchitecture", "vendor", "features", "runtime_name", "runtime_version"),
         *("baseline", "schemes", "models", "transport", "sha256", "artifact_sha256", "blobs"),
         *("binary_sha256", "site_sha256", "agent_hash", "digest", "run_id", "architecture"),
@@ -176,7 +179,7 @@ class Pseudonyms:
 
     @property
     def devices(self) -> tuple[str, ...]:
-        """The names of devices that stay, because they are no host's and no user's."""
+        """The names of devices that stay: neither a host's nor a user's."""
         return tuple(name for name in self._device_names if name not in self._devices)
 
     # -- replacing ----------------------------------------------------------------------------
