@@ -6,7 +6,7 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.commands.shared import Arguments, becomes
+from orchestrator.commands.shared import Arguments, add_results_folder, becomes
 
 HELP = "Make a run's table again from its journal, or one table of several runs."
 
@@ -33,10 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a run id, the beginning of one, `last`, or a folder; several make one table",
     )
     formats = ("text", "csv", "json", "markdown", "latex", "html")
-    parser.add_argument("--format", choices=formats, default="text")
+    parser.add_argument(
+        "--format", choices=formats, default="text", help="how it is written (default: text)"
+    )
     parser.add_argument("--output", metavar="FILE", type=Path, help="write there, not to stdout")
     parser.add_argument(
         "--charts", metavar="DIR", type=Path, help="put every chart there, as SVG and PNG"
     )
-    parser.add_argument("--results", metavar="DIR", type=Path, default=Path("results"))
+    add_results_folder(parser)
     becomes(parser, ReportArguments)

@@ -32,6 +32,12 @@ FOLDER = f"/home/{USER}/double-blind/study"
 ORIGINALS = (USER, HOST, ADDRESS, SERIAL, BOOT, MACHINE, "double-blind", "bastion-of-lab")
 
 
+@pytest.fixture(autouse=True)
+def no_charts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They take seconds, and have nothing in them that the tables have not."""
+    monkeypatch.setattr("orchestrator.report.charts.available", lambda: False)
+
+
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
     """The reference run, of somebody who would not be known, on a device with a host's name."""
