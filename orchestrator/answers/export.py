@@ -43,10 +43,12 @@ def answer(arguments: ExportArguments) -> Answer:
         copy = RunDirectory(Path(folder) / directory.run_id)
         copy.logs.mkdir(parents=True)
         try:
-            told = _write_anonymous(directory, copy) if arguments.anonymous else ()
-            if not arguments.anonymous:
+            names = _write_anonymous(directory, copy) if arguments.anonymous else None
+            if names is None:
                 _copy(directory, copy)
             table = _write_derived(copy, anonymous=arguments.anonymous)
+            if names is not None:
+                _check(copy, names)
         except OSError as exc:
             raise OrchestrateError(
                 f"{exc.filename or directory.path}: cannot be exported ({exc.strerror or exc})"
@@ -58,8 +60,8 @@ def answer(arguments: ExportArguments) -> Answer:
             raise UsageError(f"{output}: cannot be written ({exc.strerror or exc})") from exc
     size = output.stat().st_size / 1e6
     head = f"{output}: run {table.run_id}, {sum(table.outcomes.values())} trials, {size:.1f} MB"
-    if not arguments.anonymous:
-        told = ("names of hosts and users, paths and serials are in it: --anonymous replaces them",)
+    as_it_is = ["names of hosts and users, paths and serials are in it: --anonymous replaces them"]
+    told = as_it_is if names is None else _told(names)
     return Answer("".join(f"{line}\n" for line in (head, *told)))
 
 
@@ -85,8 +87,8 @@ def _copy(directory: RunDirectory, copy: RunDirectory) -> None:
         copy.keep(name, data)
 
 
-def _write_anonymous(directory: RunDirectory, copy: RunDirectory) -> tuple[str, ...]:
-    """Write the run's own files without who measured and where; returns what is to be said."""
+def _write_anonymous(directory: RunDirectory, copy: RunDirectory) -> Pseudonyms:
+    """Write the run's own files without who measured and where; returns the stand-ins."""
     read_manifest(directory.path)  # refuses, with words, what is not a manifest
     manifest = json.loads(plain_files.read(directory.path, MANIFEST, most_bytes=MAX_BYTES))
     names = _here()
@@ -105,9 +107,7 @@ def _write_anonymous(directory: RunDirectory, copy: RunDirectory) -> tuple[str, 
         other = names.identifier(f"logs/{name}").removeprefix("logs/")
         text = names.log(data.decode("utf-8", "backslashreplace"))
         copy.keep(other, text.encode("utf-8", "backslashreplace"))
-    _write_derived(copy, anonymous=True)
-    _check(copy, names)
-    return tuple(_told(names))
+    return names
 
 
 def _here() -> Pseudonyms:
