@@ -173,22 +173,26 @@ def resume(
     devices = inventory.select(names)
     plan = make_plan(devices, suite, seed=manifest.seed)
     fleet = Fleet(inventory, devices, plan, build_agent_archive(), manifest.run_id, way)
-    materials = stored_materials(manifest, plan, places.models)
-    given = stored_supplies(manifest, places.models)
-    supplies = Supplies(plan, manifest, given, places.models, console.say)
     with Journal(directory.path) as journal:
-        journal.on_made_again = partial(_made_again, directory, supplies, console)
-        supplies.keep_in(directory.path)
         if journal.torn is not None:
             console.say(f"{journal.path}: the last line was torn; what it held is fetched again")
         for flaw in journal.flaws:
             console.say(flaw.message)
-        campaign = _campaign(plan, materials, directory, journal, console=console, stop=stop)
+        # what is complete needs no file, and those of an old run may be gone
+        nothing = materials_of(manifest, {}, None)
+        campaign = _campaign(plan, nothing, directory, journal, console=console, stop=stop)
+        supplies = Supplies(plan, manifest, {}, places.models, console.say)
         runs = _device_runs(campaign, fleet, supplies)
         left = tuple(device for device in devices if not runs[device.name].complete)
         if not left:
             console.say(f"run {manifest.run_id} is complete; nothing is left to do")
             return _conclude(campaign, runs, lost=frozenset())
+        campaign = replace(campaign, materials=stored_materials(manifest, plan, places.models))
+        given = stored_supplies(manifest, places.models)
+        supplies = Supplies(plan, manifest, given, places.models, console.say)
+        journal.on_made_again = partial(_made_again, directory, supplies, console)
+        supplies.keep_in(directory.path)
+        runs = _device_runs(campaign, fleet, supplies)
         reached = reach_all(replace(fleet, devices=left), console, all_may_be_late=True)
         with closing(reached):
             supplied = supply_all(fleet, reached, supplies, console)

@@ -23,8 +23,8 @@ from orchestrator.errors import (
 from orchestrator.fleet.materials import Materials
 from orchestrator.frameworks import registry
 from orchestrator.frameworks.about import CURRENT
-from orchestrator.frameworks.building import RANDOM, representative_images
-from orchestrator.frameworks.parts import parts_of, runner_for
+from orchestrator.frameworks.building import IMAGENET, RANDOM, representative_images
+from orchestrator.frameworks.parts import parts_of, runner_for, top1_of
 from orchestrator.frameworks.runner import Files
 from orchestrator.isa.build import CapObject, build_cap_object
 from orchestrator.measures.accuracy.samples import SampleSet
@@ -58,12 +58,15 @@ def build_options(suite: Suite, chosen: BuildOptions) -> BuildOptions:
     return chosen if older is None else replace(chosen, compatibility=older)
 
 
-def prepare(devices: Sequence[Device], suite: Suite, places: Places, *, seed: int) -> Preparation:
+def prepare(
+    devices: Sequence[Device], suite: Suite, places: Places, *, seed: int, open_samples: bool = True
+) -> Preparation:
     """Make the plan, and read and compare the files that are there. Raises OrchestrateError.
 
-    Touches no device and changes nothing.
+    Touches no device and changes nothing. Without ``open_samples`` those of accuracy are counted
+    alone, which says enough for a plan that nobody carries out.
     """
-    suite, drawn = draw_samples(suite, seed)
+    suite, drawn = draw_samples(suite, seed, opened=open_samples)
     own = resolve(suite)
     plan = make_plan(devices, own.suite, seed=seed)
     if drawn is not None:
@@ -164,6 +167,7 @@ def new_manifest(
                 _artifact_record(models[variant]),
                 check_range=ranges.get(_network(variant)),
                 calibration=_calibration(models[variant], calibrated_on),
+                published_top1=_published_top1(prepared, models[variant]),
             )
             for variant in prepared.plan.variants
         ),
@@ -286,6 +290,13 @@ def _artifact_record(model: ModelArtifact) -> ArtifactRecord:
         model.exported,
         remarks=model.remarks,
     )
+
+
+def _published_top1(prepared: Preparation, model: ModelArtifact) -> float | None:
+    """What is published for the weights of a model of the catalogue; None of any other."""
+    if model.variant in prepared.own.artifacts or model.weights != IMAGENET:
+        return None
+    return top1_of(registry.framework(model.framework), model.variant.model)
 
 
 def _versions() -> dict[str, str]:

@@ -84,6 +84,13 @@ def preprocessing_of(framework: Framework, model: str) -> Preprocessing | None:
     return None if spec is None else spec.preprocessing
 
 
+def top1_of(framework: Framework, model: str) -> float | None:
+    """Return the share of ImageNet's validation set that is published for a model's weights; None
+    where nobody says it."""
+    spec = parts_of(framework).models.get(model)
+    return None if spec is None else spec.top1
+
+
 # -- files ----------------------------------------------------------------------------------------
 
 

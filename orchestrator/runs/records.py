@@ -64,7 +64,9 @@ class ArtifactRecord:
     holds its batch, ``open`` or ``fixed``; None where nothing says it. ``check_range`` are the real
     values between which every process is fed the same once, so that what it computes can be seen:
     those that all files of the model can hold. ``remarks`` are those of the file's reader.
-    ``calibration`` is None where nothing was calibrated, or nobody knows on what."""
+    ``calibration`` is None where nothing was calibrated, or nobody knows on what.
+    ``published_top1`` is the share of ImageNet's validation set that is published for the weights
+    as they were trained; None of others."""
 
     variant: Variant
     sha256: str
@@ -78,6 +80,7 @@ class ArtifactRecord:
     check_range: tuple[float, float] | None = None
     remarks: tuple[Finding, ...] = ()
     calibration: CalibrationRecord | None = None
+    published_top1: float | None = None
 
 
 @dataclass(frozen=True)

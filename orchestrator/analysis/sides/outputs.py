@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 
 from orchestrator.analysis.sides.side import Side
 from orchestrator.measurement import Finding, Outputs, OutputSummary
+from orchestrator.measures.accuracy.matching import matched
 from orchestrator.runs.records import RunRecord
 
 #: Relative error from which two outputs have nothing in common: zeros would be as near.
@@ -77,22 +78,6 @@ def error_between(one: OutputSummary, other: OutputSummary) -> float | None:
     return math.dist(one.sketch, other.sketch) / length if length else None
 
 
-def matched(one: Outputs, other: Outputs) -> tuple[tuple[OutputSummary, OutputSummary], ...]:
-    """The outputs of two files that are the same one: by name, else where one alone of either has
-    that shape, else by place where all shapes are equal. Converters change names and order."""
-    names = [each.name for each in one.summaries]
-    if len(set(names)) == len(names) and set(names) == {o.name for o in other.summaries}:
-        by_name = {each.name: each for each in other.summaries}
-        return tuple((each, by_name[each.name]) for each in one.summaries)
-    shapes = [[each.shape for each in side.summaries] for side in (one, other)]
-    if shapes[0] == shapes[1]:
-        return tuple(zip(one.summaries, other.summaries, strict=True))
-    if len(set(shapes[0])) == len(shapes[0]) and sorted(shapes[0]) == sorted(shapes[1]):
-        by_shape = {each.shape: each for each in other.summaries}
-        return tuple((each, by_shape[each.shape]) for each in one.summaries)
-    return ()
-
-
 def _is_constant(output: OutputSummary) -> bool:
     return output.seen > 1 and output.distinct <= 1
 
@@ -140,7 +125,7 @@ def _how_dead(outputs: Outputs) -> str:
 def _swallowed(own: Outputs, other: Outputs) -> str:
     """Why constants are what the outputs' own steps make of the other side's answers; empty where
     they do not."""
-    pairs = matched(own, other)
+    pairs = matched(own.summaries, other.summaries)
     if not pairs or len(pairs) < len(own.summaries):
         return ""
     for mine, reference in pairs:
@@ -158,7 +143,7 @@ def _swallowed(own: Outputs, other: Outputs) -> str:
 def _apart(baseline: Side, treatment: Side, base: Outputs, treated: Outputs) -> Iterator[Finding]:
     if max(base.input_error, treated.input_error) > INPUT_ERROR:
         return  # what was fed was not the same
-    error = nearest(matched(base, treated))
+    error = nearest(matched(base.summaries, treated.summaries))
     if error is None or error < DOUBTFUL:
         return
     said = (
@@ -204,7 +189,7 @@ def _elsewhere(run: RunRecord, side: Side, own: Outputs) -> Iterator[Finding]:
     for sha256, factors in fed:
         places = run.outputs_of_file(sha256 or "", factors.batch, factors.input_size)
         for place, theirs in places:
-            error = None if is_dead(theirs) else nearest(matched(own, theirs))
+            error = None if is_dead(theirs) else nearest(matched(own.summaries, theirs.summaries))
             if error is not None and error > ROUNDING:
                 yield Finding(
                     "computes_otherwise",

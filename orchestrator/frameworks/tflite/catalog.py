@@ -53,6 +53,9 @@ class ModelSpec:
     constants once and for all schemes, which is three times as fast for small models. That holds
     some twenty copies of the weights, 12.7 GB for VGG19, so large models are converted from a
     saved model instead.
+
+    ``top1``: the share of ImageNet's validation set that keras.io/api/applications gives for the
+    weights.
     """
 
     application: str
@@ -62,11 +65,12 @@ class ModelSpec:
     input_scale: float = 1.0
     peak_mb: int = 0
     frozen: bool = True
+    top1: float | None = None
 
     @property
     def preprocessing(self) -> Preprocessing:
         """What ``preprocess_input`` of its module does, with which :mod:`.keras` calibrates."""
-        return Preprocessing(self.side, self.side, _CHANNELS[self.module], layout="nhwc")
+        return Preprocessing(self.side, self.side, _CHANNELS[self.module])
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -101,16 +105,22 @@ class SchemeSpec:
 
 
 MODELS: Mapping[str, ModelSpec] = {
-    "mobilenet_v1": ModelSpec("MobileNet", "mobilenet", peak_mb=1600),
-    "mobilenet_v2": ModelSpec("MobileNetV2", "mobilenet_v2", peak_mb=1600),
-    "inception_v3": ModelSpec("InceptionV3", "inception_v3", side=299, peak_mb=3700),
-    "resnet50": ModelSpec("ResNet50", "resnet", gain=1.0, input_scale=64.0, peak_mb=3500),
-    "resnet101": ModelSpec("ResNet101", "resnet", gain=1.0, input_scale=64.0, peak_mb=5500),
-    "resnet152": ModelSpec("ResNet152", "resnet", gain=1.0, input_scale=64.0, peak_mb=7200),
-    "resnet50_v2": ModelSpec("ResNet50V2", "resnet_v2", gain=1.0, peak_mb=3500),
-    "resnet152_v2": ModelSpec("ResNet152V2", "resnet_v2", gain=1.0, peak_mb=7200),
-    "vgg16": ModelSpec("VGG16", "vgg16", input_scale=64.0, frozen=False, peak_mb=8000),
-    "vgg19": ModelSpec("VGG19", "vgg19", input_scale=64.0, frozen=False, peak_mb=8000),
+    "mobilenet_v1": ModelSpec("MobileNet", "mobilenet", peak_mb=1600, top1=0.704),
+    "mobilenet_v2": ModelSpec("MobileNetV2", "mobilenet_v2", peak_mb=1600, top1=0.713),
+    "inception_v3": ModelSpec("InceptionV3", "inception_v3", side=299, peak_mb=3700, top1=0.779),
+    "resnet50": ModelSpec(
+        "ResNet50", "resnet", gain=1.0, input_scale=64.0, peak_mb=3500, top1=0.749
+    ),
+    "resnet101": ModelSpec(
+        "ResNet101", "resnet", gain=1.0, input_scale=64.0, peak_mb=5500, top1=0.764
+    ),
+    "resnet152": ModelSpec(
+        "ResNet152", "resnet", gain=1.0, input_scale=64.0, peak_mb=7200, top1=0.766
+    ),
+    "resnet50_v2": ModelSpec("ResNet50V2", "resnet_v2", gain=1.0, peak_mb=3500, top1=0.760),
+    "resnet152_v2": ModelSpec("ResNet152V2", "resnet_v2", gain=1.0, peak_mb=7200, top1=0.780),
+    "vgg16": ModelSpec("VGG16", "vgg16", input_scale=64.0, frozen=False, peak_mb=8000, top1=0.713),
+    "vgg19": ModelSpec("VGG19", "vgg19", input_scale=64.0, frozen=False, peak_mb=8000, top1=0.713),
 }
 
 SCHEMES: Mapping[str, SchemeSpec] = {

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.analysis import Verdict, analyse
-from orchestrator.analysis.sides.outputs import error_between, matched
+from orchestrator.analysis.sides.outputs import error_between
 from orchestrator.measurement import Outputs
 from orchestrator.runs.records import RunRecord
 from tests.analysis_runs import FACTORS, answer, answering
@@ -84,20 +84,6 @@ def test_other_inputs_are_no_other_place() -> None:
     here = answering(LIVE, NEAR)
     batch = answering(OTHER, OTHER, factors=replace(FACTORS, batch=2))
     assert codes(replace(here, trials=(*here.trials, *batch.trials))) == set()
-
-
-def several(*outputs: Outputs) -> Outputs:
-    return Outputs(tuple(each.summaries[0] for each in outputs))
-
-
-def test_outputs_are_matched_by_name_else_by_shape() -> None:
-    boxes, scores = answer(1.0, 2.0, name="boxes"), answer(3.0, 4.0, name="scores")
-    one, other = several(boxes, scores), several(scores, boxes)
-    assert [(a.name, b.name) for a, b in matched(one, other)] == [("boxes",) * 2, ("scores",) * 2]
-    renamed = several(answer(5.0, 6.0, 7.0, name="a"), answer(1.0, 2.0, name="b"))
-    turned = several(answer(1.0, 2.0, name="c"), answer(5.0, 6.0, 7.0, name="d"))
-    assert [(a.name, b.name) for a, b in matched(renamed, turned)] == [("a", "d"), ("b", "c")]
-    assert matched(one, boxes) == ()
 
 
 def test_the_error_is_relative_to_the_reference() -> None:
