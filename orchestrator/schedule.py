@@ -149,6 +149,7 @@ def outline_of(plan: Plan, device: DevicePlan) -> Outline:
     """Return a device's part of the plan, as ``orchestrate_agent.course`` knows it."""
     # a trial of no block carries no group: its model and factors say which one it belongs to
     by_condition = {(group.model, group.factors): group for group in device.groups}
+    by_condition |= {(group.model, group.factors): group for group in device.checks}
     return Outline(
         min_blocks=plan.min_blocks,
         max_blocks=plan.max_blocks,

@@ -173,6 +173,13 @@ class ProfileTrials(Strict):
     trials: int = Field(default=0, ge=0, le=100, examples=["trials: 1"])
 
 
+class CheckTrials(Strict):
+    """How many trials look at what each file computes on each device, by a runner of the same files
+    that shows outputs, where the one that is measured shows none."""
+
+    trials: int = Field(default=1, ge=0, le=100, examples=["trials: 1"])
+
+
 class Gate(Strict):
     """What every timing trial waits for, and how long at most. Waiting is never measured."""
 
@@ -201,6 +208,7 @@ class Protocol(Strict):
     steady: Steady = Field(default=Steady(), examples=["steady: {runs: 30, seconds: 1}"])
     memory: MemoryTrials = Field(default=MemoryTrials(), examples=["memory: {trials: 1}"])
     profile: ProfileTrials = Field(default=ProfileTrials(), examples=["profile: {trials: 1}"])
+    check: CheckTrials = Field(default=CheckTrials(), examples=["check: {trials: 1}"])
     gate: Gate = Field(default=Gate(), examples=["gate: {load: 0.1, timeout: 30s}"])
     #: Whether baseline and treatment run at the same time, each on CPUs of its own.
     duet: bool = Field(default=False, examples=["duet: true"])
@@ -472,8 +480,11 @@ class Suite(Strict):
     def from_json(cls, data: Mapping[str, Any]) -> Suite:
         """The inverse of :meth:`to_json`; UsageError if this version cannot read it."""
         protocol = data.get("protocol")
-        if isinstance(protocol, Mapping):  # before there was a gate a run waited for nothing
-            data = {**data, "protocol": {"gate": {"load": 1.0}, **protocol}}
+        if isinstance(protocol, Mapping):
+            # before there was a gate a run waited for nothing, and before there were checks nobody
+            # looked at what a file computes: a run goes on as it began
+            before = {"gate": {"load": 1.0}, "check": {"trials": 0}}
+            data = {**data, "protocol": {**before, **protocol}}
         return revived(cls, dict(data), "the suite of the run")
 
 

@@ -64,6 +64,8 @@ class RunnerAbout:
     input_sizes: bool = False
     android: bool = False
     measured_in: tuple[str, ...] = ()
+    #: Whether its processes tell what the network answers; if not, another runner checks its files.
+    shows_outputs: bool = True
     #: Why it lacks a kind of trial, to stand behind "the … of runner NAME".
     lacks: Mapping[TrialKind, str] = field(default_factory=lambda: MappingProxyType({}), hash=False)
 

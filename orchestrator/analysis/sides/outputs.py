@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from orchestrator.analysis.sides.side import Side
 from orchestrator.measurement import Finding, Outputs, OutputSummary
@@ -39,9 +40,35 @@ def outputs_of(side: Side) -> Outputs | None:
     return next((each for each in shown if each is not None and each.problem is None), None)
 
 
+def checked_by(run: RunRecord, side: Side) -> tuple[Outputs | None, str]:
+    """Return what a side's file answered another runner that looked at it on the device, and what
+    that computed with, by name and version; for a side whose own runner shows no outputs."""
+    for record in side.records[:1]:
+        check = run.check_of(record.trial.device, record.artifact_sha256 or "")
+        measured = None if check is None else check.measurement
+        if measured is not None and measured.outputs is not None:
+            ran = " ".join(filter(None, (measured.runtime_name, measured.runtime_version)))
+            return (None if measured.outputs.problem else measured.outputs), ran
+    return None, ""
+
+
 def findings(run: RunRecord, baseline: Side, treatment: Side) -> Iterator[Finding]:
-    """What is wrong with what the two sides answered."""
-    base, treated = outputs_of(baseline), outputs_of(treatment)
+    """What is wrong with what the two sides answered, or their files where others looked."""
+    own = [outputs_of(side) for side in (baseline, treatment)]
+    checked = [checked_by(run, side) for side in (baseline, treatment)]
+    base, treated = (
+        each if each is not None else other for each, (other, _) in zip(own, checked, strict=True)
+    )
+    lookers = {by for each, (_, by) in zip(own, checked, strict=True) if each is None and by}
+    by = f" (seen under {' and '.join(sorted(lookers))}, not in what was timed)" if lookers else ""
+    for found in _of_outputs(run, (baseline, base), (treatment, treated)):
+        yield replace(found, message=found.message + by)
+
+
+def _of_outputs(
+    run: RunRecord, one: tuple[Side, Outputs | None], other: tuple[Side, Outputs | None]
+) -> Iterator[Finding]:
+    (baseline, base), (treatment, treated) = one, other
     for side in (baseline, treatment):
         yield from _unread(side)
     if base is not None and treated is not None and is_dead(base) and is_dead(treated):
@@ -53,9 +80,9 @@ def findings(run: RunRecord, baseline: Side, treatment: Side) -> Iterator[Findin
             "its accuracy",
         )
         return
-    for side, own, other in ((baseline, base, treated), (treatment, treated, base)):
+    for side, own, opposite in ((baseline, base, treated), (treatment, treated, base)):
         if own is not None:
-            yield from _nothing(side, own, other)
+            yield from _nothing(side, own, opposite)
     if base is None or treated is None or is_dead(base) or is_dead(treated):
         return
     yield from _apart(baseline, treatment, base, treated)
