@@ -13,6 +13,7 @@ from typing import Any
 
 from orchestrator.artifacts.files import sha256_of
 from orchestrator.errors import ModelBuildError
+from orchestrator.frameworks.about import CALIBRATIONS
 from orchestrator.frameworks.building import IMAGE_SUFFIXES, BuildOptions, representative_data
 from orchestrator.frameworks.preprocessing import Channels, Preprocessing
 from orchestrator.frameworks.torch.about import FRAMEWORK
@@ -84,11 +85,13 @@ class TorchSchemeSpec:
 
     ``dynamic``: Linear layers alone, activations quantized while running. ``static``: all of the
     graph, ranges calibrated. ``trained``: the same after training with fake quantization.
+    ``calibration`` is how ranges are found, empty where the options of building say it.
     """
 
     dynamic: bool = False
     static: bool = False
     trained: bool = False
+    calibration: str = ""
 
     @property
     def calibrated(self) -> bool:
@@ -106,7 +109,7 @@ class TorchSchemeSpec:
         common |= {"backend": "x86", "activations": "quint8, 7 bits", "weights": "int8 per channel"}
         if self.trained:
             return {**common, "fake_quantize": True, "training": asdict(TRAINING)}
-        return {**common, "calibration": options.calibration}
+        return {**common, "calibration": self.calibration or options.calibration}
 
 
 TRAINING = Training()
@@ -123,6 +126,8 @@ SCHEMES: Mapping[str, TorchSchemeSpec] = {
     "float32": TorchSchemeSpec(),
     "dynamic_int8": TorchSchemeSpec(dynamic=True),
     "static_int8": TorchSchemeSpec(static=True),
+    # each way of calibrating beside the others in one run
+    **{f"static_int8_{how}": TorchSchemeSpec(static=True, calibration=how) for how in CALIBRATIONS},
     "qat_int8": TorchSchemeSpec(static=True, trained=True),
 }
 
