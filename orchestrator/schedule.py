@@ -170,5 +170,12 @@ def outline_of(plan: Plan, device: DevicePlan) -> Outline:
 
 def _slot(trial: Trial, group: Group) -> Slot:
     partner = None if trial.duet is None else trial.duet.partner
-    judged = measure_of(trial.kind).judged
-    return Slot(trial.trial_id, group.key, trial.variant.scheme, partner, judged)
+    measure = measure_of(trial.kind)
+    return Slot(
+        trial.trial_id,
+        group.key,
+        trial.variant.scheme,
+        partner,
+        judged=measure.judged,
+        extra=measure.stands_in,
+    )

@@ -23,7 +23,7 @@ from orchestrator.errors import (
 from orchestrator.fleet.materials import Materials
 from orchestrator.frameworks import registry
 from orchestrator.frameworks.about import CURRENT
-from orchestrator.frameworks.building import IMAGENET, RANDOM, representative_images
+from orchestrator.frameworks.building import FOLDER, IMAGENET, RANDOM, representative_images
 from orchestrator.frameworks.parts import parts_of, runner_for, top1_of
 from orchestrator.frameworks.runner import Files
 from orchestrator.isa.build import CapObject, build_cap_object
@@ -168,6 +168,7 @@ def new_manifest(
                 check_range=ranges.get(_network(variant)),
                 calibration=_calibration(models[variant], calibrated_on),
                 published_top1=_published_top1(prepared, models[variant]),
+                trained_on_samples=_samples_trained_on(prepared, models[variant]),
             )
             for variant in prepared.plan.variants
         ),
@@ -183,6 +184,17 @@ def _samples_calibrated_on(prepared: Preparation) -> int:
         return 0
     images = {sha256_of(path) for path in representative_images(folder)}
     return sum(item.sha256 in images for item in drawn.dataset.items)
+
+
+def _samples_trained_on(prepared: Preparation, model: ModelArtifact) -> int:
+    """How many samples of accuracy the file's weights were trained on further. Raises
+    ModelBuildError."""
+    data = model.entry.get("dataset")
+    if prepared.samples is None or not isinstance(data, Mapping) or data.get("kind") != FOLDER:
+        return 0
+    trained_on = parts_of(registry.framework(model.framework)).trained_on
+    images = {sha256_of(path) for path in trained_on(prepared.options)}
+    return sum(item.sha256 in images for item in prepared.samples.dataset.items)
 
 
 def _calibration(model: ModelArtifact, sampled: int) -> CalibrationRecord | None:

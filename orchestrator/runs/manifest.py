@@ -107,6 +107,7 @@ class Manifest:
             | ({"remarks": [each.to_json() for each in a.remarks]} if a.remarks else {})
             | ({} if a.calibration is None else {"calibration": asdict(a.calibration)})
             | ({} if a.published_top1 is None else {"published_top1": a.published_top1})
+            | ({"trained_on_samples": a.trained_on_samples} if a.trained_on_samples else {})
             for a in self.artifacts
         ]
         if self.samples is None:
@@ -142,6 +143,7 @@ class Manifest:
                     tuple(map(Finding.from_json, a.get("remarks") or ())),
                     _calibration(a.get("calibration")),
                     a.get("published_top1"),
+                    a.get("trained_on_samples") or 0,
                 )
                 for a in data["artifacts"]
             ),
@@ -184,6 +186,7 @@ _SHAPE: Shape = {
             "remarks": [NotNull(shape_of(Finding))],
             "calibration": shape_of(CalibrationRecord),
             "published_top1": NUMBER,
+            "trained_on_samples": WHOLE,
         }
     ],
     "binaries": [{**_FILE, "device": TEXT, "source": TEXT, "pinned": FLAG}],

@@ -66,7 +66,8 @@ class ArtifactRecord:
     those that all files of the model can hold. ``remarks`` are those of the file's reader.
     ``calibration`` is None where nothing was calibrated, or nobody knows on what.
     ``published_top1`` is the share of ImageNet's validation set that is published for the weights
-    as they were trained; None of others."""
+    as they were trained; None of others. ``trained_on_samples`` is how many of the run's samples
+    its weights were trained on further."""
 
     variant: Variant
     sha256: str
@@ -81,6 +82,7 @@ class ArtifactRecord:
     remarks: tuple[Finding, ...] = ()
     calibration: CalibrationRecord | None = None
     published_top1: float | None = None
+    trained_on_samples: int = 0
 
 
 @dataclass(frozen=True)

@@ -54,8 +54,15 @@ def _is_random(side: Side) -> bool:
 
 
 def _of_calibration(samples: SampleSet, group: ComparisonGroup, side: Side) -> Iterator[Finding]:
-    """Findings about what the sides were calibrated on, as far as anybody knows."""
+    """Findings about what the sides were trained and calibrated on, as far as anybody knows."""
     for each in (group.baseline, side):
+        if each.artifact is not None:
+            yield from audit.seen_in_training(
+                each.scheme,
+                each.artifact.trained_on_samples,
+                len(samples.keys),
+                samples.margin,
+            )
         if each.artifact is None or each.artifact.calibration is None:
             continue
         found = each.artifact.calibration

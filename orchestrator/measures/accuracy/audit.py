@@ -91,6 +91,28 @@ def calibrated_on_evaluation(
     )
 
 
+def seen_in_training(
+    scheme: str, seen: int, samples: int, margin_points: float
+) -> tuple[Finding, ...]:
+    """Find samples that the scheme's weights were trained on: ``seen`` of ``samples``.
+
+    It forbids the comparison where these alone could hide a loss of the margin.
+    """
+    if not seen or not samples:
+        return ()
+    share = 100 * seen / samples
+    return (
+        Finding(
+            "seen_in_training",
+            f"{scheme} was trained on {seen} of the {samples} samples that it is judged by "
+            f"({share:.1f} %; the margin is {margin_points:g} points): it does better on these",
+            "train on the training set (`--dataset` takes its `train/`), and measure accuracy on "
+            "others (`split: val`)",
+            forbids=share >= margin_points,
+        ),
+    )
+
+
 def calibration_random(scheme: str, images: int) -> tuple[Finding, ...]:
     """Find a scheme whose ranges were found on ``images`` generated images."""
     return (

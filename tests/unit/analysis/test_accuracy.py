@@ -313,6 +313,11 @@ def one_scale_for_a_batch() -> RunRecord:
     return at_two_batches(0.5)
 
 
+def trained_on_samples() -> RunRecord:
+    base, labels = scores(25)
+    return with_artifacts(of(base, base, labels), trained_on_samples=5)
+
+
 PROVOKED: dict[str, tuple[Callable[[], RunRecord], bool]] = {
     "random_weights": (random_weights, True),
     "outputs_unclear": (unclear, True),
@@ -322,6 +327,7 @@ PROVOKED: dict[str, tuple[Callable[[], RunRecord], bool]] = {
     "not_scored": (not_scored, True),
     "calibrated_on_evaluation": (calibrated_on_samples, True),
     "calibration_random": (calibrated_on_noise, False),
+    "seen_in_training": (trained_on_samples, True),
     "one_class": (always_one_class, True),
     "coarser_is_better": (coarser, False),
     "too_few_samples": (few, False),
