@@ -82,8 +82,9 @@ def start(
     fleet = Fleet(inventory, tuple(devices), plan, build_agent_archive(), new_run_id(), way)
     reached = reach_all(fleet, console)
     with closing(reached):
-        models = build(prepared, places.models, console)
+        # before models are built for minutes: an image that cannot be read ends it here
         samples, shards = _samples(prepared, places, console)
+        models = build(prepared, places.models, console)
         manifest = replace(
             new_manifest(fleet.run_id, inventory, prepared, models, samples),
             devices=tuple(device.name for device in devices),
@@ -138,8 +139,8 @@ def begin_without_devices(
     ``devices`` are those that it is to have: the plan must be possible for them.
     """
     prepared = prepare(devices, suite, places, seed=seed)
-    models = build(prepared, places.models, console)
     samples, _ = _samples(prepared, places, console)
+    models = build(prepared, places.models, console)
     directory = RunDirectory.create(places.results, new_run_id())
     manifest = new_manifest(directory.run_id, inventory, prepared, models, samples)
     write_manifest(directory.path, manifest)
