@@ -20,7 +20,7 @@ class Slot:
     """A trial's place: its group's key, its scheme, and its partner, the other half of a duet.
 
     ``judged`` false: its end says nothing of whether others of its scheme are worth running.
-    ``extra``: nothing that is measured rests on it, so that its failure is no failure of the run.
+    ``extra``: nothing that is measured rests on it, and a run in which it fails is whole.
     """
 
     trial_id: str

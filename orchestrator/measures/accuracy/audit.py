@@ -238,8 +238,8 @@ def depends_on_the_batch(
             f"{scheme} answers {moved} of {worst.n} samples otherwise at batch {batches[1]} than "
             f"at batch {batches[0]} (at worst {worst.snr_db.minimum:.0f} dB apart){other}: what it "
             "answers to a sample depends on what stands beside it",
-            "judge it by its accuracy at the batch that you will run; one scale for the "
-            "activations of a whole batch, as PyTorch's dynamic int8 has it, does this",
+            "judge it by its accuracy at the batch that you will run; one scale for all "
+            "activations of a batch does this, and so would a mistake of the runtime",
         ),
     )
 

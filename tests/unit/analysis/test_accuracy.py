@@ -267,7 +267,7 @@ def with_artifacts(run: RunRecord, **changes: Any) -> RunRecord:
 
 def below_published() -> RunRecord:
     base, labels = scores(19)  # right about half of the time
-    return with_artifacts(of(base, base, labels), published_top1=0.76)
+    return with_artifacts(of(base, base, labels), published_top1=0.95)
 
 
 def fed(run: RunRecord, **looked: Any) -> RunRecord:
@@ -339,7 +339,7 @@ PROVOKED: dict[str, tuple[Callable[[], RunRecord], bool]] = {
 }
 #: The three ways in which inputs that are not the training's show.
 SUSPECT: dict[str, tuple[Callable[[], RunRecord], str]] = {
-    "published": (below_published, "76.0 % of ImageNet's validation set are published"),
+    "published": (below_published, "95.0 % of ImageNet's validation set are published"),
     "range": (of_another_range, "from 0 to 255, and the integers of the quantized input stand for"),
     "alike": (guessing, "the same answer to 100.0 % of the samples"),
 }
