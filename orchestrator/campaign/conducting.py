@@ -56,6 +56,7 @@ from orchestrator.runs.manifest import (
     write_manifest,
 )
 from orchestrator.supply import Supplies, stored_supplies
+from orchestrator.zoo import find_program
 
 
 def start(
@@ -87,7 +88,8 @@ def start(
             new_manifest(fleet.run_id, inventory, prepared, models, samples),
             devices=tuple(device.name for device in devices),
         )
-        materials = materials_of(manifest, models, cap, shards)
+        program = find_program(prepared.suite, places.models)
+        materials = materials_of(manifest, models, cap, shards, program)
         supplies = Supplies(plan, manifest, {}, places.models, console.say)
         supplied = supply_all(fleet, reached, supplies, console)
         if not supplied.nodes:

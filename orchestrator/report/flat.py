@@ -168,8 +168,8 @@ def _figure_line(row: FigureComparison) -> dict[str, Any]:
         "scheme": csv_cell(row.scheme),
         "baseline_scheme": csv_cell(row.baseline_scheme),
         **{name: _safe(value) for name, value in asdict(row.factors).items()},
-        "figure": figure.name,
-        "unit": figure.unit,
+        "figure": csv_cell(figure.name),
+        "unit": csv_cell(figure.unit),
         "better": figure.better.value,
         "comparison": figure.comparison.value,
     }

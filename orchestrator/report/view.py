@@ -437,7 +437,8 @@ def _figure_cells(row: FigureComparison) -> tuple[str, ...]:
     return (
         clean(row.model),
         clean(row.scheme),
-        f"{row.figure.label}, {row.figure.unit}",
+        # a figure that a program of the user's found brings its own words
+        clean(f"{row.figure.label}, {row.figure.unit}"),
         figures.change(row.baseline, row.treatment),
         gain,
         f"{FIGURE_SIGNS[row.verdict]} {row.verdict.value}",

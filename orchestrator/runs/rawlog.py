@@ -11,17 +11,25 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from orchestrator.frameworks.reading import child_output
 from orchestrator.frameworks.runner import Evidence
 from orchestrator.runs.passing_on import argv_to_keep
 
 #: The first such line is ours: above it stand values in JSON, which have no line breaks.
 _STDOUT = re.compile(r"^# stdout, ([0-9]{1,12}) characters:\n", re.MULTILINE)
+_STEADY = re.compile(r"^# steady_us: (\[.*\])$", re.MULTILINE)
 
 
-def render(argv: Sequence[str], evidence: Evidence, power: Mapping[str, Any] | None = None) -> str:
+def render(
+    argv: Sequence[str],
+    evidence: Evidence,
+    power: Mapping[str, Any] | None = None,
+    steady_us: Sequence[float] = (),
+) -> str:
     """The log's text. ``argv`` is the command as submitted, blobs by hash and our own Python
-    by a placeholder; ``power`` the readings
-    of the device's meter, where it has one (see ``orchestrate_agent.protocol``)."""
+    by a placeholder; ``power`` the readings of the device's meter, where it has one (see
+    ``orchestrate_agent.protocol``); ``steady_us`` the single times of the steady phase, where the
+    output does not hold them in the form of our own children."""
     head: dict[str, Any] = {
         "argv": argv_to_keep(argv),
         "exit_code": evidence.exit_code,
@@ -37,6 +45,8 @@ def render(argv: Sequence[str], evidence: Evidence, power: Mapping[str, Any] | N
         head["launch"] = evidence.launch
     if power is not None:
         head["power"] = power
+    if steady_us:
+        head["steady_us"] = list(steady_us)
     lines = [f"# {name}: {json.dumps(value)}" for name, value in head.items()]
     for name, text in (("stdout", evidence.stdout), ("stderr", evidence.stderr)):
         lines += [f"# {name}, {len(text)} characters:", text]
@@ -47,3 +57,21 @@ def stdout_of(log: str) -> str:
     """What the runner printed, out of a log's text; empty where there is none in it."""
     match = _STDOUT.search(log)
     return "" if match is None else log[match.end() : match.end() + int(match[1])]
+
+
+def steady_us_of(log: str) -> tuple[float, ...]:
+    """The single times of the steady phase, out of a log's text; empty where it does not tell.
+
+    They are what was read when the trial ended: nothing of the runner's is interpreted again.
+    """
+    match = _STDOUT.search(log)
+    head = log[: match.start()] if match is not None else log
+    found = _STEADY.search(head)
+    try:
+        if found is not None:
+            told = {"steady_us": json.loads(found[1])}
+        else:
+            told = child_output.only(stdout_of(log).splitlines(), child_output.RESULT)
+        return tuple(child_output.times_of(told, "steady_us"))
+    except (ValueError, RecursionError):
+        return ()

@@ -356,7 +356,8 @@ def test_every_code_is_provoked() -> None:
         "beyond_context", "build_lacks_instructions", "isa_of_the_build", "scheme_not_as_named",
         "requantized",
     }  # fmt: skip
-    elsewhere = {*of_imports, *OF_ACCURACY, *of_language_models, "two_files"}
+    # threads_not_told in tests/unit/frameworks/test_runner_command
+    elsewhere = {*of_imports, *OF_ACCURACY, *of_language_models, "two_files", "threads_not_told"}
     assert PROVOKED.keys() | elsewhere == documented().keys() - CONDITIONS
 
 
