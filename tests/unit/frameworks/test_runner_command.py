@@ -72,7 +72,7 @@ def test_an_older_instruction_set_cannot_be_proven() -> None:
         RUNNER.command(capped, settings(), NO_FILE)
 
 
-# -- where a figure stands --------------------------------------------------------------------------
+# -- where a figure stands ------------------------------------------------------------------------
 
 
 def times(reading: Reading) -> tuple[float, ...]:
@@ -156,8 +156,9 @@ def test_a_figure_that_is_not_there_fails_the_trial_with_its_place(
     assert reading.outcome is Outcome.FAILED and reading.reason is not None
     said, _, remedy = reading.reason.partition("; ")
     assert "the figure time cannot be read" in said and ("json" in remedy or "regex" in remedy)
-    assert pytest.raises(ValueError, find, source, cases.evidence(stdout)).match(why)
     assert "start a new run" in remedy
+    with pytest.raises(ValueError, match=why):
+        find(source, cases.evidence(stdout))
 
 
 def test_an_exit_code_is_told_with_the_last_words() -> None:
@@ -177,7 +178,7 @@ def test_what_the_program_is_not_told_is_a_finding() -> None:
     assert codes(read(asked, '{"times": [1, 1]}')) == ["truncated"]
 
 
-# -- single times in the raw log ---------------------------------------------------------------------
+# -- single times in the raw log ------------------------------------------------------------------
 
 
 def test_a_raw_log_has_single_times_in_our_form_and_asks_no_expression_again() -> None:
