@@ -10,6 +10,7 @@ from types import FrameType
 
 from orchestrator import campaign, trust
 from orchestrator.analysis import analyse
+from orchestrator.analysis.tails import with_quick_tails
 from orchestrator.answer import Answer, ExitCode
 from orchestrator.answers.selection import (
     building_of,
@@ -42,9 +43,10 @@ def answer(arguments: RunArguments) -> Answer:
     record = conclusion.directory.read()
     table = analyse(record, publications())
     background = read_background(conclusion.directory, record, table)
-    write_reports(table, conclusion.directory.path, background, console.say)
-    shape = "json" if arguments.json else "text"
-    text = render(table, shape, width=answer_width(), color=colour_wanted())
+    whole = with_quick_tails(record, table)
+    write_reports(whole, conclusion.directory.path, background, console.say)
+    shown, shape = (whole, "json") if arguments.json else (table, "text")
+    text = render(shown, shape, width=answer_width(), color=colour_wanted())
     console.say(_closing_words(conclusion))
     for line in _bundles_to_make(conclusion.directory):
         console.say(line)

@@ -25,6 +25,7 @@ from orchestrator.runs.collection import no_collection
 from orchestrator.runs.machines import Machines
 from orchestrator.runs.manifest import FILE_NAME as MANIFEST_NAME
 from orchestrator.runs.manifest import Manifest, read_manifest
+from orchestrator.runs.rawlog import read_times
 from orchestrator.runs.records import RunRecord, SplitDevice, TrialRecord
 from orchestrator.trial import Duet, Trial, TrialKind, Variant
 
@@ -109,7 +110,11 @@ class RunDirectory:
             reader = journals.JournalReader(path, without=_NOT_RECORDED, listed=True)
             try:
                 run = replace(to_record(manifest, reader), flaws=reader.flaws)
-                return replace(run, answers_of=partial(read_answers, self.path))
+                return replace(
+                    run,
+                    answers_of=partial(read_answers, self.path),
+                    times_of=partial(read_times, self.path),
+                )
             except journals.MISREAD as exc:
                 raise journals.misread(path, _misread_line(path) or reader.line, exc) from exc
 

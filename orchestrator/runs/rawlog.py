@@ -9,14 +9,19 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from orchestrator import plain_files
 from orchestrator.frameworks.reading import child_output
 from orchestrator.frameworks.runner import Evidence
 from orchestrator.runs.passing_on import argv_to_keep
+from orchestrator.runs.records import TrialRecord
 
 #: The first such line is ours: above it stand values in JSON, which have no line breaks.
 _STDOUT = re.compile(r"^# stdout, ([0-9]{1,12}) characters:\n", re.MULTILINE)
+#: A child's log has some kilobytes; what is much longer is not read.
+_LONGEST_BYTES = 4_000_000
 _STEADY = re.compile(r"^# steady_us: (\[.*\])$", re.MULTILINE)
 
 
@@ -57,6 +62,21 @@ def stdout_of(log: str) -> str:
     """What the runner printed, out of a log's text; empty where there is none in it."""
     match = _STDOUT.search(log)
     return "" if match is None else log[match.end() : match.end() + int(match[1])]
+
+
+def read_times(folder: Path, record: TrialRecord) -> tuple[float, ...]:
+    """Read the single times of a trial's steady phase out of its log in a run's folder, in µs; none
+    where the log is missing, is no plain file or does not tell them."""
+    try:
+        return steady_us_of(read_log(folder, record.trial.trial_id))
+    except OSError:
+        return ()
+
+
+def read_log(folder: Path, trial_id: str) -> str:
+    """Read a trial's log. Raises OSError where it is missing, is no plain file or enormous."""
+    data = plain_files.read(folder, f"logs/{trial_id}.txt", most_bytes=_LONGEST_BYTES)
+    return data.decode("utf-8", errors="replace")
 
 
 def steady_us_of(log: str) -> tuple[float, ...]:

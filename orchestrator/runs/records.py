@@ -96,6 +96,11 @@ def no_answers(record: TrialRecord) -> tuple[SampleAnswer, ...]:
     return ()
 
 
+def no_times(record: TrialRecord) -> tuple[float, ...]:
+    """The single times of a run that has no logs: none."""
+    return ()
+
+
 @dataclass(frozen=True)
 class RunRecord:
     """A run as read from disk: what the analysis works on.
@@ -112,7 +117,8 @@ class RunRecord:
     ``flaws``: what is out of order in the journal. ``compare``: the suite's runners, where it asks
     that they be compared with each other. ``samples`` are what accuracy was measured on, and
     ``answers_of`` reads what a trial of it answered out of its raw log: it raises JournalError
-    where the log is not what was written.
+    where the log is not what was written. ``times_of`` reads the single times of a trial's steady
+    phase there, in µs: none where they are not told.
     """
 
     run_id: str
@@ -138,6 +144,7 @@ class RunRecord:
     compare: tuple[str, ...] = ()
     samples: SampleSet | None = None
     answers_of: Callable[[TrialRecord], tuple[SampleAnswer, ...]] = no_answers
+    times_of: Callable[[TrialRecord], tuple[float, ...]] = no_times
 
     def outputs_of_file(self, sha256: str, batch: int, size: int) -> Sequence[tuple[str, Outputs]]:
         """Each different answer that a file gave at this batch and input size, with a place in

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import signal
@@ -96,6 +97,17 @@ def test_a_shell_program_on_two_hosts_goes_on_after_a_kill(
     for form in ("text", "csv", "json", "markdown", "latex", "html"):
         shown = lab.run("report", run.name, "--format", form)
         assert shown.code == 0 and "nap" in shown.stdout, (form, shown.stderr)
+
+    tails = lab.run("report", run.name, "--tails")
+    assert tails.code == 0 and "p95" in tails.stdout, tails.stderr
+    with (run / "tails.csv").open(newline="") as file:
+        median = [
+            t for t in csv.DictReader(file) if (t["scheme"], t["percentile"]) == ("int8", "50")
+        ]
+    assert [(t["device"], t["processes"], t["inferences"]) for t in median] == [
+        ("one", "6", "30"), ("other", "6", "30"),
+    ]  # fmt: skip
+    assert all(1.3 < float(t["speedup_low"]) <= float(t["speedup"]) < 2.5 for t in median)
 
     manifest = json.loads((run / "run.json").read_text())
     sent = manifest["suite"]["command"]

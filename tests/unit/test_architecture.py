@@ -161,6 +161,7 @@ FENCES: dict[str, tuple[str, ...]] = {
         "agents/orchestrate_agent/children/onnxruntime.py",
         "orchestrator/analysis/accuracy",
         "orchestrator/analysis/explain/variation.py",
+        "orchestrator/analysis/tails.py",
         "orchestrator/measures/accuracy",
     ),
     "scipy": ("orchestrator/analysis", "orchestrator/measures/accuracy"),
