@@ -64,6 +64,11 @@ def stdout_of(log: str) -> str:
     return "" if match is None else log[match.end() : match.end() + int(match[1])]
 
 
+def single_times(steady_us: Sequence[float]) -> str:
+    """The line that a log of somebody else's begins with, where its single times were read."""
+    return f"# steady_us: {json.dumps(list(steady_us))}\n"
+
+
 def read_times(folder: Path, record: TrialRecord) -> tuple[float, ...]:
     """Read the single times of a trial's steady phase out of its log in a run's folder, in µs; none
     where the log is missing, is no plain file or does not tell them."""

@@ -8,6 +8,7 @@ from orchestrator.errors import ModelBuildError
 from orchestrator.frameworks.building import BuildOptions, BuildRequest, BuildSite
 from orchestrator.frameworks.command.about import FRAMEWORK
 from orchestrator.frameworks.command.files import FILES
+from orchestrator.frameworks.command.logs import LOGS
 from orchestrator.frameworks.command.runner import CommandRunner
 from orchestrator.frameworks.parts import Parts
 from orchestrator.trial import Variant
@@ -30,4 +31,5 @@ PARTS = Parts(
     recipe=_recipe,
     build=_build,
     files=FILES,
+    logs=LOGS,
 )
