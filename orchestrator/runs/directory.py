@@ -29,6 +29,8 @@ from orchestrator.runs.rawlog import read_times
 from orchestrator.runs.records import RunRecord, SplitDevice, TrialRecord
 from orchestrator.trial import Duet, Trial, TrialKind, Variant
 
+#: Of the time that CPUs were at work, so much has to be a trial's own to say where it ran.
+_MOSTLY_OWN = 0.8
 _RUN_ID = re.compile(r"\A\d{8}T\d{6}Z-[0-9a-f]{6}\Z")
 
 
@@ -339,4 +341,15 @@ def trial_record(event: Mapping[str, Any]) -> TrialRecord:
         energy=Energy(**event["energy"]) if event.get("energy") else None,
         blameless=event.get("cause") == ENVIRONMENT,
         isa_way=(event.get("isa_proof") or {}).get("way") or "",  # early proofs do not tell
+        ran_on=_ran_on(event),
     )
+
+
+def _ran_on(event: Mapping[str, Any]) -> Mapping[str, float]:
+    """How long each CPU was at work for a trial; nothing where it may have been for others."""
+    busy = (event.get("during") or {}).get("busy_by_cpu_s") or {}
+    usage = event.get("rusage") or {}
+    own = [usage.get(name) for name in ("user_s", "sys_s")]
+    if not busy or None in own or sum(own) < _MOSTLY_OWN * sum(busy.values()):
+        return {}
+    return busy

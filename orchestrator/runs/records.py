@@ -25,7 +25,9 @@ class TrialRecord:
     where one ran. ``wall_s`` is how long the whole process took, in seconds. ``conditions`` is what
     the agent says of pinning, clocks and the gate (see ``orchestrate_agent.protocol``). ``isa_way``
     is how its CPUID was made to trap (see ``isa.proof``), empty where it was not. ``blameless``: it
-    could not be started, for no reason of its own.
+    could not be started, for no reason of its own. ``ran_on`` is how long each CPU was at work
+    while it ran, in seconds by the CPU's number: empty where that is not told, or was not mostly
+    its own work.
     """
 
     trial: Trial
@@ -42,6 +44,7 @@ class TrialRecord:
     energy: Energy | None = None
     isa_way: str = ""
     blameless: bool = False
+    ran_on: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
