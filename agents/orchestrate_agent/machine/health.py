@@ -41,9 +41,10 @@ def snapshot(root: str = "/") -> Json:
     """The machine's state now; plain JSON values. Never raises.
 
     ``cpu_s`` are seconds since boot summed over all CPUs, ``busy_by_cpu_s`` those that each CPU
-    spent at work, by its number, ``mhz`` the frequencies of ``count`` clock domains, ``energy_uj`` microjoules by RAPL package, ``energy_range_uj`` where its counter
-    begins again from 0, ``jetson`` what ``orchestrate_agent.machine.jetson`` tells, ``pressure``
-    the share of the last ten seconds, in percent, in which some task waited.
+    spent at work, by its number, ``mhz`` the frequencies of ``count`` clock domains, ``energy_uj``
+    microjoules by RAPL package, ``energy_range_uj`` where its counter begins again from 0,
+    ``jetson`` what ``orchestrate_agent.machine.jetson`` tells, ``pressure`` the share of the last
+    ten seconds, in percent, in which some task waited.
     """
     return of_machine(Tree(root))
 
