@@ -296,7 +296,9 @@ class Suite(Strict):
     def _refuse_what_nothing_runs(
         cls, value: ProgramSection | None, info: ValidationInfo
     ) -> ProgramSection | None:
-        runners = info.data.get("runners", ())
+        runners = info.data.get("runners")
+        if runners is None:  # which is wrong, and is said
+            return value
         programs = [each.name for each in _possible(runners) if each.program]
         if value is None and not programs:
             return value
