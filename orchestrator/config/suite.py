@@ -313,11 +313,6 @@ class Suite(Strict):
                 f"is run by `runner: {' or '.join(able)}`, and this suite has another; delete it, "
                 f"or write that runner"
             )
-        if len(runners) > 1:
-            raise ValueError(
-                f"`runner: {programs[0]}` stands alone: the other runners cannot take its "
-                f"variants; measure them in a suite of their own"
-            )
         factors = info.data.get("factors")
         _refuse_untold(value, factors, info.data.get("user_models", ()))
         return value
@@ -360,6 +355,17 @@ class Suite(Strict):
     @classmethod
     def _refuse_repeated_runners(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return check_list(value)
+
+    @field_validator("runners")
+    @classmethod
+    def _refuse_a_program_beside_others(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        programs = [each.name for each in _possible(value) if each.program]
+        if programs and len(value) > 1:
+            raise ValueError(
+                f"`{programs[0]}` stands alone: other runners cannot take its variants; measure "
+                f"them in a suite of their own"
+            )
+        return value
 
     @field_serializer("runners")
     def _one_or_several(self, runners: tuple[str, ...]) -> str | list[str]:

@@ -163,7 +163,7 @@ def _read_one(
             problems.add(
                 node.entries["file"].key_mark,
                 "the files of a program of your own are told apart by what you call them; write "
-                "`{name: mine, variants: {float32: a.bin, int8: b.bin}}`",
+                f"`{{name: mine, variants: {{{registry.default().scheme_names[0]}: a.bin, …}}}}`",
             )
             return None
         return _by_name(problems, place, node, folder)

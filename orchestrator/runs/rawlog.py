@@ -71,7 +71,7 @@ def single_times(steady_us: Sequence[float]) -> str:
 
 def read_times(folder: Path, record: TrialRecord) -> tuple[float, ...]:
     """Read the single times of a trial's steady phase out of its log in a run's folder, in µs; none
-    where the log is missing, is no plain file or does not tell them."""
+    where the log is missing, is not a plain file or does not tell them."""
     try:
         return steady_us_of(read_log(folder, record.trial.trial_id))
     except OSError:
@@ -79,7 +79,7 @@ def read_times(folder: Path, record: TrialRecord) -> tuple[float, ...]:
 
 
 def read_log(folder: Path, trial_id: str) -> str:
-    """Read a trial's log. Raises OSError where it is missing, is no plain file or enormous."""
+    """Read a trial's log. Raises OSError where it is missing, enormous or not a plain file."""
     data = plain_files.read(folder, f"logs/{trial_id}.txt", most_bytes=_LONGEST_BYTES)
     return data.decode("utf-8", errors="replace")
 

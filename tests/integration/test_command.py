@@ -123,5 +123,5 @@ def test_a_figure_that_is_not_there_is_a_failed_trial_and_the_run_goes_on(lab: L
     assert done.code == 1, done.stderr
     finished = lab.events("finished")
     assert finished and {event["outcome"] for event in finished} == {"failed"}
-    assert "at its top is no 'snores', only 'dreams, naps'" in finished[0]["reason"]
+    assert "there is no 'snores' at its top, only 'dreams, naps'" in finished[0]["reason"]
     assert "correct `command.figures.time.json`" in done.stdout.replace("\n", " ")

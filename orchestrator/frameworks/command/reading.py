@@ -95,7 +95,7 @@ def _step(source: FigureSource, here: Any, key: str, passed: str) -> Any:
         if key in here:
             return here[key]
         keys = ", ".join(sorted(map(str, here))[:8])
-        raise _missing(source, f"leads nowhere: {where} is no {key!r}, only {_shown(keys)}")
+        raise _missing(source, f"leads nowhere: there is no {key!r} {where}, only {_shown(keys)}")
     if isinstance(here, list):
         if key.isascii() and key.isdigit() and len(key) < 10 and int(key) < len(here):
             return here[int(key)]

@@ -93,11 +93,8 @@ def _is_test(each: object) -> bool:
 def _process(place: str, test: Mapping[str, Any]) -> LoggedProcess:
     prompt, generated, depth = (int(test.get(n) or 0) for n in ("n_prompt", "n_gen", "n_depth"))
     on_gpu = test.get("backends") not in (None, "", "CPU", "BLAS") and test.get("n_gpu_layers") != 0
-    told: dict[str, Any] = {
-        "threads": max(0, int(test.get("n_threads") or 0)),
-        "prompt": prompt or depth,
-        "generate": generated,
-    }
+    told: dict[str, Any] = {"prompt": prompt or depth, "generate": generated}
+    told["threads"] = max(0, int(test.get("n_threads") or 0))
     if on_gpu:
         told["processor"] = str(test["backends"]).lower()[:40]
     size = test.get("model_size")

@@ -113,7 +113,7 @@ def test_a_file_that_some_framework_knows_is_held_against_its_name(tmp_path: Pat
         ({"argv": '["{program}", "{{agent}}"]'}, "a place of the agent's own"),
         ({"argv": '["bench", "{arguments}"]'}, "`program` is pushed and never run"),
         ({"program": ""}, r"`argv` has \{program\}; name its file"),
-        ({"program": "  program: no.sh\n"}, "there is no file .*no.sh"),
+        ({"program": "  program: no.sh\n"}, "there is no file .*A program of the device"),
         ({"argv": '["{program}", "--token=abc"]'}, "names a secret"),
         ({"figures": "{}"}, "`command.figures`: is empty"),
         ({"figures": "{time: {unit: ms}}"}, "is read from one place"),

@@ -131,7 +131,7 @@ def test_other_figures_bring_unit_and_direction_along() -> None:
     [
         (TIME, "", "printed nothing there"),
         (TIME, "no JSON\nat all", "neither in all that was printed nor in its last line.*'at all'"),
-        (TIME, '{"mean": 1}', "at its top is no 'times', only 'mean'"),
+        (TIME, '{"mean": 1}', "there is no 'times' at its top, only 'mean'"),
         (replace(TIME, pointer="/times/0/x"), '{"times": [3]}', "at '/times/0' is 3"),
         (replace(TIME, pointer="/times/3"), '{"times": [3]}', "'/times' is a list of 1, without"),
         (TIME, '{"times": []}', "an empty list"),
