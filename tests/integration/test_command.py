@@ -33,7 +33,7 @@ echo "napping on $(uname -s), $OMP_NUM_THREADS thread"
 echo "{\\"naps\\": [$times], \\"dreams\\": $(($2 * 3))}"
 """
 SUITE = """\
-models: [{name: nap, variants: {float32: ["0.04"], int8: ["0.02"]}}]
+models: [{name: nap, variants: {float32: ["0.06"], int8: ["0.01"]}}]
 runner: command
 command:
   program: nap.sh
@@ -43,7 +43,7 @@ command:
     time: {json: /naps, unit: us}
     dreams: {json: /dreams, unit: dreams, better: higher}
 protocol:
-  {blocks: 6, precision: 0.9, steady: {runs: 5, seconds: 0}, warmup: {runs: 0, seconds: 0},
+  {blocks: 6, precision: 0.9, steady: {runs: 3, seconds: 0}, warmup: {runs: 0, seconds: 0},
    gate: {load: 1}, timeout: 60}
 """
 
@@ -90,7 +90,8 @@ def test_a_shell_program_on_two_hosts_goes_on_after_a_kill(
     assert [row["device"] for row in rows] == ["one", "other"]
     for row in rows:
         assert (row["runner"], row["scheme"], row["blocks"]) == ("command", "int8", "6")
-        assert 1.3 < float(row["ci_low"]) <= float(row["speedup"]) <= float(row["ci_high"]) < 2.5
+        # on a machine that runs other tests at the same time, too
+        assert 1 < float(row["ci_low"]) <= float(row["speedup"]) <= float(row["ci_high"]) < 10
         assert row["baseline_size_mb"] == "" and "threads_not_told" not in row["findings"]
     (run,) = lab.runs()
     assert "dreams" in (run / "figures.csv").read_text()
@@ -105,9 +106,9 @@ def test_a_shell_program_on_two_hosts_goes_on_after_a_kill(
             t for t in csv.DictReader(file) if (t["scheme"], t["percentile"]) == ("int8", "50")
         ]
     assert [(t["device"], t["processes"], t["inferences"]) for t in median] == [
-        ("one", "6", "30"), ("other", "6", "30"),
+        ("one", "6", "18"), ("other", "6", "18"),
     ]  # fmt: skip
-    assert all(1.3 < float(t["speedup_low"]) <= float(t["speedup"]) < 2.5 for t in median)
+    assert all(1 < float(t["speedup_low"]) <= float(t["speedup"]) < 10 for t in median)
 
     manifest = json.loads((run / "run.json").read_text())
     sent = manifest["suite"]["command"]
