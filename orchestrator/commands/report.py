@@ -6,7 +6,7 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.commands.shared import Arguments, becomes
+from orchestrator.commands.shared import Arguments, add_results_folder, becomes
 
 HELP = "Make a run's table again from its journal."
 
@@ -29,7 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Give ``parser`` this command's options."""
     parser.add_argument("run", metavar="RUN", help="a run id, the beginning of one, or `last`")
     formats = ("text", "csv", "json", "markdown", "latex", "html")
-    parser.add_argument("--format", choices=formats, default="text")
+    parser.add_argument(
+        "--format", choices=formats, default="text", help="how it is written (default: text)"
+    )
     parser.add_argument("--output", metavar="FILE", type=Path, help="write there, not to stdout")
     parser.add_argument(
         "--charts", metavar="DIR", type=Path, help="put every chart there, as SVG and PNG"
@@ -40,5 +42,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="with p50, p90, p95, p99 and the worst of single inferences, out of every raw log; "
         "json and html have them unless the run is large, csv is a table of them alone",
     )
-    parser.add_argument("--results", metavar="DIR", type=Path, default=Path("results"))
+    add_results_folder(parser)
     becomes(parser, ReportArguments)

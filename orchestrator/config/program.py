@@ -109,16 +109,38 @@ class Figure(Strict):
     """Where a figure stands: a JSON pointer, a regular expression, or the process's own time."""
 
     pointer: Annotated[str, AfterValidator(_pointer)] | None = Field(
-        default=None, alias="json", max_length=_LONGEST_REGEX, examples=["json: /results/0/times"]
+        default=None,
+        alias="json",
+        max_length=_LONGEST_REGEX,
+        description="A JSON pointer (RFC 6901) into what was printed, or into its last line: to a "
+        "number, or to a list of numbers, which are single values.",
+        examples=["json: /results/0/times"],
     )
     regex: Annotated[str, AfterValidator(_regex)] | None = Field(
-        default=None, examples=[_EXAMPLE_REGEX]
+        default=None,
+        description="A regular expression of Python's, `^` and `$` at every line. Group `value`: "
+        "each match is a single value; groups `median`, `mean`, `min`, `max`, `std`, `count`: what "
+        "the program says of all, once; group `unit`: the unit of a time.",
+        examples=[_EXAMPLE_REGEX],
     )
-    #: How long its process took, from its start to its end.
-    wall: bool = Field(default=False, examples=["wall: true"])
-    stream: Literal["stdout", "stderr"] = Field(default="stdout", examples=["stream: stderr"])
-    unit: Annotated[Text, Field(max_length=40)] | None = Field(default=None, examples=["unit: ms"])
-    better: Literal["lower", "higher"] | None = Field(default=None, examples=["better: higher"])
+    wall: bool = Field(
+        default=False,
+        description="How long its process took, from its start to its end, in seconds.",
+        examples=["wall: true"],
+    )
+    stream: Literal["stdout", "stderr"] = Field(
+        default="stdout", description="Where it is printed.", examples=["stream: stderr"]
+    )
+    unit: Annotated[Text, Field(max_length=40)] | None = Field(
+        default=None,
+        description="Its unit; of `time` one of `ns`, `us`, `ms`, `s`.",
+        examples=["unit: ms"],
+    )
+    better: Literal["lower", "higher"] | None = Field(
+        default=None,
+        description="Which way of it is better; `time` is better where it is lower.",
+        examples=["better: higher"],
+    )
 
     @model_validator(mode="after")
     def _refuse_several_places(self) -> Figure:
@@ -199,16 +221,31 @@ class ProgramSection(Strict):
     argv: Annotated[tuple[Word, ...], BeforeValidator(_sequence)] = Field(
         min_length=1,
         max_length=_MOST_WORDS,
+        description="The words of its command line, with placeholders in braces. No shell sees "
+        "them.",
         examples=['argv: ["{program}", "--threads", "{threads}"]'],
     )
-    #: Pushed to each device by its hash; None: the first word is a program of the device's.
-    program: LocalPath | None = Field(default=None, examples=["program: ./bench.sh"])
-    environment: Annotated[dict[str, str], AfterValidator(_environment)] = Field(
-        default={}, examples=['environment: {OMP_NUM_THREADS: "{threads}"}']
+    program: LocalPath | None = Field(
+        default=None,
+        description="A file of this machine, sent to each device by its hash, and `{program}` in "
+        "`argv`. Left out: the first word is a program that the device has.",
+        examples=["program: ./bench.sh"],
     )
-    figures: Annotated[dict[str, Figure], AfterValidator(_figures)] = Field(examples=[_EXAMPLE])
-    #: The program's, once it was read.
-    sha256: Sha256 | None = Field(default=None, examples=["sha256: 9f86d081…"])
+    environment: Annotated[dict[str, str], AfterValidator(_environment)] = Field(
+        default={},
+        description="Variables of its environment, with the same placeholders.",
+        examples=['environment: {OMP_NUM_THREADS: "{threads}"}'],
+    )
+    figures: Annotated[dict[str, Figure], AfterValidator(_figures)] = Field(
+        description="Where each figure is read from. `time` is the time of an inference; any other "
+        "name is a figure of its own.",
+        examples=[_EXAMPLE],
+    )
+    sha256: Sha256 | None = Field(
+        default=None,
+        description="What the program's file has to be. A run notes it in any case.",
+        examples=["sha256: 9f86d081…"],
+    )
 
     @field_validator("argv")
     @classmethod
