@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         held = {percentile: [0, 0, 0.0] for percentile in PERCENTILES}
         for _ in range(runs):
             base, own = (
-                pool_of(dict(enumerate(side)), range(blocks))
+                pool_of(dict(enumerate(times.tolist() for times in side)), range(blocks))
                 for side in one_run(rng, blocks, INFERENCES)
             )
             counts = resampled_counts(blocks, blocks * INFERENCES)

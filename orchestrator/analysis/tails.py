@@ -40,7 +40,7 @@ from orchestrator.trial import TrialKind
 
 _Doubles: TypeAlias = "NDArray[np.float64]"
 #: A block's steady inferences, in µs.
-_Blocks: TypeAlias = "Mapping[int, tuple[float, ...]]"
+_Blocks: TypeAlias = "Mapping[int, Sequence[float]]"
 _Key: TypeAlias = "tuple[str, str, Factors, str]"
 
 #: In hundredths; the last is the worst.

@@ -349,7 +349,7 @@ def _ran_on(event: Mapping[str, Any]) -> Mapping[str, float]:
     """How long each CPU was at work for a trial; nothing where it may have been for others."""
     busy = (event.get("during") or {}).get("busy_by_cpu_s") or {}
     usage = event.get("rusage") or {}
-    own = [usage.get(name) for name in ("user_s", "sys_s")]
-    if not busy or None in own or sum(own) < _MOSTLY_OWN * sum(busy.values()):
+    user, system = usage.get("user_s"), usage.get("sys_s")
+    if not busy or user is None or system is None:
         return {}
-    return busy
+    return busy if user + system >= _MOSTLY_OWN * sum(busy.values()) else {}

@@ -64,8 +64,8 @@ def resolve(suite: Suite) -> OwnFiles:
         resolved, files = _resolve_model(suite, model)
         models.append(resolved)
         artifacts.update(files)
-    resolved = with_program(suite.model_copy(update={"user_models": tuple(models)}))
-    return OwnFiles(resolved, artifacts)
+    whole = with_program(suite.model_copy(update={"user_models": tuple(models)}))
+    return OwnFiles(whole, artifacts)
 
 
 def with_program(suite: Suite) -> Suite:
