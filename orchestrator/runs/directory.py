@@ -31,7 +31,7 @@ from orchestrator.trial import Duet, Trial, TrialKind, Variant
 
 #: Of the time that CPUs were at work, so much has to be a trial's own to say where it ran.
 _MOSTLY_OWN = 0.8
-_RUN_ID = re.compile(r"\A\d{8}T\d{6}Z-[0-9a-f]{6}\Z")
+RUN_ID = re.compile(r"\A\d{8}T\d{6}Z-[0-9a-f]{6}\Z")
 
 
 def new_run_id() -> str:
@@ -147,7 +147,7 @@ def list_runs(results: Path) -> tuple[RunDirectory, ...]:
     return tuple(
         RunDirectory(path)
         for path in sorted(results.iterdir())
-        if _RUN_ID.match(path.name) and os.path.lexists(path / MANIFEST_NAME)
+        if RUN_ID.match(path.name) and os.path.lexists(path / MANIFEST_NAME)
     )
 
 
