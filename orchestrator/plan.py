@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from orchestrator.config import Device, Protocol, Suite
+from orchestrator.config import Device, Suite
 from orchestrator.errors import UsageError
 from orchestrator.factors import ABSENT, OPEN, VARIED, combinations
 from orchestrator.frameworks import registry
@@ -179,18 +179,20 @@ def make_plan(devices: Sequence[Device], suite: Suite, *, seed: int) -> Plan:
         max_blocks=suite.protocol.max_blocks,
         precision=suite.protocol.precision,
         budget_s=suite.protocol.budget_s,
-        settings=_settings(suite.protocol),
+        settings=_settings(suite),
         devices=tuple(_plan_device(device, suite, seed) for device in devices),
         duet=suite.protocol.duet,
     )
 
 
-def _settings(protocol: Protocol) -> RunSettings:
+def _settings(suite: Suite) -> RunSettings:
+    protocol = suite.protocol
     return RunSettings(
         warmup=PhaseSettings(protocol.warmup.runs, protocol.warmup.seconds),
         steady=PhaseSettings(protocol.steady.runs, protocol.steady.seconds),
         timeout_s=protocol.timeout_s,
         gate=GateSettings(protocol.gate.load, protocol.gate.temperature_c, protocol.gate.timeout_s),
+        program=suite.program,
     )
 
 

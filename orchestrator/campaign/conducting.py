@@ -57,6 +57,7 @@ from orchestrator.runs.manifest import (
 )
 from orchestrator.supply import Supplies, stored_supplies
 from orchestrator.trial import TrialKind
+from orchestrator.zoo import find_program
 
 
 def start(
@@ -90,7 +91,8 @@ def start(
             new_manifest(fleet.run_id, inventory, prepared, models, samples),
             devices=tuple(device.name for device in devices),
         )
-        materials = materials_of(manifest, models, cap, shards)
+        program = find_program(prepared.suite, places.models)
+        materials = materials_of(manifest, models, cap, shards, program)
         supplies = Supplies(plan, manifest, {}, places.models, console.say)
         supplied = supply_all(fleet, reached, supplies, console)
         if not supplied.nodes:

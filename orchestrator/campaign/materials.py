@@ -44,6 +44,7 @@ from orchestrator.zoo import (
     ensure_artifacts,
     find_artifacts,
     find_kept,
+    find_program,
     keep,
     resolve,
 )
@@ -241,11 +242,14 @@ def stored_materials(manifest: Manifest, plan: Plan, models_dir: Path) -> Materi
     Raises ArtifactError where one is not there any more.
     """
     own = {each["name"] for each in manifest.suite.get("user_models", ())}
-    records = [record for record in manifest.artifacts if record.variant.model in own]
+    mine = [record for record in manifest.artifacts if record.variant.model in own]
+    records = [record for record in mine if record.size_bytes]
     zoo = {r.variant: r.sha256 for r in manifest.artifacts if r.variant.model not in own}
     models = artifacts_by_hash(zoo, models_dir)
     models |= find_kept([(r.variant, r.sha256, r.weights) for r in records], models_dir)
     for record in manifest.artifacts:
+        if record in mine and not record.size_bytes:
+            continue  # it differs by arguments, and has no file
         model = models.get(record.variant)
         if model is None or model.sha256 != record.sha256:
             raise ArtifactError(
@@ -253,12 +257,16 @@ def stored_materials(manifest: Manifest, plan: Plan, models_dir: Path) -> Materi
                 f"{manifest.run_id} measures; name the folder that does with --models"
             )
     shards = stored_shards(manifest, models_dir)
-    return materials_of(manifest, models, cap_of(plan, models_dir), shards)
+    program = find_program(Suite.from_json(manifest.suite), models_dir)
+    return materials_of(manifest, models, cap_of(plan, models_dir), shards, program)
 
 
 def named_materials(manifest: Manifest, plan: Plan, models_dir: Path) -> Materials:
     """Return the materials without their bytes: enough to say what a trial's evidence means."""
-    return materials_of(manifest, {}, cap_of(plan, models_dir))
+    section = Suite.from_json(manifest.suite).command
+    named = None if section is None else section.sha256
+    program = None if named is None else Blob(named, Path(named), 0)
+    return materials_of(manifest, {}, cap_of(plan, models_dir), program=program)
 
 
 def materials_of(
@@ -266,13 +274,15 @@ def materials_of(
     models: Mapping[Variant, ModelArtifact],
     cap: CapObject | None,
     shards: Mapping[str, Blob] | None = None,
+    program: Blob | None = None,
 ) -> Materials:
     return Materials(
         artifacts={r.variant: replace(r, inputs=_inputs(manifest, r)) for r in manifest.artifacts},
-        blobs={v: Blob(m.sha256, m.path, m.size_bytes) for v, m in models.items()},
+        blobs={v: Blob(m.sha256, m.path, m.size_bytes) for v, m in models.items() if m.has_file},
         cap=None if cap is None else Blob(cap.sha256, cap.path, cap.size_bytes),
         samples=manifest.samples,
         shards=shards or {},
+        program=program,
     )
 
 

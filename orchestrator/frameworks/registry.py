@@ -17,6 +17,7 @@ from orchestrator.frameworks.about import (
     RunnerAbout,
     SchemeAbout,
 )
+from orchestrator.frameworks.command import about as command
 from orchestrator.frameworks.llm import about as llm
 from orchestrator.frameworks.onnx import about as onnx
 from orchestrator.frameworks.tflite import about as tflite
@@ -31,6 +32,7 @@ FRAMEWORKS: tuple[Framework, ...] = (
     torch.FRAMEWORK,
     llm.FRAMEWORK,
     onnx.FRAMEWORK,
+    command.FRAMEWORK,
 )
 
 #: What a suite writes for: the default framework's first runner that the device permits.
@@ -45,6 +47,11 @@ def default() -> Framework:
 def names() -> tuple[str, ...]:
     """Return the names of all frameworks."""
     return tuple(each.name for each in FRAMEWORKS)
+
+
+def builders() -> tuple[Framework, ...]:
+    """Return the frameworks that have models to build."""
+    return tuple(each for each in FRAMEWORKS if each.builds)
 
 
 def framework(name: str) -> Framework:

@@ -25,9 +25,12 @@ from orchestrator.runs.collection import no_collection
 from orchestrator.runs.machines import Machines
 from orchestrator.runs.manifest import FILE_NAME as MANIFEST_NAME
 from orchestrator.runs.manifest import Manifest, read_manifest
+from orchestrator.runs.rawlog import read_times
 from orchestrator.runs.records import RunRecord, SplitDevice, TrialRecord
 from orchestrator.trial import Duet, Trial, TrialKind, Variant
 
+#: Of the time that CPUs were at work, so much has to be a trial's own to say where it ran.
+_MOSTLY_OWN = 0.8
 RUN_ID = re.compile(r"\A\d{8}T\d{6}Z-[0-9a-f]{6}\Z")
 
 
@@ -109,7 +112,11 @@ class RunDirectory:
             reader = journals.JournalReader(path, without=_NOT_RECORDED, listed=True)
             try:
                 run = replace(to_record(manifest, reader), flaws=reader.flaws)
-                return replace(run, answers_of=partial(read_answers, self.path))
+                return replace(
+                    run,
+                    answers_of=partial(read_answers, self.path),
+                    times_of=partial(read_times, self.path),
+                )
             except journals.MISREAD as exc:
                 raise journals.misread(path, _misread_line(path) or reader.line, exc) from exc
 
@@ -340,4 +347,15 @@ def trial_record(event: Mapping[str, Any]) -> TrialRecord:
         energy=Energy(**event["energy"]) if event.get("energy") else None,
         blameless=event.get("cause") == ENVIRONMENT,
         isa_way=(event.get("isa_proof") or {}).get("way") or "",  # early proofs do not tell
+        ran_on=_ran_on(event),
     )
+
+
+def _ran_on(event: Mapping[str, Any]) -> Mapping[str, float]:
+    """How long each CPU was at work for a trial; nothing where it may have been for others."""
+    busy = (event.get("during") or {}).get("busy_by_cpu_s") or {}
+    usage = event.get("rusage") or {}
+    user, system = usage.get("user_s"), usage.get("sys_s")
+    if not busy or user is None or system is None:
+        return {}
+    return busy if user + system >= _MOSTLY_OWN * sum(busy.values()) else {}

@@ -25,7 +25,9 @@ class TrialRecord:
     where one ran. ``wall_s`` is how long the whole process took, in seconds. ``conditions`` is what
     the agent says of pinning, clocks and the gate (see ``orchestrate_agent.protocol``). ``isa_way``
     is how its CPUID was made to trap (see ``isa.proof``), empty where it was not. ``blameless``: it
-    could not be started, for no reason of its own.
+    could not be started, for no reason of its own. ``ran_on`` is how long each CPU was at work
+    while it ran, in seconds by the CPU's number: empty where that is not told, or was not mostly
+    its own work.
     """
 
     trial: Trial
@@ -42,6 +44,7 @@ class TrialRecord:
     energy: Energy | None = None
     isa_way: str = ""
     blameless: bool = False
+    ran_on: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,11 @@ def no_answers(record: TrialRecord) -> tuple[SampleAnswer, ...]:
     return ()
 
 
+def no_times(record: TrialRecord) -> tuple[float, ...]:
+    """The single times of a run that has no logs: none."""
+    return ()
+
+
 @dataclass(frozen=True)
 class RunRecord:
     """A run as read from disk: what the analysis works on.
@@ -117,8 +125,9 @@ class RunRecord:
     ``flaws``: what is out of order in the journal. ``compare``: the suite's runners, where it asks
     that they be compared with each other. ``samples`` are what accuracy was measured on, and
     ``answers_of`` reads what a trial of it answered out of its raw log: it raises JournalError
-    where the log is not what was written. ``checks`` are trials of another runner than the one that
-    measured, which looked at what its files compute; they are in no comparison.
+    where the log is not what was written. ``times_of`` reads the single times of a trial's steady
+    phase there, in µs: none where they are not told. ``checks`` are trials of another runner than
+    the one that measured, which looked at what its files compute; they are in no comparison.
     """
 
     run_id: str
@@ -144,6 +153,7 @@ class RunRecord:
     compare: tuple[str, ...] = ()
     samples: SampleSet | None = None
     answers_of: Callable[[TrialRecord], tuple[SampleAnswer, ...]] = no_answers
+    times_of: Callable[[TrialRecord], tuple[float, ...]] = no_times
     checks: tuple[TrialRecord, ...] = ()
 
     def check_of(self, device: str, sha256: str) -> TrialRecord | None:

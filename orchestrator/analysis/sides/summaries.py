@@ -74,9 +74,10 @@ def _why_not(run: RunRecord, sides: Sequence[Side]) -> str:
 
 
 def size_mb(side: Side) -> float | None:
-    """The file's own; of imported figures, whose file nobody has, what the runner printed."""
+    """The file's own; of imported figures, whose file nobody has, what the runner printed; none of
+    a variant that differs by arguments, and has no file."""
     if side.artifact is not None:
-        return side.artifact.size_bytes / _MB
+        return side.artifact.size_bytes / _MB if side.artifact.size_bytes else None
     printed = [r.measurement.model_size_bytes for r in side.timed if r.measurement is not None]
     return _median_mb([size for size in printed if size is not None])
 

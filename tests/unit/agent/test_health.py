@@ -78,6 +78,28 @@ def test_a_torn_stat_is_not_told(line: str, tmp_path: Path) -> None:
     assert told["cpu_s"] is None
 
 
+STAT = """cpu  300 0 100 5000 0 0 0 0 0 0
+cpu0 {0} 0 50 2500 7 0 0 9 0 0
+cpu1 100 0 50 2500 7 0 0 9 0 0
+intr 1
+"""
+
+
+def test_where_cpus_were_at_work_is_told_cpu_by_cpu(tmp_path: Path) -> None:
+    hertz = os.sysconf("SC_CLK_TCK")
+    before = health.snapshot(plant(tmp_path, {"/proc/stat": STAT.format(200)}))
+    after = health.snapshot(plant(tmp_path, {"/proc/stat": STAT.format(350)}))
+    assert before["busy_by_cpu_s"] == {"0": 250 / hertz, "1": 150 / hertz}  # not idle, not stolen
+    assert health.difference(before, after)["busy_by_cpu_s"] == {"0": 150 / hertz}
+
+
+@pytest.mark.parametrize("cpus", [1, 65])
+def test_one_cpu_or_very_many_are_not_told_apart(cpus: int, tmp_path: Path) -> None:
+    lines = [f"cpu{number} 1 0 1 1 0 0 0 0" for number in range(cpus)]
+    told = health.snapshot(plant(tmp_path, {"/proc/stat": "\n".join(lines)}))
+    assert told["busy_by_cpu_s"] is None
+
+
 def clocks(wall: float, monotonic: float, **more: Any) -> dict[str, Any]:
     return {"boot_id": "b", "wall_clock_s": wall, "monotonic_s": monotonic, **more}
 
