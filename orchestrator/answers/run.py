@@ -19,6 +19,7 @@ from orchestrator.answers.selection import (
     seed_of,
     suite_of,
 )
+from orchestrator.answers.so_far import SoFar
 from orchestrator.answers.terminal import answer_width, colour_wanted
 from orchestrator.commands.run import RunArguments
 from orchestrator.config import Inventory
@@ -36,14 +37,21 @@ from orchestrator.runs.manifest import read_manifest
 def answer(arguments: RunArguments) -> Answer:
     """Measure, write the reports beside the journal, and answer with the table."""
     stop = StopRequest()
-    with Console() as console, _signals(stop, console), _engine(arguments) as way:
-        conclusion = _measure(arguments, console, stop, way)
+    with (
+        Console() as console,
+        SoFar(console) as so_far,
+        _signals(stop, console),
+        _engine(arguments) as way,
+    ):
+        conclusion = _measure(arguments, console, stop, way, so_far.begin)
     record = conclusion.directory.read()
     table = analyse(record, publications())
     background = read_background(conclusion.directory, record, table)
     write_reports(table, conclusion.directory.path, background, console.say)
     shape = "json" if arguments.json else "text"
-    text = render(table, shape, width=answer_width(), color=colour_wanted())
+    text = render(
+        table, shape, width=answer_width(), color=colour_wanted(), verbose=arguments.verbose
+    )
     console.say(_closing_words(conclusion))
     for line in _bundles_to_make(conclusion.directory):
         console.say(line)
@@ -51,7 +59,11 @@ def answer(arguments: RunArguments) -> Answer:
 
 
 def _measure(
-    arguments: RunArguments, console: Console, stop: StopRequest, way: Way
+    arguments: RunArguments,
+    console: Console,
+    stop: StopRequest,
+    way: Way,
+    begun: Callable[[RunDirectory], None],
 ) -> campaign.Conclusion:
     places = campaign.Places(arguments.results, arguments.models, building_of(arguments))
     if arguments.resume is not None:
@@ -59,7 +71,9 @@ def _measure(
         _refuse_device(arguments)
         directory = RunDirectory.find(arguments.results, arguments.resume)
         inventory = _inventory_to_go_on(arguments, directory)
-        return campaign.resume(directory, inventory, places, console=console, stop=stop, way=way)
+        return campaign.resume(
+            directory, inventory, places, console=console, stop=stop, way=way, begun=begun
+        )
     if arguments.trust:
         raise UsageError("--trust belongs to --resume: an inventory that you name is trusted")
     inventory = inventory_of(arguments)
@@ -75,6 +89,7 @@ def _measure(
         console=console,
         stop=stop,
         way=way,
+        begun=begun,
     )
 
 

@@ -10,15 +10,19 @@ from orchestrator.commands import (
     agents,
     bundle,
     compare,
+    completion,
     devices,
+    doctor,
     explain,
     import_,
+    init,
     inventory,
     models,
     plan,
     report,
     run,
     runs,
+    schema,
 )
 
 
@@ -32,6 +36,7 @@ class Command(Protocol):
 
 
 COMMANDS: Mapping[str, Command] = {
+    "init": init,
     "run": run,
     "plan": plan,
     "devices": devices,
@@ -44,4 +49,7 @@ COMMANDS: Mapping[str, Command] = {
     "bundle": bundle,
     "import": import_,
     "agents": agents,
+    "doctor": doctor,
+    "schema": schema,
+    "completion": completion,
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 
-from orchestrator.commands.shared import PlanningArguments, add_planning, becomes
+from orchestrator.commands.shared import PlanningArguments, add_planning, becomes, completed
 
 HELP = "Measure a suite on the devices of an inventory and print the speed-up table."
 
@@ -20,13 +20,17 @@ class RunArguments(PlanningArguments):
     trust: bool
     engine: str
     scheduler: str | None
+    verbose: bool
     json: bool
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Give ``parser`` this command's options."""
     add_planning(parser)
-    parser.add_argument("--resume", metavar="RUN", help="go on with this run (`last`: the newest)")
+    resume = parser.add_argument(
+        "--resume", metavar="RUN", help="go on with this run (`last`: the newest)"
+    )
+    completed(resume, "runs")
     parser.add_argument(
         "--trust",
         action="store_true",
@@ -42,6 +46,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--scheduler", metavar="ADDRESS", help="of the Dask cluster, for example tcp://HOST:8786"
+    )
+    parser.add_argument(
+        "--verbose",
+        action="store_true",
+        help="print intervals, noise floors, sizes, memory and every finding with its remedy, too",
     )
     parser.add_argument("--json", action="store_true", help="print the table as JSON")
     becomes(parser, RunArguments)

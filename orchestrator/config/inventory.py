@@ -104,7 +104,7 @@ def _from_folder(suite: str, info: ValidationInfo) -> str:
     return str(local_path(suite, (info.context or {})["folder"]))
 
 
-class _File(Strict):
+class InventoryFile(Strict):
     """The top of the file; its devices are looked at one by one."""
 
     suite: Annotated[Text, AfterValidator(_from_folder)] | None = Field(
@@ -125,7 +125,7 @@ def load_inventory(path: Path) -> Inventory:
     root = read_mapping(path, "an inventory holds `devices:` (see inventory.yaml)")
     problems = Problems(path)
     folder = path.parent.absolute()
-    file = problems.validate(_File, root, folder=folder)
+    file = problems.validate(InventoryFile, root, folder=folder)
     defaults = _defaults(problems, root, folder)
     devices = _devices(problems, root, defaults, folder)
     problems.raise_if_any()

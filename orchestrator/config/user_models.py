@@ -82,14 +82,18 @@ class UserModel(Strict):
         return tuple(file.scheme for file in self.files if file.scheme is not None)
 
 
-class _OneFile(Strict):
+class ModelOfOneFile(Strict):
+    """A model by one of its files; those beside it that are called alike are its other schemes."""
+
     file: LocalPath = Field(examples=[_EXAMPLE_FILE])
     name: Name | None = Field(default=None, examples=["name: mine"])
     input: Inputs | None = Field(default=None, examples=["input: [1, 3, 224, 224]"])
     signature: Text | None = Field(default=None, examples=["signature: serving_default"])
 
 
-class _Variants(Strict):
+class ModelOfFiles(Strict):
+    """A model by its files, each under the name that its variant is to have."""
+
     name: Name = Field(examples=["name: mine"])
     variants: dict[Name, LocalPath] = Field(examples=[_EXAMPLE_VARIANTS])
     input: Inputs | None = Field(default=None, examples=["input: [1, 3, 224, 224]"])
@@ -148,7 +152,7 @@ def _read_one(problems: Problems, path: Path, node: YamlMapping) -> UserModel | 
 
 
 def _explicit(problems: Problems, place: str, node: YamlMapping, folder: Path) -> UserModel | None:
-    found = problems.validate(_Variants, node, folder=folder)
+    found = problems.validate(ModelOfFiles, node, folder=folder)
     if found is None:
         return None
     written = node.entries["variants"].node
@@ -170,7 +174,7 @@ def _explicit(problems: Problems, place: str, node: YamlMapping, folder: Path) -
 
 
 def _by_name(problems: Problems, place: str, node: YamlMapping, folder: Path) -> UserModel | None:
-    found = problems.validate(_OneFile, node, folder=folder)
+    found = problems.validate(ModelOfOneFile, node, folder=folder)
     if found is None:
         return None
     mark = _mark_in(node, "file")

@@ -1,30 +1,51 @@
-"""LaTeX with booktabs: a table a device and setting, to \\input into a paper."""
+"""LaTeX with booktabs: a table a device and setting, to \\input into a paper.
+
+A table has as many of its columns as fit one column of a two-column page; where not even the
+speed-ups fit, it goes over both (``table*``).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from orchestrator.analysis.table import Speedup, SpeedupTable, Verdict
 from orchestrator.report.clean import clean
 from orchestrator.report.clean import latex as safe
-from orchestrator.report.notes import codes
+from orchestrator.report.notes import Explanation, codes
 from orchestrator.report.view import (
     Column,
     Grid,
     Section,
+    View,
     view_of,
 )
 
-_LAYOUT = (
-    "speedup", "verdict", "accuracy", "time", "size", "energy", "co2", "blocks", "findings",
-)  # fmt: skip
+#: From the richest to the barest: what a paper can do without goes first.
+_LAYOUTS = (
+    ("speedup", "verdict", "accuracy", "time", "size", "energy", "co2", "blocks", "findings"),
+    ("speedup", "verdict", "accuracy", "time", "size", "blocks", "findings"),
+    ("speedup", "verdict", "accuracy", "time", "blocks", "findings"),
+    ("speedup", "verdict", "accuracy", "blocks", "findings"),
+    ("speedup", "verdict", "accuracy", "findings"),
+    ("speedup", "verdict", "findings"),
+)
 #: Headers that are not the column's title.
-_HEADERS = {
-    "speedup": r"\multicolumn{1}{c}{Speed-up, 95\,\% interval}",
-    "verdict": "",
-    "blocks": "$n$",
-    "findings": "Notes",
-}
+_HEADERS = {"speedup": "Speed-up", "verdict": "", "blocks": "$n$", "findings": "Notes"}
+
+#: Points. One column of the IEEE's, the ACM's and most other pages of two; and both.
+_ONE_COLUMN_PT = 240.0
+_TWO_COLUMNS_PT = 500.0
+#: Between two columns of the table, twice ``\\tabcolsep``.
+_GAP_PT = 8.0
+#: Widths of Computer Modern Roman at 8 points, which ``\\footnotesize`` is: of each character in
+#: these words, else of a digit. The next font is as wide to a few percent.
+_WIDTHS_PT = (
+    ("mMW@%×→", 7.6), ("ABCDEFGHKNOPQRSTUVXYZw+±−", 6.4), ("bdhnpquLJ", 4.8), ("cesvxyz", 4.0),
+    ("filrtjI()[]'|", 3.1), (" .,;:-!", 2.7),
+)  # fmt: skip
+_WIDTH_PT = {char: width for chars, width in _WIDTHS_PT for char in chars}
+_DIGIT_PT = 4.4
 
 _SIGNS = {
     Verdict.FASTER: r"$\blacktriangle$",
@@ -36,53 +57,162 @@ _SIGNS = {
 _LEGEND = ", ".join(f"{sign} {verdict.value}" for verdict, sign in _SIGNS.items()) + "."
 
 
-def to_latex(table: SpeedupTable) -> str:
+#: What stands below a table: what must be read with it, or nothing.
+NOTES = ("below", "none")
+
+
+@dataclass(frozen=True)
+class Typesetting:
+    """What an author says of the tables. ``label`` is that of the first one, the others' are
+    numbered from 2; ``caption`` is LaTeX and is taken as it is. None: what we would write."""
+
+    notes: str = "below"
+    label: str | None = None
+    caption: str | None = None
+
+
+def to_latex(table: SpeedupTable, typesetting: Typesetting | None = None) -> str:
     """One ``table`` a section, with what must be read with it in the caption and below it.
 
     Names and messages are escaped; a character that pdfLaTeX has no glyph for stands as its code.
+    Without notes the findings stand in comments of the source.
     """
+    typeset = typesetting or Typesetting()
     view = view_of(table)
+    below = typeset.notes != "none"
     lines = [
         f"% Speed-up over {_comment(view.baseline)}, run {_comment(view.run_id)}, "
         f"{_comment(view.totals)}.",
         r"% Needs \usepackage[T1]{fontenc}, \usepackage{booktabs} and \usepackage{amssymb}.",
     ]
     notes = {each.code: number for number, each in enumerate(view.explanations, 1)}
-    for number, section in enumerate(view.sections, 1):
-        setting, *conditions = section.lines
-        columns = section.columns(_LAYOUT)
-        header = ("Scheme", *(_HEADERS.get(c.name, safe(c.title)) for c in columns))
+    if not below:
         lines += [
-            *_begin(
-                f"Speed-up over {safe(view.baseline)} on {safe(section.title)}: {safe(setting)}. "
-                f"{_LEGEND}",
-                rf"\label{{tab:speed-up-{number}}}  % {_comment(section.label)}",
-                "".join(("l", *("r" if c.right else "l" for c in columns))),
-            ),
-            rf"{' & '.join(header)} \\",
-            *_body(section, columns, notes),
-            r"\bottomrule",
-            r"\end{tabular}",
-            *(rf"\par\footnotesize {safe(line)}." for line in (*conditions, *section.floors)),
-            r"\end{table}",
+            f"% {_comment(each.code)} ({each.comparisons}): {_comment(each.message)}"
+            for each in view.explanations
         ]
+    number = 0
+    for section in view.sections:
+        number += 1
+        lines += _section(view, section, notes if below else None, typeset, number)
     for kind in view.grids:
-        for number, grid in enumerate(kind.grids, 1):
-            lines += _grid(grid, rf"\label{{tab:{kind.name}-{number}}}")
-        lines.append(rf"\par\noindent\footnotesize {safe(kind.method)}")
-    if view.weights:
+        for each, grid in enumerate(kind.grids, 1):
+            number += 1
+            label = _label(typeset, number) or f"tab:{kind.name}-{each}"
+            lines += _grid(grid, label, below=below)
+        if below:
+            lines.append(rf"\par\noindent\footnotesize {safe(kind.method)}")
+    if below:
+        told = {code for row in table.rows for code in codes(row)}
+        lines += [
+            rf"\par\noindent\footnotesize {_explained(each, notes)}"
+            for each in view.explanations
+            if each.code not in told
+        ]
+    if below and view.weights:
         lines.append(rf"\par\noindent\footnotesize Weights: {safe(view.weights)}.")
-    lines += [
-        rf"\par\noindent\footnotesize [{notes[each.code]}] \texttt{{{safe(each.code)}}}: "
-        rf"{safe(each.message)}. Remedy: {safe(each.remedy)}."
-        for each in view.explanations
-    ]
-    lines.append(rf"\par\noindent\footnotesize {safe(view.method)}\normalsize")
+    if below:
+        lines.append(rf"\par\noindent\footnotesize {safe(view.method)}\normalsize")
     return "\n".join(lines) + "\n"
 
 
-def _begin(caption: str, label: str, columns: str) -> Iterable[str]:
-    yield r"\begin{table}"
+def _section(
+    view: View,
+    section: Section,
+    notes: Mapping[str, int] | None,
+    typeset: Typesetting,
+    number: int,
+) -> Iterable[str]:
+    """A device under one setting, with its findings below where ``notes`` numbers them."""
+    columns, wide = _fitting(section, notes)
+    header = ("Scheme", *(_HEADERS.get(c.name, safe(c.title)) for c in columns))
+    label = _label(typeset, number) or f"tab:speed-up-{number}"
+    yield from _begin(
+        _caption(view, section, typeset),
+        rf"\label{{{label}}}  % {_comment(section.label)}",
+        "".join(("l", *("r" if c.right else "l" for c in columns))),
+        wide=wide,
+    )
+    yield rf"{' & '.join(header)} \\"
+    yield from _body(section, columns, notes or {})
+    yield r"\bottomrule"
+    yield r"\end{tabular}"
+    if notes is not None:
+        used = {code for row in section.rows for code in codes(row)}
+        yield from _below(
+            (
+                *(f"{safe(line)}." for line in (*section.lines[1:], *section.floors)),
+                *(_explained(each, notes) for each in view.explanations if each.code in used),
+            ),
+            wide=wide,
+        )
+    yield _end(wide=wide)
+
+
+def _explained(finding: Explanation, notes: Mapping[str, int]) -> str:
+    return (
+        rf"[{notes[finding.code]}] \texttt{{{safe(finding.code)}}}: {safe(finding.message)}. "
+        f"Remedy: {safe(finding.remedy)}."
+    )
+
+
+def _caption(view: View, section: Section, typeset: Typesetting) -> str:
+    where = f"{safe(section.title)}: {safe(section.setting)}"
+    if typeset.caption is None:
+        return (
+            f"Speed-up over {safe(view.baseline)} with its 95\\,\\% interval on {where}. {_LEGEND}"
+        )
+    return typeset.caption if len(view.sections) == 1 else f"{typeset.caption} ({where}.)"
+
+
+def _label(typeset: Typesetting, number: int) -> str | None:
+    if typeset.label is None or number == 1:
+        return typeset.label
+    return f"{typeset.label}-{number}"
+
+
+def _fitting(section: Section, notes: Mapping[str, int] | None) -> tuple[tuple[Column, ...], bool]:
+    """The richest columns that fit one column of a page, and False; else both, and True."""
+    for room in (_ONE_COLUMN_PT, _TWO_COLUMNS_PT):
+        for layout in _LAYOUTS:
+            columns = tuple(
+                column
+                for column in section.columns(layout)
+                if column.name != "findings" or (notes and any(r.findings for r in section.rows))
+            )
+            if _width(section, columns, notes or {}) <= room:
+                return columns, room == _TWO_COLUMNS_PT
+    return columns, True
+
+
+def _width(section: Section, columns: Sequence[Column], notes: Mapping[str, int]) -> float:
+    """Points, about: a heading of several words is set in one line."""
+    cells = [["Scheme", *(_HEADERS.get(c.name, c.title) for c in columns)]]
+    cells += [
+        [row.scheme, *(_plain(column, row, notes) for column in columns)] for row in section.rows
+    ]
+    return _natural(cells)
+
+
+def _natural(cells: Iterable[Sequence[str]]) -> float:
+    widths = [max(map(_points, column)) for column in zip(*cells, strict=True)]
+    return sum(widths) + _GAP_PT * (len(widths) - 1)
+
+
+def _points(text: str) -> float:
+    return sum(_WIDTH_PT.get(char, _DIGIT_PT) for char in text)
+
+
+def _plain(column: Column, row: Speedup, notes: Mapping[str, int]) -> str:
+    if column.name == "verdict":
+        return "="
+    if column.name == "findings":
+        return ", ".join(f"[{notes[code]}]" for code in codes(row))
+    return column.cell(row)
+
+
+def _begin(caption: str, label: str, columns: str, *, wide: bool) -> Iterable[str]:
+    yield rf"\begin{{table{'*' if wide else ''}}}"
     yield r"\centering\footnotesize\setlength{\tabcolsep}{4pt}"
     yield rf"\caption{{{caption}}}"
     yield label
@@ -90,17 +220,36 @@ def _begin(caption: str, label: str, columns: str) -> Iterable[str]:
     yield r"\toprule"
 
 
-def _grid(grid: Grid, label: str) -> Iterable[str]:
-    yield from _begin(f"{safe(grid.title)}.", label, "l" * len(grid.header))
+def _below(lines: Iterable[str], *, wide: bool) -> Iterable[str]:
+    """Notes below a table, as wide as what it stands in."""
+    lines = [*lines]
+    if lines:
+        yield rf"\par\smallskip\parbox{{{_line_width(wide=wide)}}}{{\raggedright\footnotesize"
+        yield from (rf"{line}\par" for line in lines)
+        yield "}"
+
+
+def _line_width(*, wide: bool) -> str:
+    return r"\textwidth" if wide else r"\columnwidth"
+
+
+def _end(*, wide: bool) -> str:
+    return rf"\end{{table{'*' if wide else ''}}}"
+
+
+def _grid(grid: Grid, label: str, *, below: bool) -> Iterable[str]:
+    wide = _natural((grid.header, *grid.cells)) > _ONE_COLUMN_PT
+    columns = "l" * len(grid.header)
+    yield from _begin(f"{safe(grid.title)}.", rf"\label{{{label}}}", columns, wide=wide)
     yield rf"{' & '.join(map(safe, grid.header))} \\"
     yield r"\midrule"
     for cells in grid.cells:
         yield rf"{{}}{' & '.join(map(safe, cells))} \\"
     yield r"\bottomrule"
     yield r"\end{tabular}"
-    for line in (*grid.problems, *grid.notes):
-        yield rf"\par\footnotesize {safe(line)}."
-    yield r"\end{table}"
+    if below:
+        yield from _below((f"{safe(line)}." for line in (*grid.problems, *grid.notes)), wide=wide)
+    yield _end(wide=wide)
 
 
 def _body(section: Section, columns: Sequence[Column], notes: Mapping[str, int]) -> Iterable[str]:
