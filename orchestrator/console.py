@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TextIO
@@ -83,8 +83,6 @@ class Console:
         self._guard = threading.Lock()
         self._devices: dict[str, DeviceProgress] = {}
         self._live: _LiveTable | None = None
-        #: Called at every end of a trial, from the thread of its device: must not block nor raise.
-        self.on_trial_end: Callable[[], None] = lambda: None
 
     @property
     def redraws(self) -> bool:
@@ -110,8 +108,6 @@ class Console:
                 self._live.show(self._devices, often=progress.state is State.PUSHING)
             elif _is_news(before, progress):
                 show(self._stream, progress_line(progress) + "\n")
-        if before is not None and progress.done > before.done:
-            self.on_trial_end()
 
     def show_results(self, rows: Sequence[ResultLine]) -> None:
         """Show what is known so far below the devices, in the place of what was known before;
@@ -134,6 +130,7 @@ class Console:
     ) -> None:
         with self._guard:
             if self._live is not None:
+                self._live.results = ()  # the table itself follows
                 self._live.close(self._devices)
                 self._live = None
 

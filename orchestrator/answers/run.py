@@ -19,7 +19,6 @@ from orchestrator.answers.selection import (
     seed_of,
     suite_of,
 )
-from orchestrator.answers.so_far import SoFar
 from orchestrator.answers.terminal import answer_width, colour_wanted
 from orchestrator.commands.run import RunArguments
 from orchestrator.config import Inventory
@@ -37,13 +36,8 @@ from orchestrator.runs.manifest import read_manifest
 def answer(arguments: RunArguments) -> Answer:
     """Measure, write the reports beside the journal, and answer with the table."""
     stop = StopRequest()
-    with (
-        Console() as console,
-        SoFar(console) as so_far,
-        _signals(stop, console),
-        _engine(arguments) as way,
-    ):
-        conclusion = _measure(arguments, console, stop, way, so_far.begin)
+    with Console() as console, _signals(stop, console), _engine(arguments) as way:
+        conclusion = _measure(arguments, console, stop, way)
     record = conclusion.directory.read()
     table = analyse(record, publications())
     background = read_background(conclusion.directory, record, table)
@@ -59,11 +53,7 @@ def answer(arguments: RunArguments) -> Answer:
 
 
 def _measure(
-    arguments: RunArguments,
-    console: Console,
-    stop: StopRequest,
-    way: Way,
-    begun: Callable[[RunDirectory], None],
+    arguments: RunArguments, console: Console, stop: StopRequest, way: Way
 ) -> campaign.Conclusion:
     places = campaign.Places(arguments.results, arguments.models, building_of(arguments))
     if arguments.resume is not None:
@@ -71,9 +61,7 @@ def _measure(
         _refuse_device(arguments)
         directory = RunDirectory.find(arguments.results, arguments.resume)
         inventory = _inventory_to_go_on(arguments, directory)
-        return campaign.resume(
-            directory, inventory, places, console=console, stop=stop, way=way, begun=begun
-        )
+        return campaign.resume(directory, inventory, places, console=console, stop=stop, way=way)
     if arguments.trust:
         raise UsageError("--trust belongs to --resume: an inventory that you name is trusted")
     inventory = inventory_of(arguments)
@@ -89,7 +77,6 @@ def _measure(
         console=console,
         stop=stop,
         way=way,
-        begun=begun,
     )
 
 

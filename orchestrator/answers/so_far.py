@@ -1,88 +1,34 @@
-"""What is known while devices measure: the table before there is the table.
+"""What is known while devices measure: the table before there is the table, without verdicts.
 
-A thread of its own looks at the run's folder when a trial has ended, as anybody could, so that
-nothing that drives a device waits for it. That is the moment at which it disturbs least where this
-machine is the one that is measured: the next process starts, and has not begun to measure. It rests
-fifty times as long as it has worked, at least, so that a large run costs no more than a small one.
+A verdict at every block would be one look among many, and wrong more often than one time in twenty.
 """
 
 from __future__ import annotations
 
-import importlib
-import threading
-import time
 from collections.abc import Iterator, Sequence
-from types import TracebackType
 
-from orchestrator.analysis import MIN_PAIRS, analyse
+from orchestrator.analysis import MIN_PAIRS
 from orchestrator.analysis.table import Speedup, SpeedupTable
 from orchestrator.console import Console, ResultLine
-from orchestrator.errors import OrchestrateError
 from orchestrator.report import figures
 from orchestrator.report.notes import varied
 from orchestrator.report.pivot import column_of
-from orchestrator.runs.directory import RunDirectory
 
-#: The least time from one look to the next, in seconds, and the least rest after a look, as a
-#: multiple of the time that it took.
-_LEAST_S = 2.0
-_REST = 50.0
 #: Where nothing is redrawn, an interval is told again when it is so much narrower.
 _WORTH_A_LINE = 0.5
 
 
 class SoFar:
-    """Keeps the console's results up to date from :meth:`begin` until it is left."""
+    """Shows each table that is made while a run goes on: in place on a terminal, else what is new
+    in it in a line each."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._news = threading.Event()
-        self._over = threading.Event()
-        self._thread: threading.Thread | None = None
         #: What was told last of each comparison, where nothing is redrawn: its precision.
         self._told: dict[tuple[str, str, str], float | None] = {}
 
-    def begin(self, directory: RunDirectory) -> None:
-        """Begin to look at a run, whose devices do not measure yet."""
-        # what takes a while to import is imported before the first trial
-        importlib.import_module("scipy.special")
-        self._thread = threading.Thread(
-            target=self._watch, args=(directory,), name="so far", daemon=True
-        )
-        self._console.on_trial_end = self._news.set
-        self._thread.start()
-
-    def __enter__(self) -> SoFar:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._over.set()
-        self._news.set()
-        if self._thread is not None:
-            self._thread.join()
-        self._console.show_results(())  # the table itself follows
-
-    def _watch(self, directory: RunDirectory) -> None:
-        while True:
-            self._news.wait()
-            self._news.clear()
-            if self._over.is_set():
-                return
-            began = time.monotonic()
-            try:
-                table = analyse(directory.read())
-            except OrchestrateError:
-                return  # whoever reads the run at its end is told what is wrong with it
-            self._show(table)
-            took = time.monotonic() - began
-            self._over.wait(max(_LEAST_S, _REST * took))
-
-    def _show(self, table: SpeedupTable) -> None:
+    def show(self, table: SpeedupTable) -> None:
+        """Show ``table`` in the place of the one before."""
         if self._console.redraws:
             self._console.show_results(lines(table))
             return
