@@ -9,4 +9,4 @@ from orchestrator.config.schema import schema_text
 
 def answer(arguments: SchemaArguments) -> Answer:
     """Print it, made of the models that read the files."""
-    return Answer(schema_text(arguments.kind))
+    return Answer(schema_text(arguments.of))

@@ -16,10 +16,10 @@ class SchemaArguments(Arguments):
 
     ANSWERED_BY = "schema:answer"
 
-    kind: str
+    of: str
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Give ``parser`` this command's options."""
-    parser.add_argument("kind", choices=("inventory", "suite"))
+    parser.add_argument("of", choices=("inventory", "suite"))
     becomes(parser, SchemaArguments)

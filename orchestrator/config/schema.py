@@ -40,7 +40,7 @@ def inventory_schema() -> Schema:
     device = _made_of(Device)
     definitions = device.pop("$defs", {})
     _written_binary(device, definitions)
-    _written_facts(device)
+    _written_lists(device)
     # what stands under `defaults` is looked at as a device over SSH
     of_one = {"name", "exec", "serial"}
     defaults = {
@@ -155,7 +155,9 @@ def _written_binary(device: Schema, definitions: Schema) -> None:
     key["anyOf"] = [text, *key["anyOf"]]
 
 
-def _written_facts(device: Schema) -> None:
+def _written_lists(device: Schema) -> None:
+    """CPUs once each, and facts by their names."""
+    device["properties"]["cpus"]["anyOf"][0] |= {"minItems": 1, "uniqueItems": True}
     device["properties"]["expect"] |= {
         "propertyNames": {"pattern": r"^[A-Za-z_][A-Za-z0-9_.]{0,62}$"},
         "properties": {"python": {"type": "string", "pattern": r"^3\.[0-9]{1,2}(\.[0-9]{1,2})?$"}},
@@ -223,7 +225,16 @@ _INPUT: Schema = {
 def _runtime() -> Schema:
     names = registry.runtime_names()
     pinned = "|".join(map(_escaped, names))
-    return {"anyOf": [_one_of((ANY, *names)), {"type": "string", "pattern": f"^(?:{pinned})==\\S"}]}
+    return {
+        "anyOf": [
+            _one_of((ANY, *names)),
+            {"type": "string", "pattern": f"^(?:{pinned})=={_VERSION}$"},
+        ]
+    }
+
+
+#: A version in full, no pattern of several.
+_VERSION = r"[0-9][A-Za-z0-9.!+_-]*"
 
 
 def _escaped(name: str) -> str:

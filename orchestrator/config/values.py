@@ -373,13 +373,12 @@ def _matching(pattern: str, **more: Any) -> WithJsonSchema:
     return WithJsonSchema({"type": "string", "pattern": f"^(?:{pattern})$", **more})
 
 
-_VISIBLE = r"[^\r\n]*\S[^\r\n]*"
+_VISIBLE = r"[^\x00-\x1F\x7F]*[^\x00-\x20\x7F][^\x00-\x1F\x7F]*"
 _SECONDS: dict[str, Any] = {"type": "number", "minimum": 0, "maximum": _MAX_SECONDS}
 _POSITIVE: dict[str, Any] = {"type": "number", "exclusiveMinimum": 0, "maximum": _MAX_SECONDS}
-_WRITTEN_DURATION = {
-    "type": "string",
-    "pattern": r"^\s*(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)[smh]?\s*$",
-}
+_AMOUNT = r"(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)[smh]?\s*$"
+_WRITTEN_DURATION = {"type": "string", "pattern": rf"^\s*{_AMOUNT}"}
+_WRITTEN_POSITIVE = {"type": "string", "pattern": rf"^\s*(?![0.]+[smh]?\s*$){_AMOUNT}"}
 
 Text = Annotated[str, AfterValidator(check_text), _matching(_VISIBLE, maxLength=_MAX_TEXT)]
 Name = Annotated[str, AfterValidator(check_name), _matching(_NAME.pattern)]
@@ -424,7 +423,7 @@ PositiveDuration = Annotated[
     float,
     BeforeValidator(_duration),
     Field(gt=0),
-    WithJsonSchema({"anyOf": [_POSITIVE, _WRITTEN_DURATION]}),
+    WithJsonSchema({"anyOf": [_POSITIVE, _WRITTEN_POSITIVE]}),
 ]
 #: UTC.
 Moment = Annotated[

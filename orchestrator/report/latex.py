@@ -1,15 +1,16 @@
 """LaTeX with booktabs: a table a device and setting, to \\input into a paper.
 
-A table has as many of its columns as fit one column of a two-column page; where not even the
-speed-ups fit, it goes over both (``table*``).
+A table stands in one column of a two-column page where it fits, else over both (``table*``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestrator.analysis.table import Speedup, SpeedupTable, Verdict
+from orchestrator.report import figures
 from orchestrator.report.clean import clean
 from orchestrator.report.clean import latex as safe
 from orchestrator.report.notes import Explanation, codes
@@ -21,23 +22,21 @@ from orchestrator.report.view import (
     view_of,
 )
 
-#: From the richest to the barest: what a paper can do without goes first.
-_LAYOUTS = (
-    ("speedup", "verdict", "accuracy", "time", "size", "energy", "co2", "blocks", "findings"),
-    ("speedup", "verdict", "accuracy", "time", "size", "blocks", "findings"),
-    ("speedup", "verdict", "accuracy", "time", "blocks", "findings"),
-    ("speedup", "verdict", "accuracy", "blocks", "findings"),
-    ("speedup", "verdict", "accuracy", "findings"),
-    ("speedup", "verdict", "findings"),
-)
-#: Headers that are not the column's title.
-_HEADERS = {"speedup": "Speed-up", "verdict": "", "blocks": "$n$", "findings": "Notes"}
+_LAYOUT = ("speedup", "verdict", "accuracy", "time", "size", "energy", "co2", "blocks")
+#: Headers that are not the column's.
+_HEADERS = {"speedup": "Speed-up", "verdict": "", "blocks": "$n$"}
+#: What the baseline has too: it stands beside the model's name, and a row has the scheme's alone.
+_BASELINES: Mapping[str, Callable[[Speedup], tuple[float | None, float | None]]] = {
+    "time": lambda row: (row.baseline_ms, row.treatment_ms),
+    "size": lambda row: (row.baseline_size_mb, row.treatment_size_mb),
+    "energy": lambda row: (row.baseline_energy_mj, row.treatment_energy_mj),
+    "co2": lambda row: (row.baseline_co2_ug, row.treatment_co2_ug),
+}
 
-#: Points. One column of the IEEE's, the ACM's and most other pages of two; and both.
-_ONE_COLUMN_PT = 240.0
-_TWO_COLUMNS_PT = 500.0
+#: Points. One column of the IEEE's, the ACM's and most other pages of two.
+_COLUMN_PT = 240.0
 #: Between two columns of the table, twice ``\\tabcolsep``.
-_GAP_PT = 8.0
+_GAP_PT = 6.0
 #: Widths of Computer Modern Roman at 8 points, which ``\\footnotesize`` is: of each character in
 #: these words, else of a digit. The next font is as wide to a few percent.
 _WIDTHS_PT = (
@@ -47,14 +46,17 @@ _WIDTHS_PT = (
 _WIDTH_PT = {char: width for chars, width in _WIDTHS_PT for char in chars}
 _DIGIT_PT = 4.4
 
+#: Signs of LaTeX's own.
+_UNSEEN = {ord(char): None for char in "${}^\\\\"}
+
 _SIGNS = {
-    Verdict.FASTER: r"$\blacktriangle$",
-    Verdict.SLOWER: r"$\blacktriangledown$",
-    Verdict.INDISTINGUISHABLE: "$=$",
-    Verdict.INVALID: r"$\times$",
+    Verdict.FASTER: r"\blacktriangle",
+    Verdict.SLOWER: r"\blacktriangledown",
+    Verdict.INDISTINGUISHABLE: "=",
+    Verdict.INVALID: r"\times",
 }
 
-_LEGEND = ", ".join(f"{sign} {verdict.value}" for verdict, sign in _SIGNS.items()) + "."
+_LEGEND = ", ".join(f"${sign}$ {verdict.value}" for verdict, sign in _SIGNS.items()) + "."
 
 
 #: What stands below a table: what must be read with it, or nothing.
@@ -124,8 +126,9 @@ def _section(
     number: int,
 ) -> Iterable[str]:
     """A device under one setting, with its findings below where ``notes`` numbers them."""
-    columns, wide = _fitting(section, notes)
-    header = ("Scheme", *(_HEADERS.get(c.name, safe(c.title)) for c in columns))
+    columns = section.columns(_LAYOUT)
+    rows = [*_rows(section, columns, notes or {})]
+    wide = _natural([row for row in rows if len(row) > 1]) > _COLUMN_PT
     label = _label(typeset, number) or f"tab:speed-up-{number}"
     yield from _begin(
         _caption(view, section, typeset),
@@ -133,8 +136,16 @@ def _section(
         "".join(("l", *("r" if c.right else "l" for c in columns))),
         wide=wide,
     )
-    yield rf"{' & '.join(header)} \\"
-    yield from _body(section, columns, notes or {})
+    yield rf"Scheme & {' & '.join(_HEADERS.get(c.name, safe(c.header)) for c in columns)} \\"
+    if any(column.unit for column in columns):
+        yield rf" & {' & '.join(safe(column.unit) for column in columns)} \\"
+    for cells in rows:
+        if len(cells) == 1:
+            yield r"\midrule"
+            yield rf"\multicolumn{{{len(columns) + 1}}}{{@{{}}l}}{{{cells[0]}}} \\"
+        else:
+            # a row that begins with a bracket would be taken for an option of the one before it
+            yield rf"{{}}{' & '.join(cells)} \\"
     yield r"\bottomrule"
     yield r"\end{tabular}"
     if notes is not None:
@@ -171,49 +182,53 @@ def _label(typeset: Typesetting, number: int) -> str | None:
     return f"{typeset.label}-{number}"
 
 
-def _fitting(section: Section, notes: Mapping[str, int] | None) -> tuple[tuple[Column, ...], bool]:
-    """The richest columns that fit one column of a page, and False; else both, and True."""
-    for room in (_ONE_COLUMN_PT, _TWO_COLUMNS_PT):
-        for layout in _LAYOUTS:
-            columns = tuple(
-                column
-                for column in section.columns(layout)
-                if column.name != "findings" or (notes and any(r.findings for r in section.rows))
-            )
-            if _width(section, columns, notes or {}) <= room:
-                return columns, room == _TWO_COLUMNS_PT
-    return columns, True
+def _rows(
+    section: Section, columns: Sequence[Column], notes: Mapping[str, int]
+) -> Iterable[tuple[str, ...]]:
+    """The rows of the table, set in type; of a model's heading its one cell."""
+    for model, of_model in section.models.items():
+        first = of_model[0]
+        beside = [
+            f"{figures.number(amount)} {column.unit}"
+            for column in columns
+            if column.name in _BASELINES
+            for amount in _BASELINES[column.name](first)[:1]
+            if amount is not None
+        ]
+        said = f" ({safe(first.baseline_scheme)}: {safe(', '.join(beside))})" if beside else ""
+        yield (rf"\textbf{{{safe(model)}}}{said}",)
+        for row in of_model:
+            yield (safe(row.scheme), *(_cell(column, row, first, notes) for column in columns))
 
 
-def _width(section: Section, columns: Sequence[Column], notes: Mapping[str, int]) -> float:
-    """Points, about: a heading of several words is set in one line."""
-    cells = [["Scheme", *(_HEADERS.get(c.name, c.title) for c in columns)]]
-    cells += [
-        [row.scheme, *(_plain(column, row, notes) for column in columns)] for row in section.rows
-    ]
-    return _natural(cells)
+def _cell(column: Column, row: Speedup, first: Speedup, notes: Mapping[str, int]) -> str:
+    if column.name == "verdict":
+        numbers = ",".join(str(notes[code]) for code in codes(row) if code in notes)
+        return f"${_SIGNS[row.verdict]}{f'^{{{numbers}}}' if numbers else ''}$"
+    if column.name == "speedup":  # whose sign stands in no paper's table
+        return safe(column.cell(row).replace("×", ""))
+    if column.name in _BASELINES:
+        before, after = _BASELINES[column.name](row)
+        if figures.number(before) == figures.number(_BASELINES[column.name](first)[0]):
+            return safe(figures.number(after))
+    return safe(column.cell(row))
 
 
 def _natural(cells: Iterable[Sequence[str]]) -> float:
+    """About how wide a table of these cells is, in points; its headings are narrower."""
     widths = [max(map(_points, column)) for column in zip(*cells, strict=True)]
-    return sum(widths) + _GAP_PT * (len(widths) - 1)
+    return sum(widths) + _GAP_PT * max(0, len(widths) - 1)
 
 
 def _points(text: str) -> float:
-    return sum(_WIDTH_PT.get(char, _DIGIT_PT) for char in text)
-
-
-def _plain(column: Column, row: Speedup, notes: Mapping[str, int]) -> str:
-    if column.name == "verdict":
-        return "="
-    if column.name == "findings":
-        return ", ".join(f"[{notes[code]}]" for code in codes(row))
-    return column.cell(row)
+    # what is set as one sign is written as a word: \\blacktriangle
+    plain = re.sub(r"\\[A-Za-z]+", "m", text).translate(_UNSEEN)
+    return sum(_WIDTH_PT.get(char, _DIGIT_PT) for char in plain)
 
 
 def _begin(caption: str, label: str, columns: str, *, wide: bool) -> Iterable[str]:
     yield rf"\begin{{table{'*' if wide else ''}}}"
-    yield r"\centering\footnotesize\setlength{\tabcolsep}{4pt}"
+    yield r"\centering\footnotesize\setlength{\tabcolsep}{3pt}"
     yield rf"\caption{{{caption}}}"
     yield label
     yield rf"\begin{{tabular}}{{@{{}}{columns}@{{}}}}"
@@ -238,7 +253,7 @@ def _end(*, wide: bool) -> str:
 
 
 def _grid(grid: Grid, label: str, *, below: bool) -> Iterable[str]:
-    wide = _natural((grid.header, *grid.cells)) > _ONE_COLUMN_PT
+    wide = _natural((grid.header, *grid.cells)) > _COLUMN_PT
     columns = "l" * len(grid.header)
     yield from _begin(f"{safe(grid.title)}.", rf"\label{{{label}}}", columns, wide=wide)
     yield rf"{' & '.join(map(safe, grid.header))} \\"
@@ -250,24 +265,6 @@ def _grid(grid: Grid, label: str, *, below: bool) -> Iterable[str]:
     if below:
         yield from _below((f"{safe(line)}." for line in (*grid.problems, *grid.notes)), wide=wide)
     yield _end(wide=wide)
-
-
-def _body(section: Section, columns: Sequence[Column], notes: Mapping[str, int]) -> Iterable[str]:
-    for model, of_model in section.models.items():
-        yield r"\midrule"
-        yield rf"\multicolumn{{{len(columns) + 1}}}{{@{{}}l}}{{\textbf{{{safe(model)}}}}} \\"
-        for row in of_model:
-            cells = (safe(row.scheme), *(_cell(column, row, notes) for column in columns))
-            # a row that begins with a bracket would be taken for an option of the one before it
-            yield rf"{{}}{' & '.join(cells)} \\"
-
-
-def _cell(column: Column, row: Speedup, notes: Mapping[str, int]) -> str:
-    if column.name == "verdict":
-        return _SIGNS[row.verdict]
-    if column.name == "findings":
-        return ", ".join(f"[{notes[code]}]" for code in codes(row))
-    return safe(column.cell(row))
 
 
 def _comment(text: str) -> str:

@@ -50,8 +50,8 @@ def test_hosts_that_ssh_knows_stand_there_commented_out(home: Path) -> None:
     (home / ".ssh" / "config").write_text(HOSTS)
     assert main(["init"]) == 0
     assert len(load_inventory(Path("inventory.yaml")).devices) == 1
-    head, _, tail = Path("inventory.yaml").read_text().partition("measure on.\n")
-    Path("all.yaml").write_text(head + tail.replace("  # ", "  "))
+    head, mark, tail = Path("inventory.yaml").read_text().partition("measure on.\n")
+    Path("all.yaml").write_text(head + mark + tail.replace("  # ", "  "))
     devices = load_inventory(Path("all.yaml")).devices
     assert [(each.name, each.host) for each in devices] == [
         ("here", None), ("cc1", "cc1"), ("here-2", "here"),

@@ -47,7 +47,7 @@ def test_what_is_left_out_is_counted_and_where_to_find_it_said() -> None:
     assert re.search(r"^Findings: \d+ on \d of 3 comparisons \(.*truncated 1", shown, re.MULTILINE)
     assert "orchestrate report 20260101T000000Z-abcdef --verbose" in " ".join(shown.split())
     assert "pi: no route" in shown
-    assert "Remedy: raise the timeout" in render(table(), "text")
+    assert "Remedy: raise the timeout" in " ".join(render(table(), "text").split())
 
 
 def test_why_no_more_was_measured_is_said_once() -> None:
