@@ -102,13 +102,13 @@ def test_the_key_completes(shell: str, folder: Path) -> None:
 def test_fish_completes(folder: Path) -> None:
     if shutil.which("fish") is None:
         pytest.skip("no fish here")
-    asked = "; ".join(f"complete -C '{line}'; echo --" for line in LINES)
+    asked = "; ".join(f"complete -C '{line}'; echo ====" for line in LINES)
     done = subprocess.run(
         ["fish", "--no-config", "-c", f"orchestrate completion fish | source; {asked}"],
         cwd=folder, env=environment(folder), capture_output=True, text=True, check=False,
         timeout=60,
     )  # fmt: skip
-    answers = done.stdout.split("--\n")
+    answers = done.stdout.split("====\n")
     for words, answer in zip(LINES.values(), answers[:-1], strict=True):
         for word in words:
             assert word in answer, done.stdout + done.stderr
