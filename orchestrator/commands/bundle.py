@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     completed(run, "runs")
     parser.add_argument(
-        "--output", metavar="FILE", type=Path, help="default: bundle-DEVICE.pyz, here"
+        "--output", metavar="FILE", type=Path, help="write there; default: bundle-DEVICE.pyz, here"
     )
     parser.add_argument(
         "--without-models",

@@ -52,23 +52,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the machine that the logs come from (default: imported)",
     )  # fmt: skip
     parser.add_argument(
-        "--microarchitecture", metavar="NAME", default="", help="of that machine, where known"
+        "--microarchitecture", metavar="NAME", default="", help="what CPU it has, where known"
     )
     parser.add_argument(
         "--map", metavar="FILE", type=Path,
         help="csv with the columns graph, model, scheme, for files whose names do not tell",
     )  # fmt: skip
     parser.add_argument("--model", metavar="NAME", help="what every process ran, with --scheme")
-    parser.add_argument("--scheme", metavar="NAME")
+    parser.add_argument("--scheme", metavar="NAME", help="the scheme that every process ran")
     parser.add_argument(
-        "--threads", metavar="N", type=int, default=0, help="where the logs do not say"
+        "--threads",
+        metavar="N",
+        type=int,
+        default=0,
+        help="how many threads ran, where the logs do not say",
     )
     parser.add_argument(
         "--delegate",
         choices=(*registry.values_of("delegate"), *_OF_OTHER_HARDWARE),
-        help="where the logs do not say",
+        help="what took parts of the models, where the logs do not say",
     )
-    parser.add_argument("--baseline", metavar="SCHEME", default=registry.default().scheme_names[0])
+    baseline = registry.default().scheme_names[0]
+    parser.add_argument(
+        "--baseline",
+        metavar="SCHEME",
+        default=baseline,
+        help=f"what the other schemes are compared with (default: {baseline})",
+    )
     add_folders(parser)
     parser.add_argument("--json", action="store_true", help="print the table as JSON")
     becomes(parser, ImportArguments)

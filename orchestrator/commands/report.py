@@ -6,7 +6,7 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.commands.shared import Arguments, becomes, completed
+from orchestrator.commands.shared import Arguments, add_results_folder, becomes, completed
 
 HELP = "Make a run's table again from its journal."
 
@@ -35,7 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     completed(run, "runs")
     formats = ("text", "csv", "json", "markdown", "latex", "html")
-    parser.add_argument("--format", choices=formats, default="text")
+    parser.add_argument(
+        "--format", choices=formats, default="text", help="how it is written (default: text)"
+    )
     parser.add_argument(
         "--verbose",
         action="store_true",
@@ -53,5 +55,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--label", metavar="LABEL", help="of latex: the first table's")
     parser.add_argument("--caption", metavar="LATEX", help="of latex: taken as it is")
-    parser.add_argument("--results", metavar="DIR", type=Path, default=Path("results"))
+    add_results_folder(parser)
     becomes(parser, ReportArguments)

@@ -45,7 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "cluster (default: threads)",
     )
     parser.add_argument(
-        "--scheduler", metavar="ADDRESS", help="of the Dask cluster, for example tcp://HOST:8786"
+        "--scheduler",
+        metavar="ADDRESS",
+        help="where the Dask cluster's scheduler is, for example tcp://HOST:8786",
     )
     parser.add_argument(
         "--verbose",
