@@ -314,10 +314,10 @@ def _binary() -> str:
 
 
 def _report() -> str:
-    """Return what `orchestrate report` prints of the run in results/reference."""
+    """Return what `orchestrate report --verbose` prints of the run in results/reference."""
     (run,) = (ROOT / "results" / "reference").glob("*Z-*")
     printed = subprocess.run(
-        [sys.executable, "-m", "orchestrator", "report", str(run)],
+        [sys.executable, "-m", "orchestrator", "report", str(run), "--verbose"],
         check=True,
         capture_output=True,
         text=True,
