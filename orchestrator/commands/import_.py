@@ -10,8 +10,8 @@ from orchestrator.commands.shared import Arguments, add_folders, becomes, parsed
 from orchestrator.frameworks import registry
 
 HELP = (
-    f"Merge a bundle's results, or make a run of {registry.tool().name} logs, notebooks or a "
-    "table of published times."
+    f"Merge a bundle's results, take in an exported run, or make a run of {registry.tool().name} "
+    "logs, notebooks or a table of published times."
 )
 
 #: Delegates that nothing here can measure, and logs may be of.
@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         nargs="+",
         type=Path,
-        help="results of bundles; or logs, notebooks, or a published table",
+        help="results of bundles; or exported runs; or logs, notebooks, or a published table",
     )
     parser.add_argument(
         "--device", metavar="NAME", default="imported", type=parsed_by("check_name"),

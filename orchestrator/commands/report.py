@@ -8,7 +8,7 @@ from pathlib import Path
 
 from orchestrator.commands.shared import Arguments, add_results_folder, becomes, completed
 
-HELP = "Make a run's table again from its journal."
+HELP = "Make a run's table again from its journal, or one table of several runs."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +17,7 @@ class ReportArguments(Arguments):
 
     ANSWERED_BY = "report:answer"
 
-    run: str
+    run: tuple[str, ...]
     format: str
     verbose: bool
     output: Path | None
@@ -31,7 +31,10 @@ class ReportArguments(Arguments):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Give ``parser`` this command's options."""
     run = parser.add_argument(
-        "run", metavar="RUN", help="a run id, the beginning of one, or `last`"
+        "run",
+        metavar="RUN",
+        nargs="+",
+        help="a run id, the beginning of one, `last`, or a folder; several make one table",
     )
     completed(run, "runs")
     formats = ("text", "csv", "json", "markdown", "latex", "html")

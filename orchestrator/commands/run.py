@@ -21,6 +21,7 @@ class RunArguments(PlanningArguments):
     engine: str
     scheduler: str | None
     verbose: bool
+    on_end: str | None
     json: bool
 
 
@@ -48,6 +49,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--scheduler",
         metavar="ADDRESS",
         help="where the Dask cluster's scheduler is, for example tcp://HOST:8786",
+    )
+    parser.add_argument(
+        "--on-end",
+        metavar="COMMAND",
+        help="start this program when the run has ended; its environment has ORCHESTRATE_RUN (the "
+        "folder), ORCHESTRATE_RUN_ID, ORCHESTRATE_OUTCOME (ok, failed, incomplete, interrupted or "
+        "error) and ORCHESTRATE_EXIT_CODE",
     )
     parser.add_argument(
         "--verbose",
