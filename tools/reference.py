@@ -19,7 +19,7 @@ import subprocess
 import sys
 import types
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -119,7 +119,8 @@ def _option(action: argparse.Action) -> Iterator[str]:
     ] or [_placeholder(action)]
     needed = " (needed)" if action.required and action.option_strings else ""
     said = (action.help or "") % {**vars(action), "prog": "orchestrate"}
-    yield f"- {', '.join(f'`{each}`' for each in written)}{needed}: {said}."
+    meaning = f": {said.rstrip('.')}." if said else ""
+    yield f"- {', '.join(f'`{each}`' for each in written)}{needed}{meaning}"
 
 
 def _sentence(text: str) -> str:
@@ -325,11 +326,16 @@ def _binary() -> str:
 # -- what a report prints -------------------------------------------------------------------------
 
 
-def _report() -> str:
+def _short_report() -> str:
     """Return what `orchestrate report` prints of the run in results/reference."""
+    return _report(())
+
+
+def _report(options: Sequence[str] = ("--verbose",)) -> str:
+    """Return what `orchestrate report` with ``options`` prints of the run in results/reference."""
     (run,) = (ROOT / "results" / "reference").glob("*Z-*")
     printed = subprocess.run(
-        [sys.executable, "-m", "orchestrator", "report", str(run)],
+        [sys.executable, "-m", "orchestrator", "report", str(run), *options],
         check=True,
         capture_output=True,
         text=True,
@@ -363,6 +369,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "keys of outputs": lambda: _table(accuracy.Outputs),
     "runners": _runners,
     "report of the reference run": _report,
+    "short report of the reference run": _short_report,
 }
 
 
