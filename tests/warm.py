@@ -101,8 +101,7 @@ def _serve(address: str) -> list[str]:
     print("ready", flush=True)
     while True:
         # the other end of stdin is held by the tests' process: it ends with that
-        both: list[socket.socket | int] = [listener, 0]
-        ready, _, _ = select.select(both, [], [])
+        ready, _, _ = select.select([listener.fileno(), 0], [], [])
         if 0 in ready:
             os._exit(0)
         connection, _ = listener.accept()
