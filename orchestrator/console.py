@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import TextIO
 
 from rich.console import Console as RichConsole
-from rich.console import Group
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -201,7 +201,7 @@ class _LiveTable:
                 Text(printable(progress.detail), style="dim", overflow="ellipsis", no_wrap=True),
             )
         rest = left_out(list(devices.values()), shown)
-        parts = [table, *([Text(rest, style="dim")] if rest else [])]
+        parts: list[RenderableType] = [table, *([Text(rest, style="dim")] if rest else [])]
         room = self._console.height - SPARE_LINES - len(shown) - len(RESULTS_TITLES)
         self._live.update(Group(*parts, *_drawn(self.results, room)), refresh=True)
 

@@ -8,7 +8,7 @@ in each shell's.
 
 from __future__ import annotations
 
-import argcomplete
+from argcomplete.shell_integration import shellcode
 
 from orchestrator.answer import Answer
 from orchestrator.commands.completion import CompletionArguments
@@ -18,4 +18,4 @@ _PROGRAM = "orchestrate"
 
 def answer(arguments: CompletionArguments) -> Answer:
     """Print the shell's code."""
-    return Answer(argcomplete.shellcode([_PROGRAM], shell=arguments.shell).lstrip("\n"))
+    return Answer(shellcode([_PROGRAM], shell=arguments.shell).lstrip("\n"))

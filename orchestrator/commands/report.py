@@ -25,6 +25,7 @@ class ReportArguments(Arguments):
     notes: str | None
     label: str | None
     caption: str | None
+    tails: bool
     results: Path
 
 
@@ -58,5 +59,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--label", metavar="LABEL", help="of latex: the first table's")
     parser.add_argument("--caption", metavar="LATEX", help="of latex: taken as it is")
+    parser.add_argument(
+        "--tails",
+        action="store_true",
+        help="with p50, p90, p95, p99 and the worst of single inferences, out of every raw log; "
+        "json and html have them unless the run is large, csv is a table of them alone",
+    )
     add_results_folder(parser)
     becomes(parser, ReportArguments)

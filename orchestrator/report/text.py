@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-from orchestrator.analysis.table import Speedup, SpeedupTable, Verdict
+from orchestrator.analysis.table import AccuracyComparison, Speedup, SpeedupTable, Verdict
 from orchestrator.printable import printable
 from orchestrator.report import figures, published
 from orchestrator.report.clean import clean
@@ -120,8 +120,9 @@ def _columns(console: Console, view: View, rows: Sequence[Speedup]) -> None:
         settings = said.pop() if len(said) == 1 else f"{len(said)} settings"
         if any(section.measured for section in sections):
             _paragraph(console, "", f"{title}: {settings}; {_control(sections)}")
-    for line in dict.fromkeys(line for each in view.sections for line in each.circumstances):
-        _paragraph(console, "", line)
+    said_once = dict.fromkeys(line for each in view.sections for line in each.circumstances)
+    for said_of_some in said_once:
+        _paragraph(console, "", said_of_some)
     for section in view.sections:
         if not section.measured:
             _line(console, Text(section.title, "bold"))
@@ -178,7 +179,7 @@ def _folded(table: SpeedupTable, view: View) -> Iterable[str]:
     for why, models in stopped.items():
         yield f"stopped: {clean(why)} ({clean(', '.join(models))})"
     if view.explanations:
-        rows = [*table.rows, *table.accuracy]
+        rows: list[Speedup | AccuracyComparison] = [*table.rows, *table.accuracy]
         total = sum(len(codes(row)) for row in rows)
         some = sum(bool(row.findings) for row in rows)
         named = ", ".join(f"{each.code} {each.comparisons}" for each in view.explanations)
