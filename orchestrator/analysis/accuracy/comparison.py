@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TypeAlias
 
 from orchestrator.analysis.accuracy.classifying import score_classifiers, shown
+from orchestrator.analysis.accuracy.detecting import METRICS as OF_OBJECTS
 from orchestrator.analysis.accuracy.detecting import score_detectors
 from orchestrator.analysis.accuracy.score import Difference, Score
 from orchestrator.analysis.sides.groups import ComparisonGroup
@@ -33,6 +34,8 @@ _Pair: TypeAlias = "tuple[Sequence[SampleAnswer], Sequence[SampleAnswer]]"
 INVALID = "invalid"
 #: What is compared where nobody knows what is right.
 AGREEMENT = "agreement"
+#: The figure that is judged, by task.
+METRICS = {"classification": "top-1", **OF_OBJECTS}
 
 
 def compare(
@@ -138,6 +141,7 @@ def _row(
         agreement=_agreements(ours, theirs),
         classes=score.classes,
         changed=score.changed,
+        changes=score.changes,
         outcomes=score.outcomes,
         findings=findings,
     )
@@ -151,7 +155,7 @@ def _score(
     ours: Sequence[SampleAnswer],
     theirs: Sequence[SampleAnswer],
 ) -> Score:
-    metric = {"classification": "top-1", "detection": "AP"}.get(samples.task, AGREEMENT)
+    metric = METRICS.get(samples.task, AGREEMENT)
     if not ours:
         nothing = Finding(
             "nothing_answered",
@@ -162,7 +166,7 @@ def _score(
         return Score(metric, findings=(nothing,))
     if samples.task == "classification":
         return score_classifiers(samples, ours, theirs)
-    if samples.task == "detection":
+    if samples.task in METRICS:
         size = _factors(group).input_size
         framework = side.records[0].trial.variant.framework
         feed = samples.feed(group.model, framework, size)
@@ -185,7 +189,8 @@ def _of_answers(
     """Findings that need no label, and that of weights nobody trained."""
     ours, theirs = answers
     if ours:
-        yield from audit.not_finite(theirs)
+        if samples.task not in OF_OBJECTS:  # of those the places that count are looked at
+            yield from audit.not_finite(theirs)
         yield from audit.constant_outputs(theirs)
         yield from _of_calibration(samples, group, side)
     untrained = [

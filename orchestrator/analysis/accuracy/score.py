@@ -31,3 +31,4 @@ class Score:
     changed: tuple[ChangedAnswer, ...] = ()
     outcomes: str = ""
     findings: tuple[Finding, ...] = ()
+    changes: int | None = None
