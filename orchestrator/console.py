@@ -20,8 +20,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.fleet.progress import DeviceProgress, State
-from orchestrator.printable import printable, show
+from orchestrator.fleet.progress import DeviceProgress, Observer, State
+from orchestrator.printable import duration, printable, show
 
 #: A push reports every chunk; it is shown this often at most, in seconds. Everything else is rare
 #: by itself, two events a trial, and is drawn at once: nothing redraws while a trial runs, because
@@ -45,15 +45,6 @@ _FIRST = (
 )
 
 
-def duration(seconds: float) -> str:
-    """``90`` → ``1 min 30 s``; whole seconds, two units."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
-
-
 def progress_line(progress: DeviceProgress) -> str:
     """One device on one line, for a place that is not a terminal."""
     counts = f" {progress.done}/{progress.expected}" if progress.expected else ""
@@ -70,6 +61,12 @@ class Console:
         self._guard = threading.Lock()
         self._devices: dict[str, DeviceProgress] = {}
         self._live: _LiveTable | None = None
+        #: Whoever else is told what is shown.
+        self._others: list[Observer] = []
+
+    def tell_also(self, other: Observer) -> None:
+        """Tell ``other`` each device's news from now on."""
+        self._others.append(other)
 
     def say(self, text: str) -> None:
         """One line for the log."""
@@ -81,6 +78,8 @@ class Console:
 
     def observe(self, progress: DeviceProgress) -> None:
         """A device's news; see ``fleet.progress.Observer``."""
+        for other in self._others:
+            other(progress)
         with self._guard:
             before = self._devices.get(progress.device)
             self._devices[progress.device] = progress
@@ -183,3 +182,28 @@ _STYLES = {
     State.RETRYING: "yellow",
     State.WAITING: "yellow",
 }
+
+
+class Screen:
+    """A text on stderr that is drawn again in place."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._live = Live(
+            console=RichConsole(file=stream or sys.stderr), auto_refresh=False, transient=True
+        )
+
+    def show(self, text: str) -> None:
+        """Draw ``text``, whose colours are our own, in the place of what stood there."""
+        self._live.update(Text.from_ansi(text), refresh=True)
+
+    def __enter__(self) -> Screen:
+        self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._live.stop()

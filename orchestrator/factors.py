@@ -103,7 +103,8 @@ class Factor:
     ``preposition``; ``one`` and ``zero`` are those of the levels 1 and 0, where they differ.
 
     ``other_thing``: figures at two levels of it are not figures of one thing, so that a published
-    one cannot contradict ours. ``example`` are levels as a suite writes them.
+    one cannot contradict ours. ``example`` are levels as a suite writes them, and ``meaning`` is
+    what docs/reference says of the factor.
     """
 
     name: str
@@ -124,6 +125,7 @@ class Factor:
     absent: str | int | None = None
     example: str = ""
     other_thing: bool = False
+    meaning: str = ""
 
     @property
     def label(self) -> str:
@@ -172,25 +174,31 @@ FACTORS: tuple[Factor, ...] = (
     Factor(
         "runtime", default="any", untold="", place=1, levels=Levels.RUNTIME,
         title="runtime {}", titled=False, preposition="under",
+        meaning="The library inside a Python runner: by its name the device's own, as NAME==VERSION"
+        " one that is provided for every device, `any` whichever the device has. Where it has none "
+        "the newest is provided.",
     ),
     Factor(
         "delegate", default="xnnpack", untold=NOT_TOLD, place=2, absent="none",
         order=lambda level: (level != "xnnpack", level), title="delegate {}", words="delegate {}",
+        meaning="What takes parts of a model before the runtime's own kernels compute the rest.",
     ),
     Factor(
         "threads", default=1, untold=0, place=7, levels=Levels.COUNT, key="t{}", order=_by_number,
         title="threads {}", words="{} threads", one="{} thread",
         zero="threads not told", axis=Axis("threads", 1),
-        other_thing=True, example="1, 4",
+        other_thing=True, example="1, 4", meaning="How many threads compute.",
     ),
     Factor(
         "batch", default=1, untold=1, place=8, levels=Levels.COUNT, key="b{}", order=_by_number,
         title="batch {}", words="batch {}", preposition="at", axis=Axis("batch", 0),
-        other_thing=True,
+        other_thing=True, meaning="How many items an inference is of.",
     ),
     Factor(
         "isa", default=NATIVE, untold=NATIVE, place=0, levels=Levels.ISA, order=_by_age,
         title="isa {}", words="isa {}", example="native, haswell",
+        meaning="The instruction set that a process sees: the CPU's own, or an older one's, on "
+        "x86-64 Linux.",
     ),
     Factor(
         "input_size", default=0, untold=0, place=9, levels=Levels.SIZE, key="i{}",
@@ -198,29 +206,35 @@ FACTORS: tuple[Factor, ...] = (
         order=_by_number, title="input size {}", titled=False, words="inputs of {0} × {0}",
         zero="inputs of its own size", axis=Axis("input size, pixels", 2), other_thing=True,
         example="128, 224",
+        meaning="Height and width that inputs are resized to; 0 is the model's own.",
     ),
     Factor(
         "engine", default="default", untold="default", place=5, absent="default",
         title="engine {}", titled=False, words="engine {}",
+        meaning="The library of quantized kernels; `default` is the runtime's own choice.",
     ),
     Factor(
         "processor", default="cpu", untold="cpu", place=6, absent="cpu",
         title="processor {}", titled=False, preposition="on", other_thing=True,
+        meaning="Where it computes.",
     ),
     Factor(
         "export", default=OPEN, untold=OPEN, place=3, absent=OPEN, key_of_default=False,
         order=lambda level: (level != OPEN, level),
         title="export {}", titled=False, words="export {}", example="open, fixed",
+        meaning="How a model of the catalogue is converted: with the batch left open, or fixed at "
+        "1.",
     ),
     Factor(
         "prompt", default=128, untold=0, place=10, levels=Levels.SIZE, key="p{}", absent=0,
         order=_by_number, title="prompt {}", words="a prompt of {} tokens", preposition="at",
         other_thing=True, example="32, 512",
+        meaning="How many tokens a language model reads at once before it generates.",
     ),
     Factor(
         "generate", default=32, untold=0, place=11, levels=Levels.SIZE, key="g{}", absent=0,
         order=_by_number, title="generate {}", words="{} tokens generated",
-        other_thing=True,
+        other_thing=True, meaning="How many tokens it then makes.",
     ),
 )  # fmt: skip
 

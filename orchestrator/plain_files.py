@@ -96,9 +96,10 @@ def _too_large(path: Path, size: int, most_bytes: int) -> NotPlainError:
     return NotPlainError(f"it has {size} bytes, and at most {most_bytes} are read", path)
 
 
-def write(folder: Path, name: str, data: bytes) -> None:
+def write(folder: Path, name: str, data: bytes, *, synced: bool = True) -> None:
     """Write the file ``name`` below ``folder`` so that a reader, and a power cut, find the old
-    bytes or the new ones. Raises OSError.
+    bytes or the new ones. Raises OSError. Not ``synced``: a reader does, a power cut may find
+    neither, and no disk is waited for.
 
     Whatever had the name is replaced, a link too; a folder or a pipe is not.
     """
@@ -109,13 +110,15 @@ def write(folder: Path, name: str, data: bytes) -> None:
             with os.fdopen(_create(parent, temporary), "wb") as file:
                 file.write(data)
                 file.flush()
-                os.fsync(file.fileno())
+                if synced:
+                    os.fsync(file.fileno())
             os.replace(temporary, last, src_dir_fd=parent, dst_dir_fd=parent)
         except BaseException:
             with contextlib.suppress(OSError):
                 os.unlink(temporary, dir_fd=parent)
             raise
-        os.fsync(parent)
+        if synced:
+            os.fsync(parent)
 
 
 def created(path: Path) -> BinaryIO:

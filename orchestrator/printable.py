@@ -43,6 +43,15 @@ def printable(text: str) -> str:
     return " ".join(visible.split())
 
 
+def duration(seconds: float) -> str:
+    """``90`` → ``1 min 30 s``; whole seconds, two units."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
 def show(stream: TextIO, text: str, *, colour: bool = False) -> None:
     """Write ``text`` to a terminal, or to what stands in its place, and flush it.
 

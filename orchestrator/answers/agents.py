@@ -13,7 +13,6 @@ from orchestrator.answers.selection import inventory_of, reachable
 from orchestrator.answers.terminal import answer_width, colour_wanted
 from orchestrator.commands.agents import AgentsArguments
 from orchestrator.config import Device, Inventory
-from orchestrator.console import duration
 from orchestrator.errors import AgentError
 from orchestrator.fleet.agent_archive import AgentArchive, build_agent_archive
 from orchestrator.fleet.link import AgentRefusalError
@@ -25,7 +24,7 @@ from orchestrator.fleet.provision import (
 from orchestrator.fleet.reach import place_on, transport_to
 from orchestrator.fleet.transport import Transport
 from orchestrator.fleet.vigil import named_holder
-from orchestrator.printable import printable
+from orchestrator.printable import duration, printable
 from orchestrator.report.grid import render_grid
 
 

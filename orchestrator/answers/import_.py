@@ -23,6 +23,7 @@ from orchestrator.measurement import Outcome
 from orchestrator.published import publications
 from orchestrator.report import render, write_reports
 from orchestrator.report.background import read_background
+from orchestrator.runs import archive
 from orchestrator.runs.directory import RunDirectory
 from orchestrator.runs.records import RunRecord
 
@@ -31,6 +32,11 @@ def answer(arguments: ImportArguments) -> Answer:
     """Merge what bundles brought back into its runs, or make a run of logs and tables; answer with
     the tables."""
     paths = list(dict.fromkeys(arguments.file))
+    exports = [path for path in paths if _is_export(path)]
+    if exports and len(exports) < len(paths):
+        raise UsageError(f"{exports[0]} is an exported run, and others are not; import them apart")
+    if exports:
+        return _import_exports(arguments, exports)
     zips = [path for path in paths if _is_zip(path)]
     if not zips:
         return _import_logs(arguments)
@@ -56,6 +62,16 @@ def _import_results(arguments: ImportArguments, paths: Sequence[Path]) -> Answer
         failed |= any(trial.outcome is not Outcome.OK for trial in record.trials)
         texts.append(_report(arguments, directory, record))
     return Answer("\n".join(texts), ExitCode.FAILED if failed else ExitCode.OK)
+
+
+def _import_exports(arguments: ImportArguments, paths: Sequence[Path]) -> Answer:
+    texts = []
+    with Console() as console:
+        for path in paths:
+            directory = archive.unpack(path, arguments.results)
+            console.say(f"{path}: run {directory.run_id} in {directory.path}")
+            texts.append(_report(arguments, directory, directory.read()))
+    return Answer("\n".join(texts))
 
 
 def _report(arguments: ImportArguments, directory: RunDirectory, record: RunRecord) -> str:
@@ -129,6 +145,13 @@ def _read(name: str, data: bytes, told: ImportHints) -> ReadLogs:
     if table.is_table(text):
         return ReadLogs(table.read_table(name, text), ())
     return read_logs(name, text, told)
+
+
+def _is_export(path: Path) -> bool:
+    try:
+        return archive.is_export(path)
+    except OSError as exc:
+        raise UsageError(f"{path}: cannot be read ({exc.strerror})") from exc
 
 
 def _is_zip(path: Path) -> bool:

@@ -1,14 +1,16 @@
-"""``orchestrate report``: the table again, from the journal alone."""
+"""``orchestrate report``: the table again, from the journal alone; or one of several runs."""
 
 from __future__ import annotations
 
 from orchestrator.analysis import analyse
 from orchestrator.answer import Answer
+from orchestrator.answers.merge import merged_table
 from orchestrator.answers.terminal import answer_width, answered, colour_wanted
 from orchestrator.commands.report import ReportArguments
 from orchestrator.console import Console
+from orchestrator.errors import UsageError
 from orchestrator.published import publications
-from orchestrator.report import render, write_charts
+from orchestrator.report import merged, render, write_charts
 from orchestrator.report.background import read_background
 from orchestrator.runs.collection import no_collection
 from orchestrator.runs.directory import RunDirectory
@@ -16,7 +18,9 @@ from orchestrator.runs.directory import RunDirectory
 
 def answer(arguments: ReportArguments) -> Answer:
     """Print the table again, from the journal alone."""
-    directory = RunDirectory.find(arguments.results, arguments.run)
+    if len(arguments.run) > 1:
+        return _of_several(arguments)
+    directory = RunDirectory.find(arguments.results, arguments.run[0])
     with no_collection():
         record = directory.read()
         table = analyse(record, publications())
@@ -31,5 +35,25 @@ def answer(arguments: ReportArguments) -> Answer:
         width=120 if to_file else answer_width(),
         color=colour_wanted() and not to_file,
         background=background,
+    )
+    return answered(text, arguments.output)
+
+
+def _of_several(arguments: ReportArguments) -> Answer:
+    """One table of several runs."""
+    if arguments.charts is not None:
+        raise UsageError("--charts draws one run; leave it out, or name one run")
+    if arguments.format not in merged.FORMATS:
+        raise UsageError(
+            f"several runs have no format {arguments.format}; choose one of: "
+            f"{', '.join(merged.FORMATS)}, or name one run"
+        )
+    table = merged_table(arguments.results, arguments.run)
+    to_file = arguments.output is not None
+    text = merged.render(
+        table,
+        arguments.format,
+        width=120 if to_file else answer_width(),
+        color=colour_wanted() and not to_file,
     )
     return answered(text, arguments.output)

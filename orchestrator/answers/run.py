@@ -11,6 +11,7 @@ from types import FrameType
 from orchestrator import campaign, trust
 from orchestrator.analysis import analyse
 from orchestrator.answer import Answer, ExitCode
+from orchestrator.answers.on_end import parse_command, start_command
 from orchestrator.answers.selection import (
     building_of,
     inventory_of,
@@ -26,6 +27,7 @@ from orchestrator.console import Console
 from orchestrator.errors import UsageError
 from orchestrator.fleet.progress import StopLevel, StopRequest
 from orchestrator.fleet.reach import Way, transport_to
+from orchestrator.live import LivePage
 from orchestrator.published import publications
 from orchestrator.report import render, write_reports
 from orchestrator.report.background import read_background
@@ -35,9 +37,34 @@ from orchestrator.runs.manifest import read_manifest
 
 def answer(arguments: RunArguments) -> Answer:
     """Measure, write the reports beside the journal, and answer with the table."""
+    command = parse_command(arguments.on_end)
+    console = Console()
+    live = LivePage(console.say)
+    console.tell_also(live.observe)
+    outcome, how, code = "error", "", ExitCode.FAILED
+    try:
+        conclusion, found = _run(arguments, console, live)
+        outcome, how, code = _outcome(conclusion), _ending(conclusion), found.code
+    except KeyboardInterrupt:
+        outcome, code = "interrupted", ExitCode.INTERRUPTED
+        how = "It was left before its devices ended; --resume goes on."
+        raise
+    except Exception as exc:
+        how = f"It ended with an error: {exc}"
+        raise
+    finally:
+        live.end(how)
+        if live.directory is not None:
+            start_command(command, live.directory, outcome, code, console.say)
+    return found
+
+
+def _run(
+    arguments: RunArguments, console: Console, live: LivePage
+) -> tuple[campaign.Conclusion, Answer]:
     stop = StopRequest()
-    with Console() as console, _signals(stop, console), _engine(arguments) as way:
-        conclusion = _measure(arguments, console, stop, way)
+    with console, _signals(stop, console), _engine(arguments) as way:
+        conclusion = _measure(arguments, console, stop, way, live)
     record = conclusion.directory.read()
     table = analyse(record, publications())
     background = read_background(conclusion.directory, record, table)
@@ -47,11 +74,11 @@ def answer(arguments: RunArguments) -> Answer:
     console.say(_closing_words(conclusion))
     for line in _bundles_to_make(conclusion.directory):
         console.say(line)
-    return Answer(text, _exit_code(conclusion))
+    return conclusion, Answer(text, _exit_code(conclusion))
 
 
 def _measure(
-    arguments: RunArguments, console: Console, stop: StopRequest, way: Way
+    arguments: RunArguments, console: Console, stop: StopRequest, way: Way, live: LivePage
 ) -> campaign.Conclusion:
     places = campaign.Places(arguments.results, arguments.models, building_of(arguments))
     if arguments.resume is not None:
@@ -59,7 +86,9 @@ def _measure(
         _refuse_device(arguments)
         directory = RunDirectory.find(arguments.results, arguments.resume)
         inventory = _inventory_to_go_on(arguments, directory)
-        return campaign.resume(directory, inventory, places, console=console, stop=stop, way=way)
+        return campaign.resume(
+            directory, inventory, places, console=console, stop=stop, way=way, begun=live.begin
+        )
     if arguments.trust:
         raise UsageError("--trust belongs to --resume: an inventory that you name is trusted")
     inventory = inventory_of(arguments)
@@ -75,6 +104,7 @@ def _measure(
         console=console,
         stop=stop,
         way=way,
+        begun=live.begin,
     )
 
 
@@ -123,12 +153,33 @@ def _refuse_device(arguments: RunArguments) -> None:
         )
 
 
+def _outcome(conclusion: campaign.Conclusion) -> str:
+    """The word that ``--on-end`` is told."""
+    if conclusion.interrupted and not conclusion.complete:
+        return "interrupted"
+    if conclusion.lost_devices or not conclusion.complete:
+        return "incomplete"
+    return "failed" if conclusion.failed_trials else "ok"
+
+
 def _exit_code(conclusion: campaign.Conclusion) -> ExitCode:
     if conclusion.interrupted and not conclusion.complete:
         return ExitCode.INTERRUPTED
     if conclusion.failed_trials or conclusion.lost_devices or not conclusion.complete:
         return ExitCode.FAILED
     return ExitCode.OK
+
+
+def _ending(conclusion: campaign.Conclusion) -> str:
+    """What the page says of a run that has ended."""
+    if conclusion.complete:
+        failed = conclusion.failed_trials
+        return f"Complete; {failed} trials did not end ok." if failed else "Complete."
+    lost = f" Lost: {', '.join(conclusion.lost_devices)}." if conclusion.lost_devices else ""
+    return (
+        f"Not complete.{lost} orchestrate run --resume {conclusion.directory.run_id} goes on with "
+        f"it."
+    )
 
 
 def _closing_words(conclusion: campaign.Conclusion) -> str:

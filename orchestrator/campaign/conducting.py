@@ -7,7 +7,7 @@ no device measures; then every device runs its part in a thread of its own.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -68,10 +68,11 @@ def start(
     console: Console,
     stop: StopRequest,
     way: Way = transport_to,
+    begun: Callable[[RunDirectory], None] = lambda _: None,
 ) -> Conclusion:
     """Run ``suite`` on ``devices`` from the beginning. Raises OrchestrateError.
 
-    ``way`` leads to each device.
+    ``way`` leads to each device; ``begun`` is called with the run's folder as soon as it is there.
     """
     prepared = prepare(devices, suite, places, seed=seed)
     plan = prepared.plan
@@ -96,8 +97,8 @@ def start(
             )
         directory = RunDirectory.create(places.results, fleet.run_id)
         supplies.keep_in(directory.path)
-        console.say(f"run {fleet.run_id} in {directory.path}")
         with Journal(directory.path) as journal:
+            begun(directory)
             journal.on_made_again = partial(_made_again, directory, supplies, console)
             for error in supplied.errors:
                 journal.append(error.device, "device_lost", reason=error.reason)
@@ -155,11 +156,13 @@ def resume(
     console: Console,
     stop: StopRequest,
     way: Way = transport_to,
+    begun: Callable[[RunDirectory], None] = lambda _: None,
 ) -> Conclusion:
     """Go on with a run from where its journal ends. Raises OrchestrateError.
 
     ``inventory`` says how the run's devices are reached now (a node may have a new address); None
-    takes the inventory that the run was started with. ``way`` leads to each device.
+    takes the inventory that the run was started with. ``way`` leads to each device; ``begun`` is
+    called with the run's folder once it is ours alone.
     """
     manifest = read_manifest(directory.path)
     inventory = inventory or Inventory.from_json(manifest.inventory)
@@ -177,6 +180,7 @@ def resume(
     given = stored_supplies(manifest, places.models)
     supplies = Supplies(plan, manifest, given, places.models, console.say)
     with Journal(directory.path) as journal:
+        begun(directory)
         journal.on_made_again = partial(_made_again, directory, supplies, console)
         supplies.keep_in(directory.path)
         if journal.torn is not None:

@@ -22,7 +22,11 @@ class AgentsArguments(InventoryArguments):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Give ``parser`` this command's options."""
-    parser.add_argument("action", choices=("status", "logs", "stop"))
+    parser.add_argument(
+        "action",
+        choices=("status", "logs", "stop"),
+        help="what each does and what waits; what it wrote down of itself; or end it",
+    )
     add_inventory(parser)
     parser.add_argument(
         "--force", action="store_true", help="stop even an agent that has trials to run"

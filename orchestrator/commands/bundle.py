@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--run", metavar="RUN", help="add the device to this run (`last`: the newest)"
     )
     parser.add_argument(
-        "--output", metavar="FILE", type=Path, help="default: bundle-DEVICE.pyz, here"
+        "--output", metavar="FILE", type=Path, help="write there; default: bundle-DEVICE.pyz, here"
     )
     parser.add_argument(
         "--without-models",

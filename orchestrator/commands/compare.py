@@ -6,7 +6,7 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.commands.shared import Arguments, becomes
+from orchestrator.commands.shared import Arguments, add_results_folder, becomes
 
 HELP = "What changed between runs, beyond their noise floors, and what changed with it."
 
@@ -27,6 +27,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "run", metavar="RUN", nargs="+", help="two runs or more; each is held against the first"
     )
-    parser.add_argument("--results", metavar="DIR", type=Path, default=Path("results"))
+    add_results_folder(parser)
     parser.add_argument("--json", action="store_true", help="print as JSON")
     becomes(parser, CompareArguments)

@@ -6,7 +6,7 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.commands.shared import Arguments, becomes
+from orchestrator.commands.shared import Arguments, add_results_folder, becomes
 
 HELP = "Which factor moves the speed-up of a run, and which flips its sign."
 
@@ -27,7 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Give ``parser`` this command's options."""
     parser.add_argument("run", metavar="RUN", help="a run id, the beginning of one, or `last`")
     formats = ("text", "json", "markdown", "html")
-    parser.add_argument("--format", choices=formats, default="text")
+    parser.add_argument(
+        "--format", choices=formats, default="text", help="how it is written (default: text)"
+    )
     parser.add_argument("--output", metavar="FILE", type=Path, help="write there, not to stdout")
-    parser.add_argument("--results", metavar="DIR", type=Path, default=Path("results"))
+    add_results_folder(parser)
     becomes(parser, ExplainArguments)

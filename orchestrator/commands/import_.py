@@ -10,8 +10,8 @@ from orchestrator.commands.shared import Arguments, add_folders, becomes, parsed
 from orchestrator.frameworks import registry
 
 HELP = (
-    f"Merge a bundle's results, or make a run of {registry.tool().name} logs, notebooks or a "
-    "table of published times."
+    f"Merge a bundle's results, take in an exported run, or make a run of {registry.tool().name} "
+    "logs, notebooks or a table of published times."
 )
 
 #: Delegates that nothing here can measure, and logs may be of.
@@ -45,30 +45,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         nargs="+",
         type=Path,
-        help="results of bundles; or logs, notebooks, or a published table",
+        help="results of bundles; or exported runs; or logs, notebooks, or a published table",
     )
     parser.add_argument(
         "--device", metavar="NAME", default="imported", type=parsed_by("check_name"),
         help="the machine that the logs come from (default: imported)",
     )  # fmt: skip
     parser.add_argument(
-        "--microarchitecture", metavar="NAME", default="", help="of that machine, where known"
+        "--microarchitecture", metavar="NAME", default="", help="what CPU it has, where known"
     )
     parser.add_argument(
         "--map", metavar="FILE", type=Path,
         help="csv with the columns graph, model, scheme, for files whose names do not tell",
     )  # fmt: skip
     parser.add_argument("--model", metavar="NAME", help="what every process ran, with --scheme")
-    parser.add_argument("--scheme", metavar="NAME")
+    parser.add_argument("--scheme", metavar="NAME", help="the scheme that every process ran")
     parser.add_argument(
-        "--threads", metavar="N", type=int, default=0, help="where the logs do not say"
+        "--threads",
+        metavar="N",
+        type=int,
+        default=0,
+        help="how many threads ran, where the logs do not say",
     )
     parser.add_argument(
         "--delegate",
         choices=(*registry.values_of("delegate"), *_OF_OTHER_HARDWARE),
-        help="where the logs do not say",
+        help="what took parts of the models, where the logs do not say",
     )
-    parser.add_argument("--baseline", metavar="SCHEME", default=registry.default().scheme_names[0])
+    baseline = registry.default().scheme_names[0]
+    parser.add_argument(
+        "--baseline",
+        metavar="SCHEME",
+        default=baseline,
+        help=f"what the other schemes are compared with (default: {baseline})",
+    )
     add_folders(parser)
     parser.add_argument("--json", action="store_true", help="print the table as JSON")
     becomes(parser, ImportArguments)

@@ -79,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "names",
         metavar="MODEL",
         nargs="*",
-        help=f"default: all of the suite {first.suite}"
+        help=f"which models; default: all of the suite {first.suite}"
         + "".join(f", or of {each.suite} with --framework {each.name}" for each in others),
     )
     build.add_argument(
@@ -113,11 +113,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_building(build)
     becomes(build, BuildArguments)
     inspect = actions.add_parser("inspect", help="what a model file really holds")
-    inspect.add_argument("file", metavar="FILE", type=Path)
+    inspect.add_argument(
+        "file", metavar="FILE", type=Path, help="the model file, in which nothing is run"
+    )
     inspect.add_argument(
         "--signature",
         metavar="NAME",
-        help="of a file with several; default: the one that a runtime calls by itself",
+        help="which of a file's signatures; default: the one that a runtime calls by itself",
     )
     becomes(inspect, InspectArguments)
     binaries = actions.add_parser(

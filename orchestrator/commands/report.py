@@ -6,9 +6,9 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.commands.shared import Arguments, becomes
+from orchestrator.commands.shared import Arguments, add_results_folder, becomes
 
-HELP = "Make a run's table again from its journal."
+HELP = "Make a run's table again from its journal, or one table of several runs."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +17,7 @@ class ReportArguments(Arguments):
 
     ANSWERED_BY = "report:answer"
 
-    run: str
+    run: tuple[str, ...]
     format: str
     output: Path | None
     charts: Path | None
@@ -26,12 +26,19 @@ class ReportArguments(Arguments):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Give ``parser`` this command's options."""
-    parser.add_argument("run", metavar="RUN", help="a run id, the beginning of one, or `last`")
+    parser.add_argument(
+        "run",
+        metavar="RUN",
+        nargs="+",
+        help="a run id, the beginning of one, `last`, or a folder; several make one table",
+    )
     formats = ("text", "csv", "json", "markdown", "latex", "html")
-    parser.add_argument("--format", choices=formats, default="text")
+    parser.add_argument(
+        "--format", choices=formats, default="text", help="how it is written (default: text)"
+    )
     parser.add_argument("--output", metavar="FILE", type=Path, help="write there, not to stdout")
     parser.add_argument(
         "--charts", metavar="DIR", type=Path, help="put every chart there, as SVG and PNG"
     )
-    parser.add_argument("--results", metavar="DIR", type=Path, default=Path("results"))
+    add_results_folder(parser)
     becomes(parser, ReportArguments)

@@ -20,6 +20,7 @@ class RunArguments(PlanningArguments):
     trust: bool
     engine: str
     scheduler: str | None
+    on_end: str | None
     json: bool
 
 
@@ -41,7 +42,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "cluster (default: threads)",
     )
     parser.add_argument(
-        "--scheduler", metavar="ADDRESS", help="of the Dask cluster, for example tcp://HOST:8786"
+        "--scheduler",
+        metavar="ADDRESS",
+        help="where the Dask cluster's scheduler is, for example tcp://HOST:8786",
+    )
+    parser.add_argument(
+        "--on-end",
+        metavar="COMMAND",
+        help="start this program when the run has ended; its environment has ORCHESTRATE_RUN (the "
+        "folder), ORCHESTRATE_RUN_ID, ORCHESTRATE_OUTCOME (ok, failed, incomplete, interrupted or "
+        "error) and ORCHESTRATE_EXIT_CODE",
     )
     parser.add_argument("--json", action="store_true", help="print the table as JSON")
     becomes(parser, RunArguments)

@@ -6,7 +6,7 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.commands.shared import Arguments, becomes
+from orchestrator.commands.shared import Arguments, add_results_folder, becomes
 
 HELP = "List what is in the results folder."
 
@@ -23,6 +23,6 @@ class RunsArguments(Arguments):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Give ``parser`` this command's options."""
-    parser.add_argument("--results", metavar="DIR", type=Path, default=Path("results"))
+    add_results_folder(parser)
     parser.add_argument("--json", action="store_true", help="print as JSON")
     becomes(parser, RunsArguments)

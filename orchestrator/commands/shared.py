@@ -117,6 +117,12 @@ def add_inventory(parser: argparse.ArgumentParser) -> None:
 
 def add_folders(parser: argparse.ArgumentParser) -> None:
     """The options that say where runs and models are kept."""
+    add_results_folder(parser)
+    add_models_folder(parser)
+
+
+def add_results_folder(parser: argparse.ArgumentParser) -> None:
+    """The option that says where runs are kept."""
     parser.add_argument(
         "--results",
         metavar="DIR",
@@ -124,7 +130,6 @@ def add_folders(parser: argparse.ArgumentParser) -> None:
         default=Path("results"),
         help="where runs are kept (default: results)",
     )
-    add_models_folder(parser)
 
 
 def add_models_folder(parser: argparse.ArgumentParser) -> None:
@@ -142,7 +147,7 @@ def _needing(option: str) -> str:
     """The schemes that an option of building is for."""
     # two frameworks may have one of the same name
     names = dict.fromkeys(each.name for each in registry.schemes() if option in each.needs)
-    return " and ".join(names)
+    return ", ".join(names)
 
 
 def add_building(parser: argparse.ArgumentParser) -> None:
@@ -150,7 +155,7 @@ def add_building(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--weights",
         choices=WEIGHTS,
-        help="of models that are built; default: auto, ImageNet's where they can be had",
+        help="which weights models are built with; default: auto, ImageNet's where they can be had",
     )
     parser.add_argument(
         "--representative",

@@ -57,9 +57,13 @@ class Place(Strict):
     """Where a data set is: a folder or a file, or the images and annotations of a COCO set."""
 
     path: LocalPath | None = Field(default=None, examples=["dataset: ~/imagenette2-320"])
-    images: LocalPath | None = Field(default=None, examples=["images: val2017"])
+    images: LocalPath | None = Field(
+        default=None, description="The folder of the images.", examples=["images: val2017"]
+    )
     annotations: LocalPath | None = Field(
-        default=None, examples=["annotations: annotations/instances_val2017.json"]
+        default=None,
+        description="The objects in them, in COCO's form.",
+        examples=["annotations: annotations/instances_val2017.json"],
     )
 
     @model_validator(mode="after")
@@ -132,14 +136,27 @@ class OwnPreprocessing(Strict):
     model's own.
     """
 
-    size: Size | None = Field(default=None, examples=["size: 224"])
-    resize: Literal["stretch", "crop", "letterbox"] | None = Field(
-        default=None, examples=["resize: crop"]
+    size: Size | None = Field(
+        default=None,
+        description="The side, or height and width, that an image is brought to. Left out: the "
+        "model's own.",
+        examples=["size: 224"],
     )
-    colour: Literal["rgb", "bgr"] = Field(default="rgb", examples=["colour: rgb"])
-    mean: PerChannel = Field(examples=["mean: [127.5, 127.5, 127.5]"])
+    resize: Literal["stretch", "crop", "letterbox"] | None = Field(
+        default=None,
+        description="How: its middle, or all of it, distorted or with bars. Images need it, arrays "
+        "are fed as they are.",
+        examples=["resize: crop"],
+    )
+    colour: Literal["rgb", "bgr"] = Field(
+        default="rgb", description="The order of the channels.", examples=["colour: rgb"]
+    )
+    mean: PerChannel = Field(
+        description="What is taken from a channel, whose values lie between 0 and 255.",
+        examples=["mean: [127.5, 127.5, 127.5]"],
+    )
     std: Annotated[PerChannel, AfterValidator(_divisors)] = Field(
-        examples=["std: [127.5, 127.5, 127.5]"]
+        description="What the rest is divided by.", examples=["std: [127.5, 127.5, 127.5]"]
     )
 
     @field_validator("std")
@@ -181,20 +198,56 @@ class Outputs(Strict):
     """
 
     postprocess: bool = Field(default=False, examples=["outputs: postprocess"])
-    boxes: Text | None = Field(default=None, examples=["boxes: detection_boxes"])
-    scores: Text | None = Field(default=None, examples=["scores: detection_scores"])
-    classes: Text | None = Field(default=None, examples=["classes: detection_classes"])
-    count: Text | None = Field(default=None, examples=["count: num_detections"])
+    boxes: Text | None = Field(
+        default=None,
+        description="The output with the boxes. The same name for boxes, scores and classes is an "
+        "output with six columns: a box, its score, its class.",
+        examples=["boxes: detection_boxes"],
+    )
+    scores: Text | None = Field(
+        default=None,
+        description="The output with the scores; without `classes` one for each class.",
+        examples=["scores: detection_scores"],
+    )
+    classes: Text | None = Field(
+        default=None,
+        description="The output with the classes.",
+        examples=["classes: detection_classes"],
+    )
+    count: Text | None = Field(
+        default=None,
+        description="The output that says how many places of the others hold a detection.",
+        examples=["count: num_detections"],
+    )
     format: Literal["yxyx", "xyxy", "xywh", "cxcywh", "yxhw", "cycxhw"] | None = Field(
-        default=None, examples=["format: yxyx"]
+        default=None,
+        description="What the four numbers of a box are: corners, a corner and a size, or a centre "
+        "and a size.",
+        examples=["format: yxyx"],
     )
     units: Literal["normalized", "pixels", "image_pixels"] | None = Field(
-        default=None, examples=["units: normalized"]
+        default=None,
+        description="Parts of the input, its pixels, or the image's pixels.",
+        examples=["units: normalized"],
     )
-    class_base: int = Field(default=0, ge=0, le=1, examples=["class_base: 0"])
-    masks: Text | None = Field(default=None, examples=["masks: detection_masks"])
+    class_base: int = Field(
+        default=0,
+        ge=0,
+        le=1,
+        description="The number that the model gives to the first class.",
+        examples=["class_base: 0"],
+    )
+    masks: Text | None = Field(
+        default=None,
+        description="The output with the masks, for segmentation: one for each place, N × height × "
+        "width, of shares from 0 to 1.",
+        examples=["masks: detection_masks"],
+    )
     masks_cover: Literal["box", "input", "image"] | None = Field(
-        default=None, examples=["masks_cover: box"]
+        default=None,
+        description="What a mask is of: the inside of its box, all of the input, or all of the "
+        "image.",
+        examples=["masks_cover: box"],
     )
 
     @model_validator(mode="after")
@@ -256,31 +309,74 @@ class Accuracy(Strict):
     """
 
     task: Literal["classification", "detection", "segmentation", "agreement"] = Field(
-        examples=[f"task: {CLASSIFICATION}"]
+        description="What is scored; `agreement` with the baseline needs no labels.",
+        examples=[f"task: {CLASSIFICATION}"],
     )
     dataset: Annotated[Place, BeforeValidator(_as_place)] | None = Field(
-        default=None, validate_default=True, examples=["dataset: ~/imagenette2-320"]
+        default=None,
+        validate_default=True,
+        description="The samples: a folder, a `.npz` file, or for detection and segmentation "
+        "`images` and `annotations`. A path is relative to the suite's folder. Left out, for "
+        "agreement alone: generated images.",
+        examples=["dataset: ~/imagenette2-320"],
     )
     split: Annotated[Text, AfterValidator(_check_split)] | None = Field(
-        default=None, examples=["split: val"]
+        default=None, description="A folder below `dataset`.", examples=["split: val"]
     )
-    #: A file with one class a line: its line is the number of the model's output, from 0.
-    labels: LocalPath | None = Field(default=None, examples=["labels: imagenet.txt"])
-    #: Added to every label: 1 for a model whose output 0 is the background.
-    class_offset: int = Field(default=0, ge=0, le=1, examples=["class_offset: 1"])
-    #: Whether a detector numbers its classes as the annotations' categories are (``ids``, gaps
-    #: included) or one after the other (``order``).
-    categories: Literal["ids", "order"] | None = Field(default=None, examples=["categories: order"])
-    samples: int | None = Field(default=None, ge=1, le=10_000_000, examples=["samples: 1500"])
+    labels: LocalPath | None = Field(
+        default=None,
+        description="A file with one class a line, the first for the model's output 0. Left out: "
+        "classes are numbered in the order of their folders' names, and those of ImageNet and "
+        "Imagenette as ImageNet's 1,000 are.",
+        examples=["labels: imagenet.txt"],
+    )
+    class_offset: int = Field(
+        default=0,
+        ge=0,
+        le=1,
+        description="Added to every label: 1 for a model whose output 0 is the background.",
+        examples=["class_offset: 1"],
+    )
+    categories: Literal["ids", "order"] | None = Field(
+        default=None,
+        description="Whether a detector numbers its classes as the annotations' categories are, "
+        "gaps included, or one after the other.",
+        examples=["categories: order"],
+    )
+    samples: int | None = Field(
+        default=None,
+        ge=1,
+        le=10_000_000,
+        description="So many are drawn by the run's seed, the same for all. Left out: all there "
+        "are.",
+        examples=["samples: 1500"],
+    )
     preprocessing: Annotated[OwnPreprocessing | None, BeforeValidator(_not_auto)] = Field(
-        default=None, validate_default=True, examples=["preprocessing: auto"]
+        default=None,
+        validate_default=True,
+        description="What is made of a sample: `auto` (left out: the same) is what the catalogue's "
+        "models were trained with; files of your own need the keys below.",
+        examples=["preprocessing: auto"],
     )
-    margin: Annotated[float, Field(gt=0, le=100)] = Field(default=1.0, examples=["margin: 1.0"])
+    margin: Annotated[float, Field(gt=0, le=100)] = Field(
+        default=1.0,
+        description="The loss in percentage points that counts as none.",
+        examples=["margin: 1.0"],
+    )
     outputs: Annotated[Outputs, BeforeValidator(_as_outputs)] | None = Field(
-        default=None, validate_default=True, examples=[f"outputs: {POSTPROCESS}"]
+        default=None,
+        validate_default=True,
+        description="Which output of a detector is what: `postprocess` for an SSD whose last "
+        "operator does the post-processing, else the keys below, names as the file has them. "
+        "Detection and segmentation need it.",
+        examples=[f"outputs: {POSTPROCESS}"],
     )
-    #: An overlap at which average precision is told as well: what others counted as right.
-    iou: Annotated[float, Field(gt=0, lt=1)] | None = Field(default=None, examples=["iou: 0.3"])
+    iou: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        default=None,
+        description="An overlap at which average precision is told as well, such as others counted "
+        "as right.",
+        examples=["iou: 0.3"],
+    )
     digest: Sha256 | None = None
 
     @field_validator("dataset")

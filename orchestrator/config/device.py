@@ -65,9 +65,19 @@ class BinarySource(Strict):
     A file on this machine, an address, or, with neither, the official one for its platform.
     """
 
-    path: LocalPath | None = Field(default=None, examples=["path: bin/tool"])
-    url: Url | None = Field(default=None, examples=["url: https://example.org/tool"])
-    sha256: Sha256 | None = Field(default=None)
+    path: LocalPath | None = Field(
+        default=None,
+        description="A file on this machine. A path or an address may stand for the whole mapping.",
+        examples=["path: bin/tool"],
+    )
+    url: Url | None = Field(
+        default=None,
+        description="Where it is fetched from, once; without a login and without a key.",
+        examples=["url: https://example.org/tool"],
+    )
+    sha256: Sha256 | None = Field(
+        default=None, description="What its bytes must hash to; other bytes are refused."
+    )
 
     @model_validator(mode="after")
     def _refuse_two_sources(self) -> BinarySource:
@@ -130,76 +140,174 @@ class Device(Strict):
     reaches.
     """
 
-    name: Name = Field(examples=["name: cascadelake-1"])
-    transport: Literal["local", "ssh", "exec", "adb", "bundle"] = Field(examples=["transport: ssh"])
-    #: The words of the command that leads there; see ``fleet.carried``.
+    name: Name = Field(
+        description="Yours to choose: it names the table's column, and files. Of an SSH device "
+        "without `host` it is the host, too.",
+        examples=["name: cascadelake-1"],
+    )
+    transport: Literal["local", "ssh", "exec", "adb", "bundle"] = Field(
+        description="How it is reached: `local` is this machine; `ssh` another one; `exec` one to "
+        "which a command leads; `adb` an Android device; `bundle` one that nothing reaches.",
+        examples=["transport: ssh"],
+    )
+    #: See ``fleet.carried``.
     carrier: Carrier | None = Field(
-        default=None, alias="exec", examples=["exec: docker exec -i NAME"]
+        default=None,
+        alias="exec",
+        description="The command that leads there and gives its stdin and stdout, started by no "
+        "shell. A command line for the shell there takes the place of the word `{command}`; where "
+        "there is none, `sh -c` and that line are added. With `transport: exec` alone.",
+        examples=["exec: docker exec -i NAME"],
     )
-    #: As ``adb devices`` on this machine lists it.
-    serial: Serial | None = Field(default=None, examples=["serial: 1A2B3C4D"])
-    #: Over SSH: an address, a host name, or an alias of the SSH configuration; if it is not
-    #: given, the device's name. None for every other transport.
-    host: Host | None = Field(default=None, validate_default=True, examples=["host: 192.0.2.10"])
-    port: int | None = Field(default=None, ge=1, le=65535, examples=["port: 22"])
-    user: User | None = Field(default=None, examples=["user: cc"])
-    key_file: LocalPath | None = Field(default=None, examples=["key_file: ~/.ssh/id_ed25519"])
-    #: Another device's name, or jump hosts: ``user@host[:port]``, several with a comma between, the
-    #: nearest first; see ``Inventory.gateway_of``.
-    gateway: Gateway | None = Field(default=None, examples=["gateway: cc@198.51.100.7"])
-    #: Read in the place of ``~/.ssh/config``.
-    ssh_config: LocalPath | None = Field(default=None, examples=["ssh_config: ~/.ssh/config"])
-    #: Read in the place of ``~/.ssh/known_hosts``.
-    known_hosts: LocalPath | None = Field(default=None, examples=["known_hosts: known_hosts"])
-    #: Seconds.
+    serial: Serial | None = Field(
+        default=None,
+        description="Which Android device, as `adb devices` on this machine lists it. With "
+        "`transport: adb` alone.",
+        examples=["serial: 1A2B3C4D"],
+    )
+    host: Host | None = Field(
+        default=None,
+        validate_default=True,
+        description="An address, a host name, or an alias of the SSH configuration. Left out: the "
+        "device's name.",
+        examples=["host: 192.0.2.10"],
+    )
+    port: int | None = Field(
+        default=None,
+        ge=1,
+        le=65535,
+        description="Of its SSH server. Left out: what the SSH configuration says, or 22.",
+        examples=["port: 22"],
+    )
+    user: User | None = Field(
+        default=None,
+        description="Who logs in. Left out: what the SSH configuration says, or your own name.",
+        examples=["user: cc"],
+    )
+    key_file: LocalPath | None = Field(
+        default=None,
+        description="The private key. Left out: what ssh-agent and the SSH configuration offer.",
+        examples=["key_file: ~/.ssh/id_ed25519"],
+    )
+    #: See ``Inventory.gateway_of``.
+    gateway: Gateway | None = Field(
+        default=None,
+        description="What it is reached through: another device's name, or jump hosts as "
+        "`user@host[:port]`, several with commas between, the nearest first.",
+        examples=["gateway: cc@198.51.100.7"],
+    )
+    ssh_config: LocalPath | None = Field(
+        default=None,
+        description="Read in the place of `~/.ssh/config`.",
+        examples=["ssh_config: ~/.ssh/config"],
+    )
+    known_hosts: LocalPath | None = Field(
+        default=None,
+        description="Read in the place of `~/.ssh/known_hosts`.",
+        examples=["known_hosts: known_hosts"],
+    )
     connect_timeout_s: PositiveDuration = Field(
-        default=20.0, alias="connect_timeout", examples=["connect_timeout: 30s"]
+        default=20.0,
+        alias="connect_timeout",
+        description="How long one try to log in may take.",
+        examples=["connect_timeout: 30s"],
     )
-    #: The Python that runs the agent and the Python runners, as written; see `python_command`. Of
-    #: an Android device it is one of this machine.
-    python: Command | None = Field(default=None, examples=["python: python3"])
-    #: The agent's folder on the device; ``~`` is expanded there. Of an Android device it is one of
-    #: this machine, with a folder for each serial.
-    workdir: RemoteFolder = Field(default="~/.orchestrate", examples=["workdir: ~/.orchestrate"])
-    #: Nothing else runs on an Android device, so that there it is the official one if not given.
+    #: See `python_command`.
+    python: Command | None = Field(
+        default=None,
+        description="The Python, 3.8 or later, that runs the agent and the Python runners. Left "
+        "out: `python3`; on this machine the one that runs `orchestrate`. Of an Android device it "
+        "is one of this machine.",
+        examples=["python: python3"],
+    )
+    workdir: RemoteFolder = Field(
+        default="~/.orchestrate",
+        description="The agent's folder on the device; `~` is the home there. Of an Android device "
+        "it is a folder of this machine.",
+        examples=["workdir: ~/.orchestrate"],
+    )
     binary: Annotated[
         BinarySource | None, BeforeValidator(_binary), Field(alias=registry.tool().name)
     ] = Field(
         default=None,
         validate_default=True,
+        description="The binary for this device: `official` (the one published for its platform), "
+        "a path on this machine, an address, or keys as below. Left out: models run in the "
+        "device's Python; on an Android device, where nothing else runs, the official one.",
         examples=[f"{registry.tool().name}: official"],
     )
-    #: Facts the device must report, to be the machine that is meant.
     expect: Annotated[Mapping[str, Any], AfterValidator(_check_expect)] = Field(
-        default_factory=dict, max_length=64, examples=["expect: {microarchitecture: cascadelake}"]
+        default_factory=dict,
+        max_length=64,
+        description="Facts by name and value that the device must report to be the machine that is "
+        "meant; another machine is refused. `python` is a version in quotes, whole or in part.",
+        examples=["expect: {microarchitecture: cascadelake}"],
     )
-    site: Text | None = Field(default=None, examples=["site: uc"])
-    #: Whether a trial holds the machine-wide lock.
-    exclusive: bool = Field(default=True, examples=["exclusive: true"])
-    #: The logical CPUs that trials may use; None: all that the node allows.
-    cpus: tuple[Cpu, ...] | None = Field(default=None, strict=False, examples=["cpus: [0, 1]"])
+    site: Text | None = Field(
+        default=None,
+        description="Where it stands: a label, and with `--engine dask` the workers that hold its "
+        "connection.",
+        examples=["site: uc"],
+    )
+    exclusive: bool = Field(
+        default=True,
+        description="Whether a trial holds the machine-wide lock, so that no second run disturbs "
+        "it.",
+        examples=["exclusive: true"],
+    )
+    cpus: tuple[Cpu, ...] | None = Field(
+        default=None,
+        strict=False,
+        description="The logical CPUs that trials may use. Left out: all that the node allows.",
+        examples=["cpus: [0, 1]"],
+    )
 
-    #: Whether each trial is pinned to as many CPUs as it has threads, the most capable ones.
-    pin: bool | None = Field(default=None, examples=["pin: true"])
-    #: Whether the agent may set governor and turbo for a trial, and put them back; pins as well.
-    tune: bool = Field(default=False, examples=["tune: true"])
-    #: Whether to note what a trial consumes, where the device can tell.
-    energy: bool = Field(default=True, examples=["energy: false"])
-    #: Grams of CO2 for a kilowatt-hour of the electricity that the device runs on.
+    pin: bool | None = Field(
+        default=None,
+        description="Whether each trial is pinned to as many CPUs as it has threads, the most "
+        "capable ones; needs no rights. Left out: as `tune` says.",
+        examples=["pin: true"],
+    )
+    tune: bool = Field(
+        default=False,
+        description="Whether the agent pins trials, sets the governor `performance` and turns "
+        "turbo off for each, and puts both back after it. Governor and turbo need root there; "
+        "without it trials run all the same, and the report says why they are uncontrolled.",
+        examples=["tune: true"],
+    )
+    energy: bool = Field(
+        default=True,
+        description="Whether power meters are read during a trial, where the device has some.",
+        examples=["energy: false"],
+    )
     grid_gco2_per_kwh: float | None = Field(
-        default=None, ge=0, le=5000, examples=["grid_gco2_per_kwh: 381"]
+        default=None,
+        ge=0,
+        le=5000,
+        description="Grams of CO₂ for a kilowatt-hour of the electricity that the device runs on: "
+        "energy is then told as CO₂, too.",
+        examples=["grid_gco2_per_kwh: 381"],
     )
-    #: Seconds for which a device that was lost is tried again; a server that boots needs minutes.
     retry_for_s: PositiveDuration = Field(
-        default=600.0, alias="retry_for", examples=["retry_for: 10m"]
+        default=600.0,
+        alias="retry_for",
+        description="How long a device that was lost is tried again; a server that boots needs "
+        "minutes.",
+        examples=["retry_for: 10m"],
     )
-    #: Seconds within which its agent answers; one that does not, or does not tell of a trial's end
-    #: so long after the timeout, is lost and replaced.
     answer_within_s: PositiveDuration = Field(
-        default=15.0, alias="answer_within", examples=["answer_within: 15s"]
+        default=15.0,
+        alias="answer_within",
+        description="How long its agent may take to answer, and to tell of a trial's end after the "
+        "trial's timeout, before it counts as one that hangs and is replaced.",
+        examples=["answer_within: 15s"],
     )
-    #: When the machine is taken away; UTC. No trial begins that would not end before.
-    lease_ends: Moment | None = Field(default=None, examples=["lease_ends: 2026-12-01 18:00 UTC"])
+    lease_ends: Moment | None = Field(
+        default=None,
+        description="When the machine is taken away, with the time zone. No trial begins that is "
+        "not expected to end before.",
+        examples=["lease_ends: 2026-12-01 18:00 UTC"],
+    )
 
     @field_validator("cpus")
     @classmethod

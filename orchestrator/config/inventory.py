@@ -104,15 +104,25 @@ def _from_folder(suite: str, info: ValidationInfo) -> str:
     return str(local_path(suite, (info.context or {})["folder"]))
 
 
-class _File(Strict):
+class InventoryFile(Strict):
     """The top of the file; its devices are looked at one by one."""
 
     suite: Annotated[Text, AfterValidator(_from_folder)] | None = Field(
-        default=None, examples=["suite: quick"]
+        default=None,
+        description="What is measured where `--suite` names nothing else: a suite's name, or the "
+        "path of its file, relative to this one.",
+        examples=["suite: quick"],
     )
-    defaults: dict[str, Any] | None = Field(default=None, examples=["defaults: {user: cc}"])
+    defaults: dict[str, Any] | None = Field(
+        default=None,
+        description="Keys of a device, but for `name`, that every device has unless it says "
+        "otherwise. Keys of SSH are not inherited by devices that are reached in another way; "
+        "`key: null` takes a default back for one device.",
+        examples=["defaults: {user: cc}"],
+    )
     devices: Annotated[list[Any], Field(min_length=1)] = Field(
-        examples=["devices: [{name: here, transport: local}]"]
+        description="The machines, one at least, each with the keys below.",
+        examples=["devices: [{name: here, transport: local}]"],
     )
 
 
@@ -125,7 +135,7 @@ def load_inventory(path: Path) -> Inventory:
     root = read_mapping(path, "an inventory holds `devices:` (see inventory.yaml)")
     problems = Problems(path)
     folder = path.parent.absolute()
-    file = problems.validate(_File, root, folder=folder)
+    file = problems.validate(InventoryFile, root, folder=folder)
     defaults = _defaults(problems, root, folder)
     devices = _devices(problems, root, defaults, folder)
     problems.raise_if_any()

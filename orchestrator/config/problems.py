@@ -40,7 +40,9 @@ _WANTED = {
 class Strict(BaseModel):
     """What every part of a file is: immutable, no unknown key, no type guessed from another.
 
-    A field's ``examples`` hold one line of YAML that is right; messages show it.
+    A field's ``examples`` hold one line of YAML that is right; messages show it. Its
+    ``description`` is what docs/reference says of the key; a field without one is not a key of a
+    file.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)

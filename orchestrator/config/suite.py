@@ -139,6 +139,7 @@ else:  # a field a factor
                     default=(each.default,),
                     strict=False,
                     max_length=_MOST,
+                    description=each.meaning,
                     examples=[f"{each.name}: [{each.example or each.default}]"],
                 ),
             )
@@ -150,63 +151,135 @@ else:  # a field a factor
 class Warmup(Strict):
     """Warm-up ends when it has run at least ``runs`` inferences and at least ``seconds``."""
 
-    runs: int = Field(default=5, ge=0, le=1_000_000, examples=["runs: 5"])
-    seconds: Duration = Field(default=0.5, examples=["seconds: 0.5"])
+    runs: int = Field(
+        default=5,
+        ge=0,
+        le=1_000_000,
+        description="The fewest inferences of it.",
+        examples=["runs: 5"],
+    )
+    seconds: Duration = Field(
+        default=0.5, description="The least time that it takes.", examples=["seconds: 0.5"]
+    )
 
 
 class Steady(Strict):
     """The steady phase ends when it has run at least ``runs`` and at least ``seconds``."""
 
-    runs: int = Field(default=30, ge=1, le=1_000_000, examples=["runs: 30"])
-    seconds: Duration = Field(default=1.0, examples=["seconds: 1"])
+    runs: int = Field(
+        default=30,
+        ge=1,
+        le=1_000_000,
+        description="The fewest inferences of it.",
+        examples=["runs: 30"],
+    )
+    seconds: Duration = Field(
+        default=1.0, description="The least time that it takes.", examples=["seconds: 1"]
+    )
 
 
 class MemoryTrials(Strict):
     """How many trials of each variant watch memory; they never measure time."""
 
-    trials: int = Field(default=1, ge=0, le=1000, examples=["trials: 1"])
+    trials: int = Field(
+        default=1, ge=0, le=1000, description="So many of each variant.", examples=["trials: 1"]
+    )
 
 
 class ProfileTrials(Strict):
-    """How many trials of each variant watch its operators; they never measure time."""
+    """How many trials of each variant watch its operators; their times count for nothing else."""
 
-    trials: int = Field(default=0, ge=0, le=100, examples=["trials: 1"])
+    trials: int = Field(
+        default=0, ge=0, le=100, description="So many of each variant.", examples=["trials: 1"]
+    )
 
 
 class Gate(Strict):
     """What every timing trial waits for, and how long at most. Waiting is never measured."""
 
-    #: The share of all CPUs' time that other processes may use; 1: any.
-    load: Share = Field(default=0.1, examples=["load: 0.1"])
-    #: Of the CPU, in degrees Celsius; None: any.
-    temperature_c: float | None = Field(
-        default=None, alias="temperature", gt=0, le=150, examples=["temperature: 60"]
+    load: Share = Field(
+        default=0.1,
+        description="The share of all CPUs' time that other processes may use; 1 is any.",
+        examples=["load: 0.1"],
     )
-    #: Seconds; a trial that has waited so long runs, and a finding says so.
-    timeout_s: Duration = Field(default=3.0, alias="timeout", examples=["timeout: 30s"])
+    temperature_c: float | None = Field(
+        default=None,
+        alias="temperature",
+        gt=0,
+        le=150,
+        description="The CPU is no hotter than this, in degrees Celsius. Left out: any.",
+        examples=["temperature: 60"],
+    )
+    timeout_s: Duration = Field(
+        default=3.0,
+        alias="timeout",
+        description="A trial that has waited so long runs all the same, and finding `gate_timeout` "
+        "says so.",
+        examples=["timeout: 30s"],
+    )
 
 
 class Protocol(Strict):
     """How long and how often."""
 
-    #: The fewest and the most blocks.
-    blocks: Blocks = Field(default=(6, 20), examples=['blocks: "6:20"'])
-    #: Half-width of the interval, as a share of the speed-up, at which a comparison is done.
-    precision: Precision = Field(default=0.02, examples=["precision: 0.02"])
-    #: Seconds a device may measure; None: until precision or the most blocks is reached.
-    budget_s: PositiveDuration | None = Field(
-        default=None, alias="budget", examples=["budget: 10m"]
+    blocks: Blocks = Field(
+        default=(6, 20),
+        description="The fewest and the most blocks of a comparison; one number is both. 6 are the "
+        "fewest that give a 95 % interval.",
+        examples=['blocks: "6:20"'],
     )
-    warmup: Warmup = Field(default=Warmup(), examples=["warmup: {runs: 5, seconds: 0.5}"])
-    steady: Steady = Field(default=Steady(), examples=["steady: {runs: 30, seconds: 1}"])
-    memory: MemoryTrials = Field(default=MemoryTrials(), examples=["memory: {trials: 1}"])
-    profile: ProfileTrials = Field(default=ProfileTrials(), examples=["profile: {trials: 1}"])
-    gate: Gate = Field(default=Gate(), examples=["gate: {load: 0.1, timeout: 30s}"])
-    #: Whether baseline and treatment run at the same time, each on CPUs of its own.
-    duet: bool = Field(default=False, examples=["duet: true"])
-    #: Seconds after which a trial is stopped.
+    precision: Precision = Field(
+        default=0.02,
+        description="Half the width of the 95 % interval, as a share of the speed-up, at which a "
+        "comparison is done: 0.02 is 2 %.",
+        examples=["precision: 0.02"],
+    )
+    budget_s: PositiveDuration | None = Field(
+        default=None,
+        alias="budget",
+        description="How long a device may measure before no block beyond the fewest begins. Left "
+        "out: until the precision or the most blocks are reached.",
+        examples=["budget: 10m"],
+    )
+    warmup: Warmup = Field(
+        default=Warmup(),
+        description="The inferences before the steady phase; reported, never merged into it.",
+        examples=["warmup: {runs: 5, seconds: 0.5}"],
+    )
+    steady: Steady = Field(
+        default=Steady(),
+        description="The inferences that speed-ups are made of.",
+        examples=["steady: {runs: 30, seconds: 1}"],
+    )
+    memory: MemoryTrials = Field(
+        default=MemoryTrials(),
+        description="Trials that watch memory, and never measure time.",
+        examples=["memory: {trials: 1}"],
+    )
+    profile: ProfileTrials = Field(
+        default=ProfileTrials(),
+        description="Trials that watch the time of every operator, for runners with a profiler.",
+        examples=["profile: {trials: 1}"],
+    )
+    gate: Gate = Field(
+        default=Gate(),
+        description="What every trial that measures time waits for. Waiting is part of no time, "
+        "and does not count against the budget.",
+        examples=["gate: {load: 0.1, timeout: 30s}"],
+    )
+    duet: bool = Field(
+        default=False,
+        description="Whether each scheme runs at the same time as a baseline of its own, each on "
+        "CPUs of its own, so that a neighbour's noise strikes both alike. Takes twice `threads` "
+        "CPUs.",
+        examples=["duet: true"],
+    )
     timeout_s: PositiveDuration = Field(
-        default=300.0, alias="timeout", validate_default=True, examples=["timeout: 5m"]
+        default=300.0,
+        alias="timeout",
+        validate_default=True,
+        description="A trial that takes longer is stopped and recorded as `timeout`.",
+        examples=["timeout: 5m"],
     )
 
     @field_validator("timeout_s")
@@ -239,43 +312,64 @@ class Suite(Strict):
 
     name: Text
     models: tuple[Model, ...] = Field(
-        strict=False, max_length=_MOST, examples=["models: [mobilenet_v1, resnet50]"]
+        strict=False,
+        max_length=_MOST,
+        description="Models of the catalogue by name (`orchestrate models list` has them), and "
+        "files of your own as keys and values.",
+        examples=["models: [mobilenet_v1, resnet50]"],
     )
     #: The models among ``models`` whose files are the user's own.
     user_models: tuple[UserModel, ...] = Field(default=(), strict=False)
-    #: Of the catalogue's models; the user's own have what their files hold.
     schemes: tuple[Scheme, ...] = Field(
         default=(),
         validate_default=True,
         strict=False,
         max_length=_MOST,
+        description="How the catalogue's models are quantized. Files of your own have the schemes "
+        "that they hold: without a model of the catalogue it may be left out.",
         examples=[f"schemes: [{', '.join(registry.default().scheme_names[:2])}]"],
     )
     baseline: Text = Field(
         default=registry.default().scheme_names[0],
         validate_default=True,
+        description="The scheme that every other one is compared with; one of `schemes`.",
         examples=[f"baseline: {registry.default().scheme_names[0]}"],
     )
-    #: ``auto``: the binary where there is one for the device, else Python. Each of several measures
-    #: the files of its own framework, beside a baseline of its own.
     runners: Annotated[tuple[RunnerName, ...], BeforeValidator(_as_list)] = Field(
         default=(registry.AUTO,),
         alias="runner",
         strict=False,
         max_length=_MOST,
+        description="What executes the models, one or a list. `auto` is the official binary where "
+        "the device has one, else Python. Each of several measures the files of its own framework, "
+        "beside a baseline of its own.",
         examples=["runner: auto"],
     )
-    #: ``runners``: the first runner's baseline is compared with what the others run, too.
-    compare: Literal["runners"] | None = Field(default=None, examples=["compare: runners"])
-    #: The short form of the factor of the same name; None where it is not used.
-    runtime: Runtime | None = Field(default=None, examples=["runtime: any"])
-    factors: Factors = Field(
-        default=Factors(), validate_default=True, examples=["factors: {threads: [1]}"]
+    compare: Literal["runners"] | None = Field(
+        default=None,
+        description="`runners`: the first runner's baseline is compared with what the others run, "
+        "too, which are other files.",
+        examples=["compare: runners"],
     )
-    protocol: Protocol = Field(default=Protocol(), examples=['protocol: {blocks: "6:20"}'])
-    #: What accuracy is measured on; None: on nothing.
+    runtime: Runtime | None = Field(
+        default=None,
+        description="Short for the factor of the same name with one level.",
+        examples=["runtime: any"],
+    )
+    factors: Factors = Field(
+        default=Factors(),
+        validate_default=True,
+        description="What else varies: every combination is measured and compared within itself.",
+        examples=["factors: {threads: [1]}"],
+    )
+    protocol: Protocol = Field(
+        default=Protocol(),
+        description="How long and how often is measured.",
+        examples=['protocol: {blocks: "6:20"}'],
+    )
     accuracy: Accuracy | None = Field(
         default=None,
+        description="What accuracy is measured on. Left out: it is not measured.",
         examples=["accuracy: {task: classification, dataset: ~/imagenette2-320, split: val}"],
     )
 

@@ -82,18 +82,49 @@ class UserModel(Strict):
         return tuple(file.scheme for file in self.files if file.scheme is not None)
 
 
-class _OneFile(Strict):
-    file: LocalPath = Field(examples=[_EXAMPLE_FILE])
-    name: Name | None = Field(default=None, examples=["name: mine"])
-    input: Inputs | None = Field(default=None, examples=["input: [1, 3, 224, 224]"])
-    signature: Text | None = Field(default=None, examples=["signature: serving_default"])
+_INPUT = (
+    "What its inputs are fed, where the files do not say it or you know better: a shape, or for "
+    "each input by name a shape, or keys `shape`, `dtype` and `range`."
+)
+_SIGNATURE = "Which of its signatures is measured, of a file that can be called in several ways."
 
 
-class _Variants(Strict):
-    name: Name = Field(examples=["name: mine"])
-    variants: dict[Name, LocalPath] = Field(examples=[_EXAMPLE_VARIANTS])
-    input: Inputs | None = Field(default=None, examples=["input: [1, 3, 224, 224]"])
-    signature: Text | None = Field(default=None, examples=["signature: serving_default"])
+class ModelOfOneFile(Strict):
+    """A model by one of its files; those beside it that are called alike are its other schemes."""
+
+    file: LocalPath = Field(
+        description="The model's file; those beside it that are named for another scheme of it "
+        "belong to it. A path is relative to the suite's folder.",
+        examples=[_EXAMPLE_FILE],
+    )
+    name: Name | None = Field(
+        default=None,
+        description="What reports call it. Left out: the file's name without its scheme.",
+        examples=["name: mine"],
+    )
+    input: Inputs | None = Field(
+        default=None, description=_INPUT, examples=["input: [1, 3, 224, 224]"]
+    )
+    signature: Text | None = Field(
+        default=None, description=_SIGNATURE, examples=["signature: serving_default"]
+    )
+
+
+class ModelOfFiles(Strict):
+    """A model by its files, each under the name that its variant is to have."""
+
+    name: Name = Field(description="What reports call it.", examples=["name: mine"])
+    variants: dict[Name, LocalPath] = Field(
+        description="The file of each scheme. Which scheme a file has is read from its bytes, and "
+        "a name that contradicts them is refused.",
+        examples=[_EXAMPLE_VARIANTS],
+    )
+    input: Inputs | None = Field(
+        default=None, description=_INPUT, examples=["input: [1, 3, 224, 224]"]
+    )
+    signature: Text | None = Field(
+        default=None, description=_SIGNATURE, examples=["signature: serving_default"]
+    )
 
 
 def read_models(
@@ -148,7 +179,7 @@ def _read_one(problems: Problems, path: Path, node: YamlMapping) -> UserModel | 
 
 
 def _explicit(problems: Problems, place: str, node: YamlMapping, folder: Path) -> UserModel | None:
-    found = problems.validate(_Variants, node, folder=folder)
+    found = problems.validate(ModelOfFiles, node, folder=folder)
     if found is None:
         return None
     written = node.entries["variants"].node
@@ -170,7 +201,7 @@ def _explicit(problems: Problems, place: str, node: YamlMapping, folder: Path) -
 
 
 def _by_name(problems: Problems, place: str, node: YamlMapping, folder: Path) -> UserModel | None:
-    found = problems.validate(_OneFile, node, folder=folder)
+    found = problems.validate(ModelOfOneFile, node, folder=folder)
     if found is None:
         return None
     mark = _mark_in(node, "file")

@@ -44,7 +44,7 @@ def to_text(comparison: RunComparison, *, width: int, color: bool) -> str:
         )
     parts += [_told(row, varied) for row in comparison.rows if row.conditions or row.reason]
     for device, found in comparison.conditions.items():
-        parts.append(_list(f"Conditions of {device} that changed", map(_change, found)))
+        parts.append(_list(f"Conditions of {device} that changed", map(change_in_words, found)))
     parts.append(_others("Only in the first run", comparison.only_first))
     parts.append(_others("Only in the second run", comparison.only_second))
     return "".join(part for part in parts if part) + textwrap.fill(METHOD, width) + "\n"
@@ -98,10 +98,11 @@ def _told(row: ComparedRow, varied: Sequence[Factor]) -> str:
     verdicts = [each.value for each in row.verdicts]
     lines = [f"verdict: {verdicts[0]} → {verdicts[1]}"] if verdicts[0] != verdicts[1] else []
     lines += [row.reason] if row.reason else []
-    return _list(title, [*lines, *map(_change, row.conditions)])
+    return _list(title, [*lines, *map(change_in_words, row.conditions)])
 
 
-def _change(change: Change) -> str:
+def change_in_words(change: Change) -> str:
+    """``governor: powersave → performance``."""
     return (
         f"{change.name}: {change.before or '(not recorded)'} → {change.after or '(not recorded)'}"
     )

@@ -144,7 +144,11 @@ def _level(row: Speedup, factor: str) -> Any:
 
 def to_csv(table: SpeedupTable) -> str:
     """A header and a line a comparison; an empty cell is a figure that was not measured."""
-    frame = to_frame(table)
+    return frame_to_csv(to_frame(table))
+
+
+def frame_to_csv(frame: pd.DataFrame) -> str:
+    """Write the rows of :func:`to_frame`, with text behind them or without."""
     for column in set(frame.columns) - _COUNTS - {*_FIGURES}:
         frame[column] = frame[column].map(csv_cell)
     return frame.to_csv(index=False, float_format=f"%.{_DIGITS}g", lineterminator="\n")
@@ -246,7 +250,7 @@ def to_json(table: SpeedupTable) -> str:
     head = {"format": JSON_FORMAT, "method": method(table), "weights": weights(table)}
     document = {**head, **_jsonable(asdict(replace(table, rows=())))}
     del document["rows"]
-    document["speedups"] = [_jsonable(_row(row)) for row in table.rows]
+    document["speedups"] = [row_to_json(row) for row in table.rows]
     if not table.figures:  # as files were before there were any
         del document["figures"]
     if not table.accuracy:
@@ -264,6 +268,12 @@ def to_json(table: SpeedupTable) -> str:
     if not table.across:
         del document["across"]
     return json.dumps(document, indent=1, allow_nan=False) + "\n"
+
+
+def row_to_json(row: Speedup) -> dict[str, Any]:
+    """A comparison as speedup.json has it."""
+    found: dict[str, Any] = _jsonable(_row(row))
+    return found
 
 
 def _row(row: Speedup) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from html import escape
 from orchestrator.printable import printable
 
 #: Elements without an end tag.
-_VOID = frozenset({"img", "meta"})
+_VOID = frozenset({"img", "input", "meta"})
 
 
 class Markup(str):
@@ -40,6 +40,13 @@ def style(css: str) -> Markup:
     if "</" in css:
         raise ValueError("a style sheet cannot hold an end tag")
     return Markup(f"<style>{css}</style>")
+
+
+def scripted(code: str) -> Markup:
+    """A script of ours; its text must hold nothing from outside."""
+    if "</" in code or "<!" in code:
+        raise ValueError("a script cannot hold markup")
+    return Markup(f"<script>{code}</script>")
 
 
 def preformatted(text: str) -> Markup:

@@ -17,7 +17,7 @@ from orchestrator.report import charts, palette
 from orchestrator.report.clean import clean
 from orchestrator.report.drawing import Drawing
 from orchestrator.report.inline_svg import inline
-from orchestrator.report.markup import Markup, element, style
+from orchestrator.report.markup import Markup, element, scripted, style
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,14 @@ def page(
     some: Iterable[PageSection],
     *,
     pictures: bool = False,
+    refresh_s: int | None = None,
+    css: str = "",
+    script: str = "",
 ) -> str:
-    """``lead`` and then the parts, with links to them. ``pictures``: some are in it."""
-    css = palette.stylesheet() + resources("orchestrator.report").joinpath("page.css").read_text(
-        encoding="utf-8"
-    )
+    """``lead`` and then the parts, with links to them. ``pictures``: some are in it; ``refresh_s``:
+    the browser reads it again every so many seconds. ``css`` is more of ours behind the common
+    style sheet; ``script`` is one of ours, the only one that the page permits."""
+    css = palette.stylesheet() + shipped("page.css") + css
     parts = [part for part in some if part.body]
     links = [element("a", part.title, href=f"#{part.name}") for part in parts]
     body = element(
@@ -55,11 +58,16 @@ def page(
                 for part in parts
             ),
         ),
+        *((scripted(script),) if script else ()),
     )
+    again = () if refresh_s is None else (refreshed(refresh_s),)
     head = element(
         "head",
         element("meta", charset="utf-8"),
-        element("meta", http_equiv="Content-Security-Policy", content=_policy(css, pictures)),
+        *again,
+        element(
+            "meta", http_equiv="Content-Security-Policy", content=_policy(css, pictures, script)
+        ),
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
         element("meta", name="referrer", content="no-referrer"),
         element("title", f"{clean(title)}: {clean(run_id)}"),
@@ -68,11 +76,25 @@ def page(
     return f"<!DOCTYPE html>\n{element('html', head, body, lang='en')}\n"
 
 
-def _policy(css: str, pictures: bool) -> str:
-    digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
+def refreshed(seconds: int) -> Markup:
+    """What makes a browser read the page again, without a script."""
+    return element("meta", http_equiv="refresh", content=str(seconds))
+
+
+def shipped(name: str) -> str:
+    """The text of a file that stands beside this module."""
+    return resources("orchestrator.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _policy(css: str, pictures: bool, script: str) -> str:
     images = ("img-src data:",) if pictures else ()
-    parts = ("default-src 'none'", f"style-src 'sha256-{digest}'", *images)
+    scripts = (f"script-src {_hash(script)}",) if script else ()
+    parts = ("default-src 'none'", f"style-src {_hash(css)}", *scripts, *images)
     return "; ".join((*parts, "base-uri 'none'", "form-action 'none'"))
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 def grid(header: Sequence[str], rows: Iterable[Markup]) -> Markup:

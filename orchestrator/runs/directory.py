@@ -28,7 +28,7 @@ from orchestrator.runs.manifest import Manifest, read_manifest
 from orchestrator.runs.records import RunRecord, SplitDevice, TrialRecord
 from orchestrator.trial import Duet, Trial, TrialKind, Variant
 
-_RUN_ID = re.compile(r"\A\d{8}T\d{6}Z-[0-9a-f]{6}\Z")
+RUN_ID = re.compile(r"\A\d{8}T\d{6}Z-[0-9a-f]{6}\Z")
 
 
 def new_run_id() -> str:
@@ -140,7 +140,7 @@ def list_runs(results: Path) -> tuple[RunDirectory, ...]:
     return tuple(
         RunDirectory(path)
         for path in sorted(results.iterdir())
-        if _RUN_ID.match(path.name) and os.path.lexists(path / MANIFEST_NAME)
+        if RUN_ID.match(path.name) and os.path.lexists(path / MANIFEST_NAME)
     )
 
 

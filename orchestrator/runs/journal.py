@@ -176,6 +176,74 @@ class JournalReader:
         return self._whole
 
 
+class JournalTail:
+    """The events of a journal that another process may be writing: each :meth:`read` has those
+    that are new. A line that is not whole yet is read when it is.
+
+    ``generation`` counts how often the file was another one than before, or shorter: what was read
+    until then is no longer what stands there, and all of it comes again. ``line`` is the number of
+    the line of the event that was taken last.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._place: tuple[int, int] | None = None
+        self._offset = 0
+        self.line = 0
+        self._highest: dict[str, int] = {}
+        self.generation = 0
+
+    def read(self) -> Iterator[Event]:
+        """Yield the new events. Raises JournalError as :func:`read_journal` does."""
+        path = self._path
+        try:
+            with plain_files.opened(path.parent, path.name, most_bytes=MAX_BYTES) as file:
+                self._find_place(os.fstat(file.fileno()))
+                file.seek(self._offset)
+                for line in _lines(file):
+                    if len(line) > MAX_LINE_BYTES or not line.endswith(b"\n"):
+                        return
+                    self._offset += len(line)
+                    self.line += 1
+                    yield from self._new(line)
+        except OSError as exc:
+            raise JournalError(f"{path}: cannot be read ({exc.strerror}); is this a run?") from exc
+
+    def _find_place(self, status: os.stat_result) -> None:
+        place = (status.st_dev, status.st_ino)
+        if self._place not in (None, place) or status.st_size < self._offset:
+            self._offset = self.line = 0
+            self._highest.clear()
+            self.generation += 1
+        self._place = place
+
+    def _new(self, line: bytes) -> Iterator[Event]:
+        for _, _, event in _events(self._path, self.line, line):
+            device, seq = event["device"], event["seq"]
+            if seq > self._highest.get(device, 0):  # else it was there before
+                self._highest[device] = seq
+                yield event
+
+
+def has_writer(run_dir: Path) -> bool | None:
+    """Whether a process of this machine is writing the run; None where the system cannot tell.
+
+    Nothing is locked for it: a run that begins at this moment is not refused.
+    """
+    try:
+        number = (run_dir / FILE_NAME).lstat().st_ino
+        locks = Path("/proc/locks").read_text(encoding="ascii").splitlines()
+    except (OSError, ValueError):
+        return None
+    # `1: FLOCK  ADVISORY  WRITE 1234 fe:01:5678 0 EOF`; devices have other numbers in some layers
+    words = (line.split() for line in locks)
+    return any(
+        each[1:4] == ["FLOCK", "ADVISORY", "WRITE"] and each[5].endswith(f":{number}")
+        for each in words
+        if len(each) > 5
+    )
+
+
 #: A line's number, and which of the events on it.
 _Place = tuple[int, int]
 

@@ -13,6 +13,16 @@ from typing import Any
 from orchestrate_agent.identity import Value, differences, identity
 
 
+def unlike(facts: Mapping[str, Any], others: Mapping[str, Any]) -> tuple[str, ...]:
+    """Say in words which facts show that two runs met two machines; nothing where none does."""
+    return tuple(differences(identity(facts), identity(others)))
+
+
+def tells_which(facts: Mapping[str, Any]) -> bool:
+    """Whether a machine told what no other one of its kind does."""
+    return "machine_id" in identity(facts)
+
+
 @dataclass
 class Machine:
     """One machine of a device: who it is, all that it told last, its agent, why it was lost."""

@@ -6,26 +6,31 @@ import dataclasses
 import os
 import shutil
 from collections.abc import Iterator
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from orchestrator.analysis import analyse
+from orchestrator.analysis.drift.comparison import ReadRun
 from orchestrator.analysis.explain.explanation import explain
 from orchestrator.datasets import images
 from orchestrator.published import publications
-from orchestrator.report import charts, render
+from orchestrator.report import charts, leaderboard, render
 from orchestrator.report.explain import render as render_explanation
+from orchestrator.report.live import to_page
 from tests import pages
 from tests.analysis_runs import BASELINE
 from tests.factorial_runs import factorial
+from tests.live_views import fleet_at_work
 from tests.unit.analysis.test_accuracy import answered, samples_of, scores
+from tests.unit.analysis.test_compare import manifest
 from tests.unit.datasets import making
 from tests.unit.measures.accuracy import made
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Dialog
+    from playwright.sync_api import Browser, Dialog, Page
 
 _CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 #: nine devices × ten models × five schemes
@@ -210,3 +215,75 @@ def test_a_hostile_page_runs_nothing(browser: Browser, tmp_path: Path) -> None:
 
 def test_a_full_fleets_page_can_be_mailed(page_file: Path) -> None:
     assert page_file.stat().st_size < _LARGEST_BYTES
+
+
+def _looked_at(browser: Browser, path: Path, scheme: Any, size: tuple[int, int]) -> Page:
+    """The page, offline; whatever it asks for, says or overflows with is a failure."""
+    context = browser.new_context(
+        viewport={"width": size[0], "height": size[1]}, color_scheme=scheme, offline=True
+    )
+    page = context.new_page()
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.goto(path.as_uri())
+    whole, window = page.evaluate(_OVERFLOW)
+    assert whole <= window == size[0]
+    paper, unreadable = page.evaluate(_CONTRAST)
+    assert (paper > 0.5) == (scheme == "light")
+    assert (said, unreadable) == ([], {})
+    return page
+
+
+@pytest.mark.parametrize(
+    ("scheme", "size"), [("light", (1400, 900)), ("dark", (390, 844))], ids=["wide", "phone"]
+)
+def test_a_leaderboard_filters_and_sorts_and_reads_well(
+    browser: Browser, tmp_path: Path, scheme: Any, size: tuple[int, int]
+) -> None:
+    run = ReadRun(manifest("20260101T000000Z-abcdef"), pages.run(models=3))
+    entries = leaderboard.entries_of(run, "20260101T000000Z-abcdef")
+    runs = [leaderboard.run_to_json(run, "20260101T000000Z-abcdef")]
+    path = tmp_path / "index.html"
+    path.write_text(leaderboard.index(entries, runs, []), encoding="utf-8")
+    page = _looked_at(browser, path, scheme, size)
+    rows = page.locator("#all tbody tr")
+    assert rows.count() == len(entries) == 9 * 3 * 4
+    page.select_option("select[data-by=model]", "resnet50")
+    page.fill("#words", "float16 pi")
+    assert page.locator("#all tbody tr:visible").count() == 2
+    assert page.inner_text("#shown") == f"2 of {len(entries)} comparisons"
+    assert page.locator("#overview tbody tr:visible").count() == 1
+    page.fill("#words", "")
+    page.select_option("select[data-by=device]", "pi5")
+    assert page.locator("#overview thead th:visible").count() == 4
+    page.select_option("select[data-by=device]", "")
+    page.select_option("select[data-by=model]", "")
+    speedup = page.locator("#all thead button", has_text="Speed-up")
+    for falling in (False, True):
+        speedup.click()
+        found = page.eval_on_selector_all(
+            "#all tbody tr", "all => all.map(row => row.cells[5].dataset.value)"
+        )
+        values = [float(value) for value in found if value]
+        assert values == sorted(values, reverse=falling)
+        assert found[-1] == ""  # what is invalid stays last
+    page.context.close()
+
+
+@pytest.mark.parametrize(
+    ("scheme", "size"), [("dark", (1400, 900)), ("light", (390, 844))], ids=["wide", "phone"]
+)
+def test_a_live_page_of_nine_devices_reads_well_and_reads_itself_again(
+    browser: Browser, tmp_path: Path, scheme: Any, size: tuple[int, int]
+) -> None:
+    view = fleet_at_work()
+    path = tmp_path / "live.html"
+    path.write_text(to_page(view, datetime.now(timezone.utc)), encoding="utf-8")
+    page = _looked_at(browser, path, scheme, size)
+    assert "going on" in page.inner_text("h1")
+    assert page.locator("#devices tbody tr").count() == 9
+    ended = dataclasses.replace(view, ended="Complete.", report=True)
+    path.write_text(to_page(ended, datetime.now(timezone.utc)), encoding="utf-8")
+    page.wait_for_selector("h1:has-text('ended')", timeout=20_000)  # without a hand on it
+    page.context.close()

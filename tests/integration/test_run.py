@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import sys
 from collections import Counter
 from pathlib import Path
 
 from orchestrator.artifacts.store import ArtifactStore
+from orchestrator.report.live import is_going_on
 from tests.lab import Lab, every_planned_trial_finished_once, wait_until
 
 
 def test_a_run_ends_with_a_table_and_everything_it_came_from(lab: Lab) -> None:
     suite = lab.suite(["float32", "dynamic_range", "full_int8"])
-    done = lab.run("run", "--inventory", lab.inventory(lab.here()), "--suite", suite, "--seed", "3")
+    told = lab.folder / "told.txt"
+    words = "import os, sys; open(sys.argv[1], 'w').write(os.environ['ORCHESTRATE_OUTCOME'])"
+    hook = ["--on-end", shlex.join([sys.executable, "-c", words, str(told)])]
+    inventory = lab.inventory(lab.here())
+    done = lab.run("run", "--inventory", inventory, "--suite", suite, "--seed", "3", *hook)
     assert done.code == 0, done.stderr
+    assert told.read_text() == "ok"
     assert every_planned_trial_finished_once(lab.journal())
     assert "dynamic_range" in done.stdout
     assert "noise floor" in done.stdout
@@ -34,6 +41,9 @@ def test_a_run_ends_with_a_table_and_everything_it_came_from(lab: Lab) -> None:
         assert float(row["treatment_memory_mb"]) > 0
 
     (run,) = lab.runs()
+    assert f"watch it: {(run / 'live.html').as_uri()}" in done.stderr
+    page = (run / "live.html").read_text()
+    assert "Complete." in page and "report.html" in page and not is_going_on(page)
     manifest = json.loads((run / "run.json").read_text())
     assert (manifest["format"], manifest["seed"]) == (1, 3)
     assert manifest["facts"]["here"]["cpu"]["logical_cpus"] >= 1
@@ -94,6 +104,8 @@ def test_a_killed_controller_loses_nothing_and_repeats_nothing(lab: Lab) -> None
     )
     assert lab.journal() == before
     assert "resumable" in lab.run("runs").stdout
+    page = lab.runs()[-1] / "live.html"
+    assert is_going_on(page.read_text())  # which no page can know, but says by when it would
 
     resumed = lab.run("run", "--resume", "last")
     assert resumed.code == 0, resumed.stderr
@@ -103,6 +115,7 @@ def test_a_killed_controller_loses_nothing_and_repeats_nothing(lab: Lab) -> None
     # the trial in hand was finished by the agent on its own, not run again
     assert Counter(e["trial_id"] for e in after if e["event"] == "started")[in_hand] == 1
     assert len(lab.table()) == 1
+    assert "Complete." in page.read_text()
     assert "complete" in lab.run("runs").stdout
     again = lab.run("run", "--resume", "last")
     assert again.code == 0

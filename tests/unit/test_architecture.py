@@ -91,6 +91,9 @@ MAY_IMPORT: dict[str, set[str]] = {
         "frameworks", "agents", "artifacts", "campaign", "config", "console", "errors", "fleet",
         "plain_files", "plan", "trial", "runs", "runtimes", "schedule", "shape", "supply",
     },
+    # config: what is left to do follows from the run's inventory and suite
+    "watching": {"analysis", "config", "errors", "plan", "runs", "schedule"},
+    "live": {"errors", "fleet", "plain_files", "report", "runs", "watching"},
     # config: an option's value is read by its parsers, imported when they are used
     "commands": {"frameworks"},
     "answers": {
@@ -98,7 +101,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "analysis", "answer", "artifacts", "bundles", "campaign", "config", "console", "discovery",
         "errors", "fleet", "frameworks", "imports", "measurement", "plain_files", "plan", "trial",
         "printable",
-        "published", "report", "runs", "zoo", "trust", "agents",
+        "published", "report", "runs", "zoo", "trust", "agents", "live", "watching",
     },
     "cli": {"answer", "answers", "commands", "errors", "printable"},
     "__main__": {"cli"},

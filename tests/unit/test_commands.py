@@ -79,6 +79,7 @@ def test_what_was_typed_is_a_value_with_types() -> None:
         trust=False,
         engine="threads",
         scheduler=None,
+        on_end=None,
         json=True,
     )
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from orchestrator.analysis.drift.shift import shift, shift_p
 from orchestrator.analysis.sides.pairing import centres, compared_replicate, pair, partners
@@ -17,7 +18,7 @@ from orchestrator.analysis.sides.recorded import Change, SideKey, changes, of_de
 from orchestrator.analysis.speedups.analyse import analyse
 from orchestrator.analysis.speedups.verdicts import doubt
 from orchestrator.analysis.statistics import Estimate, Interval, holm_of_known
-from orchestrator.analysis.table import Speedup, Verdict
+from orchestrator.analysis.table import Speedup, SpeedupTable, Verdict
 from orchestrator.errors import UsageError
 from orchestrator.factors import Factors
 from orchestrator.frameworks.settings import title_of
@@ -35,6 +36,11 @@ class ReadRun:
 
     manifest: Manifest
     record: RunRecord
+
+    @cached_property
+    def table(self) -> SpeedupTable:
+        """The table of its trials. Raises JournalError as ``analyse`` does."""
+        return analyse(self.record)
 
 
 @dataclass(frozen=True)
@@ -105,7 +111,7 @@ def compare_runs(first: ReadRun, second: ReadRun) -> RunComparison:
             f"the speed-ups of {one.run_id} are over {one.baseline}, those of {other.run_id} over "
             f"{other.baseline}; compare runs with one baseline"
         )
-    before, after = _rows(one), _rows(other)
+    before, after = _rows(first.table), _rows(second.table)
     shared = [key for key in before if key in after]
     sides = _Sides(one), _Sides(other)
     rows = [_row(key, (before[key], after[key]), sides) for key in shared]
@@ -126,11 +132,11 @@ def compare_runs(first: ReadRun, second: ReadRun) -> RunComparison:
     )
 
 
-def _rows(run: RunRecord) -> dict[SideKey, Speedup]:
+def _rows(table: SpeedupTable) -> dict[SideKey, Speedup]:
     """Every comparison of which anything was sent to its device."""
     return {
         (row.device, row.model, row.factors, row.scheme): row
-        for row in analyse(run).rows
+        for row in table.rows
         if row.factors is not None
     }
 

@@ -85,6 +85,11 @@ def of_side(run: RunRecord, variant: Variant, trials: Iterable[TrialRecord]) -> 
     return {name: " and ".join(sorted(filter(None, values))) for name, values in known.items()}
 
 
+def of_suite(manifest: Manifest) -> dict[str, str]:
+    """What the run was asked to measure, and by which protocol."""
+    return dict(_flat("", manifest.suite))
+
+
 def changes(before: Mapping[str, str], after: Mapping[str, str]) -> tuple[Change, ...]:
     """Every name whose value is not the same, in the order of names."""
     return tuple(

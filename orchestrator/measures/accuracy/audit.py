@@ -1,7 +1,8 @@
 """What makes a figure of accuracy mean less than it seems, or nothing. Pure.
 
 Each function looks at answers or scores of one side, or at a difference, and returns the findings;
-``rereading`` looks for boxes that are read in the wrong way. All have a row in docs/findings.md.
+``rereading`` looks for boxes that are read in the wrong way. All have a row in
+docs/reference/findings.md.
 """
 
 from __future__ import annotations

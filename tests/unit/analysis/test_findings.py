@@ -59,8 +59,8 @@ OF_ACCURACY = {
 
 
 def documented() -> dict[str, bool]:
-    """Code → whether it forbids, as docs/findings.md says."""
-    page = (ROOT / "docs" / "findings.md").read_text(encoding="utf-8")
+    """Code → whether it forbids, as docs/reference/findings.md says."""
+    page = (ROOT / "docs" / "reference" / "findings.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `(\w+)` \| (✗?) ?(?:\(✗\) )?\| (.+) \| (.+) \|$", page, re.MULTILINE)
     assert all(cause.strip() and remedy.strip() for _, _, cause, remedy in rows)
     assert len({code for code, *_ in rows}) == len(rows)

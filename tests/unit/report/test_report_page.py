@@ -45,7 +45,7 @@ class Page(HTMLParser):
         given = {name: value or "" for name, value in attrs}
         assert len(given) == len(attrs), f"<{tag}> names an attribute twice"
         self.elements.append((tag, given))
-        if tag not in ("img", "meta"):
+        if tag not in ("img", "input", "meta"):
             self._inside.append(tag)
         if tag == "section":
             self.sections.append(given["id"])
