@@ -86,9 +86,21 @@ FIGURES: Mapping[str, Figure] = MappingProxyType(
 )
 
 
-def figures_named(names: Collection[str]) -> tuple[Figure, ...]:
-    """The figures of these names, in the order of their list.
+def own_figure(name: str, unit: str, better: str) -> Figure | None:
+    """A figure that is not in the list, as whoever found it describes it; None where they do not
+    say which way of it is better."""
+    if better not in {direction.value for direction in Direction}:
+        return None
+    return Figure(name, name.replace("_", " "), unit, Direction(better))
+
+
+def figures_named(
+    names: Collection[str], own: Mapping[str, Figure] = MappingProxyType({})
+) -> tuple[Figure, ...]:
+    """The figures of these names, in the order of their list, and then those of ``own``.
 
     One that a later version wrote is left out, rather than shown with a guess at its direction.
     """
-    return tuple(figure for name, figure in FIGURES.items() if name in names)
+    listed = tuple(figure for name, figure in FIGURES.items() if name in names)
+    others = (own[name] for name in sorted(own) if name in names and name not in FIGURES)
+    return (*listed, *others)

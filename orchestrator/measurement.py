@@ -57,7 +57,9 @@ class Invocations:
 class Samples:
     """Statistics over what one process found of one figure, in that figure's unit.
 
-    ``deviation`` is the population standard deviation. What a runner does not report is None.
+    ``deviation`` is the population standard deviation. What a runner does not report is None. A
+    figure that is not in the list of figures brings its ``unit`` along, and which way of it is
+    ``better``: ``lower`` or ``higher``.
     """
 
     count: int
@@ -66,6 +68,8 @@ class Samples:
     mean: float | None = None
     median: float | None = None
     deviation: float | None = None
+    unit: str = ""
+    better: str = ""
 
     def __post_init__(self) -> None:
         if self.count < 1:
@@ -253,6 +257,9 @@ class Measurement:
         ):  # as lines were before there were any
             if not data[name]:
                 del data[name]
+        for found in data.get("figures", {}).values():
+            if not found["better"]:  # one of the list
+                del found["unit"], found["better"]
         return data
 
     @classmethod

@@ -9,6 +9,7 @@ from typing import Any
 
 from orchestrator.factors import OPEN, key_of
 from orchestrator.factors import Factors as Factors  # noqa: PLC0414  # re-exported: one of the words
+from orchestrator.program import Program
 
 #: Memory and profile trials belong to no block.
 NO_BLOCK = -1
@@ -25,6 +26,7 @@ class TrialKind(str, Enum):
     MEMORY = "memory"
     PROFILE = "profile"
     ACCURACY = "accuracy"
+    CHECK = "check"
 
 
 @dataclass(frozen=True, order=True)
@@ -113,13 +115,15 @@ class GateSettings:
 class RunSettings:
     """What the suite's protocol asks of every trial. ``timeout_s`` bounds the whole process.
 
-    ``gate`` None: a trial waits for nothing.
+    ``gate`` None: a trial waits for nothing. ``program`` is what runners run that have nothing of
+    their own to run; None where the suite describes none.
     """
 
     warmup: PhaseSettings
     steady: PhaseSettings
     timeout_s: float
     gate: GateSettings | None = None
+    program: Program | None = None
 
 
 @dataclass(frozen=True, slots=True)

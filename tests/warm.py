@@ -101,7 +101,7 @@ def _serve(address: str) -> list[str]:
     print("ready", flush=True)
     while True:
         # the other end of stdin is held by the tests' process: it ends with that
-        ready, _, _ = select.select([listener, 0], [], [])
+        ready, _, _ = select.select([listener.fileno(), 0], [], [])
         if 0 in ready:
             os._exit(0)
         connection, _ = listener.accept()

@@ -27,7 +27,7 @@ from pydantic.fields import FieldInfo
 
 from orchestrator.artifacts.tool import Tool
 from orchestrator.cli import _parser
-from orchestrator.config import accuracy, inputs, inventory, suite, user_models, values
+from orchestrator.config import accuracy, inputs, inventory, program, suite, user_models, values
 from orchestrator.config.device import SSH_KEYS, BinarySource, Cpu, Device
 from orchestrator.config.problems import Strict
 from orchestrator.factors import VARIED, Levels, factor_named
@@ -286,9 +286,9 @@ def _runners() -> str:
         (
             (
                 f"`{runner.name}`",
-                ", ".join(f"`{each}`" for each in framework.endings),
+                ", ".join(f"`{each}`" for each in framework.endings) or "any",
                 ", ".join(f"`{each}`" for each in runner.runtimes) or "built in",
-                ", ".join(f"`{each}`" for each in framework.scheme_names),
+                ", ".join(f"`{each}`" for each in framework.scheme_names) or "–",
                 ", ".join(f"`{each}`" for each in runner.factors),
                 ", ".join(
                     [
@@ -338,6 +338,8 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "keys of a model by its file": lambda: _table(user_models.ModelOfOneFile),
     "keys of a model by its variants": lambda: _table(user_models.ModelOfFiles),
     "factors": _factors,
+    "keys of a command": lambda: _table(program.ProgramSection),
+    "keys of a figure": lambda: _table(program.Figure),
     "keys of a protocol": lambda: _table(suite.Protocol),
     "keys of warmup": lambda: _table(suite.Warmup),
     "keys of steady": lambda: _table(suite.Steady),

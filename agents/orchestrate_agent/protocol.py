@@ -430,7 +430,7 @@ def substitute(
 ) -> Tuple[str, ...]:
     """``argv`` with its placeholders replaced by paths; every other brace is left as it is."""
     path_of = {"blob": blob, "exe": exe, "site": site}
-    own_path = {"agent": agent, "python": lambda: python}
+    own_path: Dict[str, Callable[[], str]] = {"agent": agent, "python": lambda: python}
 
     def path(match: re.Match[str]) -> str:
         kind, sha256, own = match.groups()

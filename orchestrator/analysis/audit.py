@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
+from statistics import median
+from typing import Any
 
 from orchestrator.analysis.sides import control, outputs, same_bytes
 from orchestrator.analysis.sides.conditions import differences, to_finding
@@ -14,6 +16,7 @@ from orchestrator.analysis.sides.pairing import (
     half_width,
 )
 from orchestrator.analysis.sides.side import Side
+from orchestrator.analysis.sides.summaries import IMPORTED
 from orchestrator.analysis.statistics import MIN_PAIRS
 from orchestrator.analysis.table import NoiseFloor
 from orchestrator.factors import OPEN
@@ -30,10 +33,10 @@ LEAST_OVERLAP = 0.8
 #: built-in ones as of two schemes; a few nodes that only one file has (to quantize its input, say)
 #: do not make it one.
 LEAST_DELEGATED = 0.9
-#: The suite of a run that was imported.
-IMPORTED = "imported"
 #: Places in a damaged journal that a finding names.
 _SHOWN = 3
+#: By so much the shares of two sides differ, of the CPU time that one kind of core had.
+_OTHER_CORES = 0.2
 
 
 def audit(
@@ -69,6 +72,7 @@ def audit(
         *_on_trials(baseline, treatment),
         *(() if across else _less_delegated(baseline, treatment)),
         *_quota(run, baseline, treatment, device),
+        *other_cores(run.facts.get(device, {}), baseline, treatment),
         *_failures(baseline, treatment, pairs),
         *_no_time(baseline, treatment),
         *_blocks(run, pairs),
@@ -260,6 +264,40 @@ def _unlike(baseline: Side, treatment: Side, *, across: bool) -> Iterable[Findin
     for difference in differences(baseline.conditions, treatment.conditions):
         if not (across and difference.condition in _OF_A_RUNNER):
             yield to_finding(difference, baseline.scheme, treatment.scheme)
+
+
+def other_cores(facts: Mapping[str, Any], baseline: Side, treatment: Side) -> Iterable[Finding]:
+    """Tell of sides that the scheduler put on other kinds of cores, where a machine has several."""
+    clusters = (facts.get("cpu") or {}).get("clusters") or ()
+    kinds = {
+        str(cpu): str(each.get("microarchitecture") or each.get("kind"))
+        for each in clusters
+        for cpu in each.get("cpus") or ()
+    }
+    one, other = (_shares(side, kinds) for side in (baseline, treatment))
+    for kind in dict.fromkeys(kinds.values()) if one and other else ():
+        if abs(one.get(kind, 0.0) - other.get(kind, 0.0)) > _OTHER_CORES:
+            yield Finding(
+                "other_cores",
+                f"the scheduler chose other cores: {baseline.scheme} ran for "
+                f"{one.get(kind, 0.0):.0%} of its CPU time on {kind}, {treatment.scheme} for "
+                f"{other.get(kind, 0.0):.0%}",
+                "the speed-up is of the cores as much as of the scheme; measure each kind with "
+                "`cpus:` in the inventory, or pin trials (`pin: true`)",
+            )
+            return
+
+
+def _shares(side: Side, kinds: Mapping[str, str]) -> dict[str, float]:
+    """The median share of the CPU time of a process that each kind of core had."""
+    trials = [record.ran_on for record in side.timed if record.ran_on]
+    shares: dict[str, list[float]] = {kind: [] for kind in kinds.values()}
+    for ran_on in trials:
+        whole = sum(ran_on.values())
+        for kind, found in shares.items():
+            own = sum(busy for cpu, busy in ran_on.items() if kinds.get(cpu) == kind)
+            found.append(own / whole if whole else 0.0)
+    return {kind: median(found) for kind, found in shares.items() if found}
 
 
 def _no_op(treatment: Side) -> Iterable[Finding]:

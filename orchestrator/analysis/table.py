@@ -79,8 +79,9 @@ class Speedup:
     that a delegate took of all there are, like ``30/34``. ``isa_way`` is how CPUID was made to trap
     where the instruction set is capped: ``faulting`` or ``rewriting``. ``inputs`` says what was
     fed, like ``1 × 224 × 224 × 3``, and which signature was called where one was chosen; empty
-    where nobody knows. Accuracy is that of :class:`AccuracyComparison`, as shares of 1, empty where
-    it was not measured.
+    where nobody knows. ``looked_at`` says by whom what was computed was looked at, where the runner
+    shows no outputs itself; empty where it does. Accuracy is that of :class:`AccuracyComparison`,
+    as shares of 1, empty where it was not measured.
     """
 
     run_id: str
@@ -136,6 +137,7 @@ class Speedup:
     baseline_accuracy: float | None = None
     treatment_accuracy: float | None = None
     accuracy_verdict: str = ""
+    looked_at: str = ""
 
     def __post_init__(self) -> None:
         if self.verdict is Verdict.INVALID and self.speedup is not None:
@@ -428,6 +430,36 @@ class Distribution:
 
 
 @dataclass(frozen=True)
+class Tail:
+    """A percentile of a scheme's steady inferences over all processes, in ms; 100 is the worst.
+
+    The interval is over ``processes``; there is none of the worst, with fewer than six processes,
+    or with fewer ``inferences`` than the percentile ``needs``. ``at_most_ms`` is what MLPerf's
+    early stopping rule gives for it. ``baseline_ms`` and the speed-up, with its interval over
+    blocks, are of the blocks that both sides have; None of the baseline itself, and of what may not
+    be compared.
+    """
+
+    device: str
+    model: str
+    factors: Factors
+    scheme: str
+    baseline_scheme: str
+    percentile: int
+    processes: int
+    inferences: int
+    needs: int
+    ms: float
+    low_ms: float | None
+    high_ms: float | None
+    at_most_ms: float | None
+    baseline_ms: float | None = None
+    speedup: float | None = None
+    speedup_low: float | None = None
+    speedup_high: float | None = None
+
+
+@dataclass(frozen=True)
 class RunnerComparison:
     """One runner's file of a network beside another's: ``row`` is of the other one, compared with
     the baseline under ``baseline_factors``."""
@@ -446,7 +478,7 @@ class SpeedupTable:
     the time the trials found; a group without any time is there alone. ``across`` compares one
     runner's files with another's, where the suite asks for that. ``trade_offs`` has what is both
     faster or slower and more or less accurate; ``same_bytes`` has each file that ran in several
-    places.
+    places. ``tails`` are percentiles of single inferences, where somebody read them.
     """
 
     run_id: str
@@ -470,3 +502,4 @@ class SpeedupTable:
     accuracy: tuple[AccuracyComparison, ...] = ()
     trade_offs: tuple[TradeOff, ...] = ()
     same_bytes: tuple[SameBytes, ...] = ()
+    tails: tuple[Tail, ...] = ()

@@ -16,17 +16,20 @@ from orchestrator.answers.selection import (
 )
 from orchestrator.bundles import making
 from orchestrator.commands.bundle import BundleArguments
-from orchestrator.config import Device, Inventory
+from orchestrator.config import Device, Inventory, Suite
 from orchestrator.console import Console
 from orchestrator.errors import UsageError
 from orchestrator.runs.directory import RunDirectory
 from orchestrator.runs.manifest import read_manifest
+from orchestrator.zoo import with_program
 
 
 def answer(arguments: BundleArguments) -> Answer:
     """Write a file for each device named; the answer is their paths."""
     with Console() as console:
         if arguments.run is None:
+            if arguments.trust:
+                raise UsageError("--trust belongs to --run: a suite that you name is trusted")
             directory, names = _new_run(arguments, console)
         else:
             directory, names = _existing_run(arguments, arguments.run, console)
@@ -52,8 +55,8 @@ def answer(arguments: BundleArguments) -> Answer:
 
 def _new_run(arguments: BundleArguments, console: Console) -> tuple[RunDirectory, Sequence[str]]:
     inventory = inventory_of(arguments)
-    trust.remember(inventory)
     suite = suite_of(arguments, inventory)
+    trust.remember(inventory, with_program(suite))
     devices = _bundled(inventory, arguments.device)
     _check_output(arguments, [device.name for device in devices])
     for device in devices:
@@ -77,6 +80,10 @@ def _existing_run(
     manifest = read_manifest(directory.path)
     if manifest.suite.get("runner") == "imported":
         raise UsageError(f"{directory.run_id} was imported: it has no plan to make a bundle of")
+    suite = Suite.from_json(manifest.suite)
+    if not arguments.trust:  # what it runs where it is carried to
+        trust.check(None, directory.run_id, suite)
+    trust.remember(None, suite)
     given = None if arguments.inventory is None else inventory_of(arguments)
     names = arguments.device
     if not names:

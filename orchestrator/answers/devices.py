@@ -61,7 +61,11 @@ def _needs(
         variants = {trial.variant for trial in plan.trials}
         needs[plan.device] = Needs(
             plan,
-            files={there[v].sha256: there[v].size_bytes for v in variants & there.keys()},
+            files={
+                there[v].sha256: there[v].size_bytes
+                for v in variants & there.keys()
+                if there[v].has_file
+            },
             unbuilt=len(variants - there.keys()),
             at_once=prepared.plan.at_once,
         )

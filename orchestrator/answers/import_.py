@@ -8,6 +8,7 @@ from pathlib import Path
 
 from orchestrator import plain_files
 from orchestrator.analysis import analyse
+from orchestrator.analysis.tails import with_quick_tails
 from orchestrator.answer import Answer, ExitCode
 from orchestrator.answers.terminal import answer_width, colour_wanted
 from orchestrator.bundles.importing import import_results
@@ -59,6 +60,7 @@ def _import_results(arguments: ImportArguments, paths: Sequence[Path]) -> Answer
     texts, failed = [], False
     for directory in dict.fromkeys(each.directory for each in arrived):
         record = directory.read()
+        # without what looked at files in another runner's place (``record.checks``)
         failed |= any(trial.outcome is not Outcome.OK for trial in record.trials)
         texts.append(_report(arguments, directory, record))
     return Answer("\n".join(texts), ExitCode.FAILED if failed else ExitCode.OK)
@@ -77,9 +79,10 @@ def _import_exports(arguments: ImportArguments, paths: Sequence[Path]) -> Answer
 def _report(arguments: ImportArguments, directory: RunDirectory, record: RunRecord) -> str:
     """Write the run's reports anew; its table."""
     found = analyse(record, publications())
-    write_reports(found, directory.path, read_background(directory, record, found))
-    shape = "json" if arguments.json else "text"
-    return render(found, shape, width=answer_width(), color=colour_wanted())
+    whole = with_quick_tails(record, found)
+    write_reports(whole, directory.path, read_background(directory, record, found))
+    shown, shape = (whole, "json") if arguments.json else (found, "text")
+    return render(shown, shape, width=answer_width(), color=colour_wanted())
 
 
 def _import_logs(arguments: ImportArguments) -> Answer:

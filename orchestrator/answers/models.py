@@ -38,7 +38,7 @@ _HEADER = ("framework", "model", "scheme", "MB", "weights", "SHA-256", "file")
 def list_models(arguments: ListArguments) -> Answer:
     """List what can be built, and what is built: file, size, weights, what built it."""
     stored = stored_artifacts(arguments.models)
-    first, *others = registry.FRAMEWORKS
+    first, *others = registry.builders()
     if arguments.json:
         document = {
             "format": 1,
@@ -50,13 +50,13 @@ def list_models(arguments: ListArguments) -> Answer:
     built = {(artifact.framework, artifact.variant.model) for artifact in stored}
     rows = [_artifact_row(artifact) for artifact in stored]
     rows += [
-        (framework, model, "", "", "", "", "not built")
-        for framework in registry.names()
-        for model in known_models(framework)
-        if (framework, model) not in built
+        (framework.name, model, "", "", "", "", "not built")
+        for framework in registry.builders()
+        for model in known_models(framework.name)
+        if (framework.name, model) not in built
     ]
     schemes = [
-        f"{each.name} schemes: {', '.join(each.scheme_names)}\n" for each in registry.FRAMEWORKS
+        f"{each.name} schemes: {', '.join(each.scheme_names)}\n" for each in registry.builders()
     ]
     return Answer(_grid(_HEADER, rows) + "".join(schemes))
 

@@ -1,8 +1,9 @@
-"""``orchestrate report``: the table again, from the journal alone; or one of several runs."""
+"""``orchestrate report``: the table again, single times from the logs; or one of several runs."""
 
 from __future__ import annotations
 
 from orchestrator.analysis import analyse
+from orchestrator.analysis.tails import with_quick_tails, with_tails
 from orchestrator.answer import Answer
 from orchestrator.answers.merge import merged_table
 from orchestrator.answers.terminal import answer_width, answered, colour_wanted
@@ -12,8 +13,12 @@ from orchestrator.errors import UsageError
 from orchestrator.published import publications
 from orchestrator.report import merged, render, write_charts
 from orchestrator.report.background import read_background
+from orchestrator.report.flat import tails_to_csv
 from orchestrator.runs.collection import no_collection
 from orchestrator.runs.directory import RunDirectory
+
+#: What `orchestrate run` writes them into, unless reading the logs would take long.
+_WITH_TAILS = ("json", "html")
 
 
 def answer(arguments: ReportArguments) -> Answer:
@@ -24,11 +29,17 @@ def answer(arguments: ReportArguments) -> Answer:
     with no_collection():
         record = directory.read()
         table = analyse(record, publications())
+        if arguments.tails:
+            table = with_tails(record, table)
+        elif arguments.format in _WITH_TAILS:
+            table = with_quick_tails(record, table)
     drawn = arguments.format == "html" or arguments.charts is not None
     background = read_background(directory, record, table) if drawn else None
     if arguments.charts is not None:
         write_charts(table, arguments.charts, background, Console().say)
     to_file = arguments.output is not None
+    if arguments.tails and arguments.format == "csv":  # a table of its own
+        return answered(tails_to_csv(table), arguments.output)
     text = render(
         table,
         arguments.format,

@@ -10,6 +10,7 @@ from types import FrameType
 
 from orchestrator import campaign, trust
 from orchestrator.analysis import analyse
+from orchestrator.analysis.tails import with_quick_tails
 from orchestrator.answer import Answer, ExitCode
 from orchestrator.answers.on_end import parse_command, start_command
 from orchestrator.answers.selection import (
@@ -22,7 +23,7 @@ from orchestrator.answers.selection import (
 )
 from orchestrator.answers.terminal import answer_width, colour_wanted
 from orchestrator.commands.run import RunArguments
-from orchestrator.config import Inventory
+from orchestrator.config import Inventory, Suite
 from orchestrator.console import Console
 from orchestrator.errors import UsageError
 from orchestrator.fleet.progress import StopLevel, StopRequest
@@ -33,6 +34,7 @@ from orchestrator.report import render, write_reports
 from orchestrator.report.background import read_background
 from orchestrator.runs.directory import RunDirectory
 from orchestrator.runs.manifest import read_manifest
+from orchestrator.zoo import with_program
 
 
 def answer(arguments: RunArguments) -> Answer:
@@ -68,9 +70,10 @@ def _run(
     record = conclusion.directory.read()
     table = analyse(record, publications())
     background = read_background(conclusion.directory, record, table)
-    write_reports(table, conclusion.directory.path, background, console.say)
-    shape = "json" if arguments.json else "text"
-    text = render(table, shape, width=answer_width(), color=colour_wanted())
+    whole = with_quick_tails(record, table)
+    write_reports(whole, conclusion.directory.path, background, console.say)
+    shown, shape = (whole, "json") if arguments.json else (table, "text")
+    text = render(shown, shape, width=answer_width(), color=colour_wanted())
     console.say(_closing_words(conclusion))
     for line in _bundles_to_make(conclusion.directory):
         console.say(line)
@@ -92,8 +95,8 @@ def _measure(
     if arguments.trust:
         raise UsageError("--trust belongs to --resume: an inventory that you name is trusted")
     inventory = inventory_of(arguments)
-    trust.remember(inventory)
     suite = suite_of(arguments, inventory)
+    trust.remember(inventory, with_program(suite))
     devices = reachable(inventory, arguments.device)
     return campaign.start(
         inventory,
@@ -114,13 +117,15 @@ def _inventory_to_go_on(arguments: RunArguments, directory: RunDirectory) -> Inv
     manifest = read_manifest(directory.path)
     if manifest.suite.get("runner") == "imported":
         raise UsageError(f"{directory.run_id} was imported: there is nothing to go on with")
-    if arguments.inventory is not None:
-        inventory = inventory_of(arguments)
-    else:
-        inventory = Inventory.from_json(manifest.inventory)
-        if not arguments.trust:
-            trust.check(inventory, directory.run_id)
-    trust.remember(inventory)
+    suite = Suite.from_json(manifest.suite)
+    own = None if arguments.inventory is None else inventory_of(arguments)
+    theirs = Inventory.from_json(manifest.inventory) if own is None else None
+    if not arguments.trust:
+        trust.check(theirs, directory.run_id, suite)
+    inventory = own or theirs
+    if inventory is None:  # only for the type checker: one of the two is there
+        raise UsageError("which machines? name an inventory: --inventory inventory.yaml")
+    trust.remember(inventory, suite)
     return inventory
 
 

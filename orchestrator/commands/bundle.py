@@ -18,6 +18,7 @@ class BundleArguments(PlanningArguments):
     ANSWERED_BY = "bundle:answer"
 
     run: str | None
+    trust: bool
     output: Path | None
     without_models: bool
 
@@ -27,6 +28,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_planning(parser)
     parser.add_argument(
         "--run", metavar="RUN", help="add the device to this run (`last`: the newest)"
+    )
+    parser.add_argument(
+        "--trust",
+        action="store_true",
+        help="with --run: let the bundle run the command of that run's suite, though no suite of "
+        "yours has it",
     )
     parser.add_argument(
         "--output", metavar="FILE", type=Path, help="write there; default: bundle-DEVICE.pyz, here"

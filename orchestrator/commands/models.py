@@ -70,7 +70,7 @@ class BinariesArguments(InventoryArguments):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Give ``parser`` this command's actions, and each of them its options."""
-    first, *others = registry.FRAMEWORKS
+    first, *others = registry.builders()
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     listing = actions.add_parser("list", help="the models that can be built, and those that are")
     becomes(listing, ListArguments)
@@ -84,7 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     build.add_argument(
         "--framework",
-        choices=registry.names(),
+        choices=tuple(each.name for each in registry.builders()),
         default=first.name,
         help=f"whose models (default: {first.name})",
     )

@@ -21,6 +21,7 @@ class ReportArguments(Arguments):
     format: str
     output: Path | None
     charts: Path | None
+    tails: bool
     results: Path
 
 
@@ -39,6 +40,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", metavar="FILE", type=Path, help="write there, not to stdout")
     parser.add_argument(
         "--charts", metavar="DIR", type=Path, help="put every chart there, as SVG and PNG"
+    )
+    parser.add_argument(
+        "--tails",
+        action="store_true",
+        help="with p50, p90, p95, p99 and the worst of single inferences, out of every raw log; "
+        "json and html have them unless the run is large, csv is a table of them alone",
     )
     add_results_folder(parser)
     becomes(parser, ReportArguments)

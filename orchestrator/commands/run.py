@@ -31,8 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--trust",
         action="store_true",
-        help="with --resume: start on this machine what the run's folder says, for example the "
-        "command of `exec:`, though no inventory of yours has it",
+        help="with --resume: start what the run's folder says, for example the command of `exec:` "
+        "here or that of its suite on the devices, though no inventory or suite of yours has it",
     )
     parser.add_argument(
         "--engine",

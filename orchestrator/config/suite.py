@@ -18,6 +18,7 @@ from pydantic import (
 
 from orchestrator.config.accuracy import OF_OBJECTS, Accuracy
 from orchestrator.config.problems import Strict, revived
+from orchestrator.config.program import ProgramSection
 from orchestrator.config.text import hint, listed, shown
 from orchestrator.config.user_models import UserModel
 from orchestrator.config.values import (
@@ -29,10 +30,11 @@ from orchestrator.config.values import (
     Text,
     check_list,
 )
-from orchestrator.factors import ABSENT, VARIED, Levels
+from orchestrator.factors import ABSENT, VARIED, Levels, find_factor
 from orchestrator.frameworks import registry
 from orchestrator.frameworks.about import Framework, RunnerAbout
 from orchestrator.isa.levels import LEVELS, NATIVE, unknown_isa
+from orchestrator.program import PLACEHOLDERS, Program
 from orchestrator.runtimes import ANY
 from orchestrator.trial import TrialKind
 
@@ -194,6 +196,15 @@ class ProfileTrials(Strict):
     )
 
 
+class CheckTrials(Strict):
+    """How many trials look at what each file computes on each device, by a runner of the same files
+    that shows outputs, where the one that is measured shows none."""
+
+    trials: int = Field(
+        default=1, ge=0, le=100, description="So many of each file.", examples=["trials: 1"]
+    )
+
+
 class Gate(Strict):
     """What every timing trial waits for, and how long at most. Waiting is never measured."""
 
@@ -260,6 +271,12 @@ class Protocol(Strict):
         default=ProfileTrials(),
         description="Trials that watch the time of every operator, for runners with a profiler.",
         examples=["profile: {trials: 1}"],
+    )
+    check: CheckTrials = Field(
+        default=CheckTrials(),
+        description="Trials that look at what each file computes on each device, by another runner "
+        "of the same files, where the one that is measured shows no outputs.",
+        examples=["check: {trials: 1}"],
     )
     gate: Gate = Field(
         default=Gate(),
@@ -362,8 +379,18 @@ class Suite(Strict):
         description="What else varies: every combination is measured and compared within itself.",
         examples=["factors: {threads: [1]}"],
     )
+    command: ProgramSection | None = Field(
+        default=None,
+        validate_default=True,
+        description="What `runner: command` runs for each trial, and where its figures are read "
+        "from.",
+        examples=[
+            'command: {argv: [bench, "{arguments}"], figures: {time: {json: /mean, unit: ms}}}'
+        ],
+    )
     protocol: Protocol = Field(
         default=Protocol(),
+        validate_default=True,
         description="How long and how often is measured.",
         examples=['protocol: {blocks: "6:20"}'],
     )
@@ -372,6 +399,42 @@ class Suite(Strict):
         description="What accuracy is measured on. Left out: it is not measured.",
         examples=["accuracy: {task: classification, dataset: ~/imagenette2-320, split: val}"],
     )
+
+    @field_validator("command")
+    @classmethod
+    def _refuse_what_nothing_runs(
+        cls, value: ProgramSection | None, info: ValidationInfo
+    ) -> ProgramSection | None:
+        runners = info.data.get("runners")
+        if runners is None:  # which is wrong, and is said
+            return value
+        programs = [each.name for each in _possible(runners) if each.program]
+        if value is None and not programs:
+            return value
+        if value is None:
+            raise ValueError(
+                f"`runner: {programs[0]}` runs what this section says; write for example "
+                f"`{cls.model_fields['command'].examples[0]}`"  # type: ignore[index]  # it has one
+            )
+        if not programs:
+            able = registry.runners_where(lambda each: each.program)
+            raise ValueError(
+                f"is run by `runner: {' or '.join(able)}`, and this suite has another; delete it, "
+                f"or write that runner"
+            )
+        factors = info.data.get("factors")
+        _refuse_untold(value, factors, info.data.get("user_models", ()))
+        return value
+
+    @field_validator("protocol")
+    @classmethod
+    def _leave_out_memory_that_nobody_tells(cls, value: Protocol, info: ValidationInfo) -> Protocol:
+        """Trials of memory are asked for by default: of runners that have none, they are not."""
+        possible = _possible(info.data.get("runners", ()))
+        asked = "memory" in value.model_fields_set
+        if asked or not possible or any(TrialKind.MEMORY in each.kinds for each in possible):
+            return value
+        return value.model_copy(update={"memory": MemoryTrials(trials=0)})
 
     @field_validator("protocol")
     @classmethod
@@ -401,6 +464,17 @@ class Suite(Strict):
     @classmethod
     def _refuse_repeated_runners(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return check_list(value)
+
+    @field_validator("runners")
+    @classmethod
+    def _refuse_a_program_beside_others(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        programs = [each.name for each in _possible(value) if each.program]
+        if programs and len(value) > 1:
+            raise ValueError(
+                f"`{programs[0]}` stands alone: other runners cannot take its variants; measure "
+                f"them in a suite of their own"
+            )
+        return value
 
     @field_serializer("runners")
     def _one_or_several(self, runners: tuple[str, ...]) -> str | list[str]:
@@ -534,6 +608,14 @@ class Suite(Strict):
         """The frameworks whose models it names, in the order of the runners."""
         return registry.frameworks_of(self.runners)
 
+    @property
+    def program(self) -> Program | None:
+        """What runners run that have nothing of their own to run; None where none is described."""
+        if self.command is None:
+            return None
+        own = (each.arguments for each in self.user_models)
+        return self.command.to_program({key: words for each in own for key, words in each.items()})
+
     def mark(self, framework: str) -> str:
         """What tells a variant of this framework from others of the run; empty where it has one
         framework only, as every run had once."""
@@ -558,6 +640,8 @@ class Suite(Strict):
         data = self.to_json()
         for model in data.get("user_models", ()):
             model["place"] = Path(model["place"]).name
+        if self.command is not None:
+            data["command"] = self.command.for_a_run()
         if self.accuracy is not None:
             data["accuracy"] = self.accuracy.for_a_run()
         return data
@@ -566,9 +650,30 @@ class Suite(Strict):
     def from_json(cls, data: Mapping[str, Any]) -> Suite:
         """The inverse of :meth:`to_json`; UsageError if this version cannot read it."""
         protocol = data.get("protocol")
-        if isinstance(protocol, Mapping):  # before there was a gate a run waited for nothing
-            data = {**data, "protocol": {"gate": {"load": 1.0}, **protocol}}
+        if isinstance(protocol, Mapping):
+            # before there was a gate a run waited for nothing, and before there were checks nobody
+            # looked at what a file computes: a run goes on as it began
+            before = {"gate": {"load": 1.0}, "check": {"trials": 0}}
+            data = {**data, "protocol": {**before, **protocol}}
         return revived(cls, dict(data), "the suite of the run")
+
+
+def _refuse_untold(
+    section: ProgramSection, factors: Factors | None, models: Iterable[UserModel]
+) -> None:
+    """Raise ValueError for a factor that varies, and that the program is not told."""
+    own = (words for model in models for words in model.arguments.items())
+    program = section.to_program(dict(own))
+    for name in PLACEHOLDERS if factors is not None else ():
+        factor = find_factor(name)
+        if factor is None or program.tells(name):
+            continue
+        levels = getattr(factors, name)
+        if levels != (factor.default,):
+            raise ValueError(
+                f"`{name}: [{', '.join(map(str, levels))}]` would vary in name only: no word of "
+                f"`argv` or `environment` holds {{{name}}}"
+            )
 
 
 def _is_of(path: Path, framework: Framework) -> bool:

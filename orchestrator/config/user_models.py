@@ -10,15 +10,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, ValidationInfo
 
 from orchestrator.config.inputs import Inputs
 from orchestrator.config.problems import Problems, Strict, unknown_key
+from orchestrator.config.program import as_arguments
 from orchestrator.config.scheme_names import is_scheme_ending, promises_floats
 from orchestrator.config.source import Mark
 from orchestrator.config.text import shown
 from orchestrator.config.tree import Sequence, YamlMapping, YamlValue
-from orchestrator.config.values import LocalPath, Name, Sha256, Text, check_name
+from orchestrator.config.values import LocalPath, Name, Sha256, Text, check_name, local_path
 from orchestrator.frameworks import registry
 
 #: What endings are that have nothing to do with any framework, and what to do.
@@ -41,6 +42,7 @@ _EXAMPLE_FILE = f"file: my{_ENDING}"
 _EXAMPLE_VARIANTS = _example_variants()
 
 _SEPARATORS = "_-."
+_NOT_THERE = "there is no file {}; a path is relative to the suite's folder"
 
 
 def split_name(path: Path) -> tuple[str, str | None]:
@@ -56,11 +58,13 @@ class UserFile(Strict):
     """One file. ``label`` is what the suite calls the variant, None where nobody said.
 
     ``scheme`` (the variant's name) and ``sha256`` are known once the file has been read; from then
-    on ``path`` is its name alone.
+    on ``path`` is its name alone. A variant that differs by ``arguments`` of the suite's program
+    has no file: its ``path`` is its label.
     """
 
     path: LocalPath
     label: Text | None = None
+    arguments: tuple[str, ...] | None = Field(default=None, strict=False)
     scheme: Text | None = None
     sha256: Sha256 | None = None
 
@@ -80,6 +84,25 @@ class UserModel(Strict):
     def schemes(self) -> tuple[str, ...]:
         """Its variants' names, as far as they are known."""
         return tuple(file.scheme for file in self.files if file.scheme is not None)
+
+    @property
+    def arguments(self) -> dict[tuple[str, str], tuple[str, ...]]:
+        """The arguments of each of its variants that differ by them, by model and scheme."""
+        return {
+            (self.name, file.label): file.arguments
+            for file in self.files
+            if file.arguments is not None and file.label is not None
+        }
+
+
+def _file_or_arguments(value: object, info: ValidationInfo) -> object:
+    """A path, or the arguments of a variant that differs by them."""
+    if isinstance(value, str):
+        return local_path(value, (info.context or {}).get("folder", Path()))
+    return as_arguments(value)
+
+
+FileOrArguments = Annotated[Any, BeforeValidator(_file_or_arguments)]
 
 
 _INPUT = (
@@ -114,9 +137,10 @@ class ModelOfFiles(Strict):
     """A model by its files, each under the name that its variant is to have."""
 
     name: Name = Field(description="What reports call it.", examples=["name: mine"])
-    variants: dict[Name, LocalPath] = Field(
+    variants: dict[Name, FileOrArguments] = Field(
         description="The file of each scheme. Which scheme a file has is read from its bytes, and "
-        "a name that contradicts them is refused.",
+        "a name that contradicts them is refused. Under `runner: command` a list stands for the "
+        "program's own arguments.",
         examples=[_EXAMPLE_VARIANTS],
     )
     input: Inputs | None = Field(
@@ -128,11 +152,12 @@ class ModelOfFiles(Strict):
 
 
 def read_models(
-    problems: Problems, path: Path, node: Sequence
+    problems: Problems, path: Path, node: Sequence, *, any_file: bool = False
 ) -> tuple[Sequence, tuple[UserModel, ...]]:
     """Return the list ``models`` with a name in the place of each model of files, and those models.
 
-    A file that belongs to a model listed before is not a model of its own.
+    A file that belongs to a model listed before is not a model of its own. ``any_file``: the
+    suite's runner takes files of any kind, and variants that differ by arguments.
     """
     kept: list[YamlValue] = []
     models: dict[str, UserModel] = {}
@@ -140,7 +165,7 @@ def read_models(
         if not isinstance(item, YamlMapping):
             kept.append(item)
             continue
-        model = _read_one(problems, path, item)
+        model = _read_one(problems, path, item, any_file=any_file)
         if model is None:
             # keeps its place in the list; its problem ends the reading
             name = f"the model in line {item.mark.line}, column {item.mark.column}"
@@ -158,12 +183,21 @@ def _is_part(model: UserModel, known: UserModel) -> bool:
     return {file.path for file in model.files} <= {file.path for file in known.files}
 
 
-def _read_one(problems: Problems, path: Path, node: YamlMapping) -> UserModel | None:
+def _read_one(
+    problems: Problems, path: Path, node: YamlMapping, *, any_file: bool
+) -> UserModel | None:
     place = f"{path}:{node.mark.line}:{node.mark.column}"
     folder = path.resolve().parent
     if "variants" in node.entries:
-        return _explicit(problems, place, node, folder)
+        return _explicit(problems, place, node, folder, any_file=any_file)
     if "file" in node.entries:
+        if any_file:
+            problems.add(
+                node.entries["file"].key_mark,
+                "the files of a program of your own are told apart by what you call them; write "
+                f"`{{name: mine, variants: {{{registry.default().scheme_names[0]}: a.bin, …}}}}`",
+            )
+            return None
         return _by_name(problems, place, node, folder)
     for key, entry in node.entries.items():
         if key not in ("name", "input", "signature"):
@@ -178,7 +212,9 @@ def _read_one(problems: Problems, path: Path, node: YamlMapping) -> UserModel | 
     return None
 
 
-def _explicit(problems: Problems, place: str, node: YamlMapping, folder: Path) -> UserModel | None:
+def _explicit(
+    problems: Problems, place: str, node: YamlMapping, folder: Path, *, any_file: bool
+) -> UserModel | None:
     found = problems.validate(ModelOfFiles, node, folder=folder)
     if found is None:
         return None
@@ -187,8 +223,8 @@ def _explicit(problems: Problems, place: str, node: YamlMapping, folder: Path) -
         problems.add(written.mark, "`variants`: is empty; list at least one")
         return None
     marks = {label: _mark_in(written, label) for label in found.variants}
-    files = [UserFile(path=path, label=label) for label, path in found.variants.items()]
-    whole = [_check_file(problems, marks[str(f.label)], f.path) for f in files]
+    files = [_variant(label, written) for label, written in found.variants.items()]
+    whole = [_check_variant(problems, marks[str(f.label)], f, any_file=any_file) for f in files]
     if not all(whole):
         return None
     return UserModel(
@@ -198,6 +234,35 @@ def _explicit(problems: Problems, place: str, node: YamlMapping, folder: Path) -
         signature=found.signature,
         place=place,
     )
+
+
+def _variant(label: str, written: Any) -> UserFile:
+    if isinstance(written, Path):
+        return UserFile(path=written, label=label)
+    return UserFile(path=Path(label), label=label, arguments=written)
+
+
+def _check_variant(problems: Problems, mark: Mark, file: UserFile, *, any_file: bool) -> bool:
+    if file.arguments is not None and not any_file:
+        able = registry.runners_where(lambda each: each.program)
+        problems.add(
+            mark,
+            f"{shown(str(file.label))} is a list, and a file is its path; arguments are of "
+            f"variants of `runner: {' or '.join(able)}`",
+        )
+        return False
+    if file.arguments is not None:
+        return True
+    if any_file:
+        return _check_there(problems, mark, file.path)
+    return _check_file(problems, mark, file.path)
+
+
+def _check_there(problems: Problems, mark: Mark, path: Path) -> bool:
+    if not path.is_file():
+        problems.add(mark, _NOT_THERE.format(shown(str(path))))
+        return False
+    return True
 
 
 def _by_name(problems: Problems, place: str, node: YamlMapping, folder: Path) -> UserModel | None:
@@ -249,11 +314,10 @@ def _check_file(problems: Problems, mark: Mark, path: Path) -> bool:
         problem = f"{shown(path.name)} is not a model file" + (
             f" that a runner takes: {foreign}" if foreign else f"; its name ends in {endings}"
         )
-    elif not path.is_file():
-        problem = f"there is no file {shown(str(path))}; a path is relative to the suite's folder"
     if problem is not None:
         problems.add(mark, problem)
-    return problem is None
+        return False
+    return _check_there(problems, mark, path)
 
 
 def _mark_in(node: YamlValue, key: str) -> Mark:
@@ -270,7 +334,15 @@ def split_models(
     entry = root.entries.get("models")
     if entry is None or not isinstance(entry.node, Sequence):
         return dict(root.data), root, ()
-    names, models = read_models(problems, path, entry.node)
+    any_file = _takes_any_file(root.data.get("runner"))
+    names, models = read_models(problems, path, entry.node, any_file=any_file)
     entries = {**root.entries, "models": type(entry)(entry.key_mark, names)}
     tree = YamlMapping(root.mark, {**root.data, "models": names.data}, entries=entries)
     return dict(tree.data), tree, models
+
+
+def _takes_any_file(runner: object) -> bool:
+    """Whether a suite with these runners describes what is run; a wrong one is refused later."""
+    names = runner if isinstance(runner, list | tuple) else [runner]
+    found = (registry.find_runner(name) for name in names if isinstance(name, str))
+    return any(each is not None and each.program for each in found)

@@ -299,7 +299,9 @@ class DeviceRun:
     def _prepare(self, node: ReachedDevice, supply: DeviceSupply) -> None:
         sites = supply.sites
         suitability = check_suitability(node, self._expect, self._plan, self._cpus, sites)
-        check_executable(node, self._plan, sites)
+        program = self._campaign.plan.settings.program
+        sends = program is not None and program.sends
+        check_executable(node, self._plan, sites, sends_program=sends)
         self._check_same_machine(node)
         self._journal.append(
             self._device,

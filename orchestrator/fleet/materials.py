@@ -24,6 +24,8 @@ class Materials:
 
     ``cap`` is the object that caps the instruction set, where some device's plan asks for that.
     ``samples`` are what accuracy is measured on, with their files by hash in ``shards``.
+    ``program`` is what the suite sends for its runner to run. Variants that differ by arguments
+    have no blob.
     """
 
     artifacts: Mapping[Variant, ArtifactRecord]
@@ -31,6 +33,7 @@ class Materials:
     cap: Blob | None = None
     samples: SampleSet | None = None
     shards: Mapping[str, Blob] = field(default_factory=dict)
+    program: Blob | None = None
 
     def shard_of(self, trial: Trial) -> tuple[FeedRecord, ShardRecord] | None:
         """What a trial of accuracy is fed; None for any other trial."""
@@ -68,11 +71,14 @@ class SuppliedDevice:
 
 def needed_by(plan: DevicePlan, materials: Materials, supply: DeviceSupply) -> tuple[Blob, ...]:
     """List what ``plan``'s device must hold, each blob once."""
-    blobs = [materials.blobs[trial.variant] for trial in plan.trials]
+    files = (t.variant for t in plan.trials if materials.artifacts[t.variant].size_bytes)
+    blobs = [materials.blobs[variant] for variant in files]
     fed = filter(None, map(materials.shard_of, plan.trials))
     blobs += [materials.shards[shard.sha256] for _, shard in fed]
     if supply.binary is not None and plan.needs_binary:
         blobs.append(supply.binary)
+    if materials.program is not None:
+        blobs.append(materials.program)
     if materials.cap is not None and plan.capped_isas:
         blobs.append(materials.cap)
     return tuple({blob.sha256: blob for blob in (*blobs, *supply.sites.values())}.values())

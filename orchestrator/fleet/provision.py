@@ -463,15 +463,22 @@ def check_suitability(
     return Suitability(unverified, found)
 
 
-def check_executable(node: ReachedDevice, plan: DevicePlan, provided: Collection[str] = ()) -> None:
+def check_executable(
+    node: ReachedDevice,
+    plan: DevicePlan,
+    provided: Collection[str] = (),
+    *,
+    sends_program: bool = False,
+) -> None:
     """Refuse a device whose disk forbids to run what the plan has to put there.
 
-    ``provided`` are the runtimes that are given to it. Raises PermanentDeviceError with the way
-    out.
+    ``provided`` are the runtimes that are given to it; ``sends_program``: so is the suite's own
+    program. Raises PermanentDeviceError with the way out.
     """
     pinned = {text for text in plan.runtimes if parse_runtime(text).version is not None}
     runtimes = sorted(pinned.union(provided))
     things = [registry.tool().name] if plan.needs_binary else []
+    things += ["the suite's program"] if sends_program else []
     things += [f"the runtime {text}" for text in runtimes]
     things += [f"what caps it to {isa}" for isa in sorted(plan.capped_isas)]
     if things and not node.may_execute:

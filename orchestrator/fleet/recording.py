@@ -70,8 +70,9 @@ class Requests:
     def files(self, trial: Trial) -> Files:
         """What the trial's runner needs to know of its files."""
         artifact, cap = self.materials.artifacts[trial.variant], self.materials.cap
-        tool = registry.runner(trial.factors.runner).tool
-        binary = None if tool is None else self.supply.binary
+        about = registry.runner(trial.factors.runner)
+        binary = self.supply.binary if about.tool is not None else None
+        binary = self.materials.program if about.program else binary
         site = self.supply.sites.get(trial.factors.runtime)
         return Files(
             model_sha256=artifact.sha256,
@@ -156,7 +157,12 @@ class Recorder:
         files = self._requests.files(trial)
         log = self._directory.write_log(
             trial.trial_id,
-            rawlog.render(self._requests.command(trial).argv, evidence, event.fields.get("power")),
+            rawlog.render(
+                self._requests.command(trial).argv,
+                evidence,
+                event.fields.get("power"),
+                reading.steady_us,
+            ),
         )
         return "finished", dict(
             **{name: value for name, value in trial.to_json().items() if name != "device"},

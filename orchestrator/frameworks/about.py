@@ -64,6 +64,10 @@ class RunnerAbout:
     input_sizes: bool = False
     android: bool = False
     measured_in: tuple[str, ...] = ()
+    #: Whether its processes tell what the network answers; if not, another runner checks its files.
+    shows_outputs: bool = True
+    #: Whether it runs what the suite describes, on files of any kind.
+    program: bool = False
     #: Why it lacks a kind of trial, to stand behind "the … of runner NAME".
     lacks: Mapping[TrialKind, str] = field(default_factory=lambda: MappingProxyType({}), hash=False)
 
@@ -131,6 +135,16 @@ class Framework:
     def scheme_names(self) -> tuple[str, ...]:
         """Return the schemes that a model can be built in, the usual baseline first."""
         return tuple(scheme.name for scheme in self.schemes if scheme.built)
+
+    @property
+    def builds(self) -> bool:
+        """Whether it has models to build."""
+        return bool(self.suite)
+
+    @property
+    def any_file(self) -> bool:
+        """Whether its runners take files of any kind, which their programs alone understand."""
+        return any(runner.program for runner in self.runners)
 
     @property
     def libraries(self) -> tuple[Library, ...]:

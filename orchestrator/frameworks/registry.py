@@ -17,6 +17,7 @@ from orchestrator.frameworks.about import (
     RunnerAbout,
     SchemeAbout,
 )
+from orchestrator.frameworks.command import about as command
 from orchestrator.frameworks.llm import about as llm
 from orchestrator.frameworks.onnx import about as onnx
 from orchestrator.frameworks.tflite import about as tflite
@@ -31,6 +32,7 @@ FRAMEWORKS: tuple[Framework, ...] = (
     torch.FRAMEWORK,
     llm.FRAMEWORK,
     onnx.FRAMEWORK,
+    command.FRAMEWORK,
 )
 
 #: What a suite writes for: the default framework's first runner that the device permits.
@@ -45,6 +47,11 @@ def default() -> Framework:
 def names() -> tuple[str, ...]:
     """Return the names of all frameworks."""
     return tuple(each.name for each in FRAMEWORKS)
+
+
+def builders() -> tuple[Framework, ...]:
+    """Return the frameworks that have models to build."""
+    return tuple(each for each in FRAMEWORKS if each.builds)
 
 
 def framework(name: str) -> Framework:
@@ -111,6 +118,15 @@ def tool() -> Tool:
     """Return the binary that the inventory can name for a device: that of the first runner with
     one."""
     return next(runner.tool for runner in runners() if runner.tool is not None)
+
+
+def checker_of(runner: RunnerAbout) -> RunnerAbout | None:
+    """Return the runner that looks at what this one's files compute; None where it shows that
+    itself, or where no runner of its framework does."""
+    if runner.shows_outputs:
+        return None
+    others = framework_of(runner.name).runners
+    return next((each for each in others if each.shows_outputs), None)
 
 
 # -- factors --------------------------------------------------------------------------------------

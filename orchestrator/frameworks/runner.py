@@ -105,7 +105,9 @@ class Reading:
     """What the evidence means. ``reason`` says in one sentence why an outcome is not ``ok``.
 
     ``measurement`` is present exactly when the outcome is ``ok``. ``isa_proof`` is that of a
-    process whose instruction set was capped; there is no such measurement without it.
+    process whose instruction set was capped; there is no such measurement without it. ``steady_us``
+    are the single times of the steady phase where the runner printed them in a form of its own: the
+    raw log keeps them in ours.
     """
 
     outcome: Outcome
@@ -113,6 +115,7 @@ class Reading:
     reason: str | None = None
     findings: tuple[Finding, ...] = ()
     isa_proof: IsaProof | None = None
+    steady_us: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if (self.outcome is Outcome.OK) != (self.measurement is not None):

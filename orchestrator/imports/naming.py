@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from orchestrator.errors import UsageError
 from orchestrator.frameworks import registry
+from orchestrator.frameworks.about import Framework
 from orchestrator.trial import Variant
 
 _COLUMNS = ("graph", "model", "scheme")
@@ -21,19 +22,32 @@ def variant_of(graph: str, table: Mapping[str, Variant]) -> Variant | None:
     if known is not None:
         return known
     stem = name.lower()
-    for ending in registry.default().endings:
+    whose = _whose(stem)
+    for ending in whose.endings:
         stem = stem.removesuffix(ending)
-    for called, scheme in _called():
+    for called, scheme in _called(whose):
         matched = re.fullmatch(rf"(.+?)[-_.]{called}", stem)
         if matched:
             return Variant(re.sub(r"[^a-z0-9_.]+", "_", matched[1]), scheme)
     return None
 
 
-def _called() -> list[tuple[str, str]]:
+def _whose(name: str) -> Framework:
+    """Whose file it is by its ending; the default framework's where that tells nothing."""
+    ends = (each for each in registry.FRAMEWORKS if each.endings and name.endswith(each.endings))
+    return next(ends, registry.default())
+
+
+def _called(of: Framework) -> list[tuple[str, str]]:
     """How the names of such files end, and their scheme; ``int8`` ends ``drq_int8`` as well, so
-    that the longer ones come first."""
-    endings = ((each, s.name) for s in registry.default().schemes for each in s.called)
+    that the longer ones come first. A framework that lists no endings calls its files by its
+    schemes, and what all call alike as the default one does."""
+    first = registry.default()
+    endings = [(each, s.name) for s in first.schemes for each in s.called]
+    if of is not first:
+        own = {scheme.name for scheme in of.schemes}
+        endings = [(called, name) for called, name in endings if name in own]
+        endings += [(scheme.words or scheme.name, scheme.name) for scheme in of.schemes]
     return sorted(endings, key=lambda item: -len(item[0]))
 
 

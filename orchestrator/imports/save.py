@@ -11,6 +11,7 @@ from typing import Any
 from orchestrator import __version__
 from orchestrator.frameworks.registry import group_of
 from orchestrator.imports.trials import FigureTrial, slug, to_event
+from orchestrator.runs import rawlog
 from orchestrator.runs.directory import RunDirectory, new_run_id
 from orchestrator.runs.journal import Journal
 from orchestrator.runs.manifest import Manifest, write_manifest
@@ -34,11 +35,17 @@ def save(
             journal.append(device, "device_ready", facts=facts)
         for each in placed:
             journal.append(each.trial.device, "planned", **_flat(each))
-            log = directory.write_log(each.trial.trial_id, each.imported.text)
+            log = directory.write_log(each.trial.trial_id, _log_of(each))
             journal.append(each.trial.device, "finished", **_flat(each), **to_event(each), log=log)
         for group in dict.fromkeys(_group(each, baseline) for each in placed):
             journal.append(group.device, "stopped", group=group.key, reason="imported")
     return directory
+
+
+def _log_of(placed: FigureTrial) -> str:
+    """The text that the figure was read from, with its single times in our form, if it has any."""
+    times = placed.imported.reading.steady_us
+    return rawlog.single_times(times) + placed.imported.text if times else placed.imported.text
 
 
 def _group(placed: FigureTrial, baseline: str) -> Group:

@@ -1,9 +1,10 @@
 """Published speed-ups with their sources, as they ship with the product.
 
 ``speedups.csv`` has a line a figure: times in milliseconds, ``processes`` and ``*_sd_ms`` where
-the publication gives them, ``reading_ms`` where a figure was read off a chart (one pixel),
-``direction`` alone where only that is known; ``*`` stands for a model or scheme that the
-publication does not name. Microarchitectures have the names that agents report.
+the publication gives them, ``reading_ms`` where both times may be off by so much (one pixel of a
+chart, or the farthest of the few windows that a time is the median of), ``direction`` alone where
+only that is known; ``*`` stands for a model or scheme that the publication does not name.
+Microarchitectures have the names that agents report.
 ``sources.csv`` says what each source is.
 """
 

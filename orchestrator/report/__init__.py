@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -72,7 +73,7 @@ def write_reports(
 ) -> tuple[Path, ...]:
     """Write speedup.csv, speedup.json, speedup.md and report.html into ``run_dir``, each all or
     nothing; figures.csv where trials found figures other than time, accuracy.csv where accuracy was
-    measured; and sweep.svg and sweep.png
+    measured, tails.csv where single times were read; and sweep.svg and sweep.png
     where a factor varied and the extra ``charts`` is installed. The tables come first, and whatever
     happens to a chart they stay; of one that cannot be drawn ``say`` is told why.
 
@@ -91,8 +92,14 @@ def write_reports(
 
         shares = {"accuracy.csv": flat.accuracy_to_csv(table).encode()}
         written += _write_files(shares, run_dir, table.run_id)
+    if table.tails:
+        from orchestrator.report import flat  # noqa: PLC0415  # as above
+
+        tails = {"tails.csv": flat.tails_to_csv(table).encode()}
+        written += _write_files(tails, run_dir, table.run_id)
     for shape, name in FILES.items():
-        text = render(table, shape, background=background)
+        shown = replace(table, tails=()) if shape == "markdown" else table
+        text = render(shown, shape, background=background)
         written += _write_files({name: text.encode()}, run_dir, table.run_id)
     return written + _write_files(charts.draw(table.sweeps, say), run_dir, table.run_id)
 

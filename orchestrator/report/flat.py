@@ -10,7 +10,13 @@ from dataclasses import asdict, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.analysis.table import AccuracyComparison, FigureComparison, Speedup, SpeedupTable
+from orchestrator.analysis.table import (
+    AccuracyComparison,
+    FigureComparison,
+    Speedup,
+    SpeedupTable,
+    Tail,
+)
 from orchestrator.factors import FACTORS, NAMES, find_factor
 from orchestrator.report.clean import csv_cell
 from orchestrator.report.notes import codes, method, weights
@@ -172,14 +178,32 @@ def _figure_line(row: FigureComparison) -> dict[str, Any]:
         "scheme": csv_cell(row.scheme),
         "baseline_scheme": csv_cell(row.baseline_scheme),
         **{name: _safe(value) for name, value in asdict(row.factors).items()},
-        "figure": figure.name,
-        "unit": figure.unit,
+        "figure": csv_cell(figure.name),
+        "unit": csv_cell(figure.unit),
         "better": figure.better.value,
         "comparison": figure.comparison.value,
     }
     for name in ("blocks", "baseline", "treatment", "gain", "low", "high", "noise_floor"):
         line[name] = getattr(row, name)
     return {**line, "verdict": row.verdict.value}
+
+
+def tails_to_csv(table: SpeedupTable) -> str:
+    """A line a percentile of a scheme: device, factors, its time in ms with its interval, and the
+    speed-up at it; 100 is the worst."""
+    # as above
+    import pandas as pd  # noqa: PLC0415
+
+    frame: pd.DataFrame = pd.DataFrame([_tail_line(tail) for tail in table.tails])
+    return frame.to_csv(index=False, float_format=f"%.{_DIGITS}g", lineterminator="\n")
+
+
+def _tail_line(tail: Tail) -> dict[str, Any]:
+    values = asdict(tail)
+    factors = values.pop("factors")
+    names = ("device", "model", "scheme", "baseline_scheme")
+    line = {name: _safe(values.pop(name)) for name in names}
+    return {**line, **{name: _safe(value) for name, value in factors.items()}, **values}
 
 
 def accuracy_to_csv(table: SpeedupTable) -> str:
@@ -261,6 +285,8 @@ def to_json(table: SpeedupTable) -> str:
         del row["outcomes"]  # what explaining needs; the answers themselves are in the run's logs
     if not table.same_bytes:
         del document["same_bytes"]
+    if not table.tails:
+        del document["tails"]
     document["across"] = [
         _jsonable({**_row(each.row), "baseline_factors": asdict(each.baseline_factors)})
         for each in table.across
@@ -282,6 +308,8 @@ def _row(row: Speedup) -> dict[str, Any]:
     values = asdict(row)
     if not row.accuracy_verdict:  # as files were before it was measured
         values = {name: value for name, value in values.items() if "accuracy" not in name}
+    if not row.looked_at:
+        del values["looked_at"]
     for name, value in values.items():
         flat |= {} if name == "factors" else {name: value}
         flat |= {factor: _level(row, factor) for factor in _FACTORS_BEHIND.get(name, ())}

@@ -197,15 +197,21 @@ def conditions(rows: Sequence[Speedup]) -> list[str]:
         )
         for said, named in models.items()
     ]
-    fed: dict[str, list[str]] = {}
-    for row in rows:
-        if row.inputs and row.model not in fed.setdefault(row.inputs, []):
-            fed[row.inputs].append(row.model)
-    lines += [clean(f"inputs {said} ({', '.join(named)})") for said, named in fed.items()]
+    lines += _with_models("inputs", [(row.inputs, row.model) for row in rows])
+    lines += _with_models("outputs looked at", [(row.looked_at, row.model) for row in rows])
     if any(row.duet for row in rows):
         lines.append("in duets: baseline and treatment at the same time, each on CPUs of its own")
     sources = _distinct(row.energy_source for row in rows)
     return [*lines, clean(f"energy from {sources}")] if sources else lines
+
+
+def _with_models(what: str, said: Iterable[tuple[str, str]]) -> list[str]:
+    """A line for each different thing that is said, with the models that it is said of."""
+    models: dict[str, list[str]] = {}
+    for words, model in said:
+        if words and model not in models.setdefault(words, []):
+            models[words].append(model)
+    return [clean(f"{what} {words} ({', '.join(named)})") for words, named in models.items()]
 
 
 def _distinct(values: Iterable[str]) -> str:

@@ -18,10 +18,11 @@ from orchestrator.analysis.table import (
     FigureVerdict,
     Speedup,
     SpeedupTable,
+    Tail,
     Verdict,
 )
 from orchestrator.figures import Comparison
-from orchestrator.report import accuracy, figures, published, same_bytes
+from orchestrator.report import accuracy, figures, published, same_bytes, tails
 from orchestrator.report import sweep as sweeps
 from orchestrator.report.clean import clean
 from orchestrator.report.notes import (
@@ -228,6 +229,7 @@ class View:
     accuracy: tuple[Grid, ...]
     same_bytes: tuple[Grid, ...]
     figures: tuple[Grid, ...]
+    tails: tuple[Grid, ...]
     sweeps: tuple[Grid, ...]
     published: tuple[str, ...]
     explanations: tuple[Explanation, ...]
@@ -244,6 +246,7 @@ class View:
             Grids("accuracy", "Accuracy", self.accuracy, accuracy.METHOD),
             Grids("same-bytes", "Same bytes", self.same_bytes, same_bytes.METHOD),
             Grids("figures", "Other figures", self.figures, FIGURES_METHOD),
+            Grids("tails", "Tail latency", self.tails, tails.METHOD),
             Grids("sweep", "Latency against a factor, in figures", self.sweeps, sweeps.METHOD),
         )
         return tuple(each for each in kinds if each.grids)
@@ -277,6 +280,7 @@ def view_of(table: SpeedupTable) -> View:
         accuracy=_accuracy(table),
         same_bytes=_same_bytes(table),
         figures=_figures(table),
+        tails=_tails(table),
         sweeps=tuple(
             Grid(
                 sweeps.title(sweep),
@@ -431,13 +435,30 @@ def _figures(table: SpeedupTable) -> tuple[Grid, ...]:
     )
 
 
+def _tails(table: SpeedupTable) -> tuple[Grid, ...]:
+    """A grid a device and setting, a line a percentile of a scheme."""
+    places: dict[SectionKey, list[Tail]] = {}
+    for each in table.tails:
+        places.setdefault(SectionKey(each.device, each.factors), []).append(each)
+    return tuple(
+        Grid(
+            title=clean(f"Tail latency: {section_label(key)}"),
+            header=tails.HEADER,
+            cells=tuple(map(tails.cells, found)),
+            problems=tuple(tails.problems(found)),
+        )
+        for key, found in places.items()
+    )
+
+
 def _figure_cells(row: FigureComparison) -> tuple[str, ...]:
     ratio = row.figure.comparison is Comparison.RATIO
     gain = (figures.ratio if ratio else figures.difference)(row.gain, row.low, row.high)
     return (
         clean(row.model),
         clean(row.scheme),
-        f"{row.figure.label}, {row.figure.unit}",
+        # a figure that a program of the user's found brings its own words
+        clean(f"{row.figure.label}, {row.figure.unit}"),
         figures.change(row.baseline, row.treatment),
         gain,
         f"{FIGURE_SIGNS[row.verdict]} {row.verdict.value}",

@@ -8,16 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from orchestrator import plain_files
 from orchestrator.frameworks.reading import child_output
 from orchestrator.measurement import Outcome
 from orchestrator.runs.directory import RunDirectory
-from orchestrator.runs.rawlog import stdout_of
+from orchestrator.runs.rawlog import read_log, stdout_of
 from orchestrator.runs.records import RunRecord, TrialRecord
 from orchestrator.trial import Factors, TrialKind
-
-#: A child's log has some kilobytes; what is much longer is not read.
-_LONGEST_BYTES = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -57,10 +53,7 @@ def _place(record: TrialRecord) -> tuple[int, int]:
 def _curve(directory: RunDirectory, record: TrialRecord) -> Curve | None:
     trial = record.trial
     try:
-        data = plain_files.read(
-            directory.path, f"logs/{trial.trial_id}.txt", most_bytes=_LONGEST_BYTES
-        )
-        said = stdout_of(data.decode("utf-8", errors="replace"))
+        said = stdout_of(read_log(directory.path, trial.trial_id))
         told = child_output.only(said.splitlines(), child_output.RESULT)
         warmup = child_output.times_of(told, "warmup_us")
         steady = child_output.times_of(told, "steady_us")

@@ -25,9 +25,12 @@ from orchestrator.runs.collection import no_collection
 from orchestrator.runs.machines import Machines
 from orchestrator.runs.manifest import FILE_NAME as MANIFEST_NAME
 from orchestrator.runs.manifest import Manifest, read_manifest
+from orchestrator.runs.rawlog import read_times
 from orchestrator.runs.records import RunRecord, SplitDevice, TrialRecord
 from orchestrator.trial import Duet, Trial, TrialKind, Variant
 
+#: Of the time that CPUs were at work, so much has to be a trial's own to say where it ran.
+_MOSTLY_OWN = 0.8
 RUN_ID = re.compile(r"\A\d{8}T\d{6}Z-[0-9a-f]{6}\Z")
 
 
@@ -109,7 +112,11 @@ class RunDirectory:
             reader = journals.JournalReader(path, without=_NOT_RECORDED, listed=True)
             try:
                 run = replace(to_record(manifest, reader), flaws=reader.flaws)
-                return replace(run, answers_of=partial(read_answers, self.path))
+                return replace(
+                    run,
+                    answers_of=partial(read_answers, self.path),
+                    times_of=partial(read_times, self.path),
+                )
             except journals.MISREAD as exc:
                 raise journals.misread(path, _misread_line(path) or reader.line, exc) from exc
 
@@ -147,6 +154,7 @@ def list_runs(results: Path) -> tuple[RunDirectory, ...]:
 def to_record(manifest: Manifest, events: Iterable[Mapping[str, Any]]) -> RunRecord:
     """What the analysis works on, from a run's manifest and its events."""
     trials: list[TrialRecord] = []
+    checks: list[TrialRecord] = []
     # A finished line tells its trial again: most planned lines need not become one.
     planned: dict[str, Trial | Mapping[str, Any]] = {}
     lost: dict[str, str] = {}
@@ -158,11 +166,14 @@ def to_record(manifest: Manifest, events: Iterable[Mapping[str, Any]]) -> RunRec
     for event in events:
         kind, device = event["event"], event["device"]
         if kind == "planned":
+            if event["kind"] == TrialKind.CHECK.value:
+                machines.note(device, event["trial_id"])
+                continue
             planned.setdefault(event["trial_id"], event)
             machines.note(device, event["trial_id"])
         elif kind == "finished":
             record = trial_record(event)
-            trials.append(record)
+            (checks if record.trial.kind is TrialKind.CHECK else trials).append(record)
             machines.note(device, event["trial_id"])
             if record.trial.trial_id in planned:
                 planned[record.trial.trial_id] = record.trial
@@ -188,6 +199,7 @@ def to_record(manifest: Manifest, events: Iterable[Mapping[str, Any]]) -> RunRec
             each if isinstance(each, Trial) else trial_from_event(each) for each in planned.values()
         ),
         trials=tuple(trials),
+        checks=tuple(checks),
         artifacts={a.variant: a for a in manifest.artifacts},
         facts=facts,
         lost=lost,
@@ -243,6 +255,7 @@ def _split(run: RunRecord, machines: Machines) -> RunRecord:
         run,
         devices=tuple(column for device in run.devices for column in each(device)),
         trials=tuple(replace(t, trial=placed(t.trial)) for t in run.trials),
+        checks=tuple(replace(t, trial=placed(t.trial)) for t in run.checks),
         planned=tuple(placed(trial) for trial in run.planned),
         facts=spread(run.facts) | {column: m.facts for column, m in found.items()},
         agents=spread(run.agents) | {column: m.agent_hash for column, m in found.items()},
@@ -334,4 +347,15 @@ def trial_record(event: Mapping[str, Any]) -> TrialRecord:
         energy=Energy(**event["energy"]) if event.get("energy") else None,
         blameless=event.get("cause") == ENVIRONMENT,
         isa_way=(event.get("isa_proof") or {}).get("way") or "",  # early proofs do not tell
+        ran_on=_ran_on(event),
     )
+
+
+def _ran_on(event: Mapping[str, Any]) -> Mapping[str, float]:
+    """How long each CPU was at work for a trial; nothing where it may have been for others."""
+    busy = (event.get("during") or {}).get("busy_by_cpu_s") or {}
+    usage = event.get("rusage") or {}
+    user, system = usage.get("user_s"), usage.get("sys_s")
+    if not busy or user is None or system is None:
+        return {}
+    return busy if user + system >= _MOSTLY_OWN * sum(busy.values()) else {}

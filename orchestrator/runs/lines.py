@@ -65,6 +65,8 @@ LINE: dict[str, Any] = {
     "wall_s": NUMBER,
     "health_before": _HEALTH,
     "health": _HEALTH,
+    "during": {"busy_by_cpu_s": {"*": NotNull(NUMBER)}},
+    "rusage": {"user_s": NUMBER, "sys_s": NUMBER},
     "conditions": {"pinned": [NotNull(WHOLE)], "reasons": NotNull([NotNull(TEXT)])},
     # devices and groups
     "facts": NotNull(FACTS),

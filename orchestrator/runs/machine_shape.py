@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from orchestrator.shape import FLAG, NUMBER, TEXT, WHOLE
+from orchestrator.shape import FLAG, NUMBER, TEXT, WHOLE, NotNull
 
 _CPU: dict[str, Any] = {
     **dict.fromkeys(("vendor", "model_name", "microarchitecture", "governor"), TEXT),
@@ -15,6 +15,7 @@ _CPU: dict[str, Any] = {
     "features": [TEXT],
     "cpus_allowed": [WHOLE],
     "caches": {"*": NUMBER},
+    "clusters": [NotNull({**dict.fromkeys(("kind", "microarchitecture"), TEXT), "cpus": [WHOLE]})],
 }
 
 _JETSON: dict[str, Any] = {
@@ -60,6 +61,7 @@ HEALTH: dict[str, Any] = {
     "throttle": THROTTLE,
     "jetson": _JETSON,
     "cpu_s": {"*": NUMBER},
+    "busy_by_cpu_s": {"*": NUMBER},
     "energy_uj": {"*": NUMBER},
     "energy_range_uj": {"*": NUMBER},
     "pressure": {"*": NUMBER},

@@ -19,8 +19,10 @@ from orchestrator.zoo.user_files import (
     OwnFiles,
     check_variants,
     find_kept,
+    find_program,
     keep,
     resolve,
+    with_program,
 )
 
 __all__ = [
@@ -34,9 +36,11 @@ __all__ = [
     "ensure_artifacts",
     "find_artifacts",
     "find_kept",
+    "find_program",
     "keep",
     "known_models",
     "known_schemes",
     "resolve",
     "stored_artifacts",
+    "with_program",
 ]

@@ -27,6 +27,9 @@ from orchestrator.zoo.parallel import Job, capacity, run_jobs
 class ModelArtifact:
     """A variant's file. ``weights`` is ``imagenet`` or ``random(seed=N)``.
 
+    A variant that differs by arguments has no file: its ``size_bytes`` is 0, and its hash is that
+    of what it is told.
+
     ``no_op`` says in a sentence why the scheme changed nothing; None where it changed something.
     ``entry`` is all that the manifest says of it. ``inputs`` are what it is fed, ``signature`` how
     it is called where that was chosen, and ``default_signature`` what a runtime takes by itself
@@ -47,6 +50,11 @@ class ModelArtifact:
     default_signature: str | None = None
     exported: str | None = None
     remarks: tuple[Finding, ...] = ()
+
+    @property
+    def has_file(self) -> bool:
+        """Whether there is a file, which trials need."""
+        return self.size_bytes > 0
 
     @property
     def framework(self) -> str:

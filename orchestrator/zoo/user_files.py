@@ -7,12 +7,15 @@ under their SHA-256, and a resumed run takes them from there.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from orchestrator.artifacts.blob import Blob
 from orchestrator.artifacts.files import (
     make_folder,
     partial_name,
@@ -37,6 +40,8 @@ FOLDER = "files"
 
 #: What the weights of a user's file are called; with the file's name behind it.
 PROVENANCE = "user file"
+#: And those of a variant that has none.
+ARGUMENTS = "arguments"
 
 _Found: TypeAlias = InspectedFile[Any]
 
@@ -59,12 +64,36 @@ def resolve(suite: Suite) -> OwnFiles:
         resolved, files = _resolve_model(suite, model)
         models.append(resolved)
         artifacts.update(files)
-    return OwnFiles(suite.model_copy(update={"user_models": tuple(models)}), artifacts)
+    whole = with_program(suite.model_copy(update={"user_models": tuple(models)}))
+    return OwnFiles(whole, artifacts)
+
+
+def with_program(suite: Suite) -> Suite:
+    """Return the suite with the hash of the program that it sends to devices, if it sends one.
+
+    Raises UsageError where the program cannot be read, or is another than the suite says.
+    """
+    section = suite.command
+    if section is None or section.program is None:
+        return suite
+    try:
+        found = sha256_of(section.program)
+    except OSError as exc:
+        raise UsageError(f"{section.program}: {exc.strerror or exc}") from exc
+    if section.sha256 not in (None, found):
+        raise UsageError(
+            f"{section.program}: has the SHA-256 {found}, and the suite says {section.sha256}; "
+            f"take the right file, or delete `sha256`"
+        )
+    known = section.model_copy(update={"sha256": found})
+    return suite.model_copy(update={"command": known})
 
 
 def _resolve_model(
     suite: Suite, model: UserModel
 ) -> tuple[UserModel, dict[Variant, ModelArtifact]]:
+    if model.arguments:
+        return _resolve_arguments(suite, model)
     artifacts: dict[Variant, ModelArtifact] = {}
     files = []
     found_of = {file: _read(suite, model, file) for file in model.files}
@@ -96,12 +125,46 @@ def _resolve_model(
         files.append(
             file.model_copy(update={"path": name, "scheme": scheme, "sha256": held.sha256})
         )
+    _refuse_no_baseline(suite, model, artifacts)
+    return model.model_copy(update={"files": tuple(files)}), artifacts
+
+
+def _refuse_no_baseline(
+    suite: Suite, model: UserModel, artifacts: Mapping[Variant, ModelArtifact]
+) -> None:
     if suite.baseline not in {variant.scheme for variant in artifacts}:
         there = ", ".join(f"{v.scheme} ({a.path.name})" for v, a in artifacts.items())
         raise UsageError(
             f"{model.place}: {model.name} has no {suite.baseline} to compare with, only {there}; "
             f"add that file, or set the suite's `baseline`"
         )
+
+
+def _resolve_arguments(
+    suite: Suite, model: UserModel
+) -> tuple[UserModel, dict[Variant, ModelArtifact]]:
+    """Make variants of arguments: each is found by what it is told, and has no file."""
+    artifacts: dict[Variant, ModelArtifact] = {}
+    files = []
+    for file in model.files:
+        if file.arguments is None or file.label is None:
+            raise UsageError(
+                f"{model.place}: some variants of {model.name} are files and others arguments; "
+                f"write all in one way"
+            )
+        told = [model.name, file.label, *file.arguments]
+        digest = hashlib.sha256(json.dumps(told).encode()).hexdigest()
+        variant = Variant(model.name, file.label)
+        artifacts[variant] = ModelArtifact(
+            variant=variant,
+            path=file.path,
+            sha256=digest,
+            size_bytes=0,
+            weights=ARGUMENTS,
+            entry={"framework": suite.frameworks[0].name, "scheme": file.label},
+        )
+        files.append(file.model_copy(update={"scheme": file.label, "sha256": digest}))
+    _refuse_no_baseline(suite, model, artifacts)
     return model.model_copy(update={"files": tuple(files)}), artifacts
 
 
@@ -158,8 +221,11 @@ def _refuse_same(
 
 def _read(suite: Suite, model: UserModel, file: UserFile) -> _Found:
     """What the file holds, if it can be measured and is what it is called."""
+    taking_any = next((each for each in suite.frameworks if each.any_file), None)
+    reader = None if taking_any is None else file_reader(taking_any)
+    inspect = inspect_any if reader is None else reader.inspect
     try:
-        found = inspect_any(file.path, model.signature)
+        found = inspect(file.path, model.signature)
     except ModelBuildError as exc:
         raise UsageError(f"{model.place}: {exc}") from exc
     _refuse_other_frameworks(suite, model, file, found)
@@ -249,31 +315,39 @@ def _check_built(artifact: ModelArtifact) -> None:
 
 
 def keep(own: OwnFiles, models_dir: Path) -> dict[Variant, ModelArtifact]:
-    """Copy the files into ``models_dir`` under their hashes, and return the copies. Raises
-    ArtifactError."""
-    return {variant: _keep(artifact, models_dir) for variant, artifact in own.artifacts.items()}
+    """Copy the files into ``models_dir`` under their hashes, the program's too, and return the
+    copies of variants. Raises ArtifactError."""
+    section = own.suite.command
+    if section is not None and section.program is not None and section.sha256 is not None:
+        _keep_file(section.program, section.sha256, models_dir)
+    return {
+        variant: replace(artifact, path=_keep_file(artifact.path, artifact.sha256, models_dir))
+        if artifact.has_file
+        else artifact
+        for variant, artifact in own.artifacts.items()
+    }
 
 
-def _keep(artifact: ModelArtifact, models_dir: Path) -> ModelArtifact:
-    target = _place(artifact.sha256, models_dir)
+def _keep_file(path: Path, sha256: str, models_dir: Path) -> Path:
+    target = _place(sha256, models_dir)
     make_folder(target.parent)
     with translated(target):
-        if not target.is_file() or sha256_of(target) != artifact.sha256:
+        if not target.is_file() or sha256_of(target) != sha256:
             partial = partial_name(target)
             try:
-                with artifact.path.open("rb") as source, created(partial) as copy:
+                with path.open("rb") as source, created(partial) as copy:
                     shutil.copyfileobj(source, copy, 1024 * 1024)
-                _check_copied(partial, artifact)
+                _check_copied(partial, path, sha256)
                 put_in_place(partial, target)
             finally:
                 partial.unlink(missing_ok=True)
-    return replace(artifact, path=target)
+    return target
 
 
-def _check_copied(partial: Path, artifact: ModelArtifact) -> None:
-    if sha256_of(partial) != artifact.sha256:
+def _check_copied(partial: Path, path: Path, sha256: str) -> None:
+    if sha256_of(partial) != sha256:
         raise ArtifactError(
-            f"{artifact.path}: has changed since it was read; let it be finished, then run again"
+            f"{path}: has changed since it was read; let it be finished, then run again"
         )
 
 
@@ -288,6 +362,24 @@ def find_kept(
             size = path.stat().st_size
             found[variant] = ModelArtifact(variant, path, sha256, size, weights, {})
     return found
+
+
+def find_program(suite: Suite, models_dir: Path) -> Blob | None:
+    """Find the program that a suite of a run sends to devices; None where it sends none.
+
+    Raises ArtifactError where the folder lacks it.
+    """
+    section = suite.command
+    if section is None or section.program is None or section.sha256 is None:
+        return None
+    path = _place(section.sha256, models_dir)
+    if not path.is_file() or sha256_of(path) != section.sha256:
+        raise ArtifactError(
+            f"{models_dir}: holds no program with SHA-256 {section.sha256} "
+            f"({section.program.name}), which the run measures; name the folder that does with "
+            f"--models"
+        )
+    return Blob(section.sha256, path, path.stat().st_size)
 
 
 def _place(sha256: str, models_dir: Path) -> Path:

@@ -24,6 +24,7 @@ from orchestrator.analysis.table import AccuracyComparison
 from orchestrator.fleet.agent_archive import build_agent_archive
 from orchestrator.frameworks.reading.child_output import RESULT
 from orchestrator.runs.directory import RunDirectory
+from tests.cgroups import limited_memory
 from tests.digits import MEAN, PREPROCESSING, STD, digits, held_out
 from tests.lab import ROOT, Lab, Outcome, every_planned_trial_finished_once, wait_until
 from tests.sshd import Sshd, generate_key
@@ -348,6 +349,12 @@ def test_samples_that_are_gone_are_made_again_from_the_data_set(lab: Lab, traine
     resumed = lab.run("run", "--resume", "last", "--inventory", inventory)
     assert resumed.code == 0, resumed.stderr
     check_run(lab.runs()[0], trained)
+    # of a complete run nothing is needed any more
+    shutil.rmtree(lab.models)
+    (lab.folder / "digits.npz").unlink()
+    done = lab.run("run", "--resume", "last", "--inventory", inventory)
+    assert done.code == 0 and "nothing is left to do" in done.stderr
+    assert "Accuracy: here" in done.stdout
 
 
 # -- memory
@@ -363,19 +370,9 @@ LITTLE = 160_000_000
 
 @pytest.fixture
 def little_memory() -> Iterator[Path]:
-    """A control group that a child and its model fit into, of whichever version there is."""
-    root = Path("/sys/fs/cgroup")
-    v1 = (root / "memory").is_dir()
-    place = (root / "memory" if v1 else root) / f"orchestrate-samples-{os.getpid()}"
-    try:
-        place.mkdir()
-        (place / ("memory.limit_in_bytes" if v1 else "memory.max")).write_text(str(LITTLE))
-    except OSError as exc:
-        if place.exists():
-            place.rmdir()
-        pytest.skip(f"no memory control group can be made here: {exc}")
-    yield place
-    place.rmdir()
+    """A control group that a child and its model fit into."""
+    with limited_memory(LITTLE) as place:
+        yield place
 
 
 def test_a_shard_larger_than_the_memory_is_mapped(

@@ -205,6 +205,8 @@ def test_a_file_that_a_page_shows_is_read(page: Path, text: str, tmp_path: Path)
         for name in _files_of(model):
             (tmp_path / name).parent.mkdir(exist_ok=True)
             (tmp_path / name).touch()
+    if program := shown.get("command", {}).get("program"):
+        (tmp_path / program).touch()
     file = tmp_path / "shown.yaml"
     file.write_text(text if shown == yaml.safe_load(text) else yaml.safe_dump(shown), "utf-8")
     try:

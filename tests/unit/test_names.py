@@ -29,9 +29,16 @@ OWN = (
 OF_NUMBERS = ("orchestrator/config/inputs.py", "orchestrator/frameworks/images.py")
 
 
+#: A runner that is called by a word of every program's: its name cannot be told from other uses of
+#: the word, but where something is compared with it.
+ORDINARY = {"command"}
+
+
 def names() -> tuple[str, ...]:
     schemes = {scheme.name for scheme in registry.schemes()}
-    return tuple(sorted({*registry.names(), *registry.runner_names(), *schemes}))
+    every = {*registry.names(), *registry.runner_names(), *schemes}
+    assert every >= ORDINARY
+    return tuple(sorted(every - ORDINARY))
 
 
 def _pattern() -> re.Pattern[str]:
@@ -83,6 +90,18 @@ def files() -> list[Path]:
 
 def test_only_a_framework_s_own_files_and_the_registries_name_it() -> None:
     found = [place for path in files() for place in naming(path)]
+    assert not found, "ask the registry instead:\n" + "\n".join(found)
+
+
+def test_nothing_is_compared_with_an_ordinary_name() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in files()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Compare)
+        for side in (node.left, *node.comparators)
+        if isinstance(side, ast.Constant) and side.value in ORDINARY
+    ]
     assert not found, "ask the registry instead:\n" + "\n".join(found)
 
 

@@ -110,3 +110,66 @@ def test_what_cannot_be_remembered_is_asked_about(
 def test_trust_belongs_to_resume(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["run", "--trust", "--inventory", "inventory.yaml"]) == 2
     assert "--resume" in capsys.readouterr().err
+
+
+# -- the command of a suite, which the devices run -----------------------------------------------
+
+
+def with_command(folder: Path, word: Path) -> Path:
+    """A run whose suite has its devices run this."""
+    run = received(folder, transport="local")
+    manifest = json.loads((run / "run.json").read_text())
+    manifest["suite"] = {
+        "name": "theirs",
+        "models": ["nap"],
+        "user_models": [
+            {
+                "name": "nap",
+                "files": [
+                    {"path": name, "label": name, "scheme": name, "arguments": [str(word)]}
+                    for name in ("float32", "int8")
+                ],
+            }
+        ],
+        "runner": "command",
+        "command": {
+            "argv": ["touch", "{arguments}"],
+            "environment": {"PATH": "/a b"},
+            "figures": {"time": {"wall": True}},
+        },
+        "protocol": manifest["suite"]["protocol"] | {"memory": {"trials": 0}},
+        "baseline": "float32",
+    }
+    (run / "run.json").write_text(json.dumps(manifest))
+    return run
+
+
+def test_the_command_of_a_received_suite_is_asked_about_whatever_the_inventory(
+    tmp_path: Path, proof: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = with_command(tmp_path, proof)
+    models = ["--models", str(tmp_path / "models")]
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("devices: [{name: here, transport: local}]\n")
+    resume = ["run", "--resume", str(run), *models]
+    for command in (
+        resume,
+        [*resume, "--inventory", str(mine)],
+        ["bundle", "--run", str(run), "--device", "here", *models],
+    ):
+        assert cli.main(command) == 2
+        said = capsys.readouterr().err
+        assert "theirs: command: 'PATH=/a b' touch '{arguments}'" in said
+        assert f"(nap int8: {proof})" in said and "add --trust" in said
+    assert not proof.exists()
+    assert cli.main([*resume, "--trust"]) == 1  # its files are not here
+    assert "holds no" in capsys.readouterr().err
+    assert cli.main(resume) == 1
+    assert "--trust" not in capsys.readouterr().err
+
+
+def test_a_report_of_a_received_run_starts_nothing(tmp_path: Path, proof: Path) -> None:
+    run = with_command(tmp_path, proof)
+    for form in ("text", "json", "html"):
+        assert cli.main(["report", str(run), "--format", form]) == 0
+    assert not proof.exists()

@@ -28,6 +28,9 @@ _SLOWING = re.compile(r"\A((thermal-)?cpufreq-|(thermal-)?devfreq-|(cpu|gpu|emer
 _ASKED_BITS = re.compile(r"\Athrottled=0x([0-9a-fA-F]{1,8})\s*\Z")
 _PLATFORM = "/sys/devices/platform"
 _POWERCAP = "/sys/class/powercap"
+_OF_A_CPU = re.compile(r"\Acpu([0-9]{1,5})\Z")
+#: A machine with more has no kinds of cores, and every trial's lines would be long.
+_MOST_CPUS = 64
 #: No package draws more for long; at this rate the usual counter begins anew every nine minutes.
 _MOST_WATTS = 500.0
 
@@ -37,10 +40,11 @@ Json = Dict[str, Any]
 def snapshot(root: str = "/") -> Json:
     """The machine's state now; plain JSON values. Never raises.
 
-    ``cpu_s`` are seconds since boot summed over all CPUs, ``mhz`` the frequencies of ``count``
-    clock domains, ``energy_uj`` microjoules by RAPL package, ``energy_range_uj`` where its counter
-    begins again from 0, ``jetson`` what ``orchestrate_agent.machine.jetson`` tells, ``pressure``
-    the share of the last ten seconds, in percent, in which some task waited.
+    ``cpu_s`` are seconds since boot summed over all CPUs, ``busy_by_cpu_s`` those that each CPU
+    spent at work, by its number, ``mhz`` the frequencies of ``count`` clock domains, ``energy_uj``
+    microjoules by RAPL package, ``energy_range_uj`` where its counter begins again from 0,
+    ``jetson`` what ``orchestrate_agent.machine.jetson`` tells, ``pressure`` the share of the last
+    ten seconds, in percent, in which some task waited.
     """
     return of_machine(Tree(root))
 
@@ -63,6 +67,7 @@ def of_machine(tree: Tree) -> Json:
         "running_processes": _stat_number(stat, "procs_running"),
         "context_switches": _stat_number(stat, "ctxt"),
         "cpu_s": cpu_seconds(tree),
+        "busy_by_cpu_s": busy_by_cpu(stat),
         "memory_available_bytes": meminfo_bytes(tree.read("/proc/meminfo"), "MemAvailable"),
         "energy_uj": energy_uj(tree),
         "energy_range_uj": energy_ranges_uj(tree),
@@ -100,6 +105,24 @@ def cpu_seconds(tree: Tree) -> Optional[Dict[str, float]]:
     if columns[:1] != ["cpu"] or len(told) < len(_CPU_STATES):
         return None
     return dict(zip(_CPU_STATES, told))
+
+
+def busy_by_cpu(stat: List[str]) -> Optional[Dict[str, float]]:
+    """Seconds since boot that each CPU spent at work, by its number, in lines of ``/proc/stat``;
+    None where they are not told, or there are very many."""
+    hertz = os.sysconf("SC_CLK_TCK")
+    found: Dict[str, float] = {}
+    for line in stat:
+        columns = line.split()
+        number = _OF_A_CPU.match(columns[0]) if columns else None
+        if number is None:
+            continue
+        ticks = dict(zip(_CPU_STATES, (to_int(column) for column in columns[1:])))
+        told = [ticks.get(state) for state in _BUSY_STATES]
+        if None in told:
+            return None
+        found[number.group(1)] = sum(n or 0 for n in told) / hertz
+    return found if 1 < len(found) <= _MOST_CPUS else None
 
 
 def throttle(tree: Tree) -> Json:
@@ -201,7 +224,8 @@ def difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> Json:
     ``clock_jump_s`` is how far the wall clock moved beyond the time that passed (NTP steps,
     suspended guests). ``throttle_events`` is how far the thermal counters grew;
     ``throttle_reasons`` names each mechanism that acted, and is None, not empty, where the machine
-    tells of none. ``held_back_s`` is how long, summed over CPUs, a quota of CPU time kept the
+    tells of none. ``busy_by_cpu_s`` is how long each CPU was at work that was, whoever's work it
+    was. ``held_back_s`` is how long, summed over CPUs, a quota of CPU time kept the
     control group's processes from running; None without one. ``busy_s`` and ``steal_s`` are parts
     of ``cpu_s``, which is the time of all CPUs together in every state. Across a reboot only the
     wall clock counts.
@@ -220,6 +244,7 @@ def difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> Json:
         "cpu_s": _total(_growth(cpu_before, cpu_after, state) for state in _CPU_STATES),
         "busy_s": _total(_growth(cpu_before, cpu_after, state) for state in _BUSY_STATES),
         "steal_s": _growth(cpu_before, cpu_after, "steal"),
+        "busy_by_cpu_s": _grown_each(before.get("busy_by_cpu_s"), after.get("busy_by_cpu_s")),
         "context_switches": _growth(before, after, "context_switches"),
         "throttle_events": events,
         "throttle_reasons": reasons,
@@ -234,6 +259,7 @@ _DIFFERENCES = (
     "cpu_s",
     "busy_s",
     "steal_s",
+    "busy_by_cpu_s",
     "context_switches",
     "throttle_events",
     "throttle_reasons",
@@ -244,6 +270,16 @@ _DIFFERENCES = (
 
 def _delta(before: Any, after: Any) -> Any:
     return None if before is None or after is None else round(after - before, 6)
+
+
+def _grown_each(
+    before: Optional[Mapping[str, float]], after: Optional[Mapping[str, float]]
+) -> Optional[Dict[str, float]]:
+    """How much each counter grew that did; None where they are not the same ones."""
+    if not before or not after or set(before) != set(after):
+        return None
+    grown = {name: _growth(before, after, name) for name in before}
+    return {name: value for name, value in grown.items() if value}
 
 
 def _growth(before: Mapping[str, Any], after: Mapping[str, Any], key: str) -> Any:

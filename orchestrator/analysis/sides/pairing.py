@@ -10,7 +10,8 @@ from statistics import median
 from typing import TypeAlias
 
 from orchestrator.analysis.statistics import estimate
-from orchestrator.figures import INFERENCE_TIME, Comparison, Figure, figures_named
+from orchestrator.figures import INFERENCE_TIME, Comparison, Figure, figures_named, own_figure
+from orchestrator.measurement import Samples
 from orchestrator.measures.registry import measure_of
 from orchestrator.runs.records import TrialRecord
 from orchestrator.trial import Factors
@@ -133,14 +134,18 @@ def amounts(records: Iterable[TrialRecord], figure: Figure) -> Mapping[int, Cent
 
 
 def figures_of(records: Iterable[TrialRecord]) -> tuple[Figure, ...]:
-    """The figures other than time that some trial in a block found, in the order of their list."""
-    names = {
-        name
-        for record in records
-        if record.measurement is not None and measure_of(record.trial.kind).in_blocks
-        for name in record.measurement.figures
+    """The figures other than time that some trial in a block found, in the order of their list;
+    those that are not in it come last."""
+    found: dict[str, Samples] = {}
+    for record in records:
+        if record.measurement is not None and measure_of(record.trial.kind).in_blocks:
+            found.update(record.measurement.figures)
+    described = {
+        name: figure
+        for name, each in found.items()
+        if each.better and (figure := own_figure(name, each.unit, each.better)) is not None
     }
-    return figures_named(names)
+    return figures_named(found, described)
 
 
 def comparison_precision(trials: Iterable[TrialRecord], baseline: str) -> dict[str, float | None]:

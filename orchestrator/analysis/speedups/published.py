@@ -6,7 +6,8 @@ How far a published figure can be trusted
 Student's t with Welch's degrees of freedom, 95 %. It holds what differs from process to process,
 not what differs from one machine of a kind to the next.
 
-*Read off a chart*: both bars are off by one pixel in the directions that move the ratio most.
+*Read off a chart, or the median of a few windows of one session*: both times are off by one pixel,
+or as far as the farthest window is, in the directions that move the ratio most.
 
 *Printed without any spread*: both times are off by half a unit of their last printed digit. That is
 rounding alone, hence narrower than the truth.

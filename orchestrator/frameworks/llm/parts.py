@@ -6,6 +6,7 @@ from orchestrator.frameworks.building import BuildRequest, BuildSite
 from orchestrator.frameworks.llm import catalog
 from orchestrator.frameworks.llm.about import FRAMEWORK
 from orchestrator.frameworks.llm.files import FILES
+from orchestrator.frameworks.llm.logs import LOGS
 from orchestrator.frameworks.llm.runner import LlamaRunner
 from orchestrator.frameworks.parts import Parts
 
@@ -23,4 +24,5 @@ PARTS = Parts(
     recipe=catalog.recipe,
     build=_build,
     files=FILES,
+    logs=LOGS,
 )

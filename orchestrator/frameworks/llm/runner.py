@@ -87,14 +87,14 @@ def _figures(trial: Trial, data: Mapping[str, Any]) -> dict[str, Samples]:
     found = {
         "prompt_tokens_per_s": _rates(trial.factors.prompt, prompt),
         "generated_tokens_per_s": _rates(trial.factors.generate, generation),
-        "first_token_us": _samples(first),
-        "load_us": _samples(times_of({"init_us": [data.get("init_us")]}, "init_us")),
-        "file_bytes": _samples([float(integer(data, "model_size_bytes"))]),
+        "first_token_us": samples_of(first),
+        "load_us": samples_of(times_of({"init_us": [data.get("init_us")]}, "init_us")),
+        "file_bytes": samples_of([float(integer(data, "model_size_bytes"))]),
     }
     for name in ("own_bytes", "mapped_bytes"):
         held = integer_or_none(kinds, name)
         if held is not None:
-            found[name] = _samples([float(held)])
+            found[name] = samples_of([float(held)])
     return found
 
 
@@ -102,10 +102,11 @@ def _rates(tokens: int, times_us: Sequence[float]) -> Samples:
     """Tokens a second of each sequence. Raises NonsenseError for one that took no time."""
     if not all(times_us):
         raise NonsenseError("a sequence took no time")
-    return _samples([tokens * 1e6 / each for each in times_us])
+    return samples_of([tokens * 1e6 / each for each in times_us])
 
 
-def _samples(values: Sequence[float]) -> Samples:
+def samples_of(values: Sequence[float]) -> Samples:
+    """Return the statistics of what one process found of one figure."""
     return Samples(
         count=len(values),
         minimum=min(values),

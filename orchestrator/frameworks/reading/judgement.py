@@ -213,8 +213,8 @@ def findings(
         _short_warmup(trial, measurement.warmup),
         None if applied.size_matches else _wrong_file(measurement.model_size_bytes),
         _wrong_threads(trial.factors.threads, applied.threads),
-        _output_capped(evidence),
-        _drift(trial, applied.drift),
+        output_capped(evidence),
+        drift(trial, applied.drift),
         *_delegate(trial.factors.delegate, measurement, applied.delegate_seen),
         _computed_in_float(applied.arithmetic),
     )
@@ -242,7 +242,8 @@ def _short_warmup(trial: Trial, warmup: Invocations | None) -> Finding | None:
     )
 
 
-def _drift(trial: Trial, ratio: float | None) -> Finding | None:
+def drift(trial: Trial, ratio: float | None) -> Finding | None:
+    """Tell that the steady phase was not steady; ``ratio`` is that of :class:`RunTraits`."""
     if not measure_of(trial.kind).quiet or ratio is None or abs(ratio - 1) <= DRIFT_SHARE:
         return None
     return Finding(
@@ -274,7 +275,8 @@ def _wrong_threads(asked: int, applied: int | None) -> Finding | None:
     )
 
 
-def _output_capped(evidence: Evidence) -> Finding | None:
+def output_capped(evidence: Evidence) -> Finding | None:
+    """Tell that more was printed than the agent keeps; None where it was not."""
     if evidence.stdout_bytes <= len(evidence.stdout.encode("utf-8", "replace")):
         return None
     return Finding(

@@ -15,6 +15,7 @@ import pytest
 
 from orchestrate_agent.machine import health
 from orchestrator.frameworks.reading.circumstances import Circumstances, findings
+from tests.cgroups import control_group
 from tests.runner_cases import a_trial
 
 DATA = Path(__file__).parents[2] / "data" / "facts" / "health"
@@ -75,6 +76,28 @@ def test_an_empty_machine_tells_only_the_time(tmp_path: Path) -> None:
 def test_a_torn_stat_is_not_told(line: str, tmp_path: Path) -> None:
     told = health.snapshot(plant(tmp_path, {"/proc/stat": line + "\n"}))
     assert told["cpu_s"] is None
+
+
+STAT = """cpu  300 0 100 5000 0 0 0 0 0 0
+cpu0 {0} 0 50 2500 7 0 0 9 0 0
+cpu1 100 0 50 2500 7 0 0 9 0 0
+intr 1
+"""
+
+
+def test_where_cpus_were_at_work_is_told_cpu_by_cpu(tmp_path: Path) -> None:
+    hertz = os.sysconf("SC_CLK_TCK")
+    before = health.snapshot(plant(tmp_path, {"/proc/stat": STAT.format(200)}))
+    after = health.snapshot(plant(tmp_path, {"/proc/stat": STAT.format(350)}))
+    assert before["busy_by_cpu_s"] == {"0": 250 / hertz, "1": 150 / hertz}  # not idle, not stolen
+    assert health.difference(before, after)["busy_by_cpu_s"] == {"0": 150 / hertz}
+
+
+@pytest.mark.parametrize("cpus", [1, 65])
+def test_one_cpu_or_very_many_are_not_told_apart(cpus: int, tmp_path: Path) -> None:
+    lines = [f"cpu{number} 1 0 1 1 0 0 0 0" for number in range(cpus)]
+    told = health.snapshot(plant(tmp_path, {"/proc/stat": "\n".join(lines)}))
+    assert told["busy_by_cpu_s"] is None
 
 
 def clocks(wall: float, monotonic: float, **more: Any) -> dict[str, Any]:
@@ -176,22 +199,11 @@ print(json.dumps(told))
 
 @pytest.fixture
 def a_twentieth_of_a_cpu() -> Iterator[Path]:
-    """A control group with so little CPU time that other load on this machine cannot leave it less,
-    of whichever version this machine has."""
-    root = Path("/sys/fs/cgroup")
-    v1 = (root / "cpu").is_dir()
-    place = (root / "cpu" if v1 else root) / f"orchestrate-test-{os.getpid()}"
-    try:
-        place.mkdir()
-        limit = {"cpu.cfs_quota_us": "1000", "cpu.cfs_period_us": "20000"}
-        for name, text in (limit if v1 else {"cpu.max": "1000 20000"}).items():
-            (place / name).write_text(text)
-    except OSError as exc:
-        if place.exists():
-            place.rmdir()
-        pytest.skip(f"no control group of CPU time can be made here: {exc}")
-    yield place
-    place.rmdir()
+    """A control group with so little CPU time that other load on this machine cannot leave it
+    less."""
+    v1 = {"cpu.cfs_quota_us": "1000", "cpu.cfs_period_us": "20000"}
+    with control_group("cpu", v1, {"cpu.max": "1000 20000"}) as place:
+        yield place
 
 
 def test_a_quota_is_a_fact_and_what_it_held_back_is_measured(

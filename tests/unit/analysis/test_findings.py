@@ -51,7 +51,8 @@ OF_ACCURACY = {
     "labels_shifted", "no_scores", "lenient_threshold", "axes_swapped", "box_format", "not_scaled",
     "coarser_is_better", "too_few_samples", "random_weights", "outputs_unclear",
     "nothing_answered", "shard_missing", "answers_unreadable", "not_scored",
-    "calibrated_on_evaluation", "calibration_random", "masks_misplaced", "masks_left_out",
+    "calibrated_on_evaluation", "calibration_random", "seen_in_training", "constant_input",
+    "preprocessing_suspect", "depends_on_the_batch", "masks_misplaced", "masks_left_out",
 }  # fmt: skip
 
 
@@ -264,6 +265,17 @@ def in_floats() -> RunRecord:
     return run_of([with_findings(first, reading.findings), *rest])
 
 
+def other_cores() -> RunRecord:
+    """A phone's scheduler that takes the quantized network for light work."""
+    clusters = [
+        {"microarchitecture": "cortex-a76", "cpus": [4, 5]},
+        {"microarchitecture": "cortex-a55", "cpus": [0, 1, 2, 3]},
+    ]
+    run = clean_run(facts={"here": {"cpu": {"clusters": clusters}}})
+    run = changed(run, BASELINE, ran_on={"4": 0.9, "5": 0.6, "0": 0.1})
+    return changed(run, INT8, ran_on={"4": 0.1, "1": 0.8, "2": 0.2})
+
+
 PROVOKED: dict[str, Callable[[], RunRecord]] = {
     "truncated": lambda: a_log(steady=500),
     "short_warmup": lambda: a_log("recorded/warmup0"),
@@ -299,6 +311,7 @@ PROVOKED: dict[str, Callable[[], RunRecord]] = {
     "export_mismatch": unlike_exports,
     "less_delegated": lambda: delegated((75, 75), (21, 75)),
     "cpu_quota": lambda: clean_run(facts={"here": {"cpu": {"cpu_quota": 0.5}}}),
+    "other_cores": other_cores,
     "emulated": lambda: clean_run(facts={"here": {"virtualization": "qemu-user"}}),
     "too_few_blocks": lambda: run_of(blocks_of(TIMES, 4)),
     "noisy": lambda: clean_run(precision=0.00001),
@@ -350,13 +363,16 @@ def test_less_delegated_is_a_matter_of_shares(
 
 def test_every_code_is_provoked() -> None:
     # those of imported figures in tests/unit/imports, of two runners in test_across
-    of_imports = {"imported", "published_figure", "no_counterpart", "coarse_times"}
+    of_imports = {
+        "imported", "published_figure", "no_counterpart", "coarse_times", "misprinted_deviation",
+    }  # fmt: skip
     # in tests/unit/frameworks/test_runner_llama and test_llm_file
     of_language_models = {
         "beyond_context", "build_lacks_instructions", "isa_of_the_build", "scheme_not_as_named",
         "requantized",
     }  # fmt: skip
-    elsewhere = {*of_imports, *OF_ACCURACY, *of_language_models, "two_files"}
+    # threads_not_told in tests/unit/frameworks/test_runner_command
+    elsewhere = {*of_imports, *OF_ACCURACY, *of_language_models, "two_files", "threads_not_told"}
     assert PROVOKED.keys() | elsewhere == documented().keys() - CONDITIONS
 
 
@@ -479,3 +495,14 @@ def test_an_a_a_effect_needs_to_pass_holm_over_all_groups() -> None:
     rows = analyse(run_of([*few.trials, *weak])).rows
     told = [row.model for row in rows if any(f.code == "aa_effect" for f in row.findings)]
     assert told == ["mobilenet_v1"]
+
+
+# -- where a trial ran
+
+
+def test_the_same_cores_or_nothing_told_is_no_finding() -> None:
+    same = {"4": 0.9, "0": 0.1}
+    run = changed(changed(other_cores(), BASELINE, ran_on=same), INT8, ran_on=same)
+    assert "other_cores" not in {f.code for f in row_of(run).findings}
+    untold = changed(other_cores(), INT8, ran_on={})
+    assert "other_cores" not in {f.code for f in row_of(untold).findings}
