@@ -35,5 +35,5 @@ class Score:
     changed: tuple[ChangedAnswer, ...] = ()
     outcomes: str = ""
     findings: tuple[Finding, ...] = ()
-    changes: int | None = None
     baseline_share: Share | None = None
+    changes: int | None = None
