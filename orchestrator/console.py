@@ -188,9 +188,9 @@ class Screen:
     """A text on stderr that is drawn again in place."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
-        self._live = Live(
-            console=RichConsole(file=stream or sys.stderr), auto_refresh=False, transient=True
-        )
+        stream = stream or sys.stderr
+        console = RichConsole(file=stream)
+        self._live = Live(console=console, auto_refresh=False, transient=True)
 
     def show(self, text: str) -> None:
         """Draw ``text``, whose colours are our own, in the place of what stood there."""

@@ -143,15 +143,22 @@ def _cells(device: DeviceStanding) -> tuple[str, ...]:
             _number(device.load, 2),
             _number(device.mhz, 0),
             device.throttled or figures.NONE,
-            f"{seen.finding.code} ({seen.model} {seen.scheme}): {seen.finding.message}"
-            if seen
-            else figures.NONE,
+            f"{seen.finding.code} ({seen.model} {seen.scheme})" if seen else figures.NONE,
         )
     )
 
 
 def _number(value: float | None, digits: int) -> str:
     return figures.NONE if value is None else f"{value:.{digits}f}"
+
+
+def _findings(view: LiveView) -> Iterable[str]:
+    """Say what each device's last finding saw."""
+    for device in view.devices:
+        seen = device.finding
+        if seen is not None:
+            found = seen.finding
+            yield clean(f"{device.device}, {found.code}: {found.message}. Remedy: {found.remedy}")
 
 
 def _failures(view: LiveView) -> Iterable[str]:
@@ -211,13 +218,17 @@ def _table_note(view: LiveView) -> str:
 
 def _parts(view: LiveView) -> Iterable[PageSection]:
     body = [
-        row_of(element("th", cells[0], scope="row"), *cells[1:])
+        row_of(
+            element("th", cells[0], scope="row"),
+            cells[1],
+            *(element("td", cell, class_="number") for cell in cells[2:7]),
+            *cells[7:],
+        )
         for cells in map(_cells, view.devices)
     ]
-    yield PageSection("devices", "Devices", grid(_HEADER, body))
-    failures = list(_failures(view))
-    listed = element("ul", *(element("li", line) for line in failures)) if failures else Markup()
-    yield PageSection("failures", "What did not end well, and what to do", listed)
+    yield PageSection("devices", "Devices", join([grid(_HEADER, body), _items(_findings(view))]))
+    failures = _items(_failures(view))
+    yield PageSection("failures", "What did not end well, and what to do", failures)
     rows = [
         row_of(*cells[:3], element("td", cells[3], class_="number"),
                element("td", cells[4], class_="number"),
@@ -229,6 +240,11 @@ def _parts(view: LiveView) -> Iterable[PageSection]:
     yield PageSection(
         "table", "So far", join([grid(_TABLE_HEADER, rows), note] if rows else [note])
     )
+
+
+def _items(lines: Iterable[str]) -> Markup:
+    items = [element("li", line) for line in lines]
+    return element("ul", *items) if items else Markup()
 
 
 def to_text(view: LiveView, *, width: int, color: bool) -> str:
