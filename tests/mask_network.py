@@ -79,7 +79,11 @@ def mask_network(kind: str = "float32", *, beside: int = 0) -> bytes:
         ("right", "across", 1),
         ("bottom", "down", 1),
     ):
-        taken = {"axis": 2, "keepdims": 0, "select_last_index": last}
+        taken: dict[str, Sequence[int] | int | str | bytes] = {
+            "axis": 2,
+            "keepdims": 0,
+            "select_last_index": last,
+        }
         nodes += [
             node("ArgMax", [along], [f"{name}_place"], attributes=taken),
             *(

@@ -257,7 +257,7 @@ def segmented(
         scale = min(96 / width, 128 / height)
         wide, high = round(width * scale), round(height * scale)
         left, top = (96 - wide) // 2, (128 - high) // 2
-        fed = (image.astype(np.float32) - np.float32(MEAN)).transpose(2, 0, 1)
+        fed = (image.astype(np.float32) - np.array(MEAN, np.float32)).transpose(2, 0, 1)
         rows = session.run(names, {"image": np.ascontiguousarray(fed)})
         for box, number, score, own in zip(*rows, strict=True):
             corners = (np.float64(box) - [left, top, left, top]) / np.tile(

@@ -388,7 +388,8 @@ def _counted(run: Any, truth: GroundTruth) -> tuple[Ints, Ints]:
         for place, one in enumerate(run.evalImgs[first : first + images]):
             if one is not None:
                 found = _found(one)
-                counts[:, place] += len(found), np.count_nonzero(found)
+                counts[0, place] += len(found)
+                counts[1, place] += np.count_nonzero(found)
     return counts[0], counts[1]
 
 

@@ -137,11 +137,14 @@ def _within(low: float, high: float, size: int) -> tuple[int, int]:
     return first, min(size, math.ceil(min(high, size + 1.0)))
 
 
-def _weights(shares: NDArray[np.float64], pixels: int) -> NDArray[np.float64]:
+def _weights(shares: NDArray[np.floating[Any]], pixels: int) -> NDArray[np.floating[Any]]:
     """How much each pixel of a mask's row counts at these places of it, 0 to 1, as [places,
     pixels]; pixels beyond the row count as dark."""
     at = shares * pixels - 0.5
-    return np.maximum(0.0, 1.0 - np.abs(at[:, np.newaxis] - np.arange(pixels)))
+    weights: NDArray[np.floating[Any]] = np.maximum(
+        0.0, 1.0 - np.abs(at[:, np.newaxis] - np.arange(pixels))
+    )
+    return weights
 
 
 def spread(levels: Levels, cover: str, placement: Placement) -> Lit:
@@ -160,7 +163,7 @@ def spread(levels: Levels, cover: str, placement: Placement) -> Lit:
     return lit & inside_y[:, np.newaxis] & inside_x
 
 
-def _nearest(shares: NDArray[np.float64], pixels: int) -> tuple[NDArray[Any], Lit]:
+def _nearest(shares: NDArray[np.floating[Any]], pixels: int) -> tuple[NDArray[Any], Lit]:
     """The pixel of a row that lies at each share of it, and whether there is one."""
     places = np.floor(shares * pixels).astype(np.int64)
     return np.clip(places, 0, pixels - 1), (places >= 0) & (places < pixels)

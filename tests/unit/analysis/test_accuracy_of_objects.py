@@ -20,7 +20,8 @@ from orchestrator.measures.accuracy.resampling import paired_ap
 from orchestrator.measures.accuracy.samples import FeedRecord, SampleSet, ShardRecord
 from orchestrator.report import charts, render
 from orchestrator.runs.records import RunRecord
-from tests.unit.analysis.test_accuracy import BASELINE, INT8, answered, told
+from tests.analysis_runs import BASELINE
+from tests.unit.analysis.test_accuracy import INT8, answered, told
 from tests.unit.measures.accuracy.made import answer
 from tests.unit.measures.accuracy.scenes import (
     CATEGORIES,

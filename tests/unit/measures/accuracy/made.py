@@ -71,3 +71,9 @@ def as_masks(told: Any, shape: tuple[int, ...], name: str = "masks") -> OutputAn
     line = json.dumps({"sample": 0, "outputs": [entry]})
     (found,) = read_answers([line], [{"name": name, "shape": [1, *shape]}], 0)
     return found.outputs[0]
+
+
+def decoded(found: OutputAnswer) -> dict[int, Any]:
+    """Its masks by their place."""
+    assert found.masks is not None
+    return dict(found.masks.decoded())

@@ -109,7 +109,8 @@ def _runs(lit: NDArray[Any]) -> list[int]:
     """Lengths of dark and lit runs in turn, column by column, as COCO's crowds have them."""
     column = np.concatenate([[0], lit.T.reshape(-1).astype(np.int8), [0]])
     edges = np.flatnonzero(np.diff(column))
-    return np.diff(np.concatenate([[0], edges, [lit.size]])).astype(int).tolist()
+    runs = np.diff(np.concatenate([[0], edges, [lit.size]]))
+    return [int(run) for run in runs]
 
 
 def crops(made: Scenes, seed: int = 0, corners: Corners = CORNERS) -> list[NDArray[np.float32]]:

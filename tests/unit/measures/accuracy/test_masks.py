@@ -26,7 +26,7 @@ from orchestrator.config.problems import revived
 from orchestrator.measures.accuracy.geometry import Geometry, Placement, placement_of
 from orchestrator.measures.accuracy.masks import Masks, of_image, pasted, spread
 from orchestrator.measures.accuracy.wire import AnswerError, read_answers
-from tests.unit.measures.accuracy.made import as_masks, child_output
+from tests.unit.measures.accuracy.made import as_masks, child_output, decoded
 
 
 def told(values: Any, scores: Any = None) -> Masks:
@@ -94,7 +94,7 @@ def test_what_a_trial_answers_fits_what_an_agent_keeps() -> None:
     found = masks_of(child_output("masks", noise), None)
     assert len(found["data"]) <= MOST_BYTES and found["left_out"] > 0
     assert len(found["places"]) + found["left_out"] == 100
-    assert dict(as_masks(found, noise.shape).masks.decoded()).keys() == set(found["places"])
+    assert decoded(as_masks(found, noise.shape)).keys() == set(found["places"])
     section = {
         "task": SEGMENTATION,
         "dataset": {"images": "a", "annotations": "b"},
@@ -122,7 +122,7 @@ def test_a_sample_s_other_outputs_are_told_as_ever_and_no_mask_is_no_mask() -> N
     described = [{"name": name, "shape": [2, 4]} for name in ("boxes", "m")]
     told = [{**boxes, "shape": [0, 4]}, {**masks, "shape": [0, 1, 28, 28]}]
     (found,) = read_answers([json.dumps({"sample": 0, "outputs": told})], described, 0)
-    assert found.outputs[0].shape == (0, 4) and not list(found.outputs[1].masks.decoded())
+    assert found.outputs[0].shape == (0, 4) and not decoded(found.outputs[1])
 
 
 def test_values_that_are_no_shares_are_seen() -> None:
@@ -156,7 +156,7 @@ def test_evidence_that_no_child_tells_is_refused(change: dict[str, Any]) -> None
     good = masks_of(child_output("masks", np.zeros((2, 4, 4))), None)
     assert as_masks(good, (2, 4, 4)).masks is not None
     with pytest.raises((AnswerError, ValueError)):
-        list(as_masks({**good, **change}, (2, 4, 4)).masks.decoded())
+        decoded(as_masks({**good, **change}, (2, 4, 4)))
 
 
 # -- what they mean
