@@ -17,6 +17,7 @@ from dataclasses import replace
 from datetime import datetime, timezone
 
 from orchestrator import plain_files
+from orchestrator.analysis.table import SpeedupTable
 from orchestrator.errors import OrchestrateError
 from orchestrator.fleet.progress import DeviceProgress, State
 from orchestrator.report.live import HEARTBEAT_S, STALE_S, LiveView, is_going_on, to_page
@@ -43,9 +44,13 @@ class LivePage:
     """The page of one run, from its first line to its end. Its methods may be called from any
     thread, and none of them raises."""
 
-    def __init__(self, say: Callable[[str], None]) -> None:
-        """``say`` is told where the page is, and once why it cannot be written."""
+    def __init__(
+        self, say: Callable[[str], None], show: Callable[[SpeedupTable], None] = lambda _: None
+    ) -> None:
+        """``say`` is told where the page is, and once why it cannot be written; ``show`` is called
+        with each table that is made while the run goes on."""
         self._say = say
+        self._show = show
         self._heard = threading.Event()
         self._ended = threading.Event()
         self._progress: dict[str, DeviceProgress] = {}
@@ -89,10 +94,14 @@ class LivePage:
                 os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
         try:
             watch, written, pause_s = Watch(directory), 0.0, EVERY_S
+            shown: SpeedupTable | None = None
             while not self._ended.is_set():
                 heard = self._heard.is_set()
                 self._heard.clear()
                 now, is_new = watch.look()
+                if now.table is not None and now.table is not shown:
+                    shown = now.table
+                    self._show(shown)
                 if is_new or heard or time.monotonic() - written >= HEARTBEAT_S:
                     written, began = time.monotonic(), time.thread_time()
                     _write(directory, view_of(self._with_progress(now)))
