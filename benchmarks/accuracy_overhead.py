@@ -5,8 +5,8 @@ random images of 224 × 224 once, in the product's own shards, and has MODEL (a 
 takes them) answer all of them ROUNDS times (default 3) in two ways, in random order next to each
 other, one thread each:
 
-* as trials of accuracy under an agent, one after the other as a run has them: a process a shard,
-  its answers read, checked and kept by the controller's reader;
+* as trials of accuracy under an agent, submitted at once as a run has them: a process a shard,
+  whose answers the controller's reader reads and checks while the next one runs;
 * in one process that opens the same interpreter once, reads the same shards, feeds the same values
   and keeps the five highest outputs of each: what somebody would write by hand.
 
@@ -77,8 +77,8 @@ class Ways:
 
     def trials(self) -> float:
         start = time.monotonic()
-        for shard in self._shards:
-            stdout = self._agent(self._command(shard))
+        outputs = self._agent.each([self._command(shard) for shard in self._shards])
+        for shard, stdout in zip(self._shards, outputs, strict=True):
             (line,) = (each for each in stdout.splitlines() if each.startswith(RESULT))
             data = json.loads(line.removeprefix(RESULT))
             fed = FedShard(shard.sha256, shard.first, shard.count, (MEAN,), (STD,), 64)

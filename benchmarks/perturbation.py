@@ -20,7 +20,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from benchmarks.litert_child import command, steady_median
@@ -76,15 +76,24 @@ class UnderTheAgent:
         node.link.follow(RUN, DEVICE, 1)
 
     def __call__(self, argv: list[str]) -> str:
-        self._count += 1
-        trial = TrialRequest(f"t{self._count}", tuple(argv), timeout_s=120.0)
-        self._node.link.request("submit", run_id=RUN, device=DEVICE, trials=[trial.to_json()])
-        while True:
-            event = self._node.link.event(120.0)
+        (stdout,) = self.each([argv])
+        return stdout
+
+    def each(self, commands: Sequence[list[str]]) -> Iterator[str]:
+        """Submit all of them at once, as a run does, and give the stdout of each when it ends."""
+        trials = []
+        for argv in commands:
+            self._count += 1
+            trials.append(TrialRequest(f"t{self._count}", tuple(argv), timeout_s=600.0).to_json())
+        self._node.link.request("submit", run_id=RUN, device=DEVICE, trials=trials)
+        left = len(trials)
+        while left:
+            event = self._node.link.event(600.0)
             assert event is not None, "the agent says nothing"
             if event.event == "finished":
                 assert event.fields["exit_code"] == 0, event.fields["stderr"]
-                return str(event.fields["stdout"])
+                left -= 1
+                yield str(event.fields["stdout"])
 
 
 def bare(argv: list[str]) -> str:

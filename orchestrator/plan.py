@@ -51,6 +51,8 @@ class DevicePlan:
 
     ``unblocked`` comes first, the trials that belong to no block, measure by measure: memory's are
     short, and a variant that the runtime cannot load shows there.
+    ``checks`` are what its last trials belong to: groups of another runner than the one that
+    measures, which looks at what the files compute. They are in no comparison.
     ``blocks`` holds every block up to the maximum; a run stops early where the precision asked
     for is reached. Round *i* holds block *i* of every group, in an order drawn from the seed.
     """
@@ -59,6 +61,7 @@ class DevicePlan:
     groups: tuple[Group, ...]
     unblocked: tuple[Trial, ...]
     blocks: tuple[Block, ...]
+    checks: tuple[Group, ...] = ()
 
     @property
     def trials(self) -> tuple[Trial, ...]:
@@ -84,19 +87,27 @@ class DevicePlan:
     def choices(self) -> Mapping[str, tuple[Library, ...]]:
         """Return what may stand for each of ``runtimes``: the library named, or any of the
         runner's."""
-        return {
-            g.factors.runtime: registry.choices(
-                registry.runner(g.factors.runner), g.factors.runtime
-            )
-            for g in self.groups
-            if g.factors.runtime
-        }
+        return _choices(self.groups)
+
+    @property
+    def choices_to_check(self) -> Mapping[str, tuple[Library, ...]]:
+        """Return the same of what ``checks`` compute with alone, which a device may lack."""
+        checks = (each for each in self.checks if each.factors.runtime not in self.runtimes)
+        return _choices(checks)
 
     @property
     def capped_isas(self) -> frozenset[str]:
         """Return the instruction sets that processes are to be capped to; empty where nothing is
         capped."""
         return frozenset(g.factors.isa for g in self.groups) - {NATIVE}
+
+
+def _choices(groups: Iterable[Group]) -> Mapping[str, tuple[Library, ...]]:
+    return {
+        g.factors.runtime: registry.choices(registry.runner(g.factors.runner), g.factors.runtime)
+        for g in groups
+        if g.factors.runtime
+    }
 
 
 @dataclass(frozen=True)
@@ -230,12 +241,53 @@ def _plan_device(device: Device, suite: Suite, seed: int) -> DevicePlan:
         for scheme in group.schemes
         for number in range(suite.trials_of(measure.name))
     )
+    checks = _checks(device, suite, groups)
+    unblocked += tuple(
+        _trial(seed, group, scheme, TrialKind.CHECK, block=NO_BLOCK, replicate=number)
+        for group in checks
+        for scheme in group.schemes
+        for number in range(suite.trials_of(TrialKind.CHECK.value))
+    )
     make_block = _block_of_duets if protocol.duet else _block
     blocks = []
     for index in range(protocol.max_blocks):
         for group in _shuffled(groups, seed, device.name, "round", index):
             blocks.append(make_block(seed, group, index))
-    return DevicePlan(device.name, groups, unblocked, tuple(blocks))
+    return DevicePlan(device.name, groups, unblocked, tuple(blocks), checks)
+
+
+def _checks(device: Device, suite: Suite, groups: Sequence[Group]) -> tuple[Group, ...]:
+    """The groups of the runners that look at what others' files compute: each file once, under the
+    factors of the first group that has it. Where no Python is, nothing can be looked at."""
+    if device.transport == "adb" or not suite.trials_of(TrialKind.CHECK.value):
+        return ()
+    # a file that some group shows the outputs of is looked at already
+    shown = {_files(g) for g in groups if registry.runner(g.factors.runner).shows_outputs}
+    found: dict[tuple[str, str, str], Group] = {}
+    for group in groups:
+        checker = registry.checker_of(registry.runner(group.factors.runner))
+        if checker is not None and _files(group) not in shown:
+            found.setdefault(_files(group), _check(group, checker))
+    return tuple(found.values())
+
+
+def _files(group: Group) -> tuple[str, str, str]:
+    return group.model, group.framework, group.factors.export
+
+
+def _check(group: Group, checker: RunnerAbout) -> Group:
+    factors = replace(
+        group.factors, runner=checker.name, runtime=registry.own_runtime(checker, ANY)
+    )
+    factors = replace(factors, threads=1, isa=NATIVE)
+    return registry.group_of(
+        group.device,
+        group.model,
+        factors,
+        group.schemes,
+        group.baseline,
+        framework=group.framework,
+    )
 
 
 def _groups(device: Device, suite: Suite) -> tuple[Group, ...]:

@@ -149,6 +149,7 @@ def outline_of(plan: Plan, device: DevicePlan) -> Outline:
     """Return a device's part of the plan, as ``orchestrate_agent.course`` knows it."""
     # a trial of no block carries no group: its model and factors say which one it belongs to
     by_condition = {(group.model, group.factors): group for group in device.groups}
+    by_condition |= {(group.model, group.factors): group for group in device.checks}
     return Outline(
         min_blocks=plan.min_blocks,
         max_blocks=plan.max_blocks,
@@ -169,5 +170,12 @@ def outline_of(plan: Plan, device: DevicePlan) -> Outline:
 
 def _slot(trial: Trial, group: Group) -> Slot:
     partner = None if trial.duet is None else trial.duet.partner
-    judged = measure_of(trial.kind).judged
-    return Slot(trial.trial_id, group.key, trial.variant.scheme, partner, judged)
+    measure = measure_of(trial.kind)
+    return Slot(
+        trial.trial_id,
+        group.key,
+        trial.variant.scheme,
+        partner,
+        judged=measure.judged,
+        extra=measure.stands_in,
+    )

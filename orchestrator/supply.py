@@ -30,6 +30,7 @@ from orchestrator.errors import ArtifactError, PermanentDeviceError
 from orchestrator.fleet.materials import DeviceSupply
 from orchestrator.fleet.provision import ReachedDevice, installed_runtimes
 from orchestrator.frameworks import registry
+from orchestrator.frameworks.about import Library
 from orchestrator.plan import DevicePlan, Plan
 from orchestrator.runs.manifest import (
     FILE_NAME,
@@ -211,7 +212,7 @@ def sites_for(
     """
     asked = {text: parse_runtime(text) for text in sorted(plan.runtimes)}
     unpinned = any(runtime.version is None for runtime in asked.values())
-    own = installed_runtimes(node) if unpinned else {}
+    own = installed_runtimes(node) if unpinned or plan.choices_to_check else {}
     lacking = [
         runtime
         for text, runtime in asked.items()
@@ -219,12 +220,31 @@ def sites_for(
         or not has_runtime(own, [each.name for each in plan.choices[text]])
     ]
     say = _about(node.device, say)
-    return {
+    provided = {
         str(runtime): _site_for(
-            runtime, plan, node.facts, models_dir, say, python=node.place.python
+            runtime, plan.choices, node.facts, models_dir, say, python=node.place.python
         )
         for runtime in lacking
     }
+    return provided | _to_check(node, plan, own, models_dir, say)
+
+
+def _to_check(
+    node: ReachedDevice, plan: DevicePlan, own: Mapping[str, str], models_dir: Path, say: Say
+) -> dict[str, SiteArtifact]:
+    """Bundles of what files are looked at with alone. Where there is none, nobody looks at them,
+    and the report says so: what is measured needs no Python runtime."""
+    found = {}
+    for text, libraries in plan.choices_to_check.items():
+        if has_runtime(own, [each.name for each in libraries]):
+            continue
+        try:
+            found[text] = _site_for(
+                parse_runtime(text), plan.choices_to_check, node.facts, models_dir, say
+            )
+        except ArtifactError as exc:
+            say(f"nobody will look at what its files compute: {exc}")
+    return found
 
 
 def sites_for_stated(
@@ -239,7 +259,8 @@ def sites_for_stated(
         return {}
     say = _about(device.name, say)
     asked = [parse_runtime(text) for text in sorted(plan.runtimes)]
-    return {str(runtime): _site_for(runtime, plan, facts, models_dir, say) for runtime in asked}
+    choices = plan.choices
+    return {str(runtime): _site_for(runtime, choices, facts, models_dir, say) for runtime in asked}
 
 
 def _about(device: str, say: Say) -> Say:
@@ -266,7 +287,7 @@ def check_fit(node: ReachedDevice, targets: Mapping[str, str]) -> None:
 
 def _site_for(
     runtime: Runtime,
-    plan: DevicePlan,
+    choices: Mapping[str, Sequence[Library]],
     facts: Mapping[str, Any],
     models_dir: Path,
     say: Say,
@@ -276,7 +297,7 @@ def _site_for(
     """``python`` is the one there that was asked for its own."""
     target = target_of(facts)
     failures = []
-    for library in plan.choices[str(runtime)]:
+    for library in choices[str(runtime)]:
         if runtime.name == ANY and not library.stands_in:
             continue
         candidate = Runtime(library.name, runtime.version)

@@ -26,6 +26,7 @@ class TrialKind(str, Enum):
     MEMORY = "memory"
     PROFILE = "profile"
     ACCURACY = "accuracy"
+    CHECK = "check"
 
 
 @dataclass(frozen=True, order=True)

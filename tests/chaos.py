@@ -41,7 +41,8 @@ HOME_MB = 48
 RESULTS_MB = 48
 SUITE = (
     "{blocks: BLOCKS, precision: 0.0001, warmup: {runs: 5, seconds: 0}, "
-    "steady: {runs: 5, seconds: 0}, memory: {trials: 1}, gate: {load: 1}, timeout: 60}"
+    "steady: {runs: 5, seconds: 0}, memory: {trials: 1}, check: {trials: 0}, "
+    "gate: {load: 1}, timeout: 60}"
 )
 #: How long a fault waits for what it breaks to be there, and a run for its end once all is well.
 PATIENCE_S = 180.0

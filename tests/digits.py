@@ -19,6 +19,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import importlib.util
 import subprocess
@@ -52,10 +53,14 @@ def digits(config: pytest.Config) -> Path:
     recipe = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]
     torch = "torch" if importlib.util.find_spec("torch") else "no-torch"
     folder = models_dir(config) / f"only-digits-{recipe}-{torch}"
-    if not (folder / _DONE).exists():
-        command = [sys.executable, "-m", "tests.digits", str(folder)]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr[-4000:]
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        # tests of several processes ask for it at once
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / _DONE).exists():
+            command = [sys.executable, "-m", "tests.digits", str(folder)]
+            done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stderr[-4000:]
     return folder
 
 

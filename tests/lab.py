@@ -5,10 +5,13 @@ Everything that a test starts there is stopped at its end.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -18,13 +21,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.warm import run_warm
+
 ROOT = Path(__file__).resolve().parents[1]
 DEADLINE_S = 120.0
 
 #: As short as a trial can be and still have five inferences of warm-up, and waiting for nothing.
 PROTOCOL = (
     "{blocks: 6, precision: 0.9, warmup: {runs: 5, seconds: 0}, steady: {runs: 5, seconds: 0}, "
-    "gate: {load: 1}, timeout: 60}"
+    "check: {trials: 0}, gate: {load: 1}, timeout: 60}"
 )
 
 #: Findings of what else happens on the machine that runs the tests.
@@ -50,7 +55,6 @@ class Lab:
         self.results = folder / "results"
         self.models = folder / "models"
         shutil.copytree(models, self.models, copy_function=os.link)
-        self._inventories: list[Path] = []
 
     def suite(self, schemes: Sequence[str], protocol: str = PROTOCOL, **fields: str) -> Path:
         """A suite of mobilenet_v1 in these schemes."""
@@ -62,9 +66,8 @@ class Lab:
 
     def inventory(self, *devices: Mapping[str, Any]) -> Path:
         """An inventory of these devices, as JSON, which is YAML."""
-        path = self.folder / f"inventory-{len(self._inventories)}.yaml"
+        path = self.folder / f"inventory-{len(list(self.folder.glob('inventory-*')))}.yaml"
         path.write_text(json.dumps({"devices": [_plain(d) for d in devices]}))
-        self._inventories.append(path)
         return path
 
     def here(self, name: str = "here", **fields: Any) -> dict[str, Any]:
@@ -79,18 +82,17 @@ class Lab:
         return [sys.executable, "-m", "orchestrator", *map(str, arguments)]
 
     def environment(self) -> dict[str, str]:
-        home = {"HOME": str(self.folder), "PYTHONPATH": str(ROOT), "ORCHESTRATE_TRACEBACK": "1"}
+        """Without charts, which take longer than most of what is tested here."""
+        path = f"{ROOT}/tests/without_charts:{ROOT}"
+        home = {"HOME": str(self.folder), "PYTHONPATH": path, "ORCHESTRATE_TRACEBACK": "1"}
         return {"PATH": os.environ["PATH"], **home}
 
     def run(self, *arguments: str | Path, deadline_s: float = DEADLINE_S) -> Outcome:
         """Run a command to its end."""
-        done = subprocess.run(
-            self.command(*arguments),
+        done = run_warm(
+            [str(argument) for argument in arguments],
             cwd=self.folder,
             env=self.environment(),
-            capture_output=True,
-            text=True,
-            check=False,
             timeout=deadline_s,
         )
         assert "Traceback" not in done.stderr, done.stderr
@@ -129,9 +131,39 @@ class Lab:
             return list(csv.DictReader(file))
 
     def close(self) -> None:
-        """Stop every agent that was started from one of the lab's inventories. May be repeated."""
-        while self._inventories:
-            self.run("agents", "stop", "--force", "--inventory", self._inventories.pop())
+        """End every agent whose home lies in the test's folder, those of its servers too.
+
+        By a signal, as a node that shuts down does it: ``agents stop`` would cost each test the
+        start of another controller. May be repeated.
+        """
+        for number, patience_s in ((signal.SIGTERM, 20.0), (signal.SIGKILL, 20.0)):
+            for pid in _agents_below(self.folder.parent):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, number)
+            deadline = time.monotonic() + patience_s
+            while _agents_below(self.folder.parent):
+                if time.monotonic() > deadline:
+                    break
+                time.sleep(0.02)
+            else:
+                return
+        raise AssertionError(f"agents below {self.folder.parent} cannot be ended")
+
+
+#: The command line of an agent's daemon, by where its archive lies.
+_DAEMON = re.compile(rb"\0(/[^\0]+)/agents/[0-9a-f]{64}\.pyz\0serve\0")
+
+
+def _agents_below(folder: Path) -> list[int]:
+    """The processes of the agents whose home lies in this folder; a zombie has no command line."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                daemon = _DAEMON.search((entry / "cmdline").read_bytes())
+                if daemon and folder in Path(os.fsdecode(daemon[1])).parents:
+                    found.append(int(entry.name))
+    return found
 
 
 def _plain(device: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ import subprocess
 import sys
 import types
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -313,11 +313,16 @@ def _binary() -> str:
 # -- what a report prints -------------------------------------------------------------------------
 
 
-def _report() -> str:
+def _short_report() -> str:
     """Return what `orchestrate report` prints of the run in results/reference."""
+    return _report(())
+
+
+def _report(options: Sequence[str] = ("--verbose",)) -> str:
+    """Return what `orchestrate report` with ``options`` prints of the run in results/reference."""
     (run,) = (ROOT / "results" / "reference").glob("*Z-*")
     printed = subprocess.run(
-        [sys.executable, "-m", "orchestrator", "report", str(run)],
+        [sys.executable, "-m", "orchestrator", "report", str(run), *options],
         check=True,
         capture_output=True,
         text=True,
@@ -352,6 +357,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "keys of outputs": lambda: _table(accuracy.Outputs),
     "runners": _runners,
     "report of the reference run": _report,
+    "short report of the reference run": _short_report,
 }
 
 

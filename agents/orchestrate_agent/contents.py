@@ -46,6 +46,7 @@ MODULES = (
     "expectations.py",
     "files/__init__.py",
     "files/blobs.py",
+    "files/compiled.py",
     "files/sites.py",
     "home.py",
     "identity.py",

@@ -20,6 +20,7 @@ class Slot:
     """A trial's place: its group's key, its scheme, and its partner, the other half of a duet.
 
     ``judged`` false: its end says nothing of whether others of its scheme are worth running.
+    ``extra``: nothing that is measured rests on it, and a run in which it fails is whole.
     """
 
     trial_id: str
@@ -27,6 +28,7 @@ class Slot:
     scheme: str
     partner: Optional[str] = None
     judged: bool = True
+    extra: bool = False
 
 
 @dataclass(frozen=True)
@@ -154,6 +156,11 @@ class Course:
     def is_under_way(self, trial_id: str) -> bool:
         """Whether the trial was released and has not ended."""
         return trial_id in self._released and trial_id not in self._ended
+
+    def is_extra(self, trial_id: str) -> bool:
+        """Whether nothing that is measured rests on the trial."""
+        slot = self._slots.get(trial_id)
+        return slot is not None and slot.extra
 
     def is_released(self, trial_id: str) -> bool:
         """Whether the trial was released, ended or not."""

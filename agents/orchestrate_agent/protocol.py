@@ -425,16 +425,16 @@ def substitute(
     blob: Callable[[str], str],
     exe: Callable[[str], str],
     site: Callable[[str], str],
-    agent: str,
+    agent: Callable[[], str],
     python: str,
 ) -> Tuple[str, ...]:
     """``argv`` with its placeholders replaced by paths; every other brace is left as it is."""
     path_of = {"blob": blob, "exe": exe, "site": site}
-    own_path = {"agent": agent, "python": python}
+    own_path: Dict[str, Callable[[], str]] = {"agent": agent, "python": lambda: python}
 
     def path(match: re.Match[str]) -> str:
         kind, sha256, own = match.groups()
-        return own_path[own] if kind is None else path_of[kind](sha256)
+        return own_path[own]() if kind is None else path_of[kind](sha256)
 
     return tuple(_PLACEHOLDER.sub(path, arg) for arg in argv)
 

@@ -16,6 +16,7 @@ from orchestrator.analysis.sides.pairing import (
     half_width,
 )
 from orchestrator.analysis.sides.side import Side
+from orchestrator.analysis.sides.summaries import IMPORTED
 from orchestrator.analysis.statistics import MIN_PAIRS
 from orchestrator.analysis.table import NoiseFloor
 from orchestrator.factors import OPEN
@@ -32,8 +33,6 @@ LEAST_OVERLAP = 0.8
 #: built-in ones as of two schemes; a few nodes that only one file has (to quantize its input, say)
 #: do not make it one.
 LEAST_DELEGATED = 0.9
-#: The suite of a run that was imported.
-IMPORTED = "imported"
 #: Places in a damaged journal that a finding names.
 _SHOWN = 3
 #: By so much the shares of two sides differ, of the CPU time that one kind of core had.

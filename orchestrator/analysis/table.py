@@ -79,8 +79,9 @@ class Speedup:
     that a delegate took of all there are, like ``30/34``. ``isa_way`` is how CPUID was made to trap
     where the instruction set is capped: ``faulting`` or ``rewriting``. ``inputs`` says what was
     fed, like ``1 × 224 × 224 × 3``, and which signature was called where one was chosen; empty
-    where nobody knows. Accuracy is that of :class:`AccuracyComparison`, as shares of 1, empty where
-    it was not measured.
+    where nobody knows. ``looked_at`` says by whom what was computed was looked at, where the runner
+    shows no outputs itself; empty where it does. Accuracy is that of :class:`AccuracyComparison`,
+    as shares of 1, empty where it was not measured.
     """
 
     run_id: str
@@ -136,6 +137,7 @@ class Speedup:
     baseline_accuracy: float | None = None
     treatment_accuracy: float | None = None
     accuracy_verdict: str = ""
+    looked_at: str = ""
 
     def __post_init__(self) -> None:
         if self.verdict is Verdict.INVALID and self.speedup is not None:

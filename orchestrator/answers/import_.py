@@ -60,6 +60,7 @@ def _import_results(arguments: ImportArguments, paths: Sequence[Path]) -> Answer
     texts, failed = [], False
     for directory in dict.fromkeys(each.directory for each in arrived):
         record = directory.read()
+        # without what looked at files in another runner's place (``record.checks``)
         failed |= any(trial.outcome is not Outcome.OK for trial in record.trials)
         texts.append(_report(arguments, directory, record))
     return Answer("\n".join(texts), ExitCode.FAILED if failed else ExitCode.OK)

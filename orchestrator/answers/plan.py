@@ -29,7 +29,7 @@ def answer(arguments: PlanArguments) -> Answer:
     devices = reachable(inventory, arguments.device)
     seed = seed_of(arguments)
     places = campaign.Places(arguments.results, arguments.models, building_of(arguments))
-    prepared = campaign.prepare(devices, suite, places, seed=seed)
+    prepared = campaign.prepare(devices, suite, places, seed=seed, open_samples=False)
     made, known = prepared.plan, {**prepared.built, **prepared.own.artifacts}
     sizes = {variant: artifact.size_bytes for variant, artifact in known.items()}
     samples = planned_samples(prepared)

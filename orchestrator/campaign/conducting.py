@@ -56,6 +56,7 @@ from orchestrator.runs.manifest import (
     write_manifest,
 )
 from orchestrator.supply import Supplies, stored_supplies
+from orchestrator.trial import TrialKind
 from orchestrator.zoo import find_program
 
 
@@ -83,8 +84,9 @@ def start(
     fleet = Fleet(inventory, tuple(devices), plan, build_agent_archive(), new_run_id(), way)
     reached = reach_all(fleet, console)
     with closing(reached):
-        models = build(prepared, places.models, console)
+        # before models are built for minutes: an image that cannot be read ends it here
         samples, shards = _samples(prepared, places, console)
+        models = build(prepared, places.models, console)
         manifest = replace(
             new_manifest(fleet.run_id, inventory, prepared, models, samples),
             devices=tuple(device.name for device in devices),
@@ -140,8 +142,8 @@ def begin_without_devices(
     ``devices`` are those that it is to have: the plan must be possible for them.
     """
     prepared = prepare(devices, suite, places, seed=seed)
-    models = build(prepared, places.models, console)
     samples, _ = _samples(prepared, places, console)
+    models = build(prepared, places.models, console)
     directory = RunDirectory.create(places.results, new_run_id())
     manifest = new_manifest(directory.run_id, inventory, prepared, models, samples)
     write_manifest(directory.path, manifest)
@@ -178,23 +180,27 @@ def resume(
     devices = inventory.select(names)
     plan = make_plan(devices, suite, seed=manifest.seed)
     fleet = Fleet(inventory, devices, plan, build_agent_archive(), manifest.run_id, way)
-    materials = stored_materials(manifest, plan, places.models)
-    given = stored_supplies(manifest, places.models)
-    supplies = Supplies(plan, manifest, given, places.models, console.say)
     with Journal(directory.path) as journal:
         begun(directory)
-        journal.on_made_again = partial(_made_again, directory, supplies, console)
-        supplies.keep_in(directory.path)
         if journal.torn is not None:
             console.say(f"{journal.path}: the last line was torn; what it held is fetched again")
         for flaw in journal.flaws:
             console.say(flaw.message)
-        campaign = _campaign(plan, materials, directory, journal, console=console, stop=stop)
+        # what is complete needs no file, and those of an old run may be gone
+        nothing = materials_of(manifest, {}, None)
+        campaign = _campaign(plan, nothing, directory, journal, console=console, stop=stop)
+        supplies = Supplies(plan, manifest, {}, places.models, console.say)
         runs = _device_runs(campaign, fleet, supplies)
         left = tuple(device for device in devices if not runs[device.name].complete)
         if not left:
             console.say(f"run {manifest.run_id} is complete; nothing is left to do")
             return _conclude(campaign, runs, lost=frozenset())
+        campaign = replace(campaign, materials=stored_materials(manifest, plan, places.models))
+        given = stored_supplies(manifest, places.models)
+        supplies = Supplies(plan, manifest, given, places.models, console.say)
+        journal.on_made_again = partial(_made_again, directory, supplies, console)
+        supplies.keep_in(directory.path)
+        runs = _device_runs(campaign, fleet, supplies)
         reached = reach_all(replace(fleet, devices=left), console, all_may_be_late=True)
         with closing(reached):
             supplied = supply_all(fleet, reached, supplies, console)
@@ -316,7 +322,12 @@ def _run_one(
 def _conclude(
     campaign: Campaign, runs: Mapping[str, DeviceRun], *, lost: frozenset[str]
 ) -> Conclusion:
-    finished = [e for e in campaign.journal.events if e["event"] == "finished"]
+    # a file that nobody could look at was measured all the same, and the report says so
+    finished = [
+        e
+        for e in campaign.journal.events
+        if e["event"] == "finished" and e.get("kind") != TrialKind.CHECK.value
+    ]
     return Conclusion(
         directory=campaign.directory,
         complete=all(run.complete for run in runs.values()),

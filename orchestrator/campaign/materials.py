@@ -23,8 +23,8 @@ from orchestrator.errors import (
 from orchestrator.fleet.materials import Materials
 from orchestrator.frameworks import registry
 from orchestrator.frameworks.about import CURRENT
-from orchestrator.frameworks.building import RANDOM, representative_images
-from orchestrator.frameworks.parts import parts_of, runner_for
+from orchestrator.frameworks.building import FOLDER, IMAGENET, RANDOM, representative_images
+from orchestrator.frameworks.parts import parts_of, runner_for, top1_of
 from orchestrator.frameworks.runner import Files
 from orchestrator.isa.build import CapObject, build_cap_object
 from orchestrator.measures.accuracy.samples import SampleSet
@@ -59,12 +59,15 @@ def build_options(suite: Suite, chosen: BuildOptions) -> BuildOptions:
     return chosen if older is None else replace(chosen, compatibility=older)
 
 
-def prepare(devices: Sequence[Device], suite: Suite, places: Places, *, seed: int) -> Preparation:
+def prepare(
+    devices: Sequence[Device], suite: Suite, places: Places, *, seed: int, open_samples: bool = True
+) -> Preparation:
     """Make the plan, and read and compare the files that are there. Raises OrchestrateError.
 
-    Touches no device and changes nothing.
+    Touches no device and changes nothing. Without ``open_samples`` those of accuracy are counted
+    alone, which says enough for a plan that nobody carries out.
     """
-    suite, drawn = draw_samples(suite, seed)
+    suite, drawn = draw_samples(suite, seed, opened=open_samples)
     own = resolve(suite)
     plan = make_plan(devices, own.suite, seed=seed)
     if drawn is not None:
@@ -165,6 +168,8 @@ def new_manifest(
                 _artifact_record(models[variant]),
                 check_range=ranges.get(_network(variant)),
                 calibration=_calibration(models[variant], calibrated_on),
+                published_top1=_published_top1(prepared, models[variant]),
+                trained_on_samples=_samples_trained_on(prepared, models[variant]),
             )
             for variant in prepared.plan.variants
         ),
@@ -180,6 +185,17 @@ def _samples_calibrated_on(prepared: Preparation) -> int:
         return 0
     images = {sha256_of(path) for path in representative_images(folder)}
     return sum(item.sha256 in images for item in drawn.dataset.items)
+
+
+def _samples_trained_on(prepared: Preparation, model: ModelArtifact) -> int:
+    """How many samples of accuracy the file's weights were trained on further. Raises
+    ModelBuildError."""
+    data = model.entry.get("dataset")
+    if prepared.samples is None or not isinstance(data, Mapping) or data.get("kind") != FOLDER:
+        return 0
+    trained_on = parts_of(registry.framework(model.framework)).trained_on
+    images = {sha256_of(path) for path in trained_on(prepared.options)}
+    return sum(item.sha256 in images for item in prepared.samples.dataset.items)
 
 
 def _calibration(model: ModelArtifact, sampled: int) -> CalibrationRecord | None:
@@ -296,6 +312,13 @@ def _artifact_record(model: ModelArtifact) -> ArtifactRecord:
         model.exported,
         remarks=model.remarks,
     )
+
+
+def _published_top1(prepared: Preparation, model: ModelArtifact) -> float | None:
+    """What is published for the weights of a model of the catalogue; None of any other."""
+    if model.variant in prepared.own.artifacts or model.weights != IMAGENET:
+        return None
+    return top1_of(registry.framework(model.framework), model.variant.model)
 
 
 def _versions() -> dict[str, str]:

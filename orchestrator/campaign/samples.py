@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,13 @@ from orchestrator.datasets import (
     Dataset,
     Feeding,
     Shard,
+    count,
     feeding_of,
     find_shard,
     prepare_shards,
     resolve,
     sample_bytes,
+    values_of,
 )
 from orchestrator.errors import ArtifactError, UsageError
 from orchestrator.frameworks import registry
@@ -44,14 +46,17 @@ class DrawnSamples:
     feedings: Mapping[FeedKey, Feeding] = field(default_factory=dict)
 
 
-def draw_samples(suite: Suite, seed: int) -> tuple[Suite, DrawnSamples | None]:
+def draw_samples(
+    suite: Suite, seed: int, *, opened: bool = True
+) -> tuple[Suite, DrawnSamples | None]:
     """Find and draw the samples of a suite; the suite returned says how many they are.
 
-    None where it measures no accuracy. Raises UsageError naming what is wrong with the data.
+    Not ``opened``, they are counted. None where it measures no accuracy. Raises UsageError naming
+    what is wrong with the data.
     """
     if suite.accuracy is None:
         return suite, None
-    section, dataset = resolve(suite.accuracy, Path(), seed)
+    section, dataset = (resolve if opened else count)(suite.accuracy, Path(), seed)
     resolved = suite.model_copy(update={"accuracy": section})
     return resolved, DrawnSamples(section, dataset)
 
@@ -139,6 +144,7 @@ def _feed_record(key: FeedKey, feeding: Feeding, shards: tuple[Shard, ...]) -> F
         width=0 if geometry is None else geometry.width,
         resize="" if geometry is None else geometry.resize,
         colour="" if geometry is None else geometry.colour,
+        **asdict(values_of(shards)),
     )
 
 

@@ -196,6 +196,15 @@ class ProfileTrials(Strict):
     )
 
 
+class CheckTrials(Strict):
+    """How many trials look at what each file computes on each device, by a runner of the same files
+    that shows outputs, where the one that is measured shows none."""
+
+    trials: int = Field(
+        default=1, ge=0, le=100, description="So many of each file.", examples=["trials: 1"]
+    )
+
+
 class Gate(Strict):
     """What every timing trial waits for, and how long at most. Waiting is never measured."""
 
@@ -262,6 +271,12 @@ class Protocol(Strict):
         default=ProfileTrials(),
         description="Trials that watch the time of every operator, for runners with a profiler.",
         examples=["profile: {trials: 1}"],
+    )
+    check: CheckTrials = Field(
+        default=CheckTrials(),
+        description="Trials that look at what each file computes on each device, by another runner "
+        "of the same files, where the one that is measured shows no outputs.",
+        examples=["check: {trials: 1}"],
     )
     gate: Gate = Field(
         default=Gate(),
@@ -635,8 +650,11 @@ class Suite(Strict):
     def from_json(cls, data: Mapping[str, Any]) -> Suite:
         """The inverse of :meth:`to_json`; UsageError if this version cannot read it."""
         protocol = data.get("protocol")
-        if isinstance(protocol, Mapping):  # before there was a gate a run waited for nothing
-            data = {**data, "protocol": {"gate": {"load": 1.0}, **protocol}}
+        if isinstance(protocol, Mapping):
+            # before there was a gate a run waited for nothing, and before there were checks nobody
+            # looked at what a file computes: a run goes on as it began
+            before = {"gate": {"load": 1.0}, "check": {"trials": 0}}
+            data = {**data, "protocol": {**before, **protocol}}
         return revived(cls, dict(data), "the suite of the run")
 
 

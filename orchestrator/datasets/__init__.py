@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from orchestrator.datasets.dataset import Dataset, Item, draw
 from orchestrator.datasets.feeding import Feeding, feeding_of
-from orchestrator.datasets.find import find_dataset, resolve
-from orchestrator.datasets.shards import Shard, find_shard, prepare_shards, sample_bytes
+from orchestrator.datasets.find import count, find_dataset, resolve
+from orchestrator.datasets.shards import Shard, find_shard, prepare_shards, sample_bytes, values_of
 from orchestrator.measures.accuracy.geometry import Geometry, placement_of
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "Geometry",
     "Item",
     "Shard",
+    "count",
     "draw",
     "feeding_of",
     "find_dataset",
@@ -25,4 +26,5 @@ __all__ = [
     "prepare_shards",
     "resolve",
     "sample_bytes",
+    "values_of",
 ]

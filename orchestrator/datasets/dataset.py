@@ -56,65 +56,25 @@ class Dataset:
     truth: Mapping[str, Any] | None = None
     category_ids: tuple[int, ...] = ()
 
-    def class_name(self, number: int) -> str:
-        """Return the name of a class, or its number where it has none."""
-        known = 0 <= number < len(self.classes)
-        return (self.classes[number] if known else "") or f"class {number}"
 
-    def to_json(self) -> dict[str, Any]:
-        """Return what scoring needs, as plain JSON: no path of this machine, but in ``source``."""
-        items = [
-            {
-                "key": each.key,
-                "label": each.label,
-                "image_id": each.image_id,
-                "size": each.size,
-                "sha256": each.sha256,
-            }
-            for each in self.items
-        ]
-        return {
-            "source": self.source,
-            "digest": self.digest,
-            "classes": list(self.classes),
-            "items": [{k: v for k, v in each.items() if v is not None} for each in items],
-            **({} if self.truth is None else {"truth": self.truth}),
-            **({} if not self.category_ids else {"category_ids": list(self.category_ids)}),
-        }
+def ranked(dataset: Dataset, samples: int | None, seed: int) -> Dataset:
+    """Return so many samples of the data set, or all there are, in the order of the draw, no file
+    of which is opened: the digest is not that of their bytes.
 
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Dataset:
-        """The inverse of :meth:`to_json`, without the files. KeyError or TypeError for another
-        shape."""
-        items = [
-            Item(
-                key=each["key"],
-                label=each.get("label"),
-                image_id=each.get("image_id"),
-                size=None if each.get("size") is None else (each["size"][0], each["size"][1]),
-                sha256=each.get("sha256"),
-            )
-            for each in data["items"]
-        ]
-        return cls(
-            items=tuple(items),
-            classes=tuple(data["classes"]),
-            digest=data["digest"],
-            source=data["source"],
-            truth=data.get("truth"),
-            category_ids=tuple(data.get("category_ids", ())),
-        )
+    The draw depends on the seed and the samples' names alone: not on the machine, the version of a
+    library, or what else was drawn.
+    """
+    order = sorted(dataset.items, key=lambda each: (_rank(seed, each.key), each.key))
+    return replace(dataset, items=tuple(order[:samples]))
 
 
 def draw(dataset: Dataset, samples: int | None, seed: int) -> Dataset:
-    """Return so many samples of the data set, or all there are, in the order of the draw.
+    """Return so many samples of the data set, or all there are, as :func:`ranked` draws them.
 
-    The draw depends on the seed and the samples' names alone: not on the machine, the version of a
-    library, or what else was drawn. The files are read, so that the digest is that of their bytes.
-    Raises UsageError naming a file that cannot be read.
+    The files are read, so that the digest is that of their bytes. Raises UsageError naming a file
+    that cannot be read.
     """
-    ranked = sorted(dataset.items, key=lambda each: (_rank(seed, each.key), each.key))
-    items = tuple(_hashed(each) for each in ranked[:samples])
+    items = tuple(_hashed(each) for each in ranked(dataset, samples, seed).items)
     images = {each.image_id for each in items}
     truth = None if dataset.truth is None else _of_images(dataset.truth, images)
     lines = [*map(drawn_line, items)]

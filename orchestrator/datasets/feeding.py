@@ -23,15 +23,13 @@ class Feeding:
     Channels are the last dimension of a shard.
 
     ``geometry`` is how images are prepared, None for arrays. ``mean`` and ``std`` are one number,
-    or one for each channel in the geometry's order of colours; empty where nothing is done.
-    ``layout`` ``nchw``: the model takes the channels before height and width, and a shard has them
-    last; None: what the input's shape says.
+    or one for each channel in the geometry's order of colours; empty where nothing is done. Where
+    a model takes the channels, the shape of its input says on the device.
     """
 
     geometry: Geometry | None
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    layout: Literal["nhwc", "nchw"] | None = None
 
 
 def feeding_of(
@@ -67,17 +65,17 @@ def feeding_of(
             "[127.5, 127.5, 127.5], std: [127.5, 127.5, 127.5]}`"
         )
     height, width = _size(preprocessing, own, model, shape, input_size)
-    layout = _layout(model, shape) if own is None or shape else own.layout
+    _layout(model, shape)
     if preprocessing is not None:
         # images have it: the section's own check
         resize = preprocessing.resize or "stretch"
         geometry = Geometry(height, width, resize, preprocessing.colour)
-        return Feeding(geometry, preprocessing.mean, preprocessing.std, layout)
+        return Feeding(geometry, preprocessing.mean, preprocessing.std)
     if own is None:
         raise ValueError("nobody says what images are made into")
     channels = own.channels
     geometry = Geometry(height, width, own.resize, channels.colour)
-    return Feeding(geometry, channels.mean, channels.std, layout)
+    return Feeding(geometry, channels.mean, channels.std)
 
 
 def _size(

@@ -7,7 +7,7 @@ from pathlib import Path
 from orchestrator.config.accuracy import GENERATED_SAMPLES, Accuracy
 from orchestrator.datasets.arrays import find_arrays
 from orchestrator.datasets.coco import find_coco
-from orchestrator.datasets.dataset import Dataset, Item, digest_of, draw
+from orchestrator.datasets.dataset import Dataset, Item, digest_of, draw, ranked
 from orchestrator.datasets.folders import find_images
 from orchestrator.datasets.images import check_pillow
 from orchestrator.errors import UsageError
@@ -45,6 +45,13 @@ def resolve(section: Accuracy, base: Path, seed: int) -> tuple[Accuracy, Dataset
             "begin another run"
         )
     return section.resolved(len(dataset.items), dataset.digest), dataset
+
+
+def count(section: Accuracy, base: Path, seed: int) -> tuple[Accuracy, Dataset]:
+    """Return what :func:`resolve` does, but for the digest: no sample is opened, so that one that
+    cannot be read is not found out."""
+    dataset = ranked(find_dataset(section, base, seed), section.samples, seed)
+    return section.model_copy(update={"samples": len(dataset.items)}), dataset
 
 
 def _generated(section: Accuracy, seed: int) -> Dataset:

@@ -44,6 +44,8 @@ _CHANNELS = 3
 _WORKERS = 4
 #: Samples that are in memory at the same time.
 _AT_ONCE = 32
+#: Samples that are looked at for what values they have.
+_LOOKED_AT = 32
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,22 @@ def prepare_shards(
             index = {"recipe": recipe, "shards": [_entry(each) for each in found]}
             write_atomically(folder / _INDEX, (json.dumps(index, indent=1) + "\n").encode())
     return found
+
+
+@dataclass(frozen=True)
+class Values:
+    """The least and the largest value of some samples, and the share of the commonest one."""
+
+    low: float
+    high: float
+    commonest: float
+
+
+def values_of(shards: Sequence[Shard]) -> Values:
+    """Look at the values of the first samples, as they lie in their file."""
+    first = np.load(shards[0].path, mmap_mode="r")[:_LOOKED_AT]
+    found, counts = np.unique(first, return_counts=True)
+    return Values(float(found[0]), float(found[-1]), float(counts.max()) / first.size)
 
 
 def sample_bytes(dataset: Dataset, geometry: Geometry | None) -> int:

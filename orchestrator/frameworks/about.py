@@ -64,6 +64,8 @@ class RunnerAbout:
     input_sizes: bool = False
     android: bool = False
     measured_in: tuple[str, ...] = ()
+    #: Whether its processes tell what the network answers; if not, another runner checks its files.
+    shows_outputs: bool = True
     #: Whether it runs what the suite describes, on files of any kind.
     program: bool = False
     #: Why it lacks a kind of trial, to stand behind "the … of runner NAME".

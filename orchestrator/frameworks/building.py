@@ -24,6 +24,8 @@ from orchestrator.frameworks.preprocessing import Preprocessing
 #: Each image costs a ResNet50 half a second of one core, and of 64 images no activation scale of
 #: MobileNet is more than a fifth wider than of 16. Accuracy would ask for more; time does not.
 REPRESENTATIVE_IMAGES = 16
+#: What the weights are called that were trained on ImageNet.
+IMAGENET = "imagenet"
 #: What is calibrated on, as a file's entry in the manifest says it.
 RANDOM, FOLDER = "random", "folder"
 IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png")
@@ -148,11 +150,14 @@ class BuildSite(Protocol):
 
 
 class ModelSpec(Protocol):
-    """What is known of a model of a catalogue: the most memory that building it takes, and what
-    it makes of an image."""
+    """What is known of a model of a catalogue: the most memory that building it takes, what it
+    makes of an image, and what share of ImageNet's validation set is published for its weights."""
 
     @property
     def peak_mb(self) -> int: ...
+
+    @property
+    def top1(self) -> float | None: ...
 
     @property
     def preprocessing(self) -> Preprocessing | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,8 @@ class Parts:
     versions apart, and raises ModelBuildError; ``build`` runs in the build child. ``files`` reads
     files that users bring along, ``logs`` what its tools printed for somebody else; without them
     nothing of either kind is taken. ``real_range`` tells which real values the quantized inputs of
-    a file can hold, None where there are none; it raises ModelBuildError.
+    a file can hold, None where there are none; it raises ModelBuildError. ``trained_on`` are the
+    images that schemes are trained on which say so (``dataset`` in their entries).
     """
 
     about: Framework
@@ -41,6 +42,7 @@ class Parts:
     files: FileReader | None = None
     logs: LogReader | None = None
     real_range: Callable[[Path], tuple[float, float] | None] = lambda _: None
+    trained_on: Callable[[BuildOptions], Sequence[Path]] = lambda _: ()
 
 
 def parts_of(framework: Framework) -> Parts:
@@ -82,6 +84,13 @@ def preprocessing_of(framework: Framework, model: str) -> Preprocessing | None:
     or that takes no image."""
     spec = parts_of(framework).models.get(model)
     return None if spec is None else spec.preprocessing
+
+
+def top1_of(framework: Framework, model: str) -> float | None:
+    """Return the share of ImageNet's validation set that is published for a model's weights; None
+    where nobody says it."""
+    spec = parts_of(framework).models.get(model)
+    return None if spec is None else spec.top1
 
 
 # -- files ----------------------------------------------------------------------------------------

@@ -24,12 +24,10 @@ class Preprocessing:
     is made of its channels.
 
     ``resize`` is ``crop`` (the middle of it, with a side of 0.875 of what would fit), ``stretch``
-    or ``letterbox``. ``layout`` says whether the channels stand last or first; None where the
-    input's shape says it.
+    or ``letterbox``.
     """
 
     height: int
     width: int
     channels: Channels
     resize: Literal["stretch", "crop", "letterbox"] = "crop"
-    layout: Literal["nhwc", "nchw"] | None = None

@@ -120,6 +120,15 @@ def tool() -> Tool:
     return next(runner.tool for runner in runners() if runner.tool is not None)
 
 
+def checker_of(runner: RunnerAbout) -> RunnerAbout | None:
+    """Return the runner that looks at what this one's files compute; None where it shows that
+    itself, or where no runner of its framework does."""
+    if runner.shows_outputs:
+        return None
+    others = framework_of(runner.name).runners
+    return next((each for each in others if each.shows_outputs), None)
+
+
 # -- factors --------------------------------------------------------------------------------------
 
 

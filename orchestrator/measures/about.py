@@ -21,14 +21,16 @@ class Measure:
     any other measure come before the blocks, as many a variant as the suite's protocol says under
     the measure's name. ``quiet``: they wait at the gate, are pinned, tuned and asked for energy,
     and what disturbs them is remarked on. ``judged``: a variant that fails in them is not tried
-    further. ``settings`` makes the phases of such a trial out of the suite's; ``options`` are what
-    a measuring child is told.
+    further. ``stands_in``: another runner's than the one whose files they are about, so that they
+    are in no comparison. ``settings`` makes the phases of such a trial out of the suite's;
+    ``options`` are what a measuring child is told.
     """
 
     kind: TrialKind
     in_blocks: bool = False
     quiet: bool = False
     judged: bool = True
+    stands_in: bool = False
     settings: Callable[[RunSettings], RunSettings] = as_asked
     options: tuple[str, ...] = ()
 

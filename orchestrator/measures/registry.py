@@ -7,13 +7,14 @@ from types import MappingProxyType
 
 from orchestrator.measures.about import Measure
 from orchestrator.measures.accuracy import ACCURACY
+from orchestrator.measures.check import CHECK
 from orchestrator.measures.memory import MEMORY
 from orchestrator.measures.profile import PROFILE
 from orchestrator.measures.timing import TIMING
 from orchestrator.trial import TrialKind
 
 MEASURES: Mapping[TrialKind, Measure] = MappingProxyType(
-    {measure.kind: measure for measure in (MEMORY, PROFILE, ACCURACY, TIMING)}
+    {measure.kind: measure for measure in (MEMORY, PROFILE, ACCURACY, CHECK, TIMING)}
 )
 
 
@@ -23,5 +24,6 @@ def measure_of(kind: TrialKind) -> Measure:
 
 
 def unblocked_measures() -> tuple[Measure, ...]:
-    """Return the measures whose trials belong to no block."""
-    return tuple(measure for measure in MEASURES.values() if not measure.in_blocks)
+    """Return the measures of a comparison's own runner whose trials belong to no block."""
+    every = MEASURES.values()
+    return tuple(each for each in every if not each.in_blocks and not each.stands_in)

@@ -300,6 +300,8 @@ def _row(row: Speedup) -> dict[str, Any]:
     values = asdict(row)
     if not row.accuracy_verdict:  # as files were before it was measured
         values = {name: value for name, value in values.items() if "accuracy" not in name}
+    if not row.looked_at:
+        del values["looked_at"]
     for name, value in values.items():
         flat |= {} if name == "factors" else {name: value}
         flat |= {factor: _level(row, factor) for factor in _FACTORS_BEHIND.get(name, ())}

@@ -185,27 +185,38 @@ def _stands(factor: Factor) -> bool:
 
 
 def conditions(rows: Sequence[Speedup]) -> list[str]:
-    """``conditions uncontrolled: …``, once with the models it holds for, what those were fed, and
-    where energy was read; nothing where nobody knows."""
+    """``conditions uncontrolled: …``, once with the models it holds for; nothing where nobody
+    knows."""
     models: dict[str, list[str]] = {}
     for row in rows:
         if row.control and row.model not in models.setdefault(row.control, []):
             models[row.control].append(row.model)
-    lines = [
+    return [
         clean(
             f"conditions {said}" if len(models) == 1 else f"{', '.join(named)}: conditions {said}"
         )
         for said, named in models.items()
     ]
-    fed: dict[str, list[str]] = {}
-    for row in rows:
-        if row.inputs and row.model not in fed.setdefault(row.inputs, []):
-            fed[row.inputs].append(row.model)
-    lines += [clean(f"inputs {said} ({', '.join(named)})") for said, named in fed.items()]
+
+
+def circumstances(rows: Sequence[Speedup]) -> list[str]:
+    """What the models were fed, where not what they say themselves; whether in duets; and where
+    energy was read."""
+    lines = _with_models("inputs", [(row.inputs, row.model) for row in rows])
+    lines += _with_models("outputs looked at", [(row.looked_at, row.model) for row in rows])
     if any(row.duet for row in rows):
         lines.append("in duets: baseline and treatment at the same time, each on CPUs of its own")
     sources = _distinct(row.energy_source for row in rows)
     return [*lines, clean(f"energy from {sources}")] if sources else lines
+
+
+def _with_models(what: str, said: Iterable[tuple[str, str]]) -> list[str]:
+    """A line for each different thing that is said, with the models that it is said of."""
+    models: dict[str, list[str]] = {}
+    for words, model in said:
+        if words and model not in models.setdefault(words, []):
+            models[words].append(model)
+    return [clean(f"{what} {words} ({', '.join(named)})") for words, named in models.items()]
 
 
 def _distinct(values: Iterable[str]) -> str:

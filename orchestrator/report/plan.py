@@ -85,7 +85,7 @@ def _of_accuracy(plan: Plan, samples: PlannedSamples) -> list[str]:
     count, shards = counted(samples.count, "sample"), counted(samples.shards, "file")
     lines = [
         f"accuracy: {count} of {clean(samples.source)} in {shards}, "
-        "each one trial of every scheme and setting"
+        "each one trial of every scheme and setting (counted; none was opened)"
     ]
     for told, names in costs.items():
         more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""

@@ -30,23 +30,33 @@ def cells(found: Sequence[SameBytes]) -> Iterator[tuple[str, ...]]:
     for each in found:
         places = _places(each)
         whole = len(places)
+        file = clean(each.model), clean(_file(each, found, named))
         for group in each.groups:
             if len(group) == whole:
-                yield _line(each, f"in all {whole}", "wherever it ran")
+                yield *file, f"in all {whole}", "wherever it ran"
                 continue
             many = "only here" if len(group) == 1 else f"in {len(group)} of {whole}"
             for where in _where(group, places, named):
-                yield _line(each, many, where)
+                yield *file, many, clean(where)
         for where in _where(each.varying, places, named) if each.varying else ():
-            yield _line(each, "varies in itself", where)
+            yield *file, "varies in itself", clean(where)
 
 
 def _places(each: SameBytes) -> tuple[Place, ...]:
     return (*itertools.chain.from_iterable(each.groups), *each.varying)
 
 
-def _line(each: SameBytes, how: str, where: str) -> tuple[str, ...]:
-    return clean(each.model), clean(each.scheme), how, clean(where)
+def _file(each: SameBytes, found: Sequence[SameBytes], named: Sequence[str]) -> str:
+    """The scheme, and what tells this file from the scheme's others: its export, its batch."""
+    variant = each.model, each.scheme
+    others = [o for o in found if o is not each and (o.model, o.scheme) == variant]
+    levels = {name: {_level(place, name) for place in _places(each)} for name in named}
+    telling = [
+        name
+        for name, of_file in levels.items()
+        if any(of_file.isdisjoint(_level(place, name) for place in _places(o)) for o in others)
+    ]
+    return ", ".join([each.scheme, *(_said(name, sorted(levels[name])) for name in telling)])
 
 
 def _varied(places: Sequence[Place]) -> tuple[str, ...]:

@@ -154,6 +154,7 @@ def list_runs(results: Path) -> tuple[RunDirectory, ...]:
 def to_record(manifest: Manifest, events: Iterable[Mapping[str, Any]]) -> RunRecord:
     """What the analysis works on, from a run's manifest and its events."""
     trials: list[TrialRecord] = []
+    checks: list[TrialRecord] = []
     # A finished line tells its trial again: most planned lines need not become one.
     planned: dict[str, Trial | Mapping[str, Any]] = {}
     lost: dict[str, str] = {}
@@ -165,11 +166,14 @@ def to_record(manifest: Manifest, events: Iterable[Mapping[str, Any]]) -> RunRec
     for event in events:
         kind, device = event["event"], event["device"]
         if kind == "planned":
+            if event["kind"] == TrialKind.CHECK.value:
+                machines.note(device, event["trial_id"])
+                continue
             planned.setdefault(event["trial_id"], event)
             machines.note(device, event["trial_id"])
         elif kind == "finished":
             record = trial_record(event)
-            trials.append(record)
+            (checks if record.trial.kind is TrialKind.CHECK else trials).append(record)
             machines.note(device, event["trial_id"])
             if record.trial.trial_id in planned:
                 planned[record.trial.trial_id] = record.trial
@@ -195,6 +199,7 @@ def to_record(manifest: Manifest, events: Iterable[Mapping[str, Any]]) -> RunRec
             each if isinstance(each, Trial) else trial_from_event(each) for each in planned.values()
         ),
         trials=tuple(trials),
+        checks=tuple(checks),
         artifacts={a.variant: a for a in manifest.artifacts},
         facts=facts,
         lost=lost,
@@ -250,6 +255,7 @@ def _split(run: RunRecord, machines: Machines) -> RunRecord:
         run,
         devices=tuple(column for device in run.devices for column in each(device)),
         trials=tuple(replace(t, trial=placed(t.trial)) for t in run.trials),
+        checks=tuple(replace(t, trial=placed(t.trial)) for t in run.checks),
         planned=tuple(placed(trial) for trial in run.planned),
         facts=spread(run.facts) | {column: m.facts for column, m in found.items()},
         agents=spread(run.agents) | {column: m.agent_hash for column, m in found.items()},

@@ -14,7 +14,7 @@ from typing import Any
 from orchestrator import plain_files
 from orchestrator.errors import JournalError
 from orchestrator.measurement import Finding
-from orchestrator.measures.accuracy.samples import FeedRecord, SampleSet
+from orchestrator.measures.accuracy.samples import OF_THE_SUITE, FeedRecord, SampleSet
 from orchestrator.runs.machine_shape import FACTS
 from orchestrator.runs.records import ArtifactRecord, CalibrationRecord
 from orchestrator.shape import (
@@ -106,10 +106,14 @@ class Manifest:
             | ({} if a.check_range is None else {"check_range": list(a.check_range)})
             | ({"remarks": [each.to_json() for each in a.remarks]} if a.remarks else {})
             | ({} if a.calibration is None else {"calibration": asdict(a.calibration)})
+            | ({} if a.published_top1 is None else {"published_top1": a.published_top1})
+            | ({"trained_on_samples": a.trained_on_samples} if a.trained_on_samples else {})
             for a in self.artifacts
         ]
         if self.samples is None:
             del data["samples"]
+        else:
+            data["samples"] = {k: v for k, v in data["samples"].items() if k not in OF_THE_SUITE}
         return {"format": FORMAT, **data}
 
     @classmethod
@@ -138,6 +142,8 @@ class Manifest:
                     _range(a.get("check_range")),
                     tuple(map(Finding.from_json, a.get("remarks") or ())),
                     _calibration(a.get("calibration")),
+                    a.get("published_top1"),
+                    a.get("trained_on_samples") or 0,
                 )
                 for a in data["artifacts"]
             ),
@@ -147,7 +153,7 @@ class Manifest:
             sites=tuple(
                 SiteRecord(**{**s, "packages": tuple(s["packages"])}) for s in data.get("sites", ())
             ),
-            samples=SampleSet.from_json(data["samples"]) if data.get("samples") else None,
+            samples=_samples(data),
         )
 
 
@@ -165,6 +171,7 @@ _SHAPE: Shape = {
         **dict.fromkeys(("name", "baseline"), TEXT),
         "protocol": {"blocks": TEXT, "precision": NUMBER, "duet": FLAG},
         "user_models": NotNull([NotNull({"name": NotNull(TEXT)})]),
+        "accuracy": {"task": NotNull(TEXT), "margin": NotNull(NUMBER)},
     },
     "devices": [NotNull(TEXT)],
     "versions": {"*": NotNull(TEXT)},
@@ -178,6 +185,8 @@ _SHAPE: Shape = {
             "check_range": [NotNull(NUMBER)],
             "remarks": [NotNull(shape_of(Finding))],
             "calibration": shape_of(CalibrationRecord),
+            "published_top1": NUMBER,
+            "trained_on_samples": WHOLE,
         }
     ],
     "binaries": [{**_FILE, "device": TEXT, "source": TEXT, "pinned": FLAG}],
@@ -206,6 +215,15 @@ _NEEDED = ("run_id", "created", "seed", "inventory", "suite", "devices", "versio
 
 def _range(data: Any) -> tuple[float, float] | None:
     return None if data is None else (float(data[0]), float(data[1]))
+
+
+def _samples(data: Mapping[str, Any]) -> SampleSet | None:
+    """The samples with what the suite says of them, which runs of before repeat in the section."""
+    if not data.get("samples"):
+        return None
+    asked = data["suite"].get("accuracy") or {}
+    said = {name: asked[name] for name in OF_THE_SUITE if name in asked}
+    return SampleSet.from_json({**said, **data["samples"]})
 
 
 def _calibration(data: Any) -> CalibrationRecord | None:

@@ -67,7 +67,10 @@ class ArtifactRecord:
     holds its batch, ``open`` or ``fixed``; None where nothing says it. ``check_range`` are the real
     values between which every process is fed the same once, so that what it computes can be seen:
     those that all files of the model can hold. ``remarks`` are those of the file's reader.
-    ``calibration`` is None where nothing was calibrated, or nobody knows on what."""
+    ``calibration`` is None where nothing was calibrated, or nobody knows on what.
+    ``published_top1`` is the share of ImageNet's validation set that is published for the weights
+    as they were trained; None of others. ``trained_on_samples`` is how many of the run's samples
+    its weights were trained on further."""
 
     variant: Variant
     sha256: str
@@ -81,6 +84,8 @@ class ArtifactRecord:
     check_range: tuple[float, float] | None = None
     remarks: tuple[Finding, ...] = ()
     calibration: CalibrationRecord | None = None
+    published_top1: float | None = None
+    trained_on_samples: int = 0
 
 
 @dataclass(frozen=True)
@@ -121,7 +126,8 @@ class RunRecord:
     that they be compared with each other. ``samples`` are what accuracy was measured on, and
     ``answers_of`` reads what a trial of it answered out of its raw log: it raises JournalError
     where the log is not what was written. ``times_of`` reads the single times of a trial's steady
-    phase there, in µs: none where they are not told.
+    phase there, in µs: none where they are not told. ``checks`` are trials of another runner than
+    the one that measured, which looked at what its files compute; they are in no comparison.
     """
 
     run_id: str
@@ -148,6 +154,28 @@ class RunRecord:
     samples: SampleSet | None = None
     answers_of: Callable[[TrialRecord], tuple[SampleAnswer, ...]] = no_answers
     times_of: Callable[[TrialRecord], tuple[float, ...]] = no_times
+    checks: tuple[TrialRecord, ...] = ()
+
+    def check_of(self, device: str, sha256: str) -> TrialRecord | None:
+        """The trial of some runner that shows what a file computes on a device, at batch 1 and its
+        own input size; else one that was to show it and failed, None where nobody looked."""
+        return self._looked_at.get((device, sha256))
+
+    @cached_property
+    def _looked_at(self) -> Mapping[tuple[str, str], TrialRecord]:
+        found: dict[tuple[str, str], TrialRecord] = {}
+        for record in (*self.checks, *self.trials):
+            factors, measured = record.trial.factors, record.measurement
+            shows = measured is not None and measured.outputs is not None
+            if record.artifact_sha256 is None or (factors.batch, factors.input_size) != (1, 0):
+                continue
+            key = (record.trial.device, record.artifact_sha256)
+            known = found.get(key)
+            if (shows and (known is None or known.measurement is None)) or (
+                known is None and record.trial.kind is TrialKind.CHECK
+            ):
+                found[key] = record
+        return found
 
     def outputs_of_file(self, sha256: str, batch: int, size: int) -> Sequence[tuple[str, Outputs]]:
         """Each different answer that a file gave at this batch and input size, with a place in
@@ -157,7 +185,7 @@ class RunRecord:
     @cached_property
     def _answers(self) -> Mapping[tuple[str, int, int], Sequence[tuple[str, Outputs]]]:
         found: dict[tuple[str, int, int], dict[tuple[str, ...], tuple[str, Outputs]]] = {}
-        for record in self.trials:
+        for record in (*self.trials, *self.checks):
             measured, trial = record.measurement, record.trial
             if record.artifact_sha256 is None or measured is None or measured.outputs is None:
                 continue

@@ -24,6 +24,7 @@ from orchestrator.analysis.table import AccuracyComparison
 from orchestrator.fleet.agent_archive import build_agent_archive
 from orchestrator.frameworks.reading.child_output import RESULT
 from orchestrator.runs.directory import RunDirectory
+from tests.cgroups import limited_memory
 from tests.digits import MEAN, PREPROCESSING, STD, digits, held_out
 from tests.lab import ROOT, Lab, Outcome, every_planned_trial_finished_once, wait_until
 from tests.sshd import Sshd, generate_key
@@ -107,6 +108,17 @@ def measured(lab: Lab, own: Path) -> Outcome:
     done = lab.run("run", "--inventory", inventory, "--suite", own, deadline_s=600)
     assert done.code == 0, done.stderr
     return done
+
+
+def accurate(lab: Lab, own: Path, shards: int) -> Path:
+    """The run of a suite here that was interrupted when so many shards were answered: accuracy
+    comes first, and what it says needs no timing trial."""
+    controller = lab.start("run", "--inventory", lab.inventory(lab.here()), "--suite", own)
+    wait_until(lambda: len(answered(lab)) >= shards, f"{shards} shards that were answered")
+    os.killpg(controller.pid, signal.SIGINT)
+    _, said = controller.communicate(timeout=120)
+    assert len(answered(lab)) == shards, said
+    return lab.runs()[0]
 
 
 def answered(lab: Lab, run: Path | None = None) -> list[Mapping[str, Any]]:
@@ -199,27 +211,18 @@ def check_run(run: Path, trained: Path, schemes: Sequence[str] = INT8) -> None:
 def test_every_scheme_of_the_converter_is_as_right_as_a_plain_loop_finds(
     lab: Lab, trained: Path
 ) -> None:
-    own = suite(lab, of(trained, TFLITE))
-    done = measured(lab, own)
-    (run,) = lab.runs()
+    # 2400 digits, 1024 a trial
+    run = accurate(lab, suite(lab, of(trained, TFLITE)), 3 * len(TFLITE))
     check_run(run, trained, TFLITE)
-    assert len(answered(lab)) == 3 * len(TFLITE)  # 2400 digits, 1024 a trial
-    assert every_planned_trial_finished_once(lab.journal())
-    # beside speed in the table, and in a table of its own
-    shown = {row["scheme"]: row for row in lab.table()}
-    for scheme, row in rows_of(run).items():
-        assert shown[scheme]["accuracy_metric"] == "top-1"
-        assert float(shown[scheme]["treatment_accuracy"]) == pytest.approx(row.treatment.value)
-    assert (run / "accuracy.csv").exists() and "Accuracy: here" in done.stdout
 
 
 def test_every_scheme_of_torch_is_as_right_as_a_plain_loop_finds(lab: Lab, trained: Path) -> None:
     pytest.importorskip("torch", reason="the extra `torch` is not installed", exc_type=ImportError)
     own = suite(lab, of(trained, TORCH, ".pt"), runner="torch", fed=", input: [1, 1, 8, 8]")
-    measured(lab, own)
+    run = accurate(lab, own, 3 * len(TORCH))
     x, labels = held_out(trained)
     found = {s: torch_scores(trained / f"{s}.pt", prepared(x)) for s in TORCH}
-    rows = rows_of(lab.runs()[0])
+    rows = rows_of(run)
     assert set(rows) == set(TORCH[1:])
     for scheme, row in rows.items():
         check_against(row, found["float32"], found[scheme], labels)
@@ -229,24 +232,30 @@ def test_a_batch_is_filled_up_and_counts_its_own_samples_alone(lab: Lab, trained
     files = of(trained / "open", INT8)
     accuracy = CLASSIFICATION.replace("digits.npz", "digits.npz, samples: 1333")
     own = suite(lab, files, accuracy, factors="{batch: [4]}")
-    measured(lab, own)
+    done = measured(lab, own)
     (run,) = lab.runs()
+    assert every_planned_trial_finished_once(lab.journal())
     drawn = json.loads((run / "run.json").read_text())["samples"]
     order = [int(key) for key in drawn["keys"]]
     assert len(order) == len(set(order)) == 1333
     x, labels = held_out(trained)
     assert drawn["labels"] == labels[order].tolist()
     found = [scores(files[scheme], prepared(x[order]), batch=4) for scheme in INT8]
-    check_against(rows_of(run)["full_int8"], found[0], found[1], labels[order])
+    row = rows_of(run)["full_int8"]
+    check_against(row, found[0], found[1], labels[order])
+    # beside speed in the table, and in a table of its own
+    (shown,) = lab.table()
+    assert shown["accuracy_metric"] == "top-1"
+    assert float(shown["treatment_accuracy"]) == pytest.approx(row.treatment.value)
+    assert (run / "accuracy.csv").exists() and "Accuracy: here" in done.stdout
 
 
 def test_without_labels_it_is_told_how_far_the_sides_agree(lab: Lab, trained: Path) -> None:
-    x, _ = held_out(trained)
+    x = held_out(trained)[0][:200]
     np.savez(lab.folder / "unlabelled.npz", x=x)
     accuracy = f"{{task: agreement, dataset: unlabelled.npz, preprocessing: {PREPROCESSING}}}"
-    own = suite(lab, of(trained, INT8), accuracy)
-    measured(lab, own)
-    row = rows_of(lab.runs()[0])["full_int8"]
+    # 64 a trial
+    row = rows_of(accurate(lab, suite(lab, of(trained, INT8), accuracy), 8))["full_int8"]
     assert (row.verdict, row.difference, row.findings) == ("", None, ())
     one, other = (scores(trained / f"{s}.tflite", prepared(x)).astype(np.float64) for s in INT8)
     (found,) = row.agreement
@@ -348,6 +357,12 @@ def test_samples_that_are_gone_are_made_again_from_the_data_set(lab: Lab, traine
     resumed = lab.run("run", "--resume", "last", "--inventory", inventory)
     assert resumed.code == 0, resumed.stderr
     check_run(lab.runs()[0], trained)
+    # of a complete run nothing is needed any more
+    shutil.rmtree(lab.models)
+    (lab.folder / "digits.npz").unlink()
+    done = lab.run("run", "--resume", "last", "--inventory", inventory)
+    assert done.code == 0 and "nothing is left to do" in done.stderr
+    assert "Accuracy: here" in done.stdout
 
 
 # -- memory
@@ -363,19 +378,9 @@ LITTLE = 160_000_000
 
 @pytest.fixture
 def little_memory() -> Iterator[Path]:
-    """A control group that a child and its model fit into, of whichever version there is."""
-    root = Path("/sys/fs/cgroup")
-    v1 = (root / "memory").is_dir()
-    place = (root / "memory" if v1 else root) / f"orchestrate-samples-{os.getpid()}"
-    try:
-        place.mkdir()
-        (place / ("memory.limit_in_bytes" if v1 else "memory.max")).write_text(str(LITTLE))
-    except OSError as exc:
-        if place.exists():
-            place.rmdir()
-        pytest.skip(f"no memory control group can be made here: {exc}")
-    yield place
-    place.rmdir()
+    """A control group that a child and its model fit into."""
+    with limited_memory(LITTLE) as place:
+        yield place
 
 
 def test_a_shard_larger_than_the_memory_is_mapped(

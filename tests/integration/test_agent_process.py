@@ -35,6 +35,7 @@ from orchestrate_agent.process.procs import (
 )
 from orchestrate_agent.process.trial import Ending, Process
 from tests.agent_client import is_alive, wait_until
+from tests.cgroups import limited_memory
 from tests.sshd import descendants
 
 SH = "/bin/sh"
@@ -361,19 +362,8 @@ for argv in ([sys.executable, "-c", sys.argv[2]], ["/bin/sh", "-c", "kill -9 $$"
 
 @pytest.fixture
 def small_cgroup() -> Iterator[Path]:
-    """A control group with 100 MB, of whichever version this machine has."""
-    root = Path("/sys/fs/cgroup")
-    v1 = (root / "memory").is_dir()
-    place = (root / "memory" if v1 else root) / f"orchestrate-test-{os.getpid()}"
-    try:
-        place.mkdir()
-        (place / ("memory.limit_in_bytes" if v1 else "memory.max")).write_text("100000000")
-    except OSError as exc:
-        if place.exists():
-            place.rmdir()
-        pytest.skip(f"no memory control group can be made here: {exc}")
-    yield place
-    place.rmdir()
+    with limited_memory(100_000_000) as place:
+        yield place
 
 
 def test_out_of_memory_is_told_from_any_other_kill(small_cgroup: Path) -> None:

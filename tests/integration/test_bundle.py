@@ -31,7 +31,7 @@ SYSTEM_PYTHON = Path("/usr/bin/python3")
 #: As many blocks for a controller, which stops at a precision, as for a bundle, which does not.
 PROTOCOL = (
     "{blocks: 6, precision: 0.0001, warmup: {runs: 5, seconds: 0}, "
-    "steady: {runs: 5, seconds: 0}, gate: {load: 1}, timeout: 60}"
+    "steady: {runs: 5, seconds: 0}, check: {trials: 0}, gate: {load: 1}, timeout: 60}"
 )
 #: What a row of the table is of, and all in it that is not measured.
 KEYS = (

@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMANDS = ("run", "plan", "devices", "models", "report", "runs", "bundle", "import", "agents")
+COMMANDS = (
+    "init", "run", "plan", "devices", "models", "report", "runs", "bundle", "import", "agents",
+    "doctor", "schema", "completion",
+)  # fmt: skip
 
 
 def orchestrate(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -39,7 +42,8 @@ def test_help_needs_nothing_heavy(tmp_path: Path) -> None:
     script = (
         "import sys\nfrom orchestrator.cli import main\n"
         "try: main(['--help'])\nexcept SystemExit as end: assert end.code == 0\n"
-        "heavy = {'numpy', 'scipy', 'pandas', 'pydantic', 'paramiko', 'rich', 'yaml', 'asyncio'}\n"
+        "heavy = {'numpy', 'scipy', 'pandas', 'pydantic', 'paramiko', 'rich', 'yaml', 'asyncio',\n"
+        " 'argcomplete'}\n"
         "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
     )
     done = subprocess.run(

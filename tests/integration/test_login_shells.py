@@ -198,7 +198,8 @@ def test_devices_and_a_run_where_csh_greets(lab: Lab, server: Sshd, tmp_path: Pa
         found = lab.run("devices", "--inventory", inventory)
         done = lab.run("run", "--inventory", inventory, "--suite", suite)
         logs = lab.run("agents", "logs", "--inventory", inventory)
-        lab.close()
+        # the user's home is not in the test's folder
+        lab.run("agents", "stop", "--force", "--inventory", inventory)
     assert found.code == 0 and "far" in found.stdout, found.stderr
     assert done.code == 0, done.stderr
     assert every_planned_trial_finished_once(lab.journal())

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab import SURROUNDINGS, Lab, every_planned_trial_finished_once
+from tests.lab import PROTOCOL, SURROUNDINGS, Lab, every_planned_trial_finished_once
 
 
 @pytest.fixture
@@ -51,6 +51,23 @@ def test_auto_takes_the_binary_and_pins_it(lab: Lab, stand_in: Path) -> None:
     # the invented times follow the sizes
     sizes = float(row["baseline_size_mb"]) / float(row["treatment_size_mb"])
     assert float(row["speedup"]) == pytest.approx(sizes, rel=0.01)
+
+
+def test_what_it_does_not_show_another_runtime_looks_at(lab: Lab, stand_in: Path) -> None:
+    pytest.importorskip("ai_edge_litert")
+    here = lab.here(benchmark_model=str(stand_in))
+    suite = lab.suite(["float32", "float16"], PROTOCOL.replace("check: {trials: 0}, ", ""))
+    done = lab.run("run", "--inventory", lab.inventory(here), "--suite", suite)
+    assert done.code == 0, done.stderr
+    assert every_planned_trial_finished_once(lab.journal())
+    checks = [event for event in lab.events("finished") if event["kind"] == "check"]
+    assert [(c["scheme"], c["runner"], c["outcome"]) for c in checks] == [
+        ("float32", "litert", "ok"),
+        ("float16", "litert", "ok"),
+    ]
+    assert "outputs looked at once by ai-edge-litert" in done.stdout
+    (row,) = lab.table()
+    assert row["verdict"] != "invalid" and row["runner"] == "benchmark_model"
 
 
 def test_memory_is_that_of_the_tool_not_of_who_started_it(lab: Lab, stand_in: Path) -> None:

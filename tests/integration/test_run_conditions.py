@@ -26,7 +26,7 @@ from tests.lab import Lab
 
 PROTOCOL = (
     "{{blocks: 6, precision: 0.9, warmup: {{runs: 5, seconds: 0}}, memory: {{trials: 0}}, "
-    "steady: {{runs: 5, seconds: {seconds}}}, gate: {gate}, timeout: 60}}"
+    "check: {{trials: 0}}, steady: {{runs: 5, seconds: {seconds}}}, gate: {gate}, timeout: 60}}"
 )
 
 

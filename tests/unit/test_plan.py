@@ -240,6 +240,47 @@ def test_profiles_have_trials_of_their_own_where_the_runner_has_a_profiler() -> 
     assert set(ids(made)) - set(ids(plain)) == {t.trial_id for t in profile_of(part)}
 
 
+def checks_of(part: DevicePlan) -> tuple[Trial, ...]:
+    return tuple(trial for trial in part.unblocked if trial.kind is TrialKind.CHECK)
+
+
+CHECKED = {"blocks": "6:9", "check": {"trials": 1}}
+
+
+def test_what_a_runner_that_shows_no_outputs_measures_another_one_looks_at_once() -> None:
+    binary = device(benchmark_model="/opt/benchmark_model")
+    varied = {"threads": [1, 2], "delegate": ["none", "xnnpack"]}
+    (plain,) = make_plan([binary], suite(factors=varied), seed=7).devices
+    (part,) = make_plan([binary], suite(factors=varied, protocol=CHECKED), seed=7).devices
+    checks = checks_of(part)
+    # each file once, whatever it is measured under, and after all others that are in no block
+    assert [t.variant for t in checks] == sorted(
+        {t.variant for t in part.trials}, key=lambda v: (v.model, SCHEMES.index(v.scheme))
+    )
+    assert part.unblocked[-len(checks) :] == checks
+    assert {(t.factors.runner, t.factors.runtime, t.factors.threads) for t in checks} == {
+        ("litert", "any", 1)
+    }
+    # nothing else changes: a run that goes on from before there were checks has none
+    assert [t for t in part.trials if t not in checks] == list(plain.trials)
+    assert not checks_of(plain) and part.groups == plain.groups
+    # and no device is refused for lack of what checks alone need
+    assert not part.runtimes and list(part.choices_to_check) == ["any"]
+    assert trial_from_event(checks[0].to_json()) == checks[0]
+
+
+def test_nobody_looks_where_the_runner_shows_it_or_no_python_is() -> None:
+    both = suite(runner=["benchmark_model", "litert"], protocol=CHECKED)
+    phone = {"transport": "adb", "serial": "1", "benchmark_model": "/opt/benchmark_model"}
+    for made, asked in (
+        (device(benchmark_model="/opt/benchmark_model"), both),
+        (device(), suite(protocol=CHECKED)),
+        (device(**phone), suite(protocol=CHECKED)),
+    ):
+        (part,) = make_plan([made], asked, seed=7).devices
+        assert not checks_of(part) and not part.checks
+
+
 def profile_of(part: DevicePlan) -> tuple[Trial, ...]:
     return tuple(trial for trial in part.unblocked if trial.kind is TrialKind.PROFILE)
 

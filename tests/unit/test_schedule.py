@@ -156,6 +156,20 @@ def test_what_cannot_be_profiled_is_timed_all_the_same() -> None:
     assert schedule.complete
 
 
+def test_a_file_that_nobody_could_look_at_is_timed_all_the_same() -> None:
+    binary = device(benchmark_model="/opt/benchmark_model")
+    asked = suite(models=["resnet50"], protocol={"blocks": "6:9", "check": {"trials": 1}})
+    made = make_plan([binary], asked, seed=1)
+    schedule = Schedule(made, made.devices[0], never)
+    first = schedule.next_trials()
+    assert {t.kind for t in first} == {TrialKind.MEMORY, TrialKind.CHECK}
+    for trial in first:
+        failed = trial.kind is TrialKind.CHECK
+        schedule.finish(record(trial, Outcome.INCOMPATIBLE if failed else Outcome.OK))
+    assert sum(t.kind is TrialKind.TIMING for t in drain(schedule)) == 9 * 5
+    assert schedule.complete
+
+
 def test_what_comes_next_is_expected_to_take_as_long_as_the_slowest_of_its_kind() -> None:
     made, part = plan_for()
     schedule = Schedule(made, part, never)

@@ -275,7 +275,7 @@ class Bundle:
                 ended = _ended(event)
                 self._put_backs.clear()
                 self._not_started = self._not_started + 1 if ended.blameless else 0
-                self._failed += not ended.ok
+                self._failed += not ended.ok and not self._course.is_extra(event.trial_id)
                 self._course.end(event.trial_id, ended)
                 if not quietly:
                     self._show.ended(_name(event.trial_id), _trouble(event), *self._counts())

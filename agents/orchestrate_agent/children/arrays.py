@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import array
-from typing import Any, Dict, Sequence
+from typing import Any, Callable, Dict, List, Sequence
 
 from orchestrate_agent.children.measuring import INTEGER_BOUNDS, ChildError
 
@@ -36,6 +36,36 @@ def prepared(numpy: Any, rows: Any, args: argparse.Namespace) -> Any:
     if args.std:
         values /= numpy.array(args.std, dtype=numpy.float32)
     return values
+
+
+class Table:
+    """What each value of a byte becomes, channel by channel, found once and looked up from then on:
+    most samples are pixels, and a table is quicker than arithmetic and the same to the bit."""
+
+    def __init__(self, numpy: Any, args: argparse.Namespace, convert: Callable[[Any], Any]) -> None:
+        """``convert`` makes of an array of bytes, channels last, what an input is given."""
+        self._numpy = numpy
+        self._convert = convert
+        self._channels = max(len(args.mean), len(args.std), 1)
+        self._columns: List[Any] = []
+
+    def values(self, rows: Any) -> Any:
+        """What the input is given of these samples."""
+        numpy = self._numpy
+        if self._channels > 1 and rows.shape[-1] != self._channels:
+            return self._convert(rows)  # which says what is wrong with it
+        if not self._columns:
+            every = numpy.arange(256, dtype=numpy.uint8)
+            table = self._convert(numpy.stack([every] * self._channels, axis=-1))
+            columns = [numpy.ascontiguousarray(table[:, c]) for c in range(self._channels)]
+            alike = all(numpy.array_equal(each, columns[0]) for each in columns)
+            self._columns = columns[:1] if alike else columns
+        if len(self._columns) == 1:
+            return self._columns[0].take(rows)
+        found = numpy.empty(rows.shape, self._columns[0].dtype)
+        for place, column in enumerate(self._columns):
+            found[..., place] = column.take(rows[..., place])
+        return found
 
 
 def length_of(numpy: Any, values: Any) -> float:

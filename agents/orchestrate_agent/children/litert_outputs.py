@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 from typing import Any, Callable, Sequence
 
-from orchestrate_agent.children.arrays import doubles_of, laid_out, length_of, prepared
+from orchestrate_agent.children.arrays import Table, doubles_of, laid_out, length_of, prepared
 from orchestrate_agent.children.measuring import INPUT_SEED, ChildError
 from orchestrate_agent.children.outputs import Output
 from orchestrate_agent.children.samples import Shard
@@ -23,6 +23,10 @@ class Answering:
         self._numpy = numpy
         self._entry = entry
         self._invoke = invoke
+        #: The input that samples are fed to, and what bytes become there.
+        self._fed: dict[str, Any] | None = None
+        self._told: list[dict[str, Any]] = []
+        self._table: Table | None = None
 
     def feed_seeded(
         self, bounds: Sequence[float], raw: Callable[[Any, dict[str, Any]], Any]
@@ -51,15 +55,22 @@ class Answering:
 
     def feed_samples(self, shard: Shard, args: argparse.Namespace, content: bytes) -> None:
         """Feed one batch of rows, less ``--mean`` and divided by ``--std``, channel by channel."""
-        (detail,) = self._entry.inputs()
-        numpy = self._numpy
+        if self._fed is None:
+            (self._fed,) = self._entry.inputs()
+        detail, numpy = self._fed, self._numpy
         rows = numpy.frombuffer(content, dtype=shard.dtype).reshape((args.batch, *shard.shape))
-        if numpy.dtype(detail["dtype"]).kind not in "fc" and _scale_of(detail) is None:
-            values = rows.astype(detail["dtype"])  # integers that stand for nothing but themselves
+
+        def convert(rows: Any) -> Any:
+            if numpy.dtype(detail["dtype"]).kind not in "fc" and _scale_of(detail) is None:
+                return rows.astype(detail["dtype"])  # integers that stand for themselves alone
+            return self._as_held(detail, prepared(numpy, rows, args))
+
+        if shard.dtype == "uint8":
+            self._table = self._table or Table(numpy, args, convert)
+            values = self._table.values(rows)
         else:
-            values = self._as_held(detail, prepared(numpy, rows, args))
-        fed = laid_out(numpy, values, detail["name"], detail["shape"])
-        self._entry.set(detail["index"], fed)
+            values = convert(rows)
+        self._entry.set(detail["index"], laid_out(numpy, values, detail["name"], detail["shape"]))
 
     def answer(self) -> list[Output]:
         """Run an inference; its outputs."""
@@ -88,8 +99,9 @@ class Answering:
 
     @property
     def _details(self) -> list[dict[str, Any]]:
-        details: list[dict[str, Any]] = self._entry.outputs()
-        return details
+        """Names and scales of the outputs, asked for once: that takes longer than an answer."""
+        self._told = self._told or list(self._entry.outputs())
+        return self._told
 
     def _output(self, detail: dict[str, Any], held: Any) -> Output:
         numpy = self._numpy

@@ -74,7 +74,8 @@ def run_child(measure: Callable[[Begin, SaySample], Dict[str, Any]]) -> int:
     try:
         result = measure(
             lambda stage: _say(wire, "stage " + stage),
-            lambda answer: _say(wire, "sample " + _json(answer)),
+            # nobody waits for one of them, so that they leave a buffer at a time
+            lambda answer: _write(wire, "sample " + _json(answer)),
         )
     except ChildError as error:
         _say(wire, "error " + json.dumps({"kind": error.kind, "message": str(error)}))
@@ -165,8 +166,12 @@ def _take_stdout() -> TextIO:
 
 
 def _say(wire: TextIO, line: str) -> None:
-    wire.write("@orchestrate-" + line + "\n")
+    _write(wire, line)
     wire.flush()
+
+
+def _write(wire: TextIO, line: str) -> None:
+    wire.write("@orchestrate-" + line + "\n")
 
 
 def head_and_size(path: str, count: int) -> Tuple[bytes, int]:

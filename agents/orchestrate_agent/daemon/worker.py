@@ -17,6 +17,7 @@ from orchestrate_agent.daemon.spool import SpoolError, not_written, require_room
 from orchestrate_agent.daemon.trial_queue import Entry, TrialQueue, not_started
 from orchestrate_agent.errors import AgentError
 from orchestrate_agent.files.blobs import DamagedBlobError
+from orchestrate_agent.files.compiled import compiled
 from orchestrate_agent.files.sites import SiteStore
 from orchestrate_agent.machine.setting import MachineControl, Readiness
 from orchestrate_agent.node import Command, Node
@@ -50,6 +51,7 @@ class Worker:
         self._queue = queue
         self._sites = sites
         self._archive = archive
+        self._compiled: Optional[str] = None
         self._on_fatal = on_fatal
         self._node = node
         self._machine = node.lock(queue.changed)
@@ -197,9 +199,15 @@ class Worker:
             blob=self._node.blobs.path,
             exe=self._node.blobs.executable,
             site=self._sites.path,
-            agent=self._archive,
+            agent=self._agent,
             python=sys.executable,
         )
+
+    def _agent(self) -> str:
+        """The archive that a child runs from."""
+        if self._compiled is None or not os.path.isfile(self._compiled):
+            self._compiled = compiled(self._archive)
+        return self._compiled
 
 
 class _Attempt:

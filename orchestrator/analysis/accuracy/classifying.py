@@ -47,6 +47,7 @@ def score_classifiers(
         _changed(samples, ours, labels, one[:, 0], other[:, 0]),
         _outcomes(samples, ours, base.top1, treated.top1),
         findings,
+        base.top1_share,
     )
 
 

@@ -8,31 +8,30 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import TypeAlias
 
+from orchestrator.analysis.accuracy import batches
+from orchestrator.analysis.accuracy.answering import Pair, answers_of, pair_of, trials_of
 from orchestrator.analysis.accuracy.classifying import score_classifiers, shown
 from orchestrator.analysis.accuracy.detecting import score_detectors
+from orchestrator.analysis.accuracy.doubts import (
+    AGREEMENT,
+    CLASSIFICATION,
+    DETECTION,
+    doubts,
+)
 from orchestrator.analysis.accuracy.score import Difference, Score
 from orchestrator.analysis.sides.groups import ComparisonGroup
-from orchestrator.analysis.sides.outputs import RANDOM
 from orchestrator.analysis.sides.side import Side
 from orchestrator.analysis.statistics import holm_of_known
 from orchestrator.analysis.table import AccuracyComparison, Agreement
-from orchestrator.errors import JournalError
-from orchestrator.measurement import Finding, Outcome
+from orchestrator.measurement import Finding
 from orchestrator.measures.accuracy import audit
 from orchestrator.measures.accuracy.agreement import OutputAgreement, agreement
-from orchestrator.measures.accuracy.answers import SampleAnswer, in_common
-from orchestrator.measures.accuracy.samples import SampleSet
-from orchestrator.runs.records import RunRecord, TrialRecord
-from orchestrator.trial import Factors, TrialKind
-
-#: The answers of both sides to the same samples, in the same order.
-_Pair: TypeAlias = "tuple[Sequence[SampleAnswer], Sequence[SampleAnswer]]"
+from orchestrator.measures.accuracy.answers import SampleAnswer
+from orchestrator.measures.accuracy.samples import FeedRecord, SampleSet
+from orchestrator.runs.records import RunRecord
 
 INVALID = "invalid"
-#: What is compared where nobody knows what is right.
-AGREEMENT = "agreement"
 
 
 def compare(
@@ -40,14 +39,17 @@ def compare(
 ) -> tuple[AccuracyComparison, ...]:
     """Return a row for every treatment whose accuracy was asked for, in the order of the groups."""
     rows, differences = [], []
-    for group in groups:
-        if group.factors is None or not _trials(group.baseline):
-            continue
-        ours, unread = _answers(run, group.baseline)
+    measured = [g for g in groups if g.factors is not None and trials_of(g.baseline)]
+    for group in measured:
+        smaller = batches.smallest(group, measured)
+        ours, unread = answers_of(run, group.baseline)
+        of_baseline = batches.findings(run, smaller, group.baseline, ours)
         for side in group.treatments.values():
-            theirs, more = _answers(run, side)
-            pair, twice = _pair(ours, theirs)
-            row, difference = _row(samples, group, side, pair, (*unread, *more, *twice))
+            theirs, more = answers_of(run, side)
+            pair, twice = pair_of(ours, theirs)
+            of_batch = batches.findings(run, smaller, side, theirs)
+            known = (*unread, *more, *twice, *of_baseline, *of_batch)
+            row, difference = _row(samples, group, side, pair, known)
             rows.append(row)
             differences.append(difference)
     adjusted = holm_of_known([None if each is None else each.p for each in differences])
@@ -57,58 +59,21 @@ def compare(
     )
 
 
-def _trials(side: Side) -> tuple[TrialRecord, ...]:
-    """The side's trials of accuracy, in the order of their samples."""
-    trials = (r for r in side.records if r.trial.kind is TrialKind.ACCURACY)
-    return tuple(sorted(trials, key=lambda each: each.trial.replicate))
-
-
-def _answers(run: RunRecord, side: Side) -> tuple[tuple[SampleAnswer, ...], tuple[Finding, ...]]:
-    """What a side answered, and why a part of that is missing."""
-    answers: list[SampleAnswer] = []
-    findings: list[Finding] = []
-    for record in _trials(side):
-        if record.outcome is not Outcome.OK:
-            findings.append(
-                Finding(
-                    "shard_missing",
-                    f"{side.scheme} did not answer a part of the samples "
-                    f"({record.outcome.value}: {record.reason})",
-                    "see the trial's log; a run that is resumed tries again what was interrupted",
-                )
-            )
-            continue
-        try:
-            answers += run.answers_of(record)
-        except JournalError as exc:
-            findings.append(
-                Finding("answers_unreadable", str(exc), "restore the run from a copy", forbids=True)
-            )
-    # of many shards that failed alike, one says it
-    return tuple(answers), tuple({(f.code, f.message): f for f in findings}.values())
-
-
-def _pair(
-    ours: Sequence[SampleAnswer], theirs: Sequence[SampleAnswer]
-) -> tuple[_Pair, tuple[Finding, ...]]:
-    """Return the answers to the samples that both sides have, in one order."""
-    try:
-        return in_common(ours, theirs), ()
-    except ValueError as exc:
-        twice = Finding("answers_unreadable", str(exc), "restore the run from a copy", forbids=True)
-        return ((), ()), (twice,)
-
-
 def _row(
     samples: SampleSet,
     group: ComparisonGroup,
     side: Side,
-    answers: _Pair,
+    answers: Pair,
     unread: tuple[Finding, ...],
 ) -> tuple[AccuracyComparison, Difference | None]:
     ours, theirs = answers
-    score = _score(samples, group, side, ours, theirs)
-    findings = (*unread, *_of_answers(samples, group, side, (ours, theirs)), *score.findings)
+    feed = _feed(samples, group, side)
+    score = _score(samples, group, side, answers, feed)
+    findings = (
+        *unread,
+        *doubts(samples, group, side, answers, feed=feed, score=score),
+        *score.findings,
+    )
     findings = tuple(sorted(findings, key=lambda each: not each.forbids))
     forbidden = any(each.forbids for each in findings)
     factors = group.factors
@@ -148,10 +113,11 @@ def _score(
     samples: SampleSet,
     group: ComparisonGroup,
     side: Side,
-    ours: Sequence[SampleAnswer],
-    theirs: Sequence[SampleAnswer],
+    answers: Pair,
+    feed: FeedRecord | None,
 ) -> Score:
-    metric = {"classification": "top-1", "detection": "AP"}.get(samples.task, AGREEMENT)
+    ours, theirs = answers
+    metric = {CLASSIFICATION: "top-1", DETECTION: "AP"}.get(samples.task, AGREEMENT)
     if not ours:
         nothing = Finding(
             "nothing_answered",
@@ -160,62 +126,22 @@ def _score(
             forbids=True,
         )
         return Score(metric, findings=(nothing,))
-    if samples.task == "classification":
+    if samples.task == CLASSIFICATION:
         return score_classifiers(samples, ours, theirs)
-    if samples.task == "detection":
-        size = _factors(group).input_size
-        framework = side.records[0].trial.variant.framework
-        feed = samples.feed(group.model, framework, size)
+    if samples.task == DETECTION and feed is not None:
         return score_detectors(samples, feed, ours, theirs)
     return Score(metric)
 
 
-def _factors(group: ComparisonGroup) -> Factors:
-    if group.factors is None:
-        raise ValueError("a group without factors has no trials")
-    return group.factors
-
-
-def _of_answers(
-    samples: SampleSet,
-    group: ComparisonGroup,
-    side: Side,
-    answers: _Pair,
-) -> Iterable[Finding]:
-    """Findings that need no label, and that of weights nobody trained."""
-    ours, theirs = answers
-    if ours:
-        yield from audit.not_finite(theirs)
-        yield from audit.constant_outputs(theirs)
-        yield from _of_calibration(samples, group, side)
-    untrained = [
-        each.scheme
-        for each in (group.baseline, side)
-        if each.artifact is not None and each.artifact.weights.startswith(RANDOM)
-    ]
-    if untrained and samples.task != AGREEMENT:
-        yield Finding(
-            "random_weights",
-            f"the weights of {' and '.join(untrained)} are random: what is right by chance is "
-            "not accuracy",
-            "build the models with trained weights (`--weights imagenet`), or measure agreement "
-            "(`task: agreement`)",
-            forbids=True,
-        )
-
-
-def _of_calibration(samples: SampleSet, group: ComparisonGroup, side: Side) -> Iterable[Finding]:
-    """Findings about what the sides were calibrated on, as far as anybody knows."""
-    for each in (group.baseline, side):
-        if each.artifact is None or each.artifact.calibration is None:
-            continue
-        found = each.artifact.calibration
-        yield from audit.calibrated_on_evaluation(
-            each.scheme, found.sampled, len(samples.keys), samples.margin
-        )
-        # nothing is lost of weights that were never trained
-        if found.kind == RANDOM and not each.artifact.weights.startswith(RANDOM):
-            yield from audit.calibration_random(each.scheme, found.count)
+def _feed(samples: SampleSet, group: ComparisonGroup, side: Side) -> FeedRecord | None:
+    """What the model was fed; None where the manifest does not say it."""
+    if group.factors is None or not side.records:
+        return None
+    framework = side.records[0].trial.variant.framework
+    try:
+        return samples.feed(group.model, framework, group.factors.input_size)
+    except KeyError:
+        return None
 
 
 def _agreements(

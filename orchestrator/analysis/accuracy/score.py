@@ -10,6 +10,7 @@ from orchestrator.analysis.table import ChangedAnswer, ClassChange, ScoredShare
 from orchestrator.measurement import Finding
 from orchestrator.measures.accuracy.classification import PairedDifference
 from orchestrator.measures.accuracy.resampling import ApDifference
+from orchestrator.measures.accuracy.shares import Share
 
 Difference: TypeAlias = "PairedDifference | ApDifference"
 
@@ -20,7 +21,10 @@ NOT_SCORED = ScoredShare(None)
 @dataclass(frozen=True)
 class Score:
     """The difference of two sides, not yet corrected for the others of its table; None where the
-    findings forbid it."""
+    findings forbid it.
+
+    ``baseline_share`` is the baseline's right answers as counted, of classifiers alone.
+    """
 
     metric: str
     baseline: ScoredShare = NOT_SCORED
@@ -31,3 +35,4 @@ class Score:
     changed: tuple[ChangedAnswer, ...] = ()
     outcomes: str = ""
     findings: tuple[Finding, ...] = ()
+    baseline_share: Share | None = None

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from orchestrator.analysis.sides.side import Side
 from orchestrator.measurement import Finding, Outputs, OutputSummary
+from orchestrator.measures.accuracy.matching import matched
 from orchestrator.runs.records import RunRecord
 
 #: Relative error from which two outputs have nothing in common: zeros would be as near.
@@ -38,9 +40,35 @@ def outputs_of(side: Side) -> Outputs | None:
     return next((each for each in shown if each is not None and each.problem is None), None)
 
 
+def checked_by(run: RunRecord, side: Side) -> tuple[Outputs | None, str]:
+    """Return what a side's file answered another runner that looked at it on the device, and what
+    that computed with, by name and version; for a side whose own runner shows no outputs."""
+    for record in side.records[:1]:
+        check = run.check_of(record.trial.device, record.artifact_sha256 or "")
+        measured = None if check is None else check.measurement
+        if measured is not None and measured.outputs is not None:
+            ran = " ".join(filter(None, (measured.runtime_name, measured.runtime_version)))
+            return (None if measured.outputs.problem else measured.outputs), ran
+    return None, ""
+
+
 def findings(run: RunRecord, baseline: Side, treatment: Side) -> Iterator[Finding]:
-    """What is wrong with what the two sides answered."""
-    base, treated = outputs_of(baseline), outputs_of(treatment)
+    """What is wrong with what the two sides answered, or their files where others looked."""
+    own = [outputs_of(side) for side in (baseline, treatment)]
+    checked = [checked_by(run, side) for side in (baseline, treatment)]
+    base, treated = (
+        each if each is not None else other for each, (other, _) in zip(own, checked, strict=True)
+    )
+    lookers = {by for each, (_, by) in zip(own, checked, strict=True) if each is None and by}
+    by = f" (seen under {' and '.join(sorted(lookers))}, not in what was timed)" if lookers else ""
+    for found in _of_outputs(run, (baseline, base), (treatment, treated)):
+        yield replace(found, message=found.message + by)
+
+
+def _of_outputs(
+    run: RunRecord, one: tuple[Side, Outputs | None], other: tuple[Side, Outputs | None]
+) -> Iterator[Finding]:
+    (baseline, base), (treatment, treated) = one, other
     for side in (baseline, treatment):
         yield from _unread(side)
     if base is not None and treated is not None and is_dead(base) and is_dead(treated):
@@ -52,9 +80,9 @@ def findings(run: RunRecord, baseline: Side, treatment: Side) -> Iterator[Findin
             "its accuracy",
         )
         return
-    for side, own, other in ((baseline, base, treated), (treatment, treated, base)):
+    for side, own, opposite in ((baseline, base, treated), (treatment, treated, base)):
         if own is not None:
-            yield from _nothing(side, own, other)
+            yield from _nothing(side, own, opposite)
     if base is None or treated is None or is_dead(base) or is_dead(treated):
         return
     yield from _apart(baseline, treatment, base, treated)
@@ -75,22 +103,6 @@ def error_between(one: OutputSummary, other: OutputSummary) -> float | None:
         return None
     length = math.dist(one.sketch, (0.0,) * len(one.sketch))
     return math.dist(one.sketch, other.sketch) / length if length else None
-
-
-def matched(one: Outputs, other: Outputs) -> tuple[tuple[OutputSummary, OutputSummary], ...]:
-    """The outputs of two files that are the same one: by name, else where one alone of either has
-    that shape, else by place where all shapes are equal. Converters change names and order."""
-    names = [each.name for each in one.summaries]
-    if len(set(names)) == len(names) and set(names) == {o.name for o in other.summaries}:
-        by_name = {each.name: each for each in other.summaries}
-        return tuple((each, by_name[each.name]) for each in one.summaries)
-    shapes = [[each.shape for each in side.summaries] for side in (one, other)]
-    if shapes[0] == shapes[1]:
-        return tuple(zip(one.summaries, other.summaries, strict=True))
-    if len(set(shapes[0])) == len(shapes[0]) and sorted(shapes[0]) == sorted(shapes[1]):
-        by_shape = {each.shape: each for each in other.summaries}
-        return tuple((each, by_shape[each.shape]) for each in one.summaries)
-    return ()
 
 
 def _is_constant(output: OutputSummary) -> bool:
@@ -140,7 +152,7 @@ def _how_dead(outputs: Outputs) -> str:
 def _swallowed(own: Outputs, other: Outputs) -> str:
     """Why constants are what the outputs' own steps make of the other side's answers; empty where
     they do not."""
-    pairs = matched(own, other)
+    pairs = matched(own.summaries, other.summaries)
     if not pairs or len(pairs) < len(own.summaries):
         return ""
     for mine, reference in pairs:
@@ -158,7 +170,7 @@ def _swallowed(own: Outputs, other: Outputs) -> str:
 def _apart(baseline: Side, treatment: Side, base: Outputs, treated: Outputs) -> Iterator[Finding]:
     if max(base.input_error, treated.input_error) > INPUT_ERROR:
         return  # what was fed was not the same
-    error = nearest(matched(base, treated))
+    error = nearest(matched(base.summaries, treated.summaries))
     if error is None or error < DOUBTFUL:
         return
     said = (
@@ -204,7 +216,7 @@ def _elsewhere(run: RunRecord, side: Side, own: Outputs) -> Iterator[Finding]:
     for sha256, factors in fed:
         places = run.outputs_of_file(sha256 or "", factors.batch, factors.input_size)
         for place, theirs in places:
-            error = None if is_dead(theirs) else nearest(matched(own, theirs))
+            error = None if is_dead(theirs) else nearest(matched(own.summaries, theirs.summaries))
             if error is not None and error > ROUNDING:
                 yield Finding(
                     "computes_otherwise",

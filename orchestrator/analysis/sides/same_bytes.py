@@ -27,7 +27,7 @@ _CHECK = "check"
 def same_bytes(run: RunRecord) -> tuple[SameBytes, ...]:
     """Group the places of every file that ran in several, in the order of the trials."""
     files: dict[_Fed, dict[Place, _Answers]] = {}
-    for record in run.trials:
+    for record in (*run.trials, *run.checks):
         told = _told(record)
         if record.artifact_sha256 is None or not told:
             continue

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from statistics import median
 
+from orchestrator.analysis.sides.outputs import checked_by, outputs_of
 from orchestrator.analysis.sides.side import Side
+from orchestrator.frameworks.registry import find_runner
 from orchestrator.runs.records import ArtifactRecord, RunRecord
 from orchestrator.trial import Factors, InputSpec
 
 _MB = 1e6
+#: The suite of a run that was imported.
+IMPORTED = "imported"
 
 
 def microarchitecture(run: RunRecord, device: str) -> str:
@@ -37,6 +42,35 @@ def isa_way(*sides: Side) -> str:
 def delegated(side: Side) -> str:
     """``30/34``: nodes that a delegate took, of all; empty where the runtime does not tell."""
     return ", ".join(sorted(f"{taken}/{nodes}" for taken, nodes in side.delegations))
+
+
+def looked_at(run: RunRecord, *sides: Side) -> str:
+    """``once by ai-edge-litert 2.3.0``: who looked at what was computed, and that nobody did, where
+    the runner shows no outputs; empty where it does, and where nothing was measured here."""
+    ran = {r.trial.factors.runner for side in sides for r in side.timed}
+    blind = [name for name in sorted(ran) if (of := find_runner(name)) and not of.shows_outputs]
+    if not blind or run.suite == IMPORTED:
+        return ""
+    whose = f"in the place of {blind[0]}, which shows none"
+    unseen = [side for side in sides if outputs_of(side) is None]
+    looked = [checked_by(run, side) for side in unseen]
+    if all(outputs is not None for outputs, _ in looked):
+        return f"once by {'/'.join(sorted({by for _, by in looked}))}, {whose}"
+    return f"by nobody: {blind[0]} shows none, and {_why_not(run, unseen)}"
+
+
+def _why_not(run: RunRecord, sides: Sequence[Side]) -> str:
+    """Why no other runtime looked at the files of some side."""
+    for side in sides:
+        for record in side.records[:1]:
+            check = run.check_of(record.trial.device, record.artifact_sha256 or "")
+            if check is not None and check.reason:
+                return f"another runtime could not look at {side.scheme}: {check.reason}"
+            if check is not None and check.measurement and check.measurement.outputs:
+                problem = check.measurement.outputs.problem
+                if problem:
+                    return f"another runtime could not tell of {side.scheme}: {problem}"
+    return "no other runtime looked in its place"
 
 
 def size_mb(side: Side) -> float | None:

@@ -30,6 +30,7 @@ class LanguageModel:
     licence: str
     peak_mb: int
     preprocessing: None = None  # it takes no image
+    top1: None = None
 
 
 MODELS: Mapping[str, LanguageModel] = {

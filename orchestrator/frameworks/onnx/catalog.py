@@ -38,6 +38,11 @@ class OnnxModelSpec:
         """What its weights were trained with."""
         return self.network.preprocessing
 
+    @property
+    def top1(self) -> float | None:
+        """What is published for its weights."""
+        return self.network.top1
+
 
 @dataclass(frozen=True)
 class OnnxSchemeSpec:

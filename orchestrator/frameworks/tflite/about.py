@@ -43,6 +43,7 @@ BENCHMARK_MODEL = RunnerAbout(
     factors=_FACTORS,
     batches=False,
     android=True,
+    shows_outputs=False,
     # it has its libraries in itself
 )
 LITERT = RunnerAbout(

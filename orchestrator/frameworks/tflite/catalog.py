@@ -15,6 +15,7 @@ from orchestrator.frameworks.about import CURRENT
 from orchestrator.frameworks.building import BuildOptions, representative_data
 from orchestrator.frameworks.preprocessing import Channels, Preprocessing
 from orchestrator.frameworks.tflite.about import OLD_RUNTIME
+from orchestrator.frameworks.torch.catalog import MEAN, STD
 from orchestrator.trial import Variant
 
 #: Raised when the way of building changes the bytes that the same options give.
@@ -26,6 +27,8 @@ COMPATIBILITIES: Mapping[str, tuple[int, int] | None] = {CURRENT: None, OLD_RUNT
 _SYMMETRIC = Channels("rgb", (127.5,) * 3, (127.5,) * 3)
 #: ImageNet's mean taken away, blue first, as Caffe's models were trained.
 _CENTRED = Channels("bgr", (103.939, 116.779, 123.68), (1.0,) * 3)
+#: What stands for a module of ``keras.applications`` where the network is torchvision's.
+TORCHVISION = "torchvision"
 #: Module of ``keras.applications`` → what its ``preprocess_input`` makes of a pixel.
 _CHANNELS: Mapping[str, Channels] = {
     "mobilenet": _SYMMETRIC,
@@ -35,12 +38,16 @@ _CHANNELS: Mapping[str, Channels] = {
     "resnet_v2": _SYMMETRIC,
     "vgg16": _CENTRED,
     "vgg19": _CENTRED,
+    TORCHVISION: Channels(
+        "rgb", tuple(255 * each for each in MEAN), tuple(255 * each for each in STD)
+    ),
 }
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """An architecture of ``keras.applications``: its function, and the module of its inputs.
+    """An architecture of ``keras.applications``: its function, and the module of its inputs; or one
+    of torchvision's, with the weights that PyTorch's catalogue has of it.
 
     ``gain``: variance gain of random kernels. 2 keeps the size of activations through layers with
     ReLU (He et al. 2015); 1 where residual sums would grow with every block. ``input_scale``:
@@ -53,6 +60,9 @@ class ModelSpec:
     constants once and for all schemes, which is three times as fast for small models. That holds
     some twenty copies of the weights, 12.7 GB for VGG19, so large models are converted from a
     saved model instead.
+
+    ``top1``: the share of ImageNet's validation set that keras.io/api/applications gives for the
+    weights.
     """
 
     application: str
@@ -62,11 +72,12 @@ class ModelSpec:
     input_scale: float = 1.0
     peak_mb: int = 0
     frozen: bool = True
+    top1: float | None = None
 
     @property
     def preprocessing(self) -> Preprocessing:
         """What ``preprocess_input`` of its module does, with which :mod:`.keras` calibrates."""
-        return Preprocessing(self.side, self.side, _CHANNELS[self.module], layout="nhwc")
+        return Preprocessing(self.side, self.side, _CHANNELS[self.module])
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -101,16 +112,23 @@ class SchemeSpec:
 
 
 MODELS: Mapping[str, ModelSpec] = {
-    "mobilenet_v1": ModelSpec("MobileNet", "mobilenet", peak_mb=1600),
-    "mobilenet_v2": ModelSpec("MobileNetV2", "mobilenet_v2", peak_mb=1600),
-    "inception_v3": ModelSpec("InceptionV3", "inception_v3", side=299, peak_mb=3700),
-    "resnet50": ModelSpec("ResNet50", "resnet", gain=1.0, input_scale=64.0, peak_mb=3500),
-    "resnet101": ModelSpec("ResNet101", "resnet", gain=1.0, input_scale=64.0, peak_mb=5500),
-    "resnet152": ModelSpec("ResNet152", "resnet", gain=1.0, input_scale=64.0, peak_mb=7200),
-    "resnet50_v2": ModelSpec("ResNet50V2", "resnet_v2", gain=1.0, peak_mb=3500),
-    "resnet152_v2": ModelSpec("ResNet152V2", "resnet_v2", gain=1.0, peak_mb=7200),
-    "vgg16": ModelSpec("VGG16", "vgg16", input_scale=64.0, frozen=False, peak_mb=8000),
-    "vgg19": ModelSpec("VGG19", "vgg19", input_scale=64.0, frozen=False, peak_mb=8000),
+    "mobilenet_v1": ModelSpec("MobileNet", "mobilenet", peak_mb=1600, top1=0.704),
+    "mobilenet_v2": ModelSpec("MobileNetV2", "mobilenet_v2", peak_mb=1600, top1=0.713),
+    "inception_v3": ModelSpec("InceptionV3", "inception_v3", side=299, peak_mb=3700, top1=0.779),
+    "resnet18": ModelSpec("ResNet18", TORCHVISION, gain=1.0, peak_mb=3000, top1=0.69758),
+    "resnet50": ModelSpec(
+        "ResNet50", "resnet", gain=1.0, input_scale=64.0, peak_mb=3500, top1=0.749
+    ),
+    "resnet101": ModelSpec(
+        "ResNet101", "resnet", gain=1.0, input_scale=64.0, peak_mb=5500, top1=0.764
+    ),
+    "resnet152": ModelSpec(
+        "ResNet152", "resnet", gain=1.0, input_scale=64.0, peak_mb=7200, top1=0.766
+    ),
+    "resnet50_v2": ModelSpec("ResNet50V2", "resnet_v2", gain=1.0, peak_mb=3500, top1=0.760),
+    "resnet152_v2": ModelSpec("ResNet152V2", "resnet_v2", gain=1.0, peak_mb=7200, top1=0.780),
+    "vgg16": ModelSpec("VGG16", "vgg16", input_scale=64.0, frozen=False, peak_mb=8000, top1=0.713),
+    "vgg19": ModelSpec("VGG19", "vgg19", input_scale=64.0, frozen=False, peak_mb=8000, top1=0.713),
 }
 
 SCHEMES: Mapping[str, SchemeSpec] = {

@@ -22,7 +22,8 @@ import tensorflow as tf
 from orchestrator.artifacts.download import STALL_S, check_reachable
 from orchestrator.errors import ArtifactError, ModelBuildError
 from orchestrator.frameworks.images import Image
-from orchestrator.frameworks.tflite.catalog import ModelSpec
+from orchestrator.frameworks.tflite import resnet18
+from orchestrator.frameworks.tflite.catalog import TORCHVISION, ModelSpec
 
 #: Where Keras fetches weights from; asked once, briefly, before Keras tries.
 _WEIGHTS_HOST = "https://storage.googleapis.com/"
@@ -49,6 +50,9 @@ def load_model(
 
     Raises ModelBuildError where ``imagenet`` is insisted upon and cannot be had.
     """
+    if spec.module == TORCHVISION:
+        model, source, reason = resnet18.load(name, weights, seed, say)
+        return WeightedModel(model, source, reason, _digest(model))
     if weights == "random":
         return _random(spec, seed, None, say)
     say("fetching ImageNet weights")
@@ -67,6 +71,8 @@ def load_model(
 
 def preprocess(spec: ModelSpec) -> Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]:
     """What turns pixels of 0 to 255 into the model's inputs."""
+    if spec.module == TORCHVISION:
+        return resnet18.preprocess
     module = importlib.import_module(f"keras.applications.{spec.module}")
 
     def apply(image: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.frameworks.about import Framework, Library, RunnerAbout, SchemeAbout
+from orchestrator.frameworks.about import CALIBRATIONS, Framework, Library, RunnerAbout, SchemeAbout
 from orchestrator.trial import TrialKind
 
 #: Its libraries of quantized kernels; ``default`` is what the build of torch chooses.
@@ -29,6 +29,15 @@ FRAMEWORK = Framework(
             "static_int8",
             same_as=("qat_int8", "full_int8"),
             needs=("representative", "calibration"),
+        ),
+        *(
+            SchemeAbout(
+                f"static_int8_{how}",
+                f"quantizing {{model}} after calibration by {how} (static_int8_{how})",
+                same_as=("static_int8", "qat_int8", "full_int8"),
+                needs=("representative",),
+            )
+            for how in CALIBRATIONS
         ),
         SchemeAbout("qat_int8", same_as=("static_int8", "full_int8"), needs=("dataset",)),
     ),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from orchestrator.errors import ModelBuildError
+from orchestrator.frameworks.about import CALIBRATIONS
 from orchestrator.frameworks.feeding import Asked
 from orchestrator.frameworks.files import EXPORT, Description, FileReader, InspectedFile, Table
 from orchestrator.frameworks.torch import feeding
@@ -15,8 +16,12 @@ from orchestrator.frameworks.torch.file import TorchInspection, inspect_torch
 from orchestrator.printable import printable
 from orchestrator.trial import InputSpec
 
-#: The file of a quantized PyTorch model does not tell whether it was trained so.
-_ALIKE = {"qat_int8": "static_int8"}
+#: The file of a quantized PyTorch model does not tell whether it was trained so, nor how it was
+#: calibrated.
+_ALIKE = {
+    "qat_int8": "static_int8",
+    **{f"static_int8_{how}": "static_int8" for how in CALIBRATIONS},
+}
 
 
 @dataclass(frozen=True)

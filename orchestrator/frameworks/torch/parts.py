@@ -23,4 +23,9 @@ PARTS = Parts(
     recipe=catalog.recipe,
     build=_build,
     files=FILES,
+    trained_on=lambda options: (
+        ()
+        if options.dataset is None
+        else tuple(image.path for image in catalog.training_images(options.dataset))
+    ),
 )

@@ -103,8 +103,9 @@ class Converter:
             elif scheme.trained:
                 model, trained = self._trained(model, training(), seed, say)
             elif scheme.static:
-                observer = _OBSERVERS[self._calibration].__name__
-                model = self._calibrated(model, say)
+                how = _OBSERVERS[scheme.calibration or self._calibration]
+                observer = how.__name__
+                model = self._calibrated(model, how, say)
             data = self._exported(model, name)
         operators, floats = self._look_into(data)
         quantized = {k: n for k, n in operators.items() if k.startswith(_QUANTIZED)}
@@ -118,8 +119,8 @@ class Converter:
             parameters=sum(p.numel() for p in self._model.parameters()),
         )
 
-    def _calibrated(self, model: Any, say: Say) -> Any:
-        observer = _OBSERVERS[self._calibration].with_args(reduce_range=True)
+    def _calibrated(self, model: Any, how: Any, say: Say) -> Any:
+        observer = how.with_args(reduce_range=True)
         chosen = ao.QConfig(activation=observer, weight=ao.default_per_channel_weight_observer)
         # torch's own mapping knows which operators share or fix their ranges
         mapping = ao.get_default_qconfig_mapping(_BACKEND)

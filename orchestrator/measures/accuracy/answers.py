@@ -9,6 +9,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from orchestrator.measures.accuracy.matching import matched
+
 Floats: TypeAlias = "NDArray[np.floating[Any]]"
 Ints: TypeAlias = "NDArray[np.int64]"
 Bools: TypeAlias = "NDArray[np.bool_]"
@@ -136,25 +138,6 @@ def in_common(
 
 
 def matched_outputs(one: SampleAnswer, other: SampleAnswer) -> tuple[tuple[str, str], ...]:
-    """Return which output of ``one`` is which of ``other``, by name, else by shape.
-
-    A name counts only where the shapes agree too; of the rest, those are matched whose shape no
-    other output on either side has. The order of outputs says nothing: exporters differ in it.
-    What cannot be told apart is left out.
-    """
-    theirs = {output.name: output for output in other.outputs}
-    found = {
-        output.name: output.name
-        for output in one.outputs
-        if output.name in theirs and theirs[output.name].shape == output.shape
-    }
-    ours_left = [output for output in one.outputs if output.name not in found]
-    theirs_left = [output for output in other.outputs if output.name not in found]
-    for output in ours_left:
-        alike = [each for each in ours_left if each.shape == output.shape]
-        candidates = [each for each in theirs_left if each.shape == output.shape]
-        if len(alike) == len(candidates) == 1:
-            found[output.name] = candidates[0].name
-    return tuple(
-        (output.name, found[output.name]) for output in one.outputs if output.name in found
-    )
+    """Return the names of those outputs of ``one`` and ``other`` that are the same one
+    (:mod:`.matching`)."""
+    return tuple((a.name, b.name) for a, b in matched(one.outputs, other.outputs))

@@ -14,10 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.measurement import Finding
+from orchestrator.measures.accuracy.agreement import OutputAgreement
 from orchestrator.measures.accuracy.answers import (
     NOTHING,
+    TOP,
     Ints,
     SampleAnswer,
+    matched_outputs,
     named_outputs,
     outputs_of,
 )
@@ -40,6 +43,17 @@ _NEARLY_ALL, _ENOUGH = 0.9, 10
 _CHANCE_AP50 = 0.02
 #: More samples than this with a value cut off are worth a word.
 _SATURATED = 0.01
+#: A baseline below this part of what is published for its weights is worth a word: another data set
+#: of the same classes costs some ten points, wrong colours or ranges more.
+_OF_PUBLISHED = 0.85
+#: What is fed and what the file's integers hold have less than this part in common.
+_IN_COMMON = 0.5
+#: From here on two sides give the same answers.
+_ALIKE = 0.9
+#: A single value that so many of the fed ones have leaves nothing to see.
+_CONSTANT = 0.99
+#: Decibels above which the answers of two batches differ by rounding alone, if at all.
+_ROUNDING_DB = 40.0
 #: With fewer images a bootstrap's interval holds the truth less often than it says (simulated: 95 %
 #: of the time with 60, 91 % with 30).
 _FEWEST_IMAGES = 60
@@ -78,6 +92,28 @@ def calibrated_on_evaluation(
     )
 
 
+def seen_in_training(
+    scheme: str, seen: int, samples: int, margin_points: float
+) -> tuple[Finding, ...]:
+    """Find samples that the scheme's weights were trained on: ``seen`` of ``samples``.
+
+    It forbids the comparison where these alone could hide a loss of the margin.
+    """
+    if not seen or not samples:
+        return ()
+    share = 100 * seen / samples
+    return (
+        Finding(
+            "seen_in_training",
+            f"{scheme} was trained on {seen} of the {samples} samples that it is judged by "
+            f"({share:.1f} %; the margin is {margin_points:g} points): it does better on these",
+            "train on the training set (`--dataset` takes its `train/`), and measure accuracy on "
+            "others (`split: val`)",
+            forbids=share >= margin_points,
+        ),
+    )
+
+
 def calibration_random(scheme: str, images: int) -> tuple[Finding, ...]:
     """Find a scheme whose ranges were found on ``images`` generated images."""
     return (
@@ -87,6 +123,124 @@ def calibration_random(scheme: str, images: int) -> tuple[Finding, ...]:
             "is lower than it could be (of EfficientNet-Lite0 by 14 points)",
             "give it images such as the model will see (`--representative FOLDER`), none of which "
             "is a sample here",
+        ),
+    )
+
+
+# -- what the model is fed
+
+
+def constant_input(commonest: float | None) -> tuple[Finding, ...]:
+    """Find inputs that are all alike: ``commonest`` is the share of the commonest value among those
+    that were prepared, None where nobody knows."""
+    if commonest is None or commonest < _CONSTANT:
+        return ()
+    return (
+        Finding(
+            "constant_input",
+            f"{100 * commonest:.1f} % of the values that are fed are one and the same: there is "
+            "nothing in the samples to tell apart",
+            "look at the data: images of 0 to 1 that are stored as whole numbers are black",
+            forbids=True,
+        ),
+    )
+
+
+def outside_the_input(fed: tuple[float, float], held: tuple[float, float]) -> tuple[Finding, ...]:
+    """Find values that are not those which the model's quantized input was calibrated for.
+
+    ``fed`` are the lowest and the highest real value that the samples become, ``held`` those that
+    the integers of the input can stand for.
+    """
+    (low, high), (least, most) = fed, held
+    overlap = min(high, most) - max(low, least)
+    union = max(high, most) - min(low, least)
+    if union <= 0 or overlap >= _IN_COMMON * union:
+        return ()
+    return (
+        Finding(
+            "preprocessing_suspect",
+            f"the samples become values from {low:.4g} to {high:.4g}, and the integers of the "
+            f"quantized input stand for {least:.4g} to {most:.4g}: the model was made for another "
+            "range",
+            "compare `mean` and `std` under `preprocessing:` with those that the model was trained "
+            "and calibrated with",
+        ),
+    )
+
+
+def below_published(accuracy: Share, published: float | None) -> tuple[Finding, ...]:
+    """Find a baseline that is certainly far below what is published for its weights.
+
+    ``published`` is the share of ImageNet's validation set that it has right, None where nobody
+    says.
+    """
+    if published is None or not accuracy.n or accuracy.high >= _OF_PUBLISHED * published:
+        return ()
+    return (
+        Finding(
+            "preprocessing_suspect",
+            f"the baseline has {100 * accuracy.count / accuracy.n:.1f} % right "
+            f"(at most {100 * accuracy.high:.1f} %), and {100 * published:.1f} % of ImageNet's "
+            "validation set are published for its weights",
+            "check how images are resized, the order of colours and their range "
+            "(`preprocessing: auto` is the model's own), and `labels:`; where these are right, the "
+            "data is harder than ImageNet's",
+        ),
+    )
+
+
+def alike_and_wrong(one: Ints, other: Ints) -> tuple[Finding, ...]:
+    """Find two sides that give the same answers though the baseline is no better than chance.
+
+    ``one`` and ``other`` are the first classes of baseline and treatment for the same samples. A
+    baseline that nearly always gives one class agrees with anything, and says nothing.
+    """
+    if len(one) < _ENOUGH:
+        return ()
+    same = float(np.mean(one == other))
+    commonest = answers_by_class(one)[0].share.count / len(one)
+    if same < _ALIKE or commonest > 1 - _IN_COMMON:
+        return ()
+    return (
+        Finding(
+            "preprocessing_suspect",
+            f"both sides give the same answer to {100 * same:.1f} % of the samples, and the "
+            "baseline's are no better than chance: the network tells its inputs apart, and either "
+            "they or their labels are not what it was trained with",
+            "compare `preprocessing:` (range, colours, layout) and `labels:` with the training",
+        ),
+    )
+
+
+def depends_on_the_batch(
+    scheme: str, batches: tuple[int, int], outputs: Sequence[OutputAgreement]
+) -> tuple[Finding, ...]:
+    """Find a file that answers the same samples otherwise at another batch, beyond rounding.
+
+    ``outputs`` hold its answers at the first batch against those at the second.
+    """
+    worst = min(
+        (each for each in outputs if each.snr_db is not None),
+        key=lambda each: each.snr_db.minimum if each.snr_db else 0.0,
+        default=None,
+    )
+    if worst is None or worst.snr_db is None or worst.snr_db.minimum >= _ROUNDING_DB:
+        return ()
+    moved = worst.n - worst.same_bytes.count
+    other = (
+        ""
+        if worst.same_top1 is None
+        else (f", and gives another first class to {worst.n - worst.same_top1.count}")
+    )
+    return (
+        Finding(
+            "depends_on_the_batch",
+            f"{scheme} answers {moved} of {worst.n} samples otherwise at batch {batches[1]} than "
+            f"at batch {batches[0]} (at worst {worst.snr_db.minimum:.0f} dB apart){other}: what it "
+            "answers to a sample depends on what stands beside it",
+            "judge it by its accuracy at the batch that you will run; one scale for all "
+            "activations of a batch does this, and so would a mistake of the runtime",
         ),
     )
 
@@ -134,13 +288,44 @@ def constant_outputs(answers: Sequence[SampleAnswer]) -> tuple[Finding, ...]:
     )
 
 
-def saturated_outputs(baseline: _Doubles, treatment: _Doubles) -> tuple[Finding, ...]:
+def saturated(
+    baseline: Sequence[SampleAnswer], treatment: Sequence[SampleAnswer]
+) -> tuple[Finding, ...]:
+    """Find the first output that is cut off (:func:`saturated_outputs`), of answers to the same
+    samples in the same order. Of an output that was not told whole its highest values are."""
+    if not baseline:
+        return ()
+    for names in matched_outputs(baseline[0], treatment[0]):
+        sides = [
+            outputs_of(answers, name)
+            for answers, name in zip((baseline, treatment), names, strict=True)
+        ]
+        if all(each.values is not None for side in sides for each in side):
+            found = saturated_outputs(*(_table([o.values for o in side]) for side in sides))
+        elif min(len(each.top) for side in sides for each in side) == TOP:
+            tops = (_table([[v for _, v in each.top] for each in side]) for side in sides)
+            found = saturated_outputs(*tops, low_end=False)
+        else:
+            continue
+        if found:
+            return found
+    return ()
+
+
+def _table(rows: Sequence[Any]) -> _Doubles:
+    return np.stack([np.asarray(row, dtype=np.float64).reshape(-1) for row in rows])
+
+
+def saturated_outputs(
+    baseline: _Doubles, treatment: _Doubles, *, low_end: bool = True
+) -> tuple[Finding, ...]:
     """Find samples in which the treatment's output ends where its integers end, and the baseline's
     goes on.
 
     Both are [samples, values], multiplied out. The end is the highest or lowest value that the
     treatment ever gives, a step the least distance between two of its values; a value is cut off
     where it lies at an end and the baseline's lies over one step beyond. At least three must.
+    Without ``low_end`` the highest alone is an end: where the values are each sample's highest.
     """
     if baseline.shape != treatment.shape or not treatment.size:
         raise ValueError(f"outputs of shapes {baseline.shape} and {treatment.shape} do not compare")
@@ -151,7 +336,7 @@ def saturated_outputs(baseline: _Doubles, treatment: _Doubles) -> tuple[Finding,
         return ()
     step = float(np.diff(levels).min())
     above = (other == levels[-1]) & (one > levels[-1] + step)
-    below = (other == levels[0]) & (one < levels[0] - step)
+    below = low_end & (other == levels[0]) & (one < levels[0] - step)
     cut = int(np.count_nonzero((above | below).any(axis=1)))
     if cut < 3 or cut <= _SATURATED * len(other):
         return ()

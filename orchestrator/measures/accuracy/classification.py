@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from orchestrator.measures.accuracy.answers import NOTHING, TOP, Bools, Ints
+from orchestrator.measures.accuracy.answers import TOP, Bools, Ints
 from orchestrator.measures.accuracy.shares import Share, mcnemar_p, newcombe, share
 from orchestrator.measures.accuracy.verdicts import AccuracyVerdict, checked_margin, verdict_of
 
@@ -245,18 +245,3 @@ def answers_by_class(top1: Ints) -> tuple[ClassAnswers, ...]:
         for each, count in zip(classes, counts, strict=True)
     ]
     return tuple(sorted(found, key=lambda c: (-c.share.count, c.answer)))
-
-
-def confusion(labels: Ints, top1: Ints, classes: int) -> Ints:
-    """Return how many samples of each label (rows) were answered with each class (columns).
-
-    One more column, the last, counts the samples that were answered with ``NOTHING``. Raises
-    ValueError where a label or an answer is not one of ``classes``.
-    """
-    highest = max(int(labels.max(initial=0)), int(top1.max(initial=0)))
-    lowest = min(int(labels.min(initial=0)), int(top1.min(initial=0)))
-    if highest >= classes or lowest < NOTHING or int(labels.min(initial=0)) < 0:
-        raise ValueError(f"labels and answers must be below {classes}; there is a {highest}")
-    table = np.zeros((classes, classes + 1), dtype=np.int64)
-    np.add.at(table, (labels, np.where(top1 == NOTHING, classes, top1)), 1)
-    return table

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 #: Values of a sample's outputs that are sent as they are, by task; of larger outputs the five
 #: highest values and a sketch. What a shard's samples answer must fit what an agent keeps of a
 #: process: 1 MiB.
 WHOLE_VALUES: Mapping[str, int] = {"classification": 64, "agreement": 1024, "detection": 2560}
+
+#: Fields of a :class:`SampleSet` that the suite of the run has already.
+OF_THE_SUITE = ("task", "margin", "outputs")
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,9 @@ class FeedRecord:
     ``mean`` is taken away from a value and ``std`` divides what is left, one number or one for each
     channel; empty where nothing is done. ``height`` and ``width`` are those of the prepared images
     in pixels and ``resize`` how they came to be; 0 and empty for what is not an image.
-    ``framework`` is that of the variants, empty where a run has one.
+    ``framework`` is that of the variants, empty where a run has one. ``low`` and ``high`` are the
+    least and the largest value of the first samples before anything is done to them, and
+    ``commonest`` the share of their commonest value; None in runs of before these were looked at.
     """
 
     model: str
@@ -43,18 +48,36 @@ class FeedRecord:
     width: int = 0
     resize: str = ""
     colour: str = ""
+    low: float | None = None
+    high: float | None = None
+    commonest: float | None = None
 
     @property
     def key(self) -> tuple[str, str, int]:
         """What a trial finds it by."""
         return self.model, self.framework, self.input_size
 
+    @property
+    def fed_range(self) -> tuple[float, float] | None:
+        """The least and the largest value that a model is fed; None where nobody looked."""
+        if self.low is None or self.high is None:
+            return None
+        channels = max(len(self.mean), len(self.std), 1)
+        means = self.mean * (channels if len(self.mean) == 1 else 1) or (0.0,) * channels
+        stds = self.std * (channels if len(self.std) == 1 else 1) or (1.0,) * channels
+        scales = tuple(zip(means, stds, strict=True))
+        return (
+            min((self.low - mean) / std for mean, std in scales),
+            max((self.high - mean) / std for mean, std in scales),
+        )
+
 
 @dataclass(frozen=True)
 class SampleSet:
     """The samples of a run in the order of their draw, and how each model is fed.
 
-    ``task``, ``margin`` (percentage points) and ``outputs`` are the suite's. ``keys`` name the
+    ``task``, ``margin`` (percentage points) and ``outputs`` are the suite's, in which ``run.json``
+    has them. ``keys`` name the
     samples; ``labels`` are the numbers of the outputs that are right, None where nobody knows;
     ``classes`` their names. ``truth`` are COCO's annotations, ``image_ids`` and ``sizes`` (width,
     height) the images', ``category_ids`` what each of a detector's classes means.
@@ -81,13 +104,12 @@ class SampleSet:
                 return each
         raise KeyError((model, framework, input_size))
 
-    def to_json(self) -> dict[str, Any]:
-        """Return it as ``run.json`` has it."""
-        return asdict(self)
-
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> SampleSet:
-        """The inverse of :meth:`to_json`. Raises KeyError, TypeError or ValueError."""
+        """Read it as ``run.json`` has it, with what the suite says.
+
+        Raises KeyError, TypeError or ValueError.
+        """
         values = {name: data[name] for name in cls.__dataclass_fields__ if name in data}
         lists = ("keys", "labels", "classes", "image_ids", "category_ids")
         values |= {name: tuple(values[name]) for name in lists if name in values}

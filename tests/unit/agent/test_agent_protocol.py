@@ -242,7 +242,7 @@ def test_only_the_exact_placeholders_are_replaced() -> None:
         blob=lambda s: "/b/" + s,
         exe=lambda s: "/x/" + s,
         site=lambda s: "/s/" + s,
-        agent="/a",
+        agent=lambda: "/a",
         python="/p",
     )
     assert done == (

@@ -15,6 +15,7 @@ import pytest
 
 from orchestrate_agent.machine import health
 from orchestrator.frameworks.reading.circumstances import Circumstances, findings
+from tests.cgroups import control_group
 from tests.runner_cases import a_trial
 
 DATA = Path(__file__).parents[2] / "data" / "facts" / "health"
@@ -198,22 +199,11 @@ print(json.dumps(told))
 
 @pytest.fixture
 def a_twentieth_of_a_cpu() -> Iterator[Path]:
-    """A control group with so little CPU time that other load on this machine cannot leave it less,
-    of whichever version this machine has."""
-    root = Path("/sys/fs/cgroup")
-    v1 = (root / "cpu").is_dir()
-    place = (root / "cpu" if v1 else root) / f"orchestrate-test-{os.getpid()}"
-    try:
-        place.mkdir()
-        limit = {"cpu.cfs_quota_us": "1000", "cpu.cfs_period_us": "20000"}
-        for name, text in (limit if v1 else {"cpu.max": "1000 20000"}).items():
-            (place / name).write_text(text)
-    except OSError as exc:
-        if place.exists():
-            place.rmdir()
-        pytest.skip(f"no control group of CPU time can be made here: {exc}")
-    yield place
-    place.rmdir()
+    """A control group with so little CPU time that other load on this machine cannot leave it
+    less."""
+    v1 = {"cpu.cfs_quota_us": "1000", "cpu.cfs_period_us": "20000"}
+    with control_group("cpu", v1, {"cpu.max": "1000 20000"}) as place:
+        yield place
 
 
 def test_a_quota_is_a_fact_and_what_it_held_back_is_measured(

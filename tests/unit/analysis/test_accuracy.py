@@ -15,12 +15,12 @@ from orchestrator.analysis import SpeedupTable, analyse
 from orchestrator.analysis.table import AccuracyComparison
 from orchestrator.errors import JournalError
 from orchestrator.measurement import Answers, Measurement, Outcome
-from orchestrator.measures.accuracy.answers import SampleAnswer
+from orchestrator.measures.accuracy.answers import SampleAnswer, top_of
 from orchestrator.measures.accuracy.samples import FeedRecord, SampleSet, ShardRecord
 from orchestrator.report import render
 from orchestrator.runs.records import CalibrationRecord, RunRecord, TrialRecord
-from orchestrator.trial import TrialKind
-from tests.analysis_runs import BASELINE, artifacts, blocks_of, run_of, trial
+from orchestrator.trial import Factors, TrialKind
+from tests.analysis_runs import BASELINE, FACTORS, artifacts, blocks_of, run_of, trial
 from tests.unit.measures.accuracy import made
 
 INT8 = "full_int8"
@@ -71,10 +71,17 @@ def answered(
     return run_of(trials, samples=samples, answers_of=read, artifacts=known)
 
 
-def accuracy_trial(scheme: str, number: int, shard: ShardRecord) -> TrialRecord:
-    asked = trial(scheme, -1, replicate=number, kind=TrialKind.ACCURACY)
+def accuracy_trial(
+    scheme: str,
+    number: int,
+    shard: ShardRecord,
+    *,
+    factors: Factors = FACTORS,
+    digest: str = "e" * 64,
+) -> TrialRecord:
+    asked = trial(scheme, -1, replicate=number, kind=TrialKind.ACCURACY, factors=factors)
     measurement = Measurement(
-        None, None, None, None, answers=Answers(shard.first, shard.count, "e" * 64)
+        None, None, None, None, answers=Answers(shard.first, shard.count, digest)
     )
     return TrialRecord(asked, Outcome.OK, measurement)
 
@@ -199,6 +206,118 @@ def calibrated_on_noise() -> RunRecord:
     return calibrated(CalibrationRecord("random", 16))
 
 
+def of(
+    base: np.ndarray[Any, Any], treated: np.ndarray[Any, Any], labels: Sequence[int]
+) -> RunRecord:
+    outputs = {BASELINE: made.answers(base), INT8: made.answers(treated)}
+    return answered(samples_of(labels), outputs)
+
+
+def always_one_class() -> RunRecord:
+    base, labels = scores(11)
+    treated = base.copy()
+    treated[:, 3] += 100
+    return of(base, treated, labels)
+
+
+def coarser() -> RunRecord:
+    treated, labels = scores(12)
+    noise = np.random.default_rng(13).normal(scale=3.0, size=treated.shape)
+    return of(treated + noise.astype(np.float32), treated, labels)
+
+
+def few() -> RunRecord:
+    base, labels = scores(14, 100)
+    return of(base, base, labels)
+
+
+def guessing() -> RunRecord:
+    _, labels = scores(15)
+    base = np.random.default_rng(16).normal(size=(len(labels), CLASSES)).astype(np.float32)
+    return of(base, base, labels)
+
+
+def background_first() -> RunRecord:
+    base, labels = scores(17)
+    return of(np.roll(base, 1, axis=1), np.roll(base, 1, axis=1), labels)
+
+
+def cut_off() -> RunRecord:
+    base, labels = scores(18)
+    return of(base, np.clip(np.round(base * 8) / 8, -1.0, 2.0), labels)
+
+
+def cut_off_large() -> RunRecord:
+    """Of so many classes that the highest five alone were told."""
+    base, labels = scores(18)
+    sides = [base, np.clip(np.round(base * 8) / 8, -1.0, 2.0)]
+    outputs = {
+        scheme: [
+            made.answer(n, made.output(row, top=top_of(row, 5), keep=False, shape=(1000,)))
+            for n, row in enumerate(side)
+        ]
+        for scheme, side in zip((BASELINE, INT8), sides, strict=True)
+    }
+    return answered(samples_of(labels), outputs)
+
+
+def with_artifacts(run: RunRecord, **changes: Any) -> RunRecord:
+    return replace(run, artifacts={v: replace(a, **changes) for v, a in run.artifacts.items()})
+
+
+def below_published() -> RunRecord:
+    base, labels = scores(19)  # right about half of the time
+    return with_artifacts(of(base, base, labels), published_top1=0.95)
+
+
+def fed(run: RunRecord, **looked: Any) -> RunRecord:
+    assert run.samples is not None
+    (feed,) = run.samples.feeds
+    return replace(run, samples=replace(run.samples, feeds=(replace(feed, **looked),)))
+
+
+def of_another_range() -> RunRecord:
+    base, labels = scores(20)
+    run = with_artifacts(of(base, base, labels), check_range=(-1.0, 0.992))
+    return fed(run, low=0.0, high=255.0)
+
+
+def black() -> RunRecord:
+    base, labels = scores(21)
+    return fed(of(base, base, labels), low=0.0, high=1.0, commonest=0.998)
+
+
+def at_two_batches(noise: float) -> RunRecord:
+    """The same samples one at a time and by eights, where int8 answers with so much noise."""
+    base, labels = scores(22, 128)
+    alone = answered(samples_of(labels), {BASELINE: made.answers(base), INT8: made.answers(base)})
+    (shard,) = alone.samples.feeds[0].shards if alone.samples else ()
+    beside = base + np.random.default_rng(23).normal(scale=noise, size=base.shape)
+    told = {BASELINE: made.answers(base), INT8: made.answers(beside.astype(np.float32))}
+    factors = replace(FACTORS, batch=8)
+    more = list(blocks_of({BASELINE: 100.0, INT8: 50.0}, 6, factors=factors))
+    answers = {}
+    for scheme, side in told.items():
+        digest = ("e" if scheme == BASELINE else "f") * 64
+        record = accuracy_trial(scheme, 0, shard, factors=factors, digest=digest)
+        more.append(record)
+        answers[record.trial.trial_id] = tuple(side)
+
+    def read(record: TrialRecord) -> tuple[SampleAnswer, ...]:
+        return answers.get(record.trial.trial_id) or alone.answers_of(record)
+
+    return replace(alone, trials=(*alone.trials, *more), answers_of=read)
+
+
+def one_scale_for_a_batch() -> RunRecord:
+    return at_two_batches(0.5)
+
+
+def trained_on_samples() -> RunRecord:
+    base, labels = scores(25)
+    return with_artifacts(of(base, base, labels), trained_on_samples=5)
+
+
 PROVOKED: dict[str, tuple[Callable[[], RunRecord], bool]] = {
     "random_weights": (random_weights, True),
     "outputs_unclear": (unclear, True),
@@ -208,6 +327,21 @@ PROVOKED: dict[str, tuple[Callable[[], RunRecord], bool]] = {
     "not_scored": (not_scored, True),
     "calibrated_on_evaluation": (calibrated_on_samples, True),
     "calibration_random": (calibrated_on_noise, False),
+    "seen_in_training": (trained_on_samples, True),
+    "one_class": (always_one_class, True),
+    "coarser_is_better": (coarser, False),
+    "too_few_samples": (few, False),
+    "baseline_at_chance": (guessing, True),
+    "labels_shifted": (background_first, True),
+    "saturated_outputs": (cut_off, False),
+    "constant_input": (black, True),
+    "depends_on_the_batch": (one_scale_for_a_batch, False),
+}
+#: The three ways in which inputs that are not the training's show.
+SUSPECT: dict[str, tuple[Callable[[], RunRecord], str]] = {
+    "published": (below_published, "95.0 % of ImageNet's validation set are published"),
+    "range": (of_another_range, "from 0 to 255, and the integers of the quantized input stand for"),
+    "alike": (guessing, "the same answer to 100.0 % of the samples"),
 }
 
 
@@ -218,6 +352,37 @@ def test_what_leaves_no_accuracy_is_found(code: str) -> None:
     assert told(table)[code] == forbids
     assert (table.accuracy[0].verdict == "invalid") == forbids
     assert code in render(table, "text", width=120)
+
+
+@pytest.mark.parametrize("way", SUSPECT)
+def test_what_is_fed_otherwise_than_in_training_is_suspected(way: str) -> None:
+    make, said = SUSPECT[way]
+    (row,) = analyse(make()).accuracy
+    found = [f.message for f in row.findings if f.code == "preprocessing_suspect"]
+    assert len(found) == 1 and said in found[0]
+
+
+def test_what_is_fed_as_in_training_is_not_suspected() -> None:
+    base, labels = scores(24)
+    run = with_artifacts(of(base, base, labels), published_top1=0.5, check_range=(-1.0, 0.992))
+    run = fed(run, low=0.0, high=255.0, commonest=0.1, mean=(127.5,), std=(127.5,))
+    assert "preprocessing_suspect" not in told(analyse(run))
+    assert "preprocessing_suspect" not in told(analyse(always_one_class()))
+
+
+def test_outputs_that_were_not_told_whole_are_cut_off_all_the_same() -> None:
+    assert told(analyse(cut_off_large()))["saturated_outputs"] is False
+
+
+def test_rounding_is_no_dependence_on_the_batch() -> None:
+    assert "depends_on_the_batch" not in told(analyse(at_two_batches(1e-6)))
+    rows = {row.factors.batch: row for row in analyse(one_scale_for_a_batch()).accuracy}
+    codes = {b: {f.code for f in row.findings} for b, row in rows.items()}
+    assert "depends_on_the_batch" in codes[8] - codes[1]
+    (found,) = [f for f in rows[8].findings if f.code == "depends_on_the_batch"]
+    assert "full_int8 answers 128 of 128 samples otherwise at batch 8 than at batch 1" in (
+        found.message
+    )
 
 
 def test_what_was_answered_by_both_is_compared_where_a_shard_failed() -> None:

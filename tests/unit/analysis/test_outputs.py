@@ -8,10 +8,12 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.analysis import Verdict, analyse
-from orchestrator.analysis.sides.outputs import error_between, matched
-from orchestrator.measurement import Outputs
+from orchestrator.analysis.sides.outputs import error_between
+from orchestrator.measurement import Outcome, Outputs
+from orchestrator.report import render
 from orchestrator.runs.records import RunRecord
-from tests.analysis_runs import FACTORS, answer, answering
+from orchestrator.trial import TrialKind
+from tests.analysis_runs import FACTORS, answer, answering, ok
 
 LIVE = answer(0.5, -1.0, 2.0, 0.25)
 NEAR = answer(0.51, -1.02, 1.97, 0.26)
@@ -86,22 +88,55 @@ def test_other_inputs_are_no_other_place() -> None:
     assert codes(replace(here, trials=(*here.trials, *batch.trials))) == set()
 
 
-def several(*outputs: Outputs) -> Outputs:
-    return Outputs(tuple(each.summaries[0] for each in outputs))
-
-
-def test_outputs_are_matched_by_name_else_by_shape() -> None:
-    boxes, scores = answer(1.0, 2.0, name="boxes"), answer(3.0, 4.0, name="scores")
-    one, other = several(boxes, scores), several(scores, boxes)
-    assert [(a.name, b.name) for a, b in matched(one, other)] == [("boxes",) * 2, ("scores",) * 2]
-    renamed = several(answer(5.0, 6.0, 7.0, name="a"), answer(1.0, 2.0, name="b"))
-    turned = several(answer(1.0, 2.0, name="c"), answer(5.0, 6.0, 7.0, name="d"))
-    assert [(a.name, b.name) for a, b in matched(renamed, turned)] == [("a", "d"), ("b", "c")]
-    assert matched(one, boxes) == ()
-
-
 def test_the_error_is_relative_to_the_reference() -> None:
     (one,), (other,) = answer(3.0, 4.0).summaries, answer(3.0, 3.0).summaries
     assert error_between(one, other) == pytest.approx(0.2)
     (zero,) = answer(0.0, 0.0).summaries
     assert error_between(zero, one) is None
+
+
+BINARY = replace(FACTORS, runner="benchmark_model", runtime="")
+
+
+def timed_blind(base: Outputs | None, treated: Outputs | None, reason: str = "") -> RunRecord:
+    """A run of a runner that shows no outputs, whose files another one looked at."""
+    seen = answering(LIVE, LIVE, factors=BINARY)
+    trials = tuple(
+        replace(r, measurement=replace(r.measurement, outputs=None)) if r.measurement else r
+        for r in seen.trials
+    )
+    checks = []
+    for scheme, outputs in (("float32", base), ("full_int8", treated)):
+        made = ok(scheme, -1, 1.0, kind=TrialKind.CHECK)
+        if outputs is None and not reason:
+            continue
+        if made.measurement is not None and outputs is not None:
+            checks.append(replace(made, measurement=replace(made.measurement, outputs=outputs)))
+        else:
+            checks.append(
+                replace(made, outcome=Outcome.INCOMPATIBLE, measurement=None, reason=reason)
+            )
+    return replace(seen, trials=trials, checks=tuple(checks))
+
+
+def test_a_network_that_computes_nothing_is_seen_by_another_runtime() -> None:
+    table = analyse(timed_blind(LIVE, ZEROS))
+    (row,) = table.rows
+    assert row.verdict is Verdict.INVALID
+    assert "answers nothing but zeros" in row.reason
+    assert "(seen under ai-edge-litert 2.3.0, not in what was timed)" in row.reason
+
+
+def test_a_report_says_who_looked_at_what_was_computed() -> None:
+    (row,) = analyse(timed_blind(LIVE, NEAR)).rows
+    assert row.verdict is Verdict.FASTER
+    said = "outputs looked at once by ai-edge-litert 2.3.0, in the place of benchmark_model, which"
+    assert said in render(analyse(timed_blind(LIVE, NEAR)), "markdown")
+    for run, why in (
+        (timed_blind(None, None), "no other runtime looked in its place"),
+        (timed_blind(LIVE, None, "there is no TFLite runtime"), "there is no TFLite runtime"),
+    ):
+        (row,) = analyse(run).rows
+        assert row.verdict is Verdict.FASTER and row.looked_at.startswith("by nobody: ")
+        assert why in render(analyse(run), "markdown")
+    assert analyse(answering(LIVE, NEAR)).rows[0].looked_at == ""

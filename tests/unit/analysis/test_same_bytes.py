@@ -10,6 +10,7 @@ from orchestrator.analysis import analyse
 from orchestrator.analysis.table import SameBytes
 from orchestrator.measurement import Answers, Outputs
 from orchestrator.report import FORMATS, render
+from orchestrator.report.view import view_of
 from orchestrator.runs.records import RunRecord, TrialRecord
 from tests.analysis_runs import BASELINE, FACTORS, answer, blocks_of, run_of
 
@@ -101,3 +102,21 @@ def test_places_that_no_level_tells_apart_are_named() -> None:
         assert where in text
     every = render(analyse(ran({("a", 1): [ONE], ("b", 1): [ONE]})), "text", width=120)
     assert "in all 2" in every and "wherever it ran" in every
+
+
+def test_files_of_one_variant_are_told_apart_by_what_made_them() -> None:
+    """Exported with an open and with a fixed batch, each answering alike on two devices."""
+    trials: list[TrialRecord] = []
+    for export in ("open", "fixed"):
+        for record in ran({("a", 1): [ONE], ("b", 1): [ONE]}).trials:
+            factors = replace(record.trial.factors, export=export)
+            sha256 = f"{export}-{record.trial.variant.scheme}"
+            trial = replace(record.trial, factors=factors)
+            trials.append(replace(record, trial=trial, artifact_sha256=sha256))
+    table = analyse(run_of(trials))
+    assert len(table.same_bytes) == 2
+    (grid,) = view_of(table).same_bytes
+    assert [row[1] for row in grid.cells] == [
+        f"{BASELINE}, export=open",
+        f"{BASELINE}, export=fixed",
+    ]

@@ -52,7 +52,7 @@ def test_every_image_is_a_sample_and_the_truth_is_that_of_the_drawn_ones(tmp_pat
     assert (dataset.category_ids, dataset.classes) == ((1, 2), ("person", "bicycle"))
     for samples in (1, 2, 3):
         drawn = draw(dataset, samples, seed=4)
-        truth = json.loads(json.dumps(drawn.to_json()))["truth"]
+        truth = json.loads(json.dumps(drawn.truth))
         ids = {each.image_id for each in drawn.items}
         assert {each["id"] for each in truth["images"]} == ids
         assert {each["image_id"] for each in truth["annotations"]} <= ids
@@ -83,7 +83,7 @@ def test_which_class_is_which_category_is_said_where_it_is_not_plain(tmp_path: P
     assert found(tmp_path, categories="order").category_ids == (1, 3, 90)
     by_id = found(tmp_path, categories="ids")
     assert (len(by_id.category_ids), by_id.category_ids[:4]) == (90, (1, NOTHING, 3, NOTHING))
-    assert (by_id.class_name(2), by_id.class_name(1)) == ("car", "class 1")
+    assert (by_id.classes[2], by_id.classes[1]) == ("car", "")
     names = tmp_path / "labels.txt"
     names.write_text("???\nbrush\ncar\nPerson\n")
     assert found(tmp_path, labels=str(names)).category_ids == (NOTHING, 90, 3, 1)

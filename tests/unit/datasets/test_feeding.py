@@ -14,7 +14,7 @@ from orchestrator.frameworks.preprocessing import Channels, Preprocessing
 from orchestrator.trial import InputSpec
 from tests.unit.datasets.making import classes, section
 
-OWN = Preprocessing(299, 299, Channels("bgr", (1.0, 2.0, 3.0), (1.0,) * 3), layout="nhwc")
+OWN = Preprocessing(299, 299, Channels("bgr", (1.0, 2.0, 3.0), (1.0,) * 3))
 SAID = {"resize": "stretch", "mean": [127.5], "std": [127.5]}
 
 
@@ -34,7 +34,7 @@ def fed(
 
 
 def test_auto_is_what_the_catalogue_says(images: Path) -> None:
-    expected = Feeding(Geometry(299, 299, "crop", "bgr"), (1.0, 2.0, 3.0), (1.0,) * 3, "nhwc")
+    expected = Feeding(Geometry(299, 299, "crop", "bgr"), (1.0, 2.0, 3.0), (1.0,) * 3)
     assert fed(images, own=OWN) == fed(images, (1, 299, 299, 3), OWN) == expected
     resized = fed(images, (1, 299, 299, 3), OWN, input_size=128)
     assert resized.geometry == Geometry(128, 128, "crop", "bgr")
@@ -42,11 +42,11 @@ def test_auto_is_what_the_catalogue_says(images: Path) -> None:
         fed(images, (1, 299, 299, 3))
 
 
-def test_what_the_suite_says_goes_before_and_the_file_says_its_size_and_layout(
+def test_what_the_suite_says_goes_before_and_the_file_says_its_size(
     images: Path,
 ) -> None:
     found = fed(images, (1, 3, 96, 128), OWN, preprocessing=SAID | {"size": [96, 128]})
-    assert found == Feeding(Geometry(96, 128, "stretch"), (127.5,), (127.5,), "nchw")
+    assert found == Feeding(Geometry(96, 128, "stretch"), (127.5,), (127.5,))
     assert fed(images, (1, 3, 96, 128), preprocessing=SAID) == found
     with pytest.raises(UsageError, match=r"input is 96 × 128 pixels, and .* says 224 × 224"):
         fed(images, (1, 3, 96, 128), preprocessing=SAID | {"size": 224})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
@@ -22,7 +21,6 @@ def test_classes_are_numbered_in_the_order_of_their_folders(tmp_path: Path) -> N
     found = find_dataset(section(tmp_path), tmp_path)
     assert labels_of(found) == {"ant/0.png": 0, "bee/0.png": 1, "cat/0.png": 2, "cat/1.png": 2}
     assert found.classes == ("ant", "bee", "cat")
-    assert (found.class_name(1), found.class_name(7)) == ("bee", "class 7")
 
 
 def test_imagenette_s_classes_are_imagenet_s(tmp_path: Path) -> None:
@@ -30,14 +28,14 @@ def test_imagenette_s_classes_are_imagenet_s(tmp_path: Path) -> None:
     found = find_dataset(section(tmp_path, split="val"), tmp_path)
     assert labels_of(found) == {"n01440764/0.png": 0, "n03888257/0.png": 701}
     assert len(found.classes) == 1000
-    assert (found.class_name(0), found.class_name(701)) == ("tench", "parachute")
+    assert (found.classes[0], found.classes[701]) == ("tench", "parachute")
 
 
 def test_a_background_class_is_said_and_not_guessed(tmp_path: Path) -> None:
     classes(tmp_path, {"n01440764": 1, "n03888257": 1})
     found = find_dataset(section(tmp_path, class_offset=1), tmp_path)
     assert sorted(labels_of(found).values(), key=str) == [1, 702]
-    assert (len(found.classes), found.class_name(1)) == (1001, "tench")
+    assert (len(found.classes), found.classes[1]) == (1001, "tench")
     names = tmp_path / "names.txt"
     names.write_text("background\ntench, Tinca tinca\nparachute, chute\n")
     by_file = find_dataset(section(tmp_path, labels=str(names)), tmp_path)
@@ -116,7 +114,7 @@ def test_a_table_of_numbers_may_have_names_for_them(tmp_path: Path) -> None:
     names = tmp_path / "names.txt"
     names.write_text("ant\nbee\n")
     found = find_dataset(section(tmp_path, labels=str(names)), tmp_path)
-    assert (found.items[0].label, found.class_name(1)) == (1, "bee")
+    assert (found.items[0].label, found.classes[1]) == (1, "bee")
     names.write_text("ant\n")
     with pytest.raises(UsageError, match=r"`a\.png` has the label 1, and .* has 1 classes"):
         find_dataset(section(tmp_path, labels=str(names)), tmp_path)
@@ -195,15 +193,3 @@ def test_the_section_is_resolved_and_a_run_goes_on_with_the_same_samples_alone(
     os.utime(changed, ns=(times.st_atime_ns, times.st_mtime_ns))
     with pytest.raises(UsageError, match="not those that this run began with"):
         resolve(resolved, tmp_path, seed=5)
-
-
-def test_what_scoring_needs_goes_into_a_run_without_a_path(tmp_path: Path) -> None:
-    classes(tmp_path, {"ant": 2, "bee": 1})
-    _, drawn = resolve(section(tmp_path), tmp_path, seed=5)
-    kept = json.loads(json.dumps(drawn.to_json()))
-    assert str(tmp_path) not in json.dumps(kept["items"])
-    back = Dataset.from_json(kept)
-    assert [(e.key, e.label, e.sha256) for e in back.items] == [
-        (e.key, e.label, e.sha256) for e in drawn.items
-    ]
-    assert (back.classes, back.digest) == (drawn.classes, drawn.digest)

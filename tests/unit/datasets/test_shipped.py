@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.config import load_suite
+from orchestrator.config import Device, load_suite
 from orchestrator.datasets import feeding_of, prepare_shards, resolve
 from orchestrator.frameworks.parts import preprocessing_of
+from orchestrator.plan import make_plan
 from orchestrator.trial import InputSpec
 from tests.unit.datasets.making import classes, picture
 
@@ -27,12 +28,27 @@ def test_imagenette(home: Path) -> None:
     assert suite.accuracy is not None
     section, drawn = resolve(suite.accuracy, Path(), seed=1)
     assert sorted(each.label or 0 for each in drawn.items) == [0, 701, 701]
-    (framework,) = suite.frameworks
     (model,) = suite.models
-    fed = feeding_of(section, drawn, model, preprocessing_of(framework, model), ())
-    (shard,) = prepare_shards(drawn, fed.geometry, section.shard_size, home / "cache")
+    feedings = [
+        feeding_of(section, drawn, model, preprocessing_of(framework, model), ())
+        for framework in suite.frameworks
+    ]
+    assert len(feedings) == 2 and feedings[0] == feedings[1]  # one network, the same pixels
+    geometry = feedings[0].geometry
+    (shard,) = prepare_shards(drawn, geometry, section.shard_size, home / "cache")
     assert (shard.count, shard.size_bytes) == (3, 128 + 3 * 224 * 224 * 3)
-    assert fed.layout == "nchw"
+    here = Device.model_validate({"name": "here", "transport": "local"})
+    made = make_plan([here], suite.model_copy(update={"accuracy": section}), seed=1).devices[0]
+    assert {g.factors.runner: g.schemes for g in made.groups} == {
+        "torch": (
+            "float32",
+            "static_int8_max",
+            "static_int8_percentile",
+            "static_int8_entropy",
+            "qat_int8",
+        ),
+        "litert": ("float32", "float16", "dynamic_range", "full_int8", "weight_only_int8"),
+    }
 
 
 def test_coco_detection(home: Path) -> None:
@@ -55,4 +71,4 @@ def test_coco_detection(home: Path) -> None:
     inputs = (InputSpec((1, 320, 320, 3)),)
     fed = feeding_of(section, drawn, "ssd_mobilenet_v2", None, inputs)
     (shard,) = prepare_shards(drawn, fed.geometry, section.shard_size, home / "cache")
-    assert (shard.count, fed.layout, fed.mean) == (1, "nhwc", (127.5,))
+    assert (shard.count, fed.mean) == (1, (127.5,))

@@ -13,10 +13,11 @@ import pytest
 from orchestrator import supply
 from orchestrator.artifacts.blob import Blob
 from orchestrator.artifacts.sites import SiteArtifact
-from orchestrator.config import Device, Inventory
+from orchestrator.config import Device, Inventory, Suite
+from orchestrator.errors import ArtifactError
 from orchestrator.fleet.materials import DeviceSupply, Materials, needed_by
 from orchestrator.fleet.provision import ReachedDevice
-from orchestrator.plan import DevicePlan, Plan
+from orchestrator.plan import DevicePlan, Plan, make_plan
 from orchestrator.runs.manifest import BinaryRecord, Manifest, SiteRecord
 from orchestrator.supply import Supplies, stored_supplies
 
@@ -120,3 +121,41 @@ def test_what_the_manifest_tells_is_each_devices_own() -> None:
         # a file of the user's own needs no pin
         "xeon": DeviceSupply(Blob("b2", Path("b2"), 8)),
     }
+
+
+def test_a_device_that_can_be_given_nothing_to_look_with_is_measured_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    device = Device.model_validate(
+        {"name": "here", "transport": "local", "benchmark_model": "/opt/benchmark_model"}
+    )
+    suite = Suite.from_json(
+        {
+            "name": "s",
+            "models": ["mobilenet_v1"],
+            "schemes": ["float32", "float16"],
+            "protocol": {"check": {"trials": 1}},
+        }
+    )
+    (part,) = make_plan([device], suite, seed=1).devices
+    place = SimpleNamespace(python="python3")
+    facts = {"system": {"architecture": "x86_64"}, "python": {"version": "3.11.7"}}
+    node = cast("ReachedDevice", SimpleNamespace(device="here", facts=facts, place=place))
+    given: dict[str, SiteArtifact] = {}
+
+    def provided(*_: object) -> SiteArtifact:
+        if not given:
+            raise ArtifactError("there is no network")
+        return given["any"]
+
+    monkeypatch.setattr(supply, "target_of", lambda _: None)
+    monkeypatch.setattr(supply, "provide_site", provided)
+    monkeypatch.setattr(supply, "installed_runtimes", lambda _: {})
+    said: list[str] = []
+    assert supply.sites_for(node, part, Path("models"), said.append) == {}
+    assert "nobody will look at what its files compute" in said[0]
+    assert "there is no network" in said[0]
+    given["any"] = SiteArtifact("ai-edge-litert==2.0", "cp311", Path("x"), "x.site", 1, ())
+    assert supply.sites_for(node, part, Path("models"), said.append) == given
+    monkeypatch.setattr(supply, "installed_runtimes", lambda _: {"tensorflow": "2.19"})
+    assert supply.sites_for(node, part, Path("models"), said.append) == {}

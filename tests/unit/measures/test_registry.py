@@ -34,5 +34,12 @@ def test_a_trial_of_accuracy_times_nothing() -> None:
     assert told.timeout_s == 8 * 300.0 and not measure_of(TrialKind.ACCURACY).judged
 
 
+def test_a_check_is_one_inference_in_another_runner_s_place() -> None:
+    check = measure_of(TrialKind.CHECK)
+    assert check.stands_in and not check.judged
+    told = check.settings(ASKED)
+    assert (told.warmup.runs, told.steady.runs, told.timeout_s) == (0, 1, 300.0)
+
+
 def test_what_cannot_be_profiled_may_be_timed_all_the_same() -> None:
     assert not measure_of(TrialKind.PROFILE).judged and measure_of(TrialKind.MEMORY).judged

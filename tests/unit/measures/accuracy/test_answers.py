@@ -79,3 +79,11 @@ def test_outputs_that_cannot_be_told_apart_are_left_out() -> None:
     one = answer(0, output([1.0], name="a"), output([2.0], name="b"))
     other = answer(0, output([1.0], name="c"), output([2.0], name="d"))
     assert matched_outputs(one, other) == ()
+
+
+def test_dimensions_of_1_are_no_other_shape_and_a_name_that_occurs_twice_is_none() -> None:
+    one = answer(0, output(np.zeros((1, 4)), name="a"), output([1.0, 2.0], name="b"))
+    other = answer(0, output([1.0, 2.0], name="d"), output(np.zeros(4), name="c"))
+    assert matched_outputs(one, other) == (("a", "c"), ("b", "d"))
+    twice = answer(0, output([1.0], name="a"), output([2.0, 3.0], name="a"))
+    assert matched_outputs(twice, twice) == (("a", "a"), ("a", "a"))

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from orchestrator.measures.accuracy.answers import top_indices
 from orchestrator.measures.accuracy.classification import (
     answers_by_class,
-    confusion,
     fewest_samples,
     losses_by_class,
     paired,
@@ -51,11 +50,9 @@ def test_top1_and_top5_equal_scikit_learn_s() -> None:
     assert found == metrics.top_k_accuracy_score(LABELS, untied, k=5, labels=np.arange(12))
 
 
-def test_confusion_and_classes_equal_scikit_learn_s() -> None:
+def test_classes_equal_scikit_learn_s() -> None:
     metrics = pytest.importorskip("sklearn.metrics")
     top1 = top_indices(SCORES)[:, 0]
-    table = confusion(LABELS, top1, 12)
-    assert (table[:, :12] == metrics.confusion_matrix(LABELS, top1, labels=range(12))).all()
     recall = metrics.recall_score(LABELS, top1, labels=range(12), average=None)
     right = top1 == LABELS
     for loss in losses_by_class(right, right, LABELS):
@@ -226,10 +223,3 @@ def test_the_classes_that_lost_most_come_first() -> None:
 def test_answers_are_counted_by_class_the_commonest_first() -> None:
     found = answers_by_class(np.array([3, 0, 0, -1, 3, 8]))
     assert [(c.answer, c.share.count) for c in found] == [(0, 2), (3, 2), (-1, 1), (8, 1)]
-
-
-def test_a_confusion_has_a_column_for_no_answer_and_refuses_classes_it_lacks() -> None:
-    table = confusion(np.array([0, 1, 1]), np.array([0, -1, 0]), 2)
-    assert table.tolist() == [[1, 0, 0], [1, 0, 1]]
-    with pytest.raises(ValueError, match="below 2; there is a 7"):
-        confusion(np.array([0]), np.array([7]), 2)
