@@ -53,6 +53,18 @@ def _commands() -> str:
     return "\n".join([*alone, "", *_described(parser, level=2)]).strip()
 
 
+def _list_of_commands() -> str:
+    """Return a table of the commands, each linked to its options."""
+    (group,) = _sub_commands(_parser())
+    return _markdown_table(
+        ("command", "what it does"),
+        (
+            (f"[`orchestrate {name}`](#orchestrate-{name})", _sentence(told))
+            for name, told in zip(group.choices, _helps(group), strict=True)
+        ),
+    )
+
+
 def _described(parser: argparse.ArgumentParser, level: int) -> Iterator[str]:
     """Yield the lines of a parser's commands, each with its own heading."""
     for group in _sub_commands(parser):
@@ -107,7 +119,8 @@ def _option(action: argparse.Action) -> Iterator[str]:
     ] or [_placeholder(action)]
     needed = " (needed)" if action.required and action.option_strings else ""
     said = (action.help or "") % {**vars(action), "prog": "orchestrate"}
-    yield f"- {', '.join(f'`{each}`' for each in written)}{needed}: {said}."
+    meaning = f": {said.rstrip('.')}." if said else ""
+    yield f"- {', '.join(f'`{each}`' for each in written)}{needed}{meaning}"
 
 
 def _sentence(text: str) -> str:
@@ -334,6 +347,7 @@ def _report(options: Sequence[str] = ("--verbose",)) -> str:
 # -- all of it ------------------------------------------------------------------------------------
 
 PARTS: Mapping[str, Callable[[], str]] = {
+    "list of commands": _list_of_commands,
     "commands": _commands,
     "keys of an inventory": lambda: _table(inventory.InventoryFile),
     "keys of a device": lambda: _table(Device, lambda key: key not in SSH_KEYS),

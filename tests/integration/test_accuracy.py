@@ -114,7 +114,8 @@ def accurate(lab: Lab, own: Path, shards: int) -> Path:
     """The run of a suite here that was interrupted when so many shards were answered: accuracy
     comes first, and what it says needs no timing trial."""
     controller = lab.start("run", "--inventory", lab.inventory(lab.here()), "--suite", own)
-    wait_until(lambda: len(answered(lab)) >= shards, f"{shards} shards that were answered")
+    what = f"{shards} shards that were answered"
+    wait_until(lambda: len(answered(lab)) >= shards, what, deadline_s=600)
     os.killpg(controller.pid, signal.SIGINT)
     _, said = controller.communicate(timeout=120)
     assert len(answered(lab)) == shards, said
