@@ -69,6 +69,8 @@ def _of_several(arguments: ReportArguments) -> Answer:
         raise UsageError("--verbose is for one run: a table of several says all that it has")
     if arguments.charts is not None:
         raise UsageError("--charts draws one run; leave it out, or name one run")
+    if arguments.tails:
+        raise UsageError("--tails reads one run's single times; leave it out, or name one run")
     if arguments.format not in merged.FORMATS:
         raise UsageError(
             f"several runs have no format {arguments.format}; choose one of: "

@@ -75,6 +75,7 @@ def test_every_command_has_help_and_is_in_the_readme(command: str, tmp_path: Pat
         (("run", "--inventory", "inventory.yaml", "--device", "her"), "`here`"),
         (("run", "--inventory", "inventory.yaml", "--blocks", "3"), "write 6 or more"),
         (("run", "--resume", "last", "--blocks", "9"), "--blocks does not go with --resume"),
+        (("report", "a", "b", "--tails"), "--tails reads one run's single times"),
         (("report", "nothing"), "nothing: no such run in results; results holds no run yet"),
         (("models", "build", "mobilenet"), "mobilenet_v1"),
     ],

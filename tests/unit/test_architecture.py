@@ -154,7 +154,7 @@ FENCES: dict[str, tuple[str, ...]] = {
         "orchestrator/frameworks/onnx/convert.py",
         "agents/orchestrate_agent/children/onnxruntime.py",
     ),
-    "torchvision": ("orchestrator/frameworks/torch",),
+    "torchvision": ("orchestrator/frameworks/torch", "agents/orchestrate_agent/children/torch.py"),
     "xllamacpp": ("agents/orchestrate_agent/children/llama.py",),
     "gguf": ("orchestrator/frameworks/llm/build.py",),
     "libgguf": ("orchestrator/frameworks/llm/build.py",),
