@@ -54,6 +54,7 @@ READER_ALONE = {
     "suite-accuracy-arrays",
     "suite-accuracy-detection",
     "suite-accuracy-detects-nothing",
+    "suite-accuracy-label-images",
     "suite-accuracy-no-data",
     "suite-accuracy-no-resize",
     "suite-accuracy-other-task",
