@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from orchestrator import __version__, answers
+from orchestrator import answers
 from orchestrator.answer import Answer, ExitCode
 from orchestrator.answers.terminal import colour_wanted
 from orchestrator.commands import COMMANDS
@@ -32,7 +32,10 @@ _DESCRIPTION = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse, do, print the answer; what went wrong becomes a message and an exit code."""
-    arguments = typed(_parser().parse_args(argv))
+    parser = _parser()
+    if _COMPLETING in os.environ:
+        _complete(parser)
+    arguments = typed(parser.parse_args(argv))
     try:
         answer = _answer(arguments)
         show(sys.stdout, answer.text, colour=colour_wanted())
@@ -79,6 +82,18 @@ def _refuse(message: object, code: ExitCode) -> ExitCode:
     return code
 
 
+#: Set by what `orchestrate completion` prints, when a key asks the shell to complete a line.
+_COMPLETING = "_ARGCOMPLETE"
+
+
+def _complete(parser: argparse.ArgumentParser) -> None:
+    """Tell the shell what may come next, and end."""
+    # imported here, because every other command would wait for it
+    import argcomplete  # noqa: PLC0415
+
+    argcomplete.autocomplete(parser, always_complete_options="long")
+
+
 # -- the parser -----------------------------------------------------------------------------------
 
 
@@ -90,9 +105,23 @@ class _Parser(argparse.ArgumentParser):
             show(file or sys.stderr, message)
 
 
+class _Version(argparse.Action):
+    """Print what is installed, which takes a moment to find out, and end."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **more: Any) -> None:
+        super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, **more)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        text = pkgutil.resolve_name("orchestrator.answers.versions:text")()
+        show(sys.stdout, text)
+        parser.exit()
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="orchestrate", description=_DESCRIPTION)
-    parser.add_argument("--version", action="version", version=f"orchestrate {__version__}")
+    parser.add_argument(
+        "--version", action=_Version, help="show the versions that matter in a bug report"
+    )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for name, command in COMMANDS.items():
         command.add_arguments(

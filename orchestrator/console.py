@@ -10,12 +10,13 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import TextIO
 
 from rich.console import Console as RichConsole
-from rich.console import Group
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -53,6 +54,18 @@ def progress_line(progress: DeviceProgress) -> str:
     return f"[{printable(progress.device)}] {progress.state.value}{counts}{detail}{eta}"
 
 
+@dataclass(frozen=True)
+class ResultLine:
+    """What is known so far of one comparison, as text: ``2.13×``, ``±22%``, ``9 blocks``."""
+
+    device: str
+    model: str
+    scheme: str
+    speedup: str
+    precision: str
+    note: str
+
+
 class Console:
     """Shows what happens, on stderr. Its methods may be called from any thread."""
 
@@ -67,6 +80,11 @@ class Console:
     def tell_also(self, other: Observer) -> None:
         """Tell ``other`` each device's news from now on."""
         self._others.append(other)
+
+    @property
+    def redraws(self) -> bool:
+        """Whether what is shown changes in place, as on a terminal; elsewhere lines are added."""
+        return self._live is not None
 
     def say(self, text: str) -> None:
         """One line for the log."""
@@ -90,6 +108,14 @@ class Console:
             elif _is_news(before, progress):
                 show(self._stream, progress_line(progress) + "\n")
 
+    def show_results(self, rows: Sequence[ResultLine]) -> None:
+        """Show what is known so far below the devices, in the place of what was known before;
+        where nothing is redrawn this does nothing."""
+        with self._guard:
+            if self._live is not None:
+                self._live.results = tuple(rows)
+                self._live.show(self._devices, often=False)
+
     def __enter__(self) -> Console:
         if self._stream.isatty():
             self._live = _LiveTable(self._stream)
@@ -103,6 +129,7 @@ class Console:
     ) -> None:
         with self._guard:
             if self._live is not None:
+                self._live.results = ()  # the table itself follows
                 self._live.close(self._devices)
                 self._live = None
 
@@ -144,6 +171,7 @@ class _LiveTable:
         self._live = Live(console=self._console, auto_refresh=False, transient=False)
         self._live.start()
         self._drawn = 0.0
+        self.results: Sequence[ResultLine] = ()
 
     def say(self, text: str) -> None:
         self._console.print(printable(text), markup=False, highlight=False)
@@ -173,7 +201,36 @@ class _LiveTable:
                 Text(printable(progress.detail), style="dim", overflow="ellipsis", no_wrap=True),
             )
         rest = left_out(list(devices.values()), shown)
-        self._live.update(Group(table, Text(rest, style="dim")) if rest else table, refresh=True)
+        parts: list[RenderableType] = [table, *([Text(rest, style="dim")] if rest else [])]
+        room = self._console.height - SPARE_LINES - len(shown) - len(RESULTS_TITLES)
+        self._live.update(Group(*parts, *_drawn(self.results, room)), refresh=True)
+
+
+#: Above the results, and how many lines they take with the empty one before them.
+RESULTS_TITLES = ("", "So far; verdicts follow when all is measured")
+
+
+def _drawn(rows: Sequence[ResultLine], room: int) -> Iterator[Table | Text]:
+    """The results as a table of at most ``room`` lines; nothing where there are none."""
+    shown = rows[: max(1, room if len(rows) <= room else room - 1)]
+    if not shown:
+        return
+    yield from (Text(line, style="dim") for line in RESULTS_TITLES)
+    several = len({row.device for row in rows}) > 1
+    table = Table.grid(padding=(0, 2), expand=False)
+    for row in shown:
+        place = [Text(printable(row.device), style="bold")] if several else []
+        table.add_row(
+            *place,
+            Text(printable(row.model)),
+            Text(printable(row.scheme)),
+            Text(row.speedup, justify="right"),
+            Text(row.precision, justify="right"),
+            Text(printable(row.note), style="dim", overflow="ellipsis", no_wrap=True),
+        )
+    yield table
+    if len(shown) < len(rows):
+        yield Text(f"and {len(rows) - len(shown)} more", style="dim")
 
 
 _STYLES = {
@@ -188,9 +245,9 @@ class Screen:
     """A text on stderr that is drawn again in place."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
-        self._live = Live(
-            console=RichConsole(file=stream or sys.stderr), auto_refresh=False, transient=True
-        )
+        stream = stream or sys.stderr
+        console = RichConsole(file=stream)
+        self._live = Live(console=console, auto_refresh=False, transient=True)
 
     def show(self, text: str) -> None:
         """Draw ``text``, whose colours are our own, in the place of what stood there."""

@@ -17,13 +17,14 @@ from dataclasses import replace
 from datetime import datetime, timezone
 
 from orchestrator import plain_files
+from orchestrator.analysis.table import SpeedupTable
 from orchestrator.errors import OrchestrateError
 from orchestrator.fleet.progress import DeviceProgress, State
 from orchestrator.report.live import HEARTBEAT_S, STALE_S, LiveView, is_going_on, to_page
 from orchestrator.runs.directory import RunDirectory
 from orchestrator.runs.journal import has_writer
 from orchestrator.runs.standing import DONE, DeviceStanding
-from orchestrator.watching import RunNow, Watch
+from orchestrator.watching import MOST_SHARE, RunNow, Watch
 
 FILE_NAME = "live.html"
 #: The page is written at most so often, in seconds.
@@ -31,7 +32,7 @@ EVERY_S = 3.0
 #: A page of this size is not one of ours.
 _MOST_BYTES = 8 * 2**20
 #: Of its thread: others on the machine come first.
-_NICE = 10
+_NICE = 5
 
 #: What only who drives the devices knows; all else the journal tells.
 _UNTOLD = frozenset(
@@ -43,9 +44,13 @@ class LivePage:
     """The page of one run, from its first line to its end. Its methods may be called from any
     thread, and none of them raises."""
 
-    def __init__(self, say: Callable[[str], None]) -> None:
-        """``say`` is told where the page is, and once why it cannot be written."""
+    def __init__(
+        self, say: Callable[[str], None], show: Callable[[SpeedupTable], None] = lambda _: None
+    ) -> None:
+        """``say`` is told where the page is, and once why it cannot be written; ``show`` is called
+        with each table that is made while the run goes on."""
         self._say = say
+        self._show = show
         self._heard = threading.Event()
         self._ended = threading.Event()
         self._progress: dict[str, DeviceProgress] = {}
@@ -88,16 +93,22 @@ class LivePage:
             with contextlib.suppress(OSError):
                 os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
         try:
-            watch, written = Watch(directory), 0.0
+            watch, written, pause_s = Watch(directory), 0.0, EVERY_S
+            shown: SpeedupTable | None = None
             while not self._ended.is_set():
                 heard = self._heard.is_set()
                 self._heard.clear()
                 now, is_new = watch.look()
+                if now.table is not None and now.table is not shown:
+                    shown = now.table
+                    self._show(shown)
                 if is_new or heard or time.monotonic() - written >= HEARTBEAT_S:
-                    written = time.monotonic()
+                    written, began = time.monotonic(), time.thread_time()
                     _write(directory, view_of(self._with_progress(now)))
+                    # a page of many comparisons takes a while, and takes no larger share for that
+                    pause_s = max(EVERY_S, (time.thread_time() - began) / MOST_SHARE)
                 self.took_s = time.thread_time()
-                self._ended.wait(EVERY_S)
+                self._ended.wait(min(pause_s, HEARTBEAT_S))
         except Exception as exc:  # noqa: BLE001  # a page must not cost a measurement
             self._say(f"{directory.path / FILE_NAME} is no longer written: {exc}")
 

@@ -19,7 +19,7 @@ import subprocess
 import sys
 import types
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -51,6 +51,18 @@ def _commands() -> str:
     parser = _parser()
     alone = [line for action in parser._actions for line in _option(action)]
     return "\n".join([*alone, "", *_described(parser, level=2)]).strip()
+
+
+def _list_of_commands() -> str:
+    """Return a table of the commands, each linked to its options."""
+    (group,) = _sub_commands(_parser())
+    return _markdown_table(
+        ("command", "what it does"),
+        (
+            (f"[`orchestrate {name}`](#orchestrate-{name})", _sentence(told))
+            for name, told in zip(group.choices, _helps(group), strict=True)
+        ),
+    )
 
 
 def _described(parser: argparse.ArgumentParser, level: int) -> Iterator[str]:
@@ -107,7 +119,8 @@ def _option(action: argparse.Action) -> Iterator[str]:
     ] or [_placeholder(action)]
     needed = " (needed)" if action.required and action.option_strings else ""
     said = (action.help or "") % {**vars(action), "prog": "orchestrate"}
-    yield f"- {', '.join(f'`{each}`' for each in written)}{needed}: {said}."
+    meaning = f": {said.rstrip('.')}." if said else ""
+    yield f"- {', '.join(f'`{each}`' for each in written)}{needed}{meaning}"
 
 
 def _sentence(text: str) -> str:
@@ -313,11 +326,16 @@ def _binary() -> str:
 # -- what a report prints -------------------------------------------------------------------------
 
 
-def _report() -> str:
+def _short_report() -> str:
     """Return what `orchestrate report` prints of the run in results/reference."""
+    return _report(())
+
+
+def _report(options: Sequence[str] = ("--verbose",)) -> str:
+    """Return what `orchestrate report` with ``options`` prints of the run in results/reference."""
     (run,) = (ROOT / "results" / "reference").glob("*Z-*")
     printed = subprocess.run(
-        [sys.executable, "-m", "orchestrator", "report", str(run)],
+        [sys.executable, "-m", "orchestrator", "report", str(run), *options],
         check=True,
         capture_output=True,
         text=True,
@@ -329,6 +347,7 @@ def _report() -> str:
 # -- all of it ------------------------------------------------------------------------------------
 
 PARTS: Mapping[str, Callable[[], str]] = {
+    "list of commands": _list_of_commands,
     "commands": _commands,
     "keys of an inventory": lambda: _table(inventory.InventoryFile),
     "keys of a device": lambda: _table(Device, lambda key: key not in SSH_KEYS),
@@ -352,6 +371,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "keys of outputs": lambda: _table(accuracy.Outputs),
     "runners": _runners,
     "report of the reference run": _report,
+    "short report of the reference run": _short_report,
 }
 
 

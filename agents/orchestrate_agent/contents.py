@@ -24,6 +24,7 @@ MODULES = (
     "children/litert.py",
     "children/litert_outputs.py",
     "children/llama.py",
+    "children/masks.py",
     "children/measuring.py",
     "children/onnxruntime.py",
     "children/onnxruntime_outputs.py",

@@ -272,7 +272,8 @@ class AccuracyComparison:
     """Accuracy of one scheme beside the baseline's, on one device under the same factors.
 
     Both answered the same ``samples``. ``metric`` names the figure that is judged: ``top-1``,
-    ``AP`` (COCO's AP@[.50:.95]), or ``agreement`` where there are no labels and nothing is judged.
+    ``AP`` (COCO's AP@[.50:.95], of boxes) or ``mask AP`` (the same of masks), or ``agreement``
+    where there are no labels and nothing is judged.
     ``difference`` is the treatment's minus the baseline's, with its 95 % interval, as shares of 1.
     ``lost`` samples only the baseline has right, ``gained`` only the treatment. ``p_adjusted`` is
     after Holm's correction over the table. ``verdict`` is one of ``better``, ``no worse`` (than
@@ -281,6 +282,8 @@ class AccuracyComparison:
     figures to (baseline, treatment), None where a side has none. ``outcomes`` has a letter for
     each sample of the run, of what is right or wrong: ``1`` both sides right, ``0`` neither, ``-``
     lost, ``+`` gained, a space not answered by both; empty where nothing is right or wrong.
+    ``changed`` names some samples with another answer, of a detector images in which another number
+    of objects is found; ``changes`` is how many there are, where agreement does not tell.
     """
 
     device: str
@@ -307,6 +310,7 @@ class AccuracyComparison:
     agreement: tuple[Agreement, ...] = ()
     classes: tuple[ClassChange, ...] = ()
     changed: tuple[ChangedAnswer, ...] = ()
+    changes: int | None = None
     outcomes: str = ""
     findings: tuple[Finding, ...] = ()
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from orchestrator.answer import Answer
 from orchestrator.commands.inventory import InventoryOfArguments
+from orchestrator.config.modeline import modeline
 from orchestrator.discovery import (
     Discovery,
     from_ansible,
@@ -19,8 +20,10 @@ from orchestrator.errors import UsageError
 def answer(arguments: InventoryOfArguments) -> Answer:
     """Print it, or write it to a file that is not there yet. Raises UsageError."""
     found, source = _found(arguments.source, arguments.file)
-    text = inventory_text(found, source)
     output: Path | None = arguments.output
+    # what goes to stdout is most likely sent to a file here
+    folder = Path() if output is None else output.parent
+    text = modeline("inventory", folder) + inventory_text(found, source)
     if output is None:
         return Answer(text)
     try:

@@ -10,7 +10,6 @@ import os
 import shlex
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Sequence
 
 from orchestrator.answer import ExitCode
@@ -19,6 +18,7 @@ from orchestrator.runs.directory import RunDirectory
 
 #: Seconds that it may take; the answer waits for it.
 LONGEST_S = 60.0
+_STDERR = 2
 
 
 def parse_command(text: str | None) -> tuple[str, ...]:
@@ -63,7 +63,7 @@ def start_command(
             words,
             env=environment,
             stdin=subprocess.DEVNULL,
-            stdout=sys.stderr.fileno(),
+            stdout=_STDERR,
             timeout=LONGEST_S,
             check=False,
         )

@@ -14,6 +14,7 @@ from orchestrator.published import publications
 from orchestrator.report import merged, render, write_charts
 from orchestrator.report.background import read_background
 from orchestrator.report.flat import tails_to_csv
+from orchestrator.report.latex import Typesetting
 from orchestrator.runs.collection import no_collection
 from orchestrator.runs.directory import RunDirectory
 
@@ -23,6 +24,7 @@ _WITH_TAILS = ("json", "html")
 
 def answer(arguments: ReportArguments) -> Answer:
     """Print the table again, from the journal alone."""
+    typesetting = _typesetting(arguments)
     if len(arguments.run) > 1:
         return _of_several(arguments)
     directory = RunDirectory.find(arguments.results, arguments.run[0])
@@ -46,14 +48,29 @@ def answer(arguments: ReportArguments) -> Answer:
         width=120 if to_file else answer_width(),
         color=colour_wanted() and not to_file,
         background=background,
+        verbose=arguments.verbose,
+        typesetting=typesetting,
     )
     return answered(text, arguments.output)
 
 
+def _typesetting(arguments: ReportArguments) -> Typesetting:
+    """What the command line says of LaTeX. Raises UsageError where another format is printed."""
+    told = {name: getattr(arguments, name) for name in ("notes", "label", "caption")}
+    given = {name: value for name, value in told.items() if value is not None}
+    if given and arguments.format != "latex":
+        raise UsageError(f"--{next(iter(given))} is for LaTeX; add --format latex")
+    return Typesetting(**given)
+
+
 def _of_several(arguments: ReportArguments) -> Answer:
     """One table of several runs."""
+    if arguments.verbose:
+        raise UsageError("--verbose is for one run: a table of several says all that it has")
     if arguments.charts is not None:
         raise UsageError("--charts draws one run; leave it out, or name one run")
+    if arguments.tails:
+        raise UsageError("--tails reads one run's single times; leave it out, or name one run")
     if arguments.format not in merged.FORMATS:
         raise UsageError(
             f"several runs have no format {arguments.format}; choose one of: "

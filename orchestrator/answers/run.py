@@ -21,6 +21,7 @@ from orchestrator.answers.selection import (
     seed_of,
     suite_of,
 )
+from orchestrator.answers.so_far import SoFar
 from orchestrator.answers.terminal import answer_width, colour_wanted
 from orchestrator.commands.run import RunArguments
 from orchestrator.config import Inventory, Suite
@@ -41,7 +42,7 @@ def answer(arguments: RunArguments) -> Answer:
     """Measure, write the reports beside the journal, and answer with the table."""
     command = parse_command(arguments.on_end)
     console = Console()
-    live = LivePage(console.say)
+    live = LivePage(console.say, SoFar(console).show)
     console.tell_also(live.observe)
     outcome, how, code = "error", "", ExitCode.FAILED
     try:
@@ -73,7 +74,9 @@ def _run(
     whole = with_quick_tails(record, table)
     write_reports(whole, conclusion.directory.path, background, console.say)
     shown, shape = (whole, "json") if arguments.json else (table, "text")
-    text = render(shown, shape, width=answer_width(), color=colour_wanted())
+    text = render(
+        shown, shape, width=answer_width(), color=colour_wanted(), verbose=arguments.verbose
+    )
     console.say(_closing_words(conclusion))
     for line in _bundles_to_make(conclusion.directory):
         console.say(line)

@@ -12,6 +12,11 @@ from orchestrator.answer import Answer
 from orchestrator.errors import UsageError
 
 
+def on_terminal() -> bool:
+    """Whether somebody sees the answer while it comes."""
+    return sys.stdout.isatty()
+
+
 def answer_width() -> int:
     """Columns: the terminal's, or 120 where there is none."""
     return shutil.get_terminal_size((120, 40)).columns if sys.stdout.isatty() else 120

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from dataclasses import replace
 
 from orchestrator import live
 from orchestrator.answer import Answer
-from orchestrator.answers.terminal import answer_width, colour_wanted
+from orchestrator.answers.terminal import answer_width, colour_wanted, on_terminal
 from orchestrator.commands.watch import WatchArguments
 from orchestrator.console import Screen
 from orchestrator.report.live import LiveView, to_json, to_text
@@ -26,7 +25,7 @@ def answer(arguments: WatchArguments) -> Answer:
     directory = RunDirectory.find(arguments.results, arguments.run)
     watch = Watch(directory)
     width, colour = answer_width(), colour_wanted()
-    once = arguments.once or arguments.json or not sys.stdout.isatty()
+    once = arguments.once or arguments.json or not on_terminal()
     if not once:
         _follow(watch, directory, width=width, colour=colour)
     view = _view(watch, directory)

@@ -165,6 +165,7 @@ def _sample_set(drawn: DrawnSamples, feeds: tuple[FeedRecord, ...]) -> SampleSet
         image_ids=tuple(each.image_id for each in dataset.items if each.image_id is not None),
         sizes=tuple(each.size for each in dataset.items if each.size is not None),
         category_ids=dataset.category_ids,
+        iou=section.iou,
     )
 
 

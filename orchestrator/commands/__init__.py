@@ -10,10 +10,13 @@ from orchestrator.commands import (
     agents,
     bundle,
     compare,
+    completion,
     devices,
+    doctor,
     explain,
     export,
     import_,
+    init,
     inventory,
     leaderboard,
     merge,
@@ -22,6 +25,7 @@ from orchestrator.commands import (
     report,
     run,
     runs,
+    schema,
     watch,
 )
 
@@ -36,6 +40,7 @@ class Command(Protocol):
 
 
 COMMANDS: Mapping[str, Command] = {
+    "init": init,
     "run": run,
     "plan": plan,
     "devices": devices,
@@ -52,4 +57,7 @@ COMMANDS: Mapping[str, Command] = {
     "import": import_,
     "export": export,
     "agents": agents,
+    "doctor": doctor,
+    "schema": schema,
+    "completion": completion,
 }

@@ -6,7 +6,7 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.commands.shared import PlanningArguments, add_planning, becomes
+from orchestrator.commands.shared import PlanningArguments, add_planning, becomes, completed
 
 HELP = "Write one file that measures where nothing reaches, for `python3 FILE` there."
 
@@ -26,9 +26,10 @@ class BundleArguments(PlanningArguments):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Give ``parser`` this command's options."""
     add_planning(parser)
-    parser.add_argument(
+    run = parser.add_argument(
         "--run", metavar="RUN", help="add the device to this run (`last`: the newest)"
     )
+    completed(run, "runs")
     parser.add_argument(
         "--trust",
         action="store_true",

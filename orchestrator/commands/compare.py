@@ -6,7 +6,7 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.commands.shared import Arguments, add_results_folder, becomes
+from orchestrator.commands.shared import Arguments, add_results_folder, becomes, completed
 
 HELP = "What changed between runs, beyond their noise floors, and what changed with it."
 
@@ -24,9 +24,10 @@ class CompareArguments(Arguments):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Give ``parser`` this command's options."""
-    parser.add_argument(
+    run = parser.add_argument(
         "run", metavar="RUN", nargs="+", help="two runs or more; each is held against the first"
     )
+    completed(run, "runs")
     add_results_folder(parser)
     parser.add_argument("--json", action="store_true", help="print as JSON")
     becomes(parser, CompareArguments)

@@ -11,6 +11,7 @@ from orchestrator.commands.shared import (
     add_inventory,
     add_models_folder,
     becomes,
+    completed,
 )
 
 HELP = "Reach, identify and check every device; problems first, with their remedies."
@@ -30,12 +31,13 @@ class DevicesArguments(InventoryArguments):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Give ``parser`` this command's options."""
     add_inventory(parser)
-    parser.add_argument(
+    suite = parser.add_argument(
         "--suite",
         metavar="NAME|FILE",
         help="check the devices against what this would need; default: the one the inventory "
         "names, if any",
     )
+    completed(suite, "suites")
     add_models_folder(parser)
     parser.add_argument("--json", action="store_true", help="print all facts as JSON")
     becomes(parser, DevicesArguments)

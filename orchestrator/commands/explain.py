@@ -6,7 +6,7 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.commands.shared import Arguments, add_results_folder, becomes
+from orchestrator.commands.shared import Arguments, add_results_folder, becomes, completed
 
 HELP = "Which factor moves the speed-up of a run, and which flips its sign."
 
@@ -25,7 +25,10 @@ class ExplainArguments(Arguments):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Give ``parser`` this command's options."""
-    parser.add_argument("run", metavar="RUN", help="a run id, the beginning of one, or `last`")
+    run = parser.add_argument(
+        "run", metavar="RUN", help="a run id, the beginning of one, or `last`"
+    )
+    completed(run, "runs")
     formats = ("text", "json", "markdown", "html")
     parser.add_argument(
         "--format", choices=formats, default="text", help="how it is written (default: text)"

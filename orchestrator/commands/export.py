@@ -6,7 +6,7 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.commands.shared import Arguments, becomes
+from orchestrator.commands.shared import Arguments, becomes, completed
 
 HELP = "Pack a run into one file to be published, which `import` reads."
 
@@ -25,7 +25,10 @@ class ExportArguments(Arguments):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Give ``parser`` this command's options."""
-    parser.add_argument("run", metavar="RUN", help="a run id, the beginning of one, or `last`")
+    run = parser.add_argument(
+        "run", metavar="RUN", help="a run id, the beginning of one, or `last`"
+    )
+    completed(run, "runs")
     parser.add_argument(
         "--anonymous",
         action="store_true",

@@ -6,7 +6,7 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.commands.shared import Arguments, becomes
+from orchestrator.commands.shared import Arguments, becomes, completed
 
 HELP = "Write one table of several runs: page, csv, JSON and Markdown."
 
@@ -24,9 +24,10 @@ class MergeArguments(Arguments):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Give ``parser`` this command's options."""
-    parser.add_argument(
+    run = parser.add_argument(
         "run", metavar="RUN", nargs="+", help="run ids, beginnings of them, or folders"
     )
+    completed(run, "runs")
     parser.add_argument(
         "--output", metavar="DIR", type=Path, required=True, help="where the files go"
     )

@@ -14,6 +14,7 @@ from orchestrator.commands.shared import (
     add_inventory,
     add_models_folder,
     becomes,
+    completed,
 )
 from orchestrator.frameworks import registry
 from orchestrator.frameworks.about import CURRENT
@@ -75,29 +76,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     listing = actions.add_parser("list", help="the models that can be built, and those that are")
     becomes(listing, ListArguments)
     build = actions.add_parser("build", help="build models now")
-    build.add_argument(
+    names = build.add_argument(
         "names",
         metavar="MODEL",
         nargs="*",
         help=f"which models; default: all of the suite {first.suite}"
         + "".join(f", or of {each.suite} with --framework {each.name}" for each in others),
     )
+    completed(names, "models")
     build.add_argument(
         "--framework",
         choices=tuple(each.name for each in registry.builders()),
         default=first.name,
         help=f"whose models (default: {first.name})",
     )
-    build.add_argument(
+    scheme = build.add_argument(
         "--scheme",
         metavar="SCHEME",
         action="append",
         default=[],
         help="only this scheme (may be repeated)",
     )
-    build.add_argument(
+    completed(scheme, "schemes")
+    suite = build.add_argument(
         "--suite", metavar="NAME|FILE", help="all of this suite instead of models by name"
     )
+    completed(suite, "suites")
     build.add_argument(
         "--compatibility",
         choices=(CURRENT, *registry.compatibilities()),

@@ -6,7 +6,7 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.commands.shared import Arguments, add_results_folder, becomes
+from orchestrator.commands.shared import Arguments, add_results_folder, becomes, completed
 
 HELP = "Make a run's table again from its journal, or one table of several runs."
 
@@ -19,28 +19,46 @@ class ReportArguments(Arguments):
 
     run: tuple[str, ...]
     format: str
+    verbose: bool
     output: Path | None
     charts: Path | None
+    notes: str | None
+    label: str | None
+    caption: str | None
     tails: bool
     results: Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Give ``parser`` this command's options."""
-    parser.add_argument(
+    run = parser.add_argument(
         "run",
         metavar="RUN",
         nargs="+",
         help="a run id, the beginning of one, `last`, or a folder; several make one table",
     )
+    completed(run, "runs")
     formats = ("text", "csv", "json", "markdown", "latex", "html")
     parser.add_argument(
         "--format", choices=formats, default="text", help="how it is written (default: text)"
+    )
+    parser.add_argument(
+        "--verbose",
+        action="store_true",
+        help="of text: intervals, noise floors, sizes, memory and every finding with its remedy, "
+        "too",
     )
     parser.add_argument("--output", metavar="FILE", type=Path, help="write there, not to stdout")
     parser.add_argument(
         "--charts", metavar="DIR", type=Path, help="put every chart there, as SVG and PNG"
     )
+    parser.add_argument(
+        "--notes",
+        choices=("below", "none"),
+        help="of latex: conditions and findings below each table (default), or in comments alone",
+    )
+    parser.add_argument("--label", metavar="LABEL", help="of latex: the first table's")
+    parser.add_argument("--caption", metavar="LATEX", help="of latex: taken as it is")
     parser.add_argument(
         "--tails",
         action="store_true",

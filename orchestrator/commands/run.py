@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 
-from orchestrator.commands.shared import PlanningArguments, add_planning, becomes
+from orchestrator.commands.shared import PlanningArguments, add_planning, becomes, completed
 
 HELP = "Measure a suite on the devices of an inventory and print the speed-up table."
 
@@ -20,6 +20,7 @@ class RunArguments(PlanningArguments):
     trust: bool
     engine: str
     scheduler: str | None
+    verbose: bool
     on_end: str | None
     json: bool
 
@@ -27,7 +28,10 @@ class RunArguments(PlanningArguments):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Give ``parser`` this command's options."""
     add_planning(parser)
-    parser.add_argument("--resume", metavar="RUN", help="go on with this run (`last`: the newest)")
+    resume = parser.add_argument(
+        "--resume", metavar="RUN", help="go on with this run (`last`: the newest)"
+    )
+    completed(resume, "runs")
     parser.add_argument(
         "--trust",
         action="store_true",
@@ -52,6 +56,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="start this program when the run has ended; its environment has ORCHESTRATE_RUN (the "
         "folder), ORCHESTRATE_RUN_ID, ORCHESTRATE_OUTCOME (ok, failed, incomplete, interrupted or "
         "error) and ORCHESTRATE_EXIT_CODE",
+    )
+    parser.add_argument(
+        "--verbose",
+        action="store_true",
+        help="print intervals, noise floors, sizes, memory and every finding with its remedy, too",
     )
     parser.add_argument("--json", action="store_true", help="print the table as JSON")
     becomes(parser, RunArguments)

@@ -68,12 +68,24 @@ def typed(parsed: argparse.Namespace) -> Arguments:
     return kind(**{n: tuple(v) if isinstance(v, list) else v for n, v in told.items()})
 
 
+def completed(action: argparse.Action, names: str) -> None:
+    """Say what a shell completes for ``action``: a function of ``answers.names``, imported when a
+    shell asks."""
+
+    def complete(*, prefix: str, parsed_args: argparse.Namespace, **_: Any) -> Any:
+        module = importlib.import_module("orchestrator.answers.names")
+        return getattr(module, names)(prefix, parsed_args)
+
+    action.completer = complete  # type: ignore[attr-defined]  # where argcomplete looks for it
+
+
 def add_planning(parser: argparse.ArgumentParser) -> None:
     """The options of whatever makes a plan."""
     add_inventory(parser)
-    parser.add_argument(
+    suite = parser.add_argument(
         "--suite", metavar="NAME|FILE", help="what to measure; default: the one the inventory names"
     )
+    completed(suite, "suites")
     add_folders(parser)
     add_building(parser)
     parser.add_argument(
@@ -106,13 +118,14 @@ def add_planning(parser: argparse.ArgumentParser) -> None:
 def add_inventory(parser: argparse.ArgumentParser) -> None:
     """The options that say which machines."""
     parser.add_argument("--inventory", metavar="FILE", type=Path, help="which machines")
-    parser.add_argument(
+    device = parser.add_argument(
         "--device",
         metavar="NAME",
         action="append",
         default=[],
         help="only this device (may be repeated)",
     )
+    completed(device, "devices")
 
 
 def add_folders(parser: argparse.ArgumentParser) -> None:

@@ -6,7 +6,7 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.commands.shared import Arguments, becomes
+from orchestrator.commands.shared import Arguments, becomes, completed
 
 HELP = "Show where a run stands while it goes on, from its folder alone."
 
@@ -25,13 +25,14 @@ class WatchArguments(Arguments):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Give ``parser`` this command's options."""
-    parser.add_argument(
+    run = parser.add_argument(
         "run",
         metavar="RUN",
         nargs="?",
         default="last",
         help="a run id, the beginning of one, a folder, or `last` (default: last)",
     )
+    completed(run, "runs")
     parser.add_argument(
         "--once", action="store_true", help="show it once, as where there is no terminal"
     )

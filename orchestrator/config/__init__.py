@@ -9,7 +9,7 @@ from orchestrator.config.accuracy import Accuracy
 from orchestrator.config.device import BinarySource, Device
 from orchestrator.config.inventory import Inventory, load_inventory
 from orchestrator.config.suite import Factors, Protocol, Suite, with_overrides
-from orchestrator.config.suite_files import available_suites, load_suite, shipped_suites
+from orchestrator.config.suite_files import available_suites, load_suite, shipped_suites, suite_path
 from orchestrator.config.user_models import UserFile, UserModel
 from orchestrator.config.values import Hop, parse_blocks, parse_duration, parse_precision
 
@@ -31,5 +31,6 @@ __all__ = [
     "parse_duration",
     "parse_precision",
     "shipped_suites",
+    "suite_path",
     "with_overrides",
 ]

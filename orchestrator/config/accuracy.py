@@ -26,12 +26,20 @@ from orchestrator.config.values import LocalPath, Sha256, Text, in_home
 
 CLASSIFICATION = "classification"
 DETECTION = "detection"
+SEGMENTATION = "segmentation"
 AGREEMENT = "agreement"
 
 #: Samples of a trial: so many that starting a process costs little beside them, and that what they
 #: answer fits what an agent keeps of a process. The outputs of agreement are larger than those of
-#: classification, and so are boxes.
-_SHARD_SIZES: Mapping[str, int] = {CLASSIFICATION: 1024, DETECTION: 64, AGREEMENT: 64}
+#: classification, and so are boxes; masks are the largest.
+_SHARD_SIZES: Mapping[str, int] = {
+    CLASSIFICATION: 1024,
+    DETECTION: 64,
+    SEGMENTATION: 8,
+    AGREEMENT: 64,
+}
+#: Tasks whose samples are images with objects in them, annotated as COCO's are.
+OF_OBJECTS = (DETECTION, SEGMENTATION)
 #: How many images are generated where agreement names none and does not say how many.
 GENERATED_SAMPLES = 64
 #: The ending of a file of arrays, whose samples are fed as they are.
@@ -64,7 +72,8 @@ class Place(Strict):
         if both if self.path is None else self.images is None and self.annotations is None:
             return self
         raise ValueError(
-            "is a folder or a file, or `{images: FOLDER, annotations: FILE.json}` for detection"
+            "is a folder or a file, or `{images: FOLDER, annotations: FILE.json}` for detection "
+            "and segmentation"
         )
 
     @model_serializer
@@ -183,7 +192,9 @@ class Outputs(Strict):
     are. Otherwise ``boxes`` and ``scores`` are names, the same one where an output has six columns
     (a box, its score, its class); without ``classes`` the scores are one for each class; ``count``
     is how many places of the others hold a detection. ``class_base`` is the number that the model
-    gives to the first class. ``units`` are those of the input, or ``image_pixels``.
+    gives to the first class. ``units`` are those of the input, or ``image_pixels``. ``masks`` has
+    one for each place, N × height × width, of shares from 0 to 1: of the inside of each ``box``, or
+    of all of the ``input`` or the ``image``, as ``masks_cover`` says.
     """
 
     postprocess: bool = Field(default=False, examples=["outputs: postprocess"])
@@ -226,6 +237,18 @@ class Outputs(Strict):
         description="The number that the model gives to the first class.",
         examples=["class_base: 0"],
     )
+    masks: Text | None = Field(
+        default=None,
+        description="The output with the masks, for segmentation: one for each place, N × height × "
+        "width, of shares from 0 to 1.",
+        examples=["masks: detection_masks"],
+    )
+    masks_cover: Literal["box", "input", "image"] | None = Field(
+        default=None,
+        description="What a mask is of: the inside of its box, all of the input, or all of the "
+        "image.",
+        examples=["masks_cover: box"],
+    )
 
     @model_validator(mode="after")
     def _refuse_contradictions(self) -> Outputs:
@@ -242,6 +265,11 @@ class Outputs(Strict):
                     f"does not say `{key}`, and nothing is guessed; write for example `{example}`, "
                     f"or `outputs: {POSTPROCESS}` for the operator at the end of an SSD"
                 )
+        if (self.masks is None) is not (self.masks_cover is None):
+            raise ValueError(
+                "has one of `masks` and `masks_cover`; write both: the output's name, and whether "
+                "a mask is of the inside of its `box`, or of all of the `input` or the `image`"
+            )
         return self
 
     @model_serializer
@@ -264,10 +292,11 @@ def _check_split(text: str) -> str:
 
 #: What each key that not every task has is for.
 _OF_TASKS: Mapping[str, tuple[str, ...]] = {
-    "labels": (CLASSIFICATION, DETECTION),
+    "labels": (CLASSIFICATION, *OF_OBJECTS),
     "class_offset": (CLASSIFICATION,),
-    "categories": (DETECTION,),
-    "outputs": (DETECTION,),
+    "categories": OF_OBJECTS,
+    "outputs": OF_OBJECTS,
+    "iou": OF_OBJECTS,
 }
 
 
@@ -279,16 +308,16 @@ class Accuracy(Strict):
     agreement over generated images.
     """
 
-    task: Literal["classification", "detection", "agreement"] = Field(
+    task: Literal["classification", "detection", "segmentation", "agreement"] = Field(
         description="What is scored; `agreement` with the baseline needs no labels.",
         examples=[f"task: {CLASSIFICATION}"],
     )
     dataset: Annotated[Place, BeforeValidator(_as_place)] | None = Field(
         default=None,
         validate_default=True,
-        description="The samples: a folder, a `.npz` file, or for detection `images` and "
-        "`annotations`. A path is relative to the suite's folder. Left out, for agreement alone: "
-        "generated images.",
+        description="The samples: a folder, a `.npz` file, or for detection and segmentation "
+        "`images` and `annotations`. A path is relative to the suite's folder. Left out, for "
+        "agreement alone: generated images.",
         examples=["dataset: ~/imagenette2-320"],
     )
     split: Annotated[Text, AfterValidator(_check_split)] | None = Field(
@@ -339,8 +368,14 @@ class Accuracy(Strict):
         validate_default=True,
         description="Which output of a detector is what: `postprocess` for an SSD whose last "
         "operator does the post-processing, else the keys below, names as the file has them. "
-        "Detection needs it.",
+        "Detection and segmentation need it.",
         examples=[f"outputs: {POSTPROCESS}"],
+    )
+    iou: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        default=None,
+        description="An overlap at which average precision is told as well, such as others counted "
+        "as right.",
+        examples=["iou: 0.3"],
     )
     digest: Sha256 | None = None
 
@@ -348,18 +383,26 @@ class Accuracy(Strict):
     @classmethod
     def _refuse_another_kind(cls, value: Place | None, info: ValidationInfo) -> Place | None:
         task = info.data.get("task")
-        if value is None and task in (CLASSIFICATION, DETECTION):
+        if value is None and task in (CLASSIFICATION, *OF_OBJECTS):
             raise ValueError(
                 "is missing; write for example `dataset: ~/imagenette2-320`, or "
                 "`task: agreement`, which needs no labels"
             )
-        if value is not None and task is not None and (task == DETECTION) != (value.path is None):
+        if value is None or task is None or (task in OF_OBJECTS) == (value.path is None):
+            return value
+        if task == SEGMENTATION:
             raise ValueError(
-                "for detection is `{images: FOLDER, annotations: FILE.json}`"
-                if task == DETECTION
-                else f"for {task} is a folder or a {ARRAYS} file; annotations are for detection"
+                "for segmentation is `{images: FOLDER, annotations: FILE.json}`, COCO's instances "
+                "with their masks: what is scored is objects. Label images, a class a pixel "
+                "(semantic segmentation), are not scored here; `task: agreement` compares such "
+                "networks without labels"
             )
-        return value
+        raise ValueError(
+            "for detection is `{images: FOLDER, annotations: FILE.json}`"
+            if task == DETECTION
+            else f"for {task} is a folder or a {ARRAYS} file; annotations are for detection and "
+            "segmentation"
+        )
 
     @field_validator("split")
     @classmethod
@@ -377,6 +420,14 @@ class Accuracy(Strict):
             return value
         if value and task not in _OF_TASKS[key]:
             raise ValueError(f"means nothing to `task: {task}`; delete it")
+        if key == "outputs" and task == SEGMENTATION and (value is None or value.masks is None):
+            raise ValueError(
+                "does not say which output holds the masks, and nothing is guessed; write "
+                "`outputs: {boxes: NAME, scores: NAME, classes: NAME, format: yxyx, units: "
+                "normalized, masks: NAME, masks_cover: box}`"
+            )
+        if key == "outputs" and task == DETECTION and value is not None and value.masks is not None:
+            raise ValueError("`masks` means nothing to `task: detection`; write `segmentation`")
         if key == "outputs" and value is None and task == DETECTION:
             raise ValueError(
                 f"is missing: which output is what is not guessed; write `outputs: {POSTPROCESS}` "
@@ -406,7 +457,7 @@ class Accuracy(Strict):
             )
         if not arrays and not {len(value.mean), len(value.std)} <= {1, 3}:
             raise ValueError("an image has three channels; write three numbers, or one for all")
-        if value.resize == "crop" and info.data["task"] == DETECTION:
+        if value.resize == "crop" and info.data["task"] in OF_OBJECTS:
             raise ValueError(
                 "`resize: crop` cuts objects off; write `stretch` or `letterbox`, as the model "
                 "was trained"

@@ -16,7 +16,7 @@ from pydantic import (
     field_validator,
 )
 
-from orchestrator.config.accuracy import DETECTION, Accuracy
+from orchestrator.config.accuracy import OF_OBJECTS, Accuracy
 from orchestrator.config.problems import Strict, revived
 from orchestrator.config.program import ProgramSection
 from orchestrator.config.text import hint, listed, shown
@@ -530,7 +530,7 @@ class Suite(Strict):
         if possible and not any(TrialKind.ACCURACY in each.kinds for each in possible):
             return value  # which the plan refuses, whatever is fed
         own = [each.name for each in info.data.get("user_models", ())]
-        if value is not None and value.task == DETECTION:
+        if value is not None and value.task in OF_OBJECTS:
             catalogue = [name for name in info.data.get("models", ()) if name not in own]
             if catalogue:
                 raise ValueError(

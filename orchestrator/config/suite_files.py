@@ -16,20 +16,25 @@ from orchestrator.frameworks.about import Framework
 from orchestrator.frameworks.parts import known_models
 
 #: Fields of a suite that are not keys of its file.
-_NOT_WRITTEN = {"name", "user_models"}
+NOT_WRITTEN = {"name", "user_models"}
 _PACKAGE = Path(__file__).resolve().parent.parent
 
 
-def shipped_suites() -> dict[str, Path]:
-    """The suites that come with the product, by name.
+def shipped_folder(name: str) -> Path:
+    """A folder of files that come with the product: ``suites``, ``schemas``.
 
-    In an installed wheel they lie in the package, in a source checkout beside it.
+    In an installed wheel it lies in the package, in a source checkout beside it.
     """
-    installed = _PACKAGE / "suites"
+    installed = _PACKAGE / name
     checkout = _PACKAGE.parent
     if not installed.is_dir() and (checkout / "pyproject.toml").is_file():
-        return _suites_in(checkout / "suites")
-    return _suites_in(installed)
+        return checkout / name
+    return installed
+
+
+def shipped_suites() -> dict[str, Path]:
+    """The suites that come with the product, by name."""
+    return _suites_in(shipped_folder("suites"))
 
 
 def available_suites(relative_to: Path | None = None) -> dict[str, Path]:
@@ -56,8 +61,12 @@ def load_suite(name_or_path: str, *, relative_to: Path | None = None) -> Suite:
     the working directory. Raises UsageError where no suite has that name, ConfigError with
     everything that is wrong with the file.
     """
-    path = Path(name_or_path) if is_path(name_or_path) else _find(name_or_path, relative_to)
-    return _read(path)
+    return _read(suite_path(name_or_path, relative_to=relative_to))
+
+
+def suite_path(name_or_path: str, *, relative_to: Path | None = None) -> Path:
+    """The file that a suite's name or path means. Raises UsageError where no suite is called so."""
+    return Path(name_or_path) if is_path(name_or_path) else _find(name_or_path, relative_to)
 
 
 def _find(name: str, relative_to: Path | None) -> Path:
@@ -73,9 +82,9 @@ def _find(name: str, relative_to: Path | None) -> Path:
 def _read(path: Path) -> Suite:
     root = read_mapping(path, "a suite holds `models:` and `schemes:` (see suites/quick.yaml)")
     problems = Problems(path)
-    for key in _NOT_WRITTEN & root.entries.keys():
+    for key in NOT_WRITTEN & root.entries.keys():
         fields = Suite.model_fields.items()
-        keys = [field.alias or name for name, field in fields if name not in _NOT_WRITTEN]
+        keys = [field.alias or name for name, field in fields if name not in NOT_WRITTEN]
         problems.add(root.entries[key].key_mark, unknown_key(key, keys))
     data, tree, own = split_models(problems, path, root)
     data |= {"name": path.stem, "user_models": own}

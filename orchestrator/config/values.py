@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import parse_qsl, urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, WithJsonSchema
 
 from orchestrator.config.text import names_a_secret, shown
 
@@ -362,31 +362,97 @@ def _local_path(value: object, info: ValidationInfo) -> object:
     return local_path(value, (info.context or {}).get("folder", Path()))
 
 
-Text = Annotated[str, AfterValidator(check_text)]
-Name = Annotated[str, AfterValidator(check_name)]
-Host = Annotated[str, AfterValidator(check_host)]
-User = Annotated[str, AfterValidator(check_user)]
-Gateway = Annotated[str, AfterValidator(check_gateway)]
-Url = Annotated[str, AfterValidator(check_url)]
-Command = Annotated[str, AfterValidator(check_command)]
+# -- as a JSON Schema has them ---------------------------------------------------------------------
+# What the functions above refuse, as far as a pattern can say it. Editors read patterns as
+# JavaScript does, whose \w is ASCII.
+
+_WORD = r"[A-Za-z0-9_.:%-]|[^\x00-\x7F]"
+
+
+def _matching(pattern: str, **more: Any) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "pattern": f"^(?:{pattern})$", **more})
+
+
+_VISIBLE = r"[^\x00-\x1F\x7F]*[^\x00-\x20\x7F][^\x00-\x1F\x7F]*"
+_SECONDS: dict[str, Any] = {"type": "number", "minimum": 0, "maximum": _MAX_SECONDS}
+_POSITIVE: dict[str, Any] = {"type": "number", "exclusiveMinimum": 0, "maximum": _MAX_SECONDS}
+_AMOUNT = r"(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)[smh]?\s*$"
+_WRITTEN_DURATION = {"type": "string", "pattern": rf"^\s*{_AMOUNT}"}
+_WRITTEN_POSITIVE = {"type": "string", "pattern": rf"^\s*(?![0.]+[smh]?\s*$){_AMOUNT}"}
+
+Text = Annotated[str, AfterValidator(check_text), _matching(_VISIBLE, maxLength=_MAX_TEXT)]
+Name = Annotated[str, AfterValidator(check_name), _matching(_NAME.pattern)]
+Host = Annotated[str, AfterValidator(check_host), _matching(rf"(?!-)(?![^:]*:[0-9]+$)(?:{_WORD})+")]
+User = Annotated[
+    str, AfterValidator(check_user), _matching(r"(?!-)(?:[A-Za-z0-9_.+@\\-]|[^\x00-\x7F])+")
+]
+Gateway = Annotated[
+    str,
+    AfterValidator(check_gateway),
+    _matching(rf"{_NAME.pattern}|(?!-)[^\s@:,]*[@:,](?!-)\S*"),
+]
+Url = Annotated[str, AfterValidator(check_url), _matching(r"https?://[^\s@/?#]+(?:[/?#]\S*)?")]
+Command = Annotated[
+    str, AfterValidator(check_command), _matching(rf"(?!-){_VISIBLE}", maxLength=_MAX_TEXT)
+]
 Carrier = Annotated[
     tuple[str, ...],
     BeforeValidator(_words),
     AfterValidator(check_carrier),
     Field(strict=False, max_length=256),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "pattern": r"^(?!-).*\S"},
+                {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": 256},
+            ]
+        }
+    ),
 ]
-RemoteFolder = Annotated[str, AfterValidator(check_remote_folder)]
-Serial = Annotated[str, AfterValidator(check_serial)]
-Sha256 = Annotated[str, AfterValidator(check_sha256)]
-LocalPath = Annotated[Path, BeforeValidator(_local_path)]
+RemoteFolder = Annotated[
+    str, AfterValidator(check_remote_folder), _matching(r"(?:/|~/)[^\r\n]*", maxLength=_MAX_TEXT)
+]
+Serial = Annotated[str, AfterValidator(check_serial), _matching(_SERIAL.pattern)]
+Sha256 = Annotated[str, AfterValidator(check_sha256), _matching(_SHA256.pattern)]
+LocalPath = Annotated[Path, BeforeValidator(_local_path), _matching(_VISIBLE, maxLength=_MAX_TEXT)]
 #: Seconds.
-Duration = Annotated[float, BeforeValidator(_duration)]
-PositiveDuration = Annotated[float, BeforeValidator(_duration), Field(gt=0)]
+Duration = Annotated[
+    float, BeforeValidator(_duration), WithJsonSchema({"anyOf": [_SECONDS, _WRITTEN_DURATION]})
+]
+PositiveDuration = Annotated[
+    float,
+    BeforeValidator(_duration),
+    Field(gt=0),
+    WithJsonSchema({"anyOf": [_POSITIVE, _WRITTEN_POSITIVE]}),
+]
 #: UTC.
-Moment = Annotated[datetime, BeforeValidator(parse_moment)]
-Blocks = Annotated[tuple[int, int], BeforeValidator(_blocks)]
-Precision = Annotated[float, AfterValidator(check_precision)]
-Share = Annotated[float, AfterValidator(check_share)]
+Moment = Annotated[
+    datetime,
+    BeforeValidator(parse_moment),
+    _matching(r"\s*[0-9]{4}-[0-9]{2}-[0-9]{2}.*(?:UTC|[Zz]|[+-][0-9]{2}(?::?[0-9]{2}){0,2})\s*"),
+]
+Blocks = Annotated[
+    tuple[int, int],
+    BeforeValidator(_blocks),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": MIN_BLOCKS, "maximum": MAX_BLOCKS},
+                {"type": "string", "pattern": r"^\s*[0-9]{1,9}(?::[0-9]{1,9})?\s*$"},
+            ]
+        }
+    ),
+]
+Precision = Annotated[
+    float,
+    AfterValidator(check_precision),
+    WithJsonSchema({"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}),
+]
+Share = Annotated[
+    float,
+    AfterValidator(check_share),
+    WithJsonSchema({"type": "number", "minimum": 0, "maximum": 1}),
+]
 
 
 def is_path(suite: str) -> bool:

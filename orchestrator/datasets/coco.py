@@ -1,4 +1,4 @@
-"""Images with boxes, annotated as COCO's are."""
+"""Images with boxes and masks, annotated as COCO's are."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from orchestrator.config.accuracy import Accuracy
+from orchestrator.config.accuracy import SEGMENTATION, Accuracy
 from orchestrator.config.text import listed, shown
 from orchestrator.config.values import in_home
 from orchestrator.datasets.dataset import Dataset, Item, digest_of
@@ -23,9 +23,10 @@ from orchestrator.plain_files import read_named
 
 _MOST_BYTES = 2**30
 _LARGEST_SIDE = 1_000_000
-#: What of an entry is kept; a mask is not scored, and is most of the file.
+#: What of an entry is kept. Masks are most of the file, so they are only where they are scored.
 _OF_IMAGES = ("id", "file_name", "width", "height")
 _OF_ANNOTATIONS = ("image_id", "category_id", "bbox", "area", "iscrowd")
+_MASK = "segmentation"
 _OF_CATEGORIES = ("id", "name", "supercategory")
 
 
@@ -37,7 +38,7 @@ def find_coco(section: Accuracy) -> Dataset:
     place = section.dataset
     if place is None or place.images is None or place.annotations is None:
         raise ValueError("the section names no annotations")
-    truth = _Truth(place.annotations)
+    truth = _Truth(place.annotations, masks=section.task == SEGMENTATION)
     items = tuple(truth.item(each, place.images) for each in truth.images)
     categories, classes = _categories(section, truth)
     return Dataset(
@@ -51,15 +52,20 @@ def find_coco(section: Accuracy) -> Dataset:
 
 
 class _Truth:
-    """An annotations file, checked: every id is known, every box has a size."""
+    """An annotations file, checked: every id is known, every box has a size, and with ``masks``
+    every object has one."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, masks: bool) -> None:
         self.path = path
+        self._masks = masks
         data = _read(path)
         self.images = self._entries(data, "images")
         self.categories = sorted(self._entries(data, "categories"), key=lambda each: each["id"])
         self._check_images()
-        known = {each["id"] for each in self.images}, {each["id"] for each in self.categories}
+        known = (
+            {each["id"]: (each["height"], each["width"]) for each in self.images},
+            {each["id"] for each in self.categories},
+        )
         annotations = data.get("annotations")
         if not isinstance(annotations, list):
             raise self._wrong("`annotations` is not a list", "use a file of instances")
@@ -113,7 +119,11 @@ class _Truth:
                     raise self._wrong(f"images[{number}] has no `{side}`", "write it in pixels")
 
     def _annotation(
-        self, number: int, entry: Any, images: set[int], categories: set[int]
+        self,
+        number: int,
+        entry: Any,
+        images: Mapping[int, tuple[int, int]],
+        categories: set[int],
     ) -> dict[str, Any]:
         where = f"annotations[{number}]"
         if not isinstance(entry, dict):
@@ -133,7 +143,14 @@ class _Truth:
             )
         if not _is_number(entry.get("area", 0)) or entry.get("iscrowd", 0) not in (0, 1):
             raise self._wrong(f"{where}: `area` or `iscrowd` is not a number", "correct it")
-        return _only(entry, _OF_ANNOTATIONS)
+        if not self._masks:
+            return _only(entry, _OF_ANNOTATIONS)
+        if not _is_mask(entry.get(_MASK), images[entry["image_id"]]):
+            raise self._wrong(
+                f"{where}: `{_MASK}` is neither polygons nor run lengths of the image's size",
+                "use a file of instances, or `task: detection`, which needs boxes alone",
+            )
+        return _only(entry, (*_OF_ANNOTATIONS, _MASK))
 
     def _wrong(self, what: str, step: str) -> UsageError:
         return UsageError(f"annotations {self.path}: {what}; {step}")
@@ -158,6 +175,30 @@ def _only(entry: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
 def _is_number(value: object) -> bool:
     real = isinstance(value, int | float) and not isinstance(value, bool)
     return real and math.isfinite(float(value))  # type: ignore[arg-type]
+
+
+def _is_mask(value: object, size: tuple[int, int]) -> bool:
+    """Whether it is what COCO has for the pixels of an object: polygons of three corners at least,
+    or the lengths of runs, plain or packed, of an image of this height and width."""
+    if isinstance(value, dict):
+        counts = value.get("counts")
+        if value.get("size") != list(size):
+            return False
+        if isinstance(counts, str):
+            return bool(counts)
+        whole = isinstance(counts, list) and all(type(n) is int and n >= 0 for n in counts)
+        return whole and sum(counts) == size[0] * size[1]  # type: ignore[arg-type] # a list
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(
+            isinstance(polygon, list)
+            and len(polygon) >= 6
+            and len(polygon) % 2 == 0
+            and all(map(_is_number, polygon))
+            for polygon in value
+        )
+    )
 
 
 def _categories(section: Accuracy, truth: _Truth) -> tuple[tuple[int, ...], tuple[str, ...]]:

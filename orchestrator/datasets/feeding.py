@@ -89,7 +89,8 @@ def _size(
     if input_size:
         return (input_size, input_size)
     first = _layout(model, shape) == "nchw"
-    has = () if not shape else shape[2:] if first else shape[1:3]
+    # the first dimension, that of the batch, may not be there
+    has = () if not shape else shape[-2:] if first else shape[-3:-1]
     if min(has, default=0) < 1:  # left open
         has = ()
     said = None if written is None else written.size
@@ -113,9 +114,9 @@ def _layout(model: str, shape: tuple[int, ...]) -> Literal["nhwc", "nchw"] | Non
     """Where the channels stand; None where nobody knows. UsageError for what is not an image."""
     if not shape:
         return None
-    if len(shape) == 4 and shape[-1] == _CHANNELS:
+    if len(shape) in (3, 4) and shape[-1] == _CHANNELS:
         return "nhwc"
-    if len(shape) == 4 and shape[1] == _CHANNELS:
+    if len(shape) in (3, 4) and shape[-3] == _CHANNELS:
         return "nchw"
     raise UsageError(
         f"model {model}: its input has the shape {list(shape)}, which is not an image's of three "

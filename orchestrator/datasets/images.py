@@ -15,8 +15,7 @@ import numpy.typing as npt
 
 from orchestrator.datasets.dataset import Item
 from orchestrator.errors import UsageError
-from orchestrator.measures.accuracy.detection import Placement
-from orchestrator.measures.accuracy.geometry import PADDING, Geometry, placement_of
+from orchestrator.measures.accuracy.geometry import PADDING, Geometry, Placement, placement_of
 from orchestrator.plain_files import read_named
 
 #: What is decoded; some others of Pillow's start programs.

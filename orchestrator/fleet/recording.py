@@ -100,6 +100,7 @@ class Requests:
             feed.mean,
             feed.std,
             WHOLE_VALUES[samples.task],
+            *samples.masks,
         )
 
     def _conditions(self, trial: Trial) -> Conditions:

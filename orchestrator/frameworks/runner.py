@@ -17,7 +17,8 @@ class FedShard:
     """The samples of one trial of accuracy: a file of ``count`` of them, from the one at ``first``
     of the draw on, and what is made of their values: less ``mean``, divided by ``std``.
 
-    ``whole`` is how many values of a sample's outputs are wanted as they are.
+    ``whole`` is how many values of a sample's outputs are wanted as they are, ``masks`` the output
+    of which masks are wanted instead, and ``mask_scores`` the one by which the best of them are.
     """
 
     sha256: str
@@ -26,6 +27,8 @@ class FedShard:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     whole: int
+    masks: str | None = None
+    mask_scores: str | None = None
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from orchestrator.errors import OrchestrateError, UsageError
 
 if TYPE_CHECKING:
     from orchestrator.report.background import Background
+    from orchestrator.report.latex import Typesetting
 
 FORMATS = ("text", "csv", "json", "markdown", "latex", "html")
 
@@ -35,17 +36,20 @@ def render(
     width: int | None = None,
     color: bool = False,
     background: Background | None = None,
+    verbose: bool = True,
+    typesetting: Typesetting | None = None,
 ) -> str:
-    """The table in one of ``FORMATS``. ``width`` (columns) and ``color`` concern text alone,
-    ``background`` html.
+    """The table in one of ``FORMATS``. ``width`` (columns), ``color`` and ``verbose`` (all of it,
+    and not what is read first alone) concern text, ``background`` html, ``typesetting`` latex.
 
     Raises UsageError on a format that does not exist.
     """
     # each format imports what it needs: rich for text, nothing heavy for the others
     if report_format == "text":
-        from orchestrator.report.text import to_text  # noqa: PLC0415
+        from orchestrator.report.text import to_short_text, to_text  # noqa: PLC0415
 
-        return to_text(table, width=width or DEFAULT_WIDTH, color=color)
+        set_type = to_text if verbose else to_short_text
+        return set_type(table, width=width or DEFAULT_WIDTH, color=color)
     if report_format == "markdown":
         from orchestrator.report.markdown import to_markdown  # noqa: PLC0415
 
@@ -53,7 +57,7 @@ def render(
     if report_format == "latex":
         from orchestrator.report.latex import to_latex  # noqa: PLC0415
 
-        return to_latex(table)
+        return to_latex(table, typesetting)
     if report_format == "html":
         from orchestrator.report.html import to_html  # noqa: PLC0415
 

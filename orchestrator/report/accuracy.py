@@ -12,11 +12,11 @@ from orchestrator.report.figures import NONE, significant
 METHOD = (
     "Accuracy: both sides answered the same n samples on the device, under the factors that were "
     "timed. A share has Wilson's 95 % interval; a difference of two has Newcombe's paired interval "
-    "and McNemar's exact test, one of average precision (COCO's AP@[.50:.95]) a paired bootstrap "
-    "over images; p-values are corrected after Holm over the table. No worse: the interval rules "
-    "out a loss of the margin. Lost: samples that the baseline alone has right. Agreement needs no "
-    "labels: same top-1 is the share of samples with the same highest output; signal to noise is "
-    "the baseline's energy over that of the deviation, the median over samples."
+    "and McNemar's exact test, one of average precision (COCO's AP@[.50:.95], of boxes or masks) a "
+    "paired bootstrap over images; p-values are corrected after Holm over the table. No worse: the "
+    "interval rules out a loss of the margin. Lost: samples that the baseline alone has right. "
+    "Agreement needs no labels: same top-1 is the share of samples with the same highest output; "
+    "signal to noise is the baseline's energy over that of the deviation, the median over samples."
 )
 
 HEADER = (
@@ -73,7 +73,7 @@ def notes(row: AccuracyComparison) -> Iterator[str]:
         for name, (before, after) in row.others.items()
         if before is not None or after is not None
     ]
-    worst = [each for each in row.classes if each.lost > each.gained][:3]
+    worst = [each for each in row.classes if each.treatment < each.baseline][:3]
     lost = [f"{each.name} {percent(each.baseline)} → {percent(each.treatment)}" for each in worst]
     said = [*others, *(["it loses most in " + ", ".join(lost)] if lost else [])]
     if said:

@@ -22,7 +22,7 @@ from orchestrator.analysis.table import (
     SweepPoint,
     TradeOff,
 )
-from orchestrator.factors import factor_named
+from orchestrator.factors import factor_named, varying
 from orchestrator.isa.levels import capped
 from orchestrator.report import figures, palette
 from orchestrator.report.clean import clean
@@ -95,12 +95,18 @@ def _describe(table: SpeedupTable, curves: Sequence[Curve], most: int | None) ->
 
 
 def describe_sweeps(sweeps: Sequence[Sweep]) -> tuple[Drawing, ...]:
-    """One chart, a panel a sweep; none where nothing varied."""
+    """One chart of small panels: a line of them a factor and model, a panel for each level of what
+    else varied, on the same axes; none where nothing varied."""
     shown = [sweep for sweep in sweeps if any(_has_place(sweep, p) for p in sweep.points)]
     if not shown:
         return ()
-    panels = alt.vconcat(*map(_sweep, shown)).resolve_scale(color="shared")
-    return (Drawing("sweep", "sweep", "", finished(panels)),)
+    schemes = list(dict.fromkeys(short(p.scheme) for sweep in shown for p in sweep.points))
+    lines: dict[tuple[str, str, str, str], list[Sweep]] = {}
+    for sweep in shown:
+        isa = sweep.factors.isa
+        lines.setdefault((sweep.factor, sweep.device, sweep.model, isa), []).append(sweep)
+    panels = alt.vconcat(*(_sweep_line(some, schemes) for some in lines.values()), spacing=26)
+    return (Drawing("sweep", "sweep", "", finished(panels.resolve_scale(color="shared"))),)
 
 
 # -- what they share ------------------------------------------------------------------------------
@@ -637,41 +643,58 @@ def _has_place(sweep: Sweep, point: SweepPoint) -> bool:
     return point.latency_ms is not None and point.value > 0
 
 
-def _sweep(sweep: Sweep) -> alt.LayerChart:
-    """A line a scheme against the factor, its intervals over blocks."""
-    factor = factor_named(sweep.factor)
-    axis = factor.axis
-    per_item = sweep.factor == "batch"
-    points = [point for point in sweep.points if _has_place(sweep, point)]
+#: Panels of a line before the next one begins, and the size of each in pixels.
+_SWEEP_COLUMNS, _SWEEP_WIDTH, _SWEEP_HEIGHT = 4, 190, 130
+
+
+def _sweep_line(some: Sequence[Sweep], schemes: Sequence[str]) -> alt.FacetChart:
+    """One model against one factor: a panel for each setting of the other factors that varied, all
+    on the same axes."""
+    first = some[0]
+    factor, per_item = factor_named(first.factor), first.factor == "batch"
+    others = [each for each in varying(s.factors for s in some) if each.name != first.factor]
     rows: Rows = [
         {
+            "panel": short(", ".join(each.in_title(sweep.factors) for each in others)),
             "scheme": short(point.scheme),
             "value": point.value,
             "ms": (point.latency_ms or 0.0) / items,
             "low": None if point.low_ms is None else point.low_ms / items,
             "high": None if point.high_ms is None else point.high_ms / items,
         }
-        for point in points
+        for sweep in some
+        for point in sweep.points
+        if _has_place(sweep, point)
         for items in [point.batch if per_item else 1]
     ]
     what = "ms an item" if per_item else "ms an inference"
-    values = sorted({point.value for point in points})
     x = alt.X(
         "value:Q",
-        title=axis.label if axis else factor.label,
-        axis=alt.Axis(values=values, format="d"),
+        title=factor.axis.label if factor.axis else factor.label,
+        axis=alt.Axis(values=sorted({row["value"] for row in rows}), format="d"),
         scale=alt.Scale(zero=False, nice=False, padding=12),
     )
-    colour = alt.Color("scheme:N", title="scheme", scale=alt.Scale(range=palette.SCHEMES))
-    base = alt.Chart(inline_data(rows))
-    interval = base.mark_rule(strokeWidth=1.5).encode(
-        x=x, y=alt.Y("low:Q", title=what), y2="high:Q", color=colour
+    colour = _scheme_colour(schemes)
+    interval = (
+        alt.Chart()
+        .mark_rule(strokeWidth=1.5)
+        .encode(x=x, y=alt.Y("low:Q", title=what), y2="high:Q", color=colour)
     )
-    line = base.mark_line(point=True).encode(
-        x=x, y=alt.Y("ms:Q", title=what, scale=alt.Scale(zero=True)), color=colour
+    line = (
+        alt.Chart()
+        .mark_line(point=True)
+        .encode(x=x, y=alt.Y("ms:Q", title=what, scale=alt.Scale(zero=True)), color=colour)
     )
-    heading = alt.Title(sweep_title(sweep), anchor="start", fontSize=12)
-    chart: alt.LayerChart = alt.layer(interval, line).properties(
-        width=480, height=240, title=heading
+    panels = list(dict.fromkeys(row["panel"] for row in rows))
+    title = sweep_title(first, without=[each.name for each in others])
+    chart: alt.FacetChart = (
+        alt.layer(interval, line)
+        .properties(width=_SWEEP_WIDTH, height=_SWEEP_HEIGHT)
+        .facet(
+            facet=alt.Facet("panel:N", sort=panels, header=header()),
+            columns=min(_SWEEP_COLUMNS, len(panels)),
+            data=inline_data(rows),
+            title=alt.Title(title, anchor="start", fontSize=12),
+        )
     )
     return chart

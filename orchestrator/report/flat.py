@@ -228,7 +228,7 @@ _OF_DIFFERENCE = ("difference", "low", "high", "lost", "gained", "p_value", "p_a
 _ACCURACY_COLUMNS = (
     "device", "model", "scheme", "baseline_scheme", *NAMES, "metric", "samples", "margin_points",
     "baseline", "treatment", *_OF_DIFFERENCE, "verdict", "same_top1", "snr_db", "cosine",
-    "same_bytes", "findings",
+    "same_bytes", "others", "findings",
 )  # fmt: skip
 
 
@@ -255,8 +255,14 @@ def _accuracy_line(row: AccuracyComparison) -> dict[str, Any]:
         "snr_db": None if found is None else found.snr_db,
         "cosine": None if found is None else found.cosine,
         "same_bytes": None if found is None else found.same_bytes,
+        "others": ";".join(f"{name}={_pair(*both)}" for name, both in row.others.items()),
         "findings": ";".join(codes(row)),
     }
+
+
+def _pair(baseline: float | None, treatment: float | None) -> str:
+    """``0.61/0.58``: a figure of both sides, nothing where a side has none."""
+    return "/".join("" if each is None else f"{each:.6g}" for each in (baseline, treatment))
 
 
 def _safe(value: object) -> object:
@@ -274,6 +280,8 @@ def to_json(table: SpeedupTable) -> str:
     if not table.accuracy:
         del document["accuracy"], document["trade_offs"]
     for row in document.get("accuracy", ()):
+        if row["changes"] is None:
+            del row["changes"]
         del row["outcomes"]  # what explaining needs; the answers themselves are in the run's logs
     if not table.same_bytes:
         del document["same_bytes"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from orchestrator.analysis.table import Alternative, Speedup, SpeedupTable, Verdict
 from orchestrator.report import charts, figures, losses, published, repeat
@@ -177,13 +177,6 @@ def _cell(row: Speedup | None) -> Markup:
     return element("td", _verdict(row.verdict, f"{figures.significant(row.speedup)}×"))
 
 
-def _alternative(found: Alternative | None) -> Markup:
-    if found is None:
-        return element("td", figures.NONE)
-    said = figures.ratio(found.speedup, found.ci_low, found.ci_high)
-    return element("td", _verdict(found.verdict, said), class_="number")
-
-
 def _codes(row: Speedup) -> Markup:
     links = [element("a", code, href=f"#finding-{code}") for code in codes(row)]
     spaced = [part for link in links for part in (Markup(", "), link)]
@@ -191,8 +184,8 @@ def _codes(row: Speedup) -> Markup:
 
 
 _LAYOUT = (
-    "speedup", "verdict", "accuracy", "precision", "blocks", "time", "size", "memory", "by_mean",
-    "by_minimum", "energy", "co2", "findings",
+    "speedup", "verdict", "accuracy", "precision", "blocks", "time", "size", "memory", "energy",
+    "co2", "findings",
 )  # fmt: skip
 
 
@@ -200,10 +193,6 @@ def _cell_of(column: Column, row: Speedup) -> Markup:
     """A cell of the table; a verdict has its colour and reason, a finding leads to its words."""
     if column.name == "verdict":
         return element("td", _verdict(row.verdict), title=clean(row.reason))
-    if column.name == "by_mean":
-        return _alternative(row.by_mean)
-    if column.name == "by_minimum":
-        return _alternative(row.by_minimum)
     return _codes(row) if column.name == "findings" else _number(column.cell(row))
 
 
@@ -221,6 +210,7 @@ def _tables(view: View) -> Iterable[Markup]:
         lines = [element("li", line) for line in section.floors]
         if lines:
             yield element("details", element("summary", "Noise floors"), element("ul", *lines))
+        yield from _by_other_statistics(section)
 
 
 def _body(section: Section, shown: Sequence[Column]) -> Iterable[Markup]:
@@ -233,6 +223,51 @@ def _body(section: Section, shown: Sequence[Column]) -> Iterable[Markup]:
             yield row_of(row.scheme, *(_cell_of(column, row) for column in shown))
             if row.verdict is Verdict.INVALID:
                 yield element("tr", element("td", clean(row.reason), colspan=span), class_="why")
+            elif unlike := _disagreement(row):
+                yield element("tr", element("td", *unlike, colspan=span), class_="why")
+
+
+#: The other statistics of a process, by what a table calls them.
+_STATISTICS: Mapping[str, Callable[[Speedup], Alternative | None]] = {
+    "By mean": lambda row: row.by_mean,
+    "By minimum": lambda row: row.by_minimum,
+}
+
+
+def _ratio_of(found: Alternative) -> str:
+    return figures.ratio(found.speedup, found.ci_low, found.ci_high)
+
+
+def _disagreement(row: Speedup) -> list[Markup]:
+    """``By minimum: ▲ 1.20× [1.10, 1.30]`` for each statistic whose verdict is another one."""
+    return [
+        join([f"{name}: ", _verdict(found.verdict, _ratio_of(found)), ". "])
+        for name, of in _STATISTICS.items()
+        if (found := of(row)) is not None and found.verdict is not row.verdict
+    ]
+
+
+def _by_other_statistics(section: Section) -> Iterable[Markup]:
+    """What each comparison is by the mean and the minimum, folded: where one of them disagrees, the
+    table itself says so."""
+    rows = [row for row in section.rows if any(of(row) for of in _STATISTICS.values())]
+    if not rows:
+        return
+    body = [
+        row_of(
+            element("th", clean(row.model), scope="row"),
+            row.scheme,
+            *(
+                element("td", figures.NONE)
+                if (found := of(row)) is None
+                else element("td", _verdict(found.verdict, _ratio_of(found)), class_="number")
+                for of in _STATISTICS.values()
+            ),
+        )
+        for row in rows
+    ]
+    table = grid(("Model", "Scheme", *_STATISTICS), body)
+    yield element("details", element("summary", "By mean and by minimum"), table)
 
 
 def _published(rows: Sequence[Speedup]) -> Iterable[Markup]:

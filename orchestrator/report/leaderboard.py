@@ -369,7 +369,7 @@ def _comparison(
     )
     floor = "" if row.noise_floor is None else f", noise floor {row.noise_floor:.4g}"
     shown = "" if row.verdict is Verdict.INVALID else f"{figures.speedup(row)}, "
-    yield element("p", word, clean(f" {shown}{row.blocks} blocks{floor}. {row.reason}."))
+    yield element("p", word, " ", clean(f"{shown}{row.blocks} blocks{floor}: {row.reason}."))
     yield element("p", clean(f"{title_of(factors)}; {row.runtime_version}; {row.control}"),
                   class_="quiet")  # fmt: skip
     sides = (

@@ -113,7 +113,7 @@ def _progress(view: LiveView) -> str:
     failed = sum(device.failed for device in view.devices)
     words = f"{done}{whole} trials"
     words += f", {failed} not ok" if failed else ""
-    left = [device.eta_s for device in view.devices if device.eta_s]
+    left = [device.eta_s for device in view.devices if device.eta_s and not view.ended]
     return words + (f"; about {duration(max(left))} to go" if left else "")
 
 
@@ -122,7 +122,11 @@ def _progress(view: LiveView) -> str:
 _HEADER = ("Device", "State", "Trials", "To go", "°C", "Load", "MHz", "Throttled", "Last finding")
 
 
-def _cells(device: DeviceStanding) -> tuple[str, ...]:
+def _cells(view: LiveView) -> Iterable[tuple[str, ...]]:
+    return (_cells_of(device, ended=bool(view.ended)) for device in view.devices)
+
+
+def _cells_of(device: DeviceStanding, *, ended: bool) -> tuple[str, ...]:
     doing = f"{device.state}: {device.detail}" if device.detail else device.state
     counts = f"{device.done}" + (f"/{device.expected}" if device.expected is not None else "")
     counts += f" ({device.failed} not ok)" if device.failed else ""
@@ -138,20 +142,29 @@ def _cells(device: DeviceStanding) -> tuple[str, ...]:
             named,
             doing,
             counts,
-            duration(device.eta_s) if device.eta_s else figures.NONE,
+            duration(device.eta_s) if device.eta_s and not ended else figures.NONE,
             _number(device.temperature_c, 0),
             _number(device.load, 2),
             _number(device.mhz, 0),
             device.throttled or figures.NONE,
-            f"{seen.finding.code} ({seen.model} {seen.scheme}): {seen.finding.message}"
-            if seen
-            else figures.NONE,
+            f"{seen.finding.code} ({seen.model} {seen.scheme})" if seen else figures.NONE,
         )
     )
 
 
 def _number(value: float | None, digits: int) -> str:
     return figures.NONE if value is None else f"{value:.{digits}f}"
+
+
+def _findings(view: LiveView) -> Iterable[str]:
+    """Say what the devices' last findings saw, each once with the devices that have it."""
+    seen: dict[str, list[str]] = {}
+    for device in view.devices:
+        if device.finding is not None:
+            found = device.finding.finding
+            words = f"{found.code}: {found.message}. Remedy: {found.remedy}"
+            seen.setdefault(words, []).append(device.device)
+    return (clean(f"{', '.join(devices)}, {words}") for words, devices in seen.items())
 
 
 def _failures(view: LiveView) -> Iterable[str]:
@@ -211,13 +224,17 @@ def _table_note(view: LiveView) -> str:
 
 def _parts(view: LiveView) -> Iterable[PageSection]:
     body = [
-        row_of(element("th", cells[0], scope="row"), *cells[1:])
-        for cells in map(_cells, view.devices)
+        row_of(
+            element("th", cells[0], scope="row"),
+            cells[1],
+            *(element("td", cell, class_="number") for cell in cells[2:7]),
+            *cells[7:],
+        )
+        for cells in _cells(view)
     ]
-    yield PageSection("devices", "Devices", grid(_HEADER, body))
-    failures = list(_failures(view))
-    listed = element("ul", *(element("li", line) for line in failures)) if failures else Markup()
-    yield PageSection("failures", "What did not end well, and what to do", listed)
+    yield PageSection("devices", "Devices", join([grid(_HEADER, body), _items(_findings(view))]))
+    failures = _items(_failures(view))
+    yield PageSection("failures", "What did not end well, and what to do", failures)
     rows = [
         row_of(*cells[:3], element("td", cells[3], class_="number"),
                element("td", cells[4], class_="number"),
@@ -231,13 +248,18 @@ def _parts(view: LiveView) -> Iterable[PageSection]:
     )
 
 
+def _items(lines: Iterable[str]) -> Markup:
+    items = [element("li", line) for line in lines]
+    return element("ul", *items) if items else Markup()
+
+
 def to_text(view: LiveView, *, width: int, color: bool) -> str:
     """Lines for a terminal, which say what the page says."""
     head = f"run {clean(view.run_id)}, suite {clean(view.suite) or 'unnamed'}: {_progress(view)}\n"
     last = f"last event {clean(view.last_event[:19])} UTC" if view.last_event else "no event yet"
     state = view.ended or view.writer
     out = [head, f"{clean(state)} ({last})\n" if state else f"{last}\n"]
-    devices = [_short(cells) for cells in map(_cells, view.devices)]
+    devices = [_short(cells) for cells in _cells(view)]
     out.append(render_grid(_SHORT_HEADER, devices, width=width, color=color))
     failures = list(_failures(view))
     out += ["What did not end well\n", *(f"  {line}\n" for line in failures), "\n"] * bool(failures)

@@ -21,6 +21,12 @@ MOST_PICTURES, PICTURE_SIDE, MOST_PICTURE_BYTES = 40, 96, 12_000
 _MOST_SAMPLES, _FEWEST_SAMPLES = 1500, 5
 
 _CLASSES_HEADER = ("Class", "Samples", "Accuracy, %", "Lost", "Gained")
+#: What the table of classes is, and what it is of a detector.
+_ABOUT_CLASSES = (
+    "The classes that changed, those that lost most first.",
+    "The classes that changed, those that lost most first: average precision, and the objects that "
+    "the baseline or the scheme alone finds at an IoU of 0.5.",
+)
 _CHANGED_HEADER = ("Sample", "Right", "Baseline's answer", "Answer")
 _PICTURE_HEADER = ("", *_CHANGED_HEADER)
 
@@ -65,11 +71,20 @@ def _in_short(row: AccuracyComparison) -> str:
     changed = _count_changed(row)
     if changed:
         said.append(f"{counted(changed, 'answer')} changed")
+    if row.lost is None and row.classes:
+        said.append("another average precision in " + _counted_classes(len(row.classes)))
     return ", ".join(said) or "no answer changed"
+
+
+def _counted_classes(count: int) -> str:
+    """``1 class``, ``3 classes``."""
+    return "1 class" if count == 1 else f"{count} classes"
 
 
 def _count_changed(row: AccuracyComparison) -> int:
     """How many samples have another answer, shown or not: those that do not agree."""
+    if row.changes is not None:
+        return row.changes
     same = row.agreement[0].same_top1 if row.agreement else None
     if same is None or same.value is None:
         return len(row.changed)
@@ -79,7 +94,7 @@ def _count_changed(row: AccuracyComparison) -> int:
 def _tables(row: AccuracyComparison, pictures: Mapping[str, bytes], most: int) -> Iterable[Markup]:
     if row.classes:
         yield grid(_CLASSES_HEADER, (_class(each) for each in row.classes))
-        yield element("p", "The classes that changed, those that lost most first.", class_="quiet")
+        yield element("p", _ABOUT_CLASSES[row.lost is None], class_="quiet")
     if row.changed:
         header = _PICTURE_HEADER if pictures else _CHANGED_HEADER
         named = row.changed[:most]

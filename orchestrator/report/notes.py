@@ -185,19 +185,24 @@ def _stands(factor: Factor) -> bool:
 
 
 def conditions(rows: Sequence[Speedup]) -> list[str]:
-    """``conditions uncontrolled: …``, once with the models it holds for, what those were fed, and
-    where energy was read; nothing where nobody knows."""
+    """``conditions uncontrolled: …``, once with the models it holds for; nothing where nobody
+    knows."""
     models: dict[str, list[str]] = {}
     for row in rows:
         if row.control and row.model not in models.setdefault(row.control, []):
             models[row.control].append(row.model)
-    lines = [
+    return [
         clean(
             f"conditions {said}" if len(models) == 1 else f"{', '.join(named)}: conditions {said}"
         )
         for said, named in models.items()
     ]
-    lines += _with_models("inputs", [(row.inputs, row.model) for row in rows])
+
+
+def circumstances(rows: Sequence[Speedup]) -> list[str]:
+    """What the models were fed, where not what they say themselves; whether in duets; and where
+    energy was read."""
+    lines = _with_models("inputs", [(row.inputs, row.model) for row in rows])
     lines += _with_models("outputs looked at", [(row.looked_at, row.model) for row in rows])
     if any(row.duet for row in rows):
         lines.append("in duets: baseline and treatment at the same time, each on CPUs of its own")

@@ -33,12 +33,16 @@ def superscript(number: int) -> str:
 
 
 def pivots(
-    rows: Sequence[Speedup], width: int, styles: Mapping[Verdict, str], notes: Mapping[str, int]
+    rows: Sequence[Speedup],
+    width: int,
+    styles: Mapping[Verdict, str],
+    notes: Mapping[str, int] | None,
 ) -> Iterable[Pivot]:
     """Make as many tables as it takes to fit ``width``; none for fewer than two devices, a capped
     instruction set counting as a device of its own.
 
-    ``notes`` has the number of each finding's footnote, by its code.
+    ``notes`` has the number of each finding's footnote, by its code; None: there are none, and a
+    speed-up has its precision in the place of its interval.
     """
     devices = list(dict.fromkeys(map(column_of, rows)))
     if len(devices) < 2:
@@ -71,11 +75,14 @@ def _name(row: Speedup, settings: Sequence[str]) -> tuple[str, str]:
     return clean(row.model), clean(" ".join((row.scheme, *set_to)))
 
 
-def _cell(row: Speedup, styles: Mapping[Verdict, str], notes: Mapping[str, int]) -> Text:
-    shown = "" if row.speedup is None else f"{figures.speedup(row)} "
+def _cell(row: Speedup, styles: Mapping[Verdict, str], notes: Mapping[str, int] | None) -> Text:
+    shown = ""
+    if row.speedup is not None:
+        short = f"{figures.significant(row.speedup)}× {figures.precision(row)}"
+        shown = f"{short if notes is None else figures.speedup(row)} "
     word = " invalid" if row.verdict is Verdict.INVALID else ""
     text = Text(f"{shown}{SIGNS[row.verdict]}{word}", styles[row.verdict])
-    numbers = [superscript(notes[code]) for code in codes(row)]
+    numbers = [superscript(notes[code]) for code in codes(row)] if notes is not None else []
     return text.append(f" {' '.join(numbers)}", "dim") if numbers else text
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from orchestrator.analysis.table import Sweep, SweepPoint
 from orchestrator.factors import factor_named
@@ -20,10 +20,11 @@ METHOD = (
 )
 
 
-def title(sweep: Sweep) -> str:
-    """``Latency against batch: foo on here (litert, delegate xnnpack, threads 1, isa native)``."""
+def title(sweep: Sweep, without: Collection[str] = ()) -> str:
+    """``Latency against batch: foo on here (litert, delegate xnnpack, threads 1, isa native)``;
+    ``without`` names factors that vary under the title, too."""
     where = place_in_full(sweep.device, sweep.factors.isa)
-    held = title_of(sweep.factors, without=(sweep.factor,))
+    held = title_of(sweep.factors, without=(sweep.factor, *without))
     return clean(f"Latency against {_name(sweep)}: {sweep.model} on {where} ({held})")
 
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 from orchestrator.analysis.table import (
     AccuracyComparison,
-    Alternative,
     Distribution,
     FigureComparison,
     FigureVerdict,
@@ -30,6 +29,7 @@ from orchestrator.report.notes import (
     Explanation,
     SectionKey,
     by_model,
+    circumstances,
     codes,
     conditions,
     device_title,
@@ -100,13 +100,6 @@ class Column:
         return self.there is None or any(map(self.there, rows))
 
 
-def _alternative(found: Alternative | None) -> str:
-    if found is None:
-        return figures.NONE
-    said = figures.ratio(found.speedup, found.ci_low, found.ci_high)
-    return f"{SIGNS[found.verdict]} {said}"
-
-
 COLUMNS: Mapping[str, Column] = {
     column.name: column
     for column in (
@@ -134,20 +127,6 @@ COLUMNS: Mapping[str, Column] = {
             there=lambda row: bool(row.accuracy_verdict),
         ),
         Column(
-            "by_mean",
-            "By mean",
-            "",
-            lambda row: _alternative(row.by_mean),
-            there=lambda row: row.by_mean is not None,
-        ),
-        Column(
-            "by_minimum",
-            "By minimum",
-            "",
-            lambda row: _alternative(row.by_minimum),
-            there=lambda row: row.by_minimum is not None,
-        ),
-        Column(
             "energy",
             "Energy",
             "mJ",
@@ -171,17 +150,24 @@ COLUMNS: Mapping[str, Column] = {
 class Section:
     """A device under one setting of the factors: rows that may be read beside each other.
 
-    ``lines`` says under what they were measured; ``floors`` is a line a model. ``measured`` is
-    False where nothing was sent to the device.
+    ``setting``, ``conditions`` and ``circumstances`` say under what they were measured; ``floors``
+    is a line a model. ``measured`` is False where nothing was sent to the device.
     """
 
     key: SectionKey
     label: str
     title: str
-    lines: tuple[str, ...]
+    setting: str
+    conditions: tuple[str, ...]
+    circumstances: tuple[str, ...]
     rows: tuple[Speedup, ...]
     floors: tuple[str, ...]
     measured: bool
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """Everything that says under what they were measured, the setting first."""
+        return (self.setting, *self.conditions, *self.circumstances)
 
     @property
     def models(self) -> Mapping[str, Sequence[Speedup]]:
@@ -305,7 +291,9 @@ def _sections(table: SpeedupTable) -> tuple[Section, ...]:
             key=key,
             label=labels[key],
             title=clean(device_title(rows)),
-            lines=(setting(rows), *conditions(rows)),
+            setting=setting(rows),
+            conditions=tuple(conditions(rows)),
+            circumstances=tuple(circumstances(rows)),
             rows=tuple(rows),
             floors=tuple(floors_of(table, key)),
             measured=key.factors is not None,

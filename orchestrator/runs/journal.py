@@ -42,6 +42,8 @@ FILE_NAME = "journal.jsonl"
 MAX_LINE_BYTES = 32 * 1024 * 1024
 #: Twenty times the journal of 100,000 trials.
 MAX_BYTES = 8 * 2**30
+#: A machine has some thousand locks.
+_MOST_LOCKS_BYTES = 16 * 2**20
 
 Event = Mapping[str, Any]
 #: What is to be written: the event's name, and its fields.
@@ -232,7 +234,8 @@ def has_writer(run_dir: Path) -> bool | None:
     """
     try:
         number = (run_dir / FILE_NAME).lstat().st_ino
-        locks = Path("/proc/locks").read_text(encoding="ascii").splitlines()
+        listed = plain_files.read_named(Path("/proc/locks"), most_bytes=_MOST_LOCKS_BYTES)
+        locks = listed.decode("ascii").splitlines()
     except (OSError, ValueError):
         return None
     # `1: FLOCK  ADVISORY  WRITE 1234 fe:01:5678 0 EOF`; devices have other numbers in some layers

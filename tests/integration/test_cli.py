@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMANDS = ("run", "plan", "devices", "models", "report", "runs", "bundle", "import", "agents")
+COMMANDS = (
+    "init", "run", "plan", "devices", "models", "report", "runs", "bundle", "import", "agents",
+    "doctor", "schema", "completion",
+)  # fmt: skip
 
 
 def orchestrate(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -39,7 +42,8 @@ def test_help_needs_nothing_heavy(tmp_path: Path) -> None:
     script = (
         "import sys\nfrom orchestrator.cli import main\n"
         "try: main(['--help'])\nexcept SystemExit as end: assert end.code == 0\n"
-        "heavy = {'numpy', 'scipy', 'pandas', 'pydantic', 'paramiko', 'rich', 'yaml', 'asyncio'}\n"
+        "heavy = {'numpy', 'scipy', 'pandas', 'pydantic', 'paramiko', 'rich', 'yaml', 'asyncio',\n"
+        " 'argcomplete'}\n"
         "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
     )
     done = subprocess.run(
@@ -71,6 +75,7 @@ def test_every_command_has_help_and_is_in_the_readme(command: str, tmp_path: Pat
         (("run", "--inventory", "inventory.yaml", "--device", "her"), "`here`"),
         (("run", "--inventory", "inventory.yaml", "--blocks", "3"), "write 6 or more"),
         (("run", "--resume", "last", "--blocks", "9"), "--blocks does not go with --resume"),
+        (("report", "a", "b", "--tails"), "--tails reads one run's single times"),
         (("report", "nothing"), "nothing: no such run in results; results holds no run yet"),
         (("models", "build", "mobilenet"), "mobilenet_v1"),
     ],

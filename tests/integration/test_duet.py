@@ -188,7 +188,7 @@ def test_a_run_of_duets(lab: Lab) -> None:
     done = lab.run("run", "--inventory", lab.inventory(lab.here()), "--suite", suite, "--seed", "3")
     assert done.code == 0, done.stderr
     assert every_planned_trial_finished_once(lab.journal())
-    assert "In duets" in done.stdout
+    assert "in duets" in done.stdout
     (row,) = lab.table()
     assert row["blocks"] == "6"
     assert float(row["ci_low"]) <= float(row["speedup"]) <= float(row["ci_high"])

@@ -75,7 +75,8 @@ def test_files_that_were_exported_in_unlike_ways_are_said_to_be(lab: Lab) -> Non
         shutil.copyfile(CASES / f"{case}.tflite", lab.folder / f"{case}.tflite")
     variants = ", ".join(f"{scheme}: {case}.tflite" for scheme, case in files.items())
     own = suite(lab, f"[{{name: net, variants: {{{variants}}}}}]", runner="litert")
-    done = lab.run("run", "--inventory", lab.inventory(lab.here()), "--suite", own)
+    inventory = lab.inventory(lab.here())
+    done = lab.run("run", "--inventory", inventory, "--suite", own, "--verbose")
     assert done.code == 0, done.stderr
     found = {row["scheme"]: row["findings"].split(";") for row in lab.table()}
     assert "export_mismatch" in found["other"]

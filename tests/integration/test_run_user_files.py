@@ -115,7 +115,7 @@ def test_a_batch_that_does_not_fit_is_a_result_and_the_smaller_ones_stand(lab: L
     factors = "{batch: [1, 4096], input_size: [192]}"
     own = suite(lab, "[{file: foo.tflite}]", runner="litert", factors=factors)
     inventory = lab.inventory(lab.here(python=python))
-    done = lab.run("run", "--inventory", inventory, "--suite", own)
+    done = lab.run("run", "--inventory", inventory, "--suite", own, "--verbose")
     assert done.code == 1, done.stderr
     ended = {(e["batch"], e["outcome"]) for e in lab.events("finished")}
     assert (1, "ok") in ended

@@ -151,7 +151,7 @@ def test_runners_are_compared_where_the_suite_asks(both: ToyLab) -> None:
     assert done.code == 0, done.stderr
     (run,) = both.runs()
     for form in ("text", "markdown", "latex", "html"):
-        shown = both.run("report", run.name, "--format", form)
+        shown = both.run("report", run.name, "--format", form, "--verbose")
         assert "two files of one network are compared" in " ".join(shown.stdout.split()), form
     document = json.loads(both.run("report", run.name, "--format", "json").stdout)
     assert {(row["runner"], row["scheme"]) for row in document["across"]} == {

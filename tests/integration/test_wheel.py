@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -93,6 +94,9 @@ def test_it_brings_the_command_the_agent_and_the_suites(installed: Path, tmp_pat
     (tmp_path / "machines.yaml").write_text(machine)  # held against no suite
     orchestrate = installed / "orchestrate"
     assert "orchestrate 0." in run(orchestrate, "--version", cwd=tmp_path).stdout
+    run(orchestrate, "init", "--output", "begun.yaml", cwd=tmp_path)
+    _, _, schema = (tmp_path / "begun.yaml").read_text().splitlines()[0].partition("$schema=")
+    assert "devices" in json.loads((tmp_path / schema).read_text())["properties"]
     inventory = ("--inventory", "inventory.yaml")
     plan = run(orchestrate, "plan", *inventory, cwd=tmp_path).stdout
     assert "mobilenet_v1 float32" in plan

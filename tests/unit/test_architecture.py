@@ -32,6 +32,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     # errors: what is missing for a detector's accuracy
     "measures": {"errors", "measurement", "trial"},
     "artifacts": {"plain_files", "errors", "runtimes"},
+    "installed": set(),
     "isa": {"artifacts", "errors"},
     "runtimes": set(),
     "shape": set(),
@@ -98,14 +99,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     # config: what is left to do follows from the run's inventory and suite
     "watching": {"analysis", "config", "errors", "plan", "runs", "schedule"},
-    "live": {"errors", "fleet", "plain_files", "report", "runs", "watching"},
+    "live": {"analysis", "errors", "fleet", "plain_files", "report", "runs", "watching"},
     # config: an option's value is read by its parsers, imported when they are used
     "commands": {"frameworks"},
     "answers": {
         "commands", "factors",
         "analysis", "answer", "artifacts", "bundles", "campaign", "config", "console", "discovery",
-        "errors", "fleet", "frameworks", "imports", "measurement", "plain_files", "plan", "trial",
-        "printable",
+        "errors", "fleet", "frameworks", "imports", "installed", "isa", "measurement",
+        "plain_files", "plan", "trial", "printable",
         "published", "report", "runs", "zoo", "trust", "agents", "live", "watching",
     },
     "cli": {"answer", "answers", "commands", "errors", "printable"},
@@ -123,7 +124,11 @@ FENCES: dict[str, tuple[str, ...]] = {
         "orchestrator/runs/journal.py",
         "orchestrator/runs/lines.py",
     ),
-    "yaml": ("orchestrator/config", "orchestrator/discovery/write.py"),
+    "yaml": (
+        "orchestrator/config",
+        "orchestrator/discovery/beginning.py",
+        "orchestrator/discovery/write.py",
+    ),
     "openstack": ("orchestrator/discovery/openstack.py",),
     "keystoneauth1": ("orchestrator/discovery/openstack.py",),  # whose exceptions it lets through
     "fabric": ("orchestrator/fleet/ssh",),
@@ -149,13 +154,19 @@ FENCES: dict[str, tuple[str, ...]] = {
         "orchestrator/frameworks/onnx/convert.py",
         "agents/orchestrate_agent/children/onnxruntime.py",
     ),
-    "torchvision": ("orchestrator/frameworks/torch",),
+    "torchvision": ("orchestrator/frameworks/torch", "agents/orchestrate_agent/children/torch.py"),
     "xllamacpp": ("agents/orchestrate_agent/children/llama.py",),
     "gguf": ("orchestrator/frameworks/llm/build.py",),
     "libgguf": ("orchestrator/frameworks/llm/build.py",),
     # comes with torchvision
     "PIL": ("orchestrator/frameworks/torch", "orchestrator/datasets/images.py"),
-    "packaging": ("orchestrator/runtimes.py", "orchestrator/artifacts/sites"),
+    "packaging": (
+        "orchestrator/installed.py",
+        "orchestrator/runtimes.py",
+        "orchestrator/artifacts/sites",
+    ),
+    # asked by the shell at every key, before anything else is imported
+    "argcomplete": ("orchestrator/cli.py", "orchestrator/answers"),
     "pip": ("orchestrator/artifacts/sites",),
     "numpy": (
         "orchestrator/datasets",
@@ -290,7 +301,7 @@ def test_a_wheel_has_every_package() -> None:
     listed = set(re.findall(r'^  "(orchestrat[\w.]+)",$', project, re.MULTILINE))
     folders = {path.parent for path in modules()}
     packages = {".".join(folder.parts).removeprefix("agents.") for folder in folders}
-    assert listed == packages | {"orchestrator.suites"}  # which are data
+    assert listed == packages | {"orchestrator.schemas", "orchestrator.suites"}  # which are data
 
 
 @pytest.mark.parametrize("path", modules(), ids=str)

@@ -55,6 +55,17 @@ def test_what_answers_takes_that_value(parser: argparse.ArgumentParser) -> None:
     assert typing.get_type_hints(function)["arguments"] is kind
 
 
+@pytest.mark.parametrize("parser", PARSERS, ids=lambda parser: parser.prog)
+def test_a_shell_completes_every_name(parser: argparse.ArgumentParser) -> None:
+    named = [
+        action
+        for action in parser._actions
+        if action.dest in ("device", "run", "resume") or "--suite" in action.option_strings
+    ]
+    own = {"init", "import"}  # which name what is not there yet
+    assert all(hasattr(each, "completer") for each in named) or parser.prog in own
+
+
 def parsed(name: str, *line: str) -> Arguments:
     return typed(parser_of(name).parse_args(line))
 
@@ -79,6 +90,7 @@ def test_what_was_typed_is_a_value_with_types() -> None:
         trust=False,
         engine="threads",
         scheduler=None,
+        verbose=False,
         on_end=None,
         json=True,
     )

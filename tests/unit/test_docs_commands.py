@@ -17,6 +17,7 @@ ELSEWHERE = {
     "devices": ("starts agents on machines", "tests/integration/test_devices.py"),
     "bundle": ("carries built models", "tests/integration/test_bundle.py"),
     "import": ("reads logs that others have", "tests/unit/imports/test_imports.py"),
+    "init": ("writes over no file, and one is here", "tests/unit/test_first_minutes.py"),
     "export": ("draws charts, which takes seconds", "tests/unit/test_export.py"),
     "inventory": ("asks what the user has", "tests/integration/test_discovery.py"),
     "models": ("reads the user's files", "tests/unit/frameworks/test_zoo_inspect.py"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import fcntl
 import json
 import os
@@ -27,6 +28,7 @@ from orchestrator.runs.journal import FILE_NAME, Journal, JournalTail, has_write
 from orchestrator.runs.manifest import read_manifest
 from orchestrator.runs.standing import BETWEEN, DONE, LOST, PAUSED, RUNNING, Standing
 from orchestrator.watching import Watch
+from tests.live_views import fleet_at_work
 from tests.pages import EVIL
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -345,6 +347,16 @@ def test_a_hostile_run_is_shown_as_text(run: RunDirectory) -> None:
     page = to_page(view, datetime.now(timezone.utc))
     assert "<script" not in page and "<img" not in page and "\x1b" not in page
     assert "\x1b" not in to_text(view, width=100, color=False)
+
+
+def test_what_many_devices_have_is_said_once_and_an_end_has_no_time_to_go() -> None:
+    view = fleet_at_work()
+    page = to_page(view, datetime.now(timezone.utc))
+    assert page.count("the clock was lowered in 2 of 30 trials") == 1
+    assert "icelake-1, cascadelake-1, throttled: the clock was lowered" in page
+    assert "about 13 min 0 s to go" in page
+    ended = to_page(dataclasses.replace(view, ended="Complete."), datetime.now(timezone.utc))
+    assert "about" not in ended and "min 0 s" not in ended
 
 
 def test_watch_answers_once_where_there_is_no_terminal(

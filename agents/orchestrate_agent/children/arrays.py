@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import array
-from typing import Any, Callable, Dict, List, Sequence
+from typing import Any, Callable, Dict, List, Sequence, Tuple
 
 from orchestrate_agent.children.measuring import INTEGER_BOUNDS, ChildError
 
@@ -78,12 +78,25 @@ def doubles_of(values: Any) -> Sequence[float]:
     return array.array("d", values.astype("float64", copy=False).tobytes())
 
 
+def levels_of(numpy: Any, values: Any) -> Tuple[bytes, float, float]:
+    """Values of 0 to 1 as bytes of 0 to 255, with the least and the largest of them. What is not a
+    number is dark."""
+    if not values.size:
+        return b"", 0.0, 0.0
+    low, high = float(values.min()), float(values.max())
+    levels = numpy.rint(numpy.clip(numpy.nan_to_num(values), 0.0, 1.0) * 255.0)
+    return levels.astype(numpy.uint8).tobytes(), low, high
+
+
 def laid_out(numpy: Any, values: Any, name: str, wanted: Sequence[int]) -> Any:
     """The values in the shape of the input: as they are, with the channels first, or with sides of
     1 added or left out. Raises ChildError."""
     wanted = tuple(int(size) for size in wanted)
     if values.shape == wanted:
         return values
+    if values.ndim == 4 and len(wanted) == 3 and values.shape[0] == 1:
+        # a network of one image, without a dimension for the batch
+        return laid_out(numpy, values, name, (1, *wanted))[0]
     if values.ndim == 4 and len(wanted) == 4:
         turned = values.transpose(0, 3, 1, 2)
         if turned.shape == wanted:

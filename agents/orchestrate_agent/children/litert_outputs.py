@@ -10,7 +10,14 @@ from __future__ import annotations
 import argparse
 from typing import Any, Callable, Sequence
 
-from orchestrate_agent.children.arrays import Table, doubles_of, laid_out, length_of, prepared
+from orchestrate_agent.children.arrays import (
+    Table,
+    doubles_of,
+    laid_out,
+    length_of,
+    levels_of,
+    prepared,
+)
 from orchestrate_agent.children.measuring import INPUT_SEED, ChildError
 from orchestrate_agent.children.outputs import Output
 from orchestrate_agent.children.samples import Shard
@@ -117,6 +124,9 @@ class Answering:
             held.tobytes(),
             lambda every: doubles_of(self._real(detail, held.reshape(-1)[::every])),
             None if scale is None or held.dtype.kind in "fc" else scale[0],
+            lambda first, end: levels_of(
+                numpy, self._real(detail, held.reshape(-1)[first:end].copy())
+            ),
         )
 
     def _as_held(self, detail: dict[str, Any], values: Any) -> Any:

@@ -8,7 +8,13 @@ from __future__ import annotations
 import argparse
 from typing import Any, Callable, Dict, List, Sequence, Tuple
 
-from orchestrate_agent.children.arrays import doubles_of, laid_out, length_of, prepared
+from orchestrate_agent.children.arrays import (
+    doubles_of,
+    laid_out,
+    length_of,
+    levels_of,
+    prepared,
+)
 from orchestrate_agent.children.measuring import INPUT_SEED, ChildError
 from orchestrate_agent.children.outputs import Output
 from orchestrate_agent.children.samples import Shard
@@ -91,4 +97,7 @@ class Answering:
             held.dtype.name,
             held.tobytes(),
             lambda every: doubles_of(held.reshape(-1)[::every]),
+            levels=lambda first, end: levels_of(
+                self._numpy, held.reshape(-1)[first:end].astype("float64")
+            ),
         )

@@ -34,7 +34,8 @@ class Output(NamedTuple):
 
     ``values`` gives every so many of its real values, those of a quantized output multiplied out.
     ``content`` is the output's bytes. ``step`` is the distance of two neighbouring values of a
-    quantized output, None of any other.
+    quantized output, None of any other. ``levels`` gives the values from one place to another as
+    bytes, 0 to 255 for 0 to 1, with the least and the largest of them; None of what is not numbers.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Output(NamedTuple):
     content: bytes
     values: Callable[[int], Sequence[float]]
     step: Optional[float] = None
+    levels: Optional[Callable[[int, int], Tuple[bytes, float, float]]] = None
 
     @property
     def size(self) -> int:

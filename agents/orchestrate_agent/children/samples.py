@@ -6,6 +6,9 @@ line of its own, so that nothing piles up here::
 
     @orchestrate-sample {"sample": 0, "outputs": [{"digest": …, "finite": true, "values": …}]}
 
+An output whose shape is not that of the first sample's says so (``shape``), and one of masks has
+them alone (``masks``, see there).
+
 An output of few values is told whole (``values``: float32, little-endian, base64), a larger one by
 its five largest values (``top``: place and value) and a ``sketch`` (see ``outputs``); of the larger
 ones only some, so that what a shard answers is never more than an agent keeps of a process.
@@ -24,8 +27,9 @@ import math
 import mmap
 import struct
 import sys
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
+from orchestrate_agent.children.masks import mask_place, masks_of
 from orchestrate_agent.children.measuring import ChildError, SaySample, numbers
 from orchestrate_agent.children.outputs import Output, digest_of, stride_of, sums_of
 
@@ -66,6 +70,10 @@ def add_samples(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--whole", type=int, default=SKETCH, help="values of a sample that are told as they are"
+    )
+    parser.add_argument("--masks", metavar="NAME", help="the output that holds masks")
+    parser.add_argument(
+        "--mask-scores", metavar="NAME", help="the output by which the best masks are told"
     )
 
 
@@ -142,27 +150,48 @@ def answer_samples(
             "incompatible",
             "the model has %d inputs, and samples are fed to models of one" % inputs,
         )
-    outputs: Sequence[Output] = ()
+    described: Sequence[Output] = ()
     for first in range(0, shard.count, args.batch):
         answering.feed_samples(shard, args, shard.rows(first, args.batch))
         answered = answering.answer_batch(args.batch)
         for place in range(min(args.batch, shard.count - first)):
             outputs = answered[place]
-            say({"sample": first + place, "outputs": answer_of(outputs, args.whole)})
+            described = described or outputs
+            told = answer_of(outputs, args.whole, args.masks, args.mask_scores)
+            for each, output, usual in zip(told, outputs, described):
+                if output.shape != usual.shape:
+                    each["shape"] = list(output.shape)
+            say({"sample": first + place, "outputs": told})
     return {
         "samples": shard.count,
         "answered": [
             {"name": each.name[:200], "shape": list(each.shape), "dtype": each.dtype}
-            for each in outputs
+            for each in described
         ],
     }
 
 
-def answer_of(outputs: Sequence[Output], whole: int) -> List[Dict[str, Any]]:
-    """What is told of one sample's outputs, of which ``whole`` values as they are."""
+def answer_of(
+    outputs: Sequence[Output],
+    whole: int,
+    masks: Optional[str] = None,
+    scores: Optional[str] = None,
+) -> List[Dict[str, Any]]:
+    """What is told of one sample's outputs, of which ``whole`` values as they are.
+
+    ``masks`` names the output that holds masks, if one does, and ``scores`` the one by which the
+    best of them are told.
+    """
     told = []
     large = min(MOST_LARGE, max(1, whole // WHOLE_PER_LARGE))
-    for output in outputs:
+    masked = mask_place(outputs, masks) if masks and outputs else None
+    for place, output in enumerate(outputs):
+        if place == masked:
+            ranked = next((each for each in outputs if each.name == scores), None)
+            found = masks_of(output, ranked)
+            finite = found["low"] is not None or not found["places"]
+            told.append({"digest": digest_of(output.content), "finite": finite, "masks": found})
+            continue
         values = output.values(1)
         # a sum is finite only where all of its values are, and is quick
         finite = math.isfinite(sum(values)) or all(map(math.isfinite, values))

@@ -61,7 +61,7 @@ class Answering:
                 values = values - torch.tensor(args.mean, dtype=torch.float32)
             if args.std:
                 values = values / torch.tensor(args.std, dtype=torch.float32)
-        values = _laid_out(values, [args.batch, *spec["shape"][1:]])
+        values = _laid_out(values, spec["shape"])
         self._fed = [values.to(getattr(torch, dtype)).to(self._processor)]
 
     def answer_batch(self, batch: int) -> List[List[Output]]:
@@ -125,12 +125,22 @@ def _output(torch: Any, name: str, tensor: Any) -> Output:
         # in a quarter of the memory that a list of them takes
         return array.array("d", _bytes_of(held.reshape(-1)[::every].to(torch.float64)))
 
+    def levels(first: int, end: int) -> Tuple[bytes, float, float]:
+        """As ``arrays.levels_of``."""
+        part = held.reshape(-1)[first:end].to(torch.float64)
+        if not part.numel():
+            return b"", 0.0, 0.0
+        low, high = float(part.min()), float(part.max())
+        rounded = torch.round(torch.clamp(torch.nan_to_num(part), 0.0, 1.0) * 255.0)
+        return _bytes_of(rounded.to(torch.uint8)), low, high
+
     return Output(
         name,
         tuple(int(size) for size in held.shape),
         str(held.dtype).replace("torch.", ""),
         _bytes_of(held),
         values,
+        levels=levels,
     )
 
 
@@ -146,6 +156,9 @@ def _laid_out(values: Any, wanted: Sequence[int]) -> Any:
     wanted = [int(size) for size in wanted]
     if have == wanted:
         return values
+    if len(have) == 4 and len(wanted) == 3 and have[0] == 1:
+        # a network of one image, without a dimension for the batch
+        return _laid_out(values, [1, *wanted])[0]
     if len(have) == len(wanted) == 4:
         turned = values.permute(0, 3, 1, 2)
         if [int(size) for size in turned.shape] == wanted:

@@ -12,11 +12,11 @@ from dataclasses import replace
 from orchestrator.analysis.accuracy import batches
 from orchestrator.analysis.accuracy.answering import Pair, answers_of, pair_of, trials_of
 from orchestrator.analysis.accuracy.classifying import score_classifiers, shown
+from orchestrator.analysis.accuracy.detecting import METRICS as OF_OBJECTS
 from orchestrator.analysis.accuracy.detecting import score_detectors
 from orchestrator.analysis.accuracy.doubts import (
     AGREEMENT,
     CLASSIFICATION,
-    DETECTION,
     doubts,
 )
 from orchestrator.analysis.accuracy.score import Difference, Score
@@ -32,6 +32,8 @@ from orchestrator.measures.accuracy.samples import FeedRecord, SampleSet
 from orchestrator.runs.records import RunRecord
 
 INVALID = "invalid"
+#: The figure that is judged, by task.
+METRICS = {CLASSIFICATION: "top-1", **OF_OBJECTS}
 
 
 def compare(
@@ -103,6 +105,7 @@ def _row(
         agreement=_agreements(ours, theirs),
         classes=score.classes,
         changed=score.changed,
+        changes=score.changes,
         outcomes=score.outcomes,
         findings=findings,
     )
@@ -117,7 +120,7 @@ def _score(
     feed: FeedRecord | None,
 ) -> Score:
     ours, theirs = answers
-    metric = {CLASSIFICATION: "top-1", DETECTION: "AP"}.get(samples.task, AGREEMENT)
+    metric = METRICS.get(samples.task, AGREEMENT)
     if not ours:
         nothing = Finding(
             "nothing_answered",
@@ -128,7 +131,7 @@ def _score(
         return Score(metric, findings=(nothing,))
     if samples.task == CLASSIFICATION:
         return score_classifiers(samples, ours, theirs)
-    if samples.task == DETECTION and feed is not None:
+    if samples.task in OF_OBJECTS and feed is not None:
         return score_detectors(samples, feed, ours, theirs)
     return Score(metric)
 

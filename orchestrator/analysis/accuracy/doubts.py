@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from orchestrator.analysis.accuracy.answering import Pair
+from orchestrator.analysis.accuracy.detecting import METRICS as OF_OBJECTS
 from orchestrator.analysis.accuracy.score import Score
 from orchestrator.analysis.sides.groups import ComparisonGroup
 from orchestrator.analysis.sides.outputs import RANDOM
@@ -16,7 +17,7 @@ from orchestrator.measures.accuracy.answers import tops
 from orchestrator.measures.accuracy.samples import FeedRecord, SampleSet
 from orchestrator.runs.records import ArtifactRecord
 
-CLASSIFICATION, DETECTION, AGREEMENT = "classification", "detection", "agreement"
+CLASSIFICATION, AGREEMENT = "classification", "agreement"
 
 
 def doubts(
@@ -31,9 +32,9 @@ def doubts(
     """Yield every finding on a comparison that its score does not make itself."""
     ours, theirs = pair
     if ours:
-        yield from audit.not_finite(theirs)
         yield from audit.constant_outputs(theirs)
-        if samples.task != DETECTION:
+        if samples.task not in OF_OBJECTS:  # of those the places that count are looked at
+            yield from audit.not_finite(theirs)
             yield from audit.saturated(ours, theirs)
         yield from _of_calibration(samples, group, side)
         yield from _of_preprocessing(samples, feed, group, pair, score)

@@ -36,3 +36,4 @@ class Score:
     outcomes: str = ""
     findings: tuple[Finding, ...] = ()
     baseline_share: Share | None = None
+    changes: int | None = None

@@ -92,13 +92,46 @@ def _of_outputs(
 def is_dead(outputs: Outputs) -> bool:
     """Whether every output is one constant, or some value is not a finite number."""
     shown = [each for each in outputs.summaries if each.seen]
-    return bool(shown) and (
-        any(each.finite < each.seen for each in shown) or all(map(_is_constant, shown))
+    return bool(shown) and (bool(_not_finite(outputs)) or all(map(_is_constant, shown)))
+
+
+def _not_finite(outputs: Outputs) -> tuple[OutputSummary, ...]:
+    """The outputs with values that are not finite, but for places that nothing was written to.
+
+    TFLite_Detection_PostProcess leaves in those beyond its count what the memory held before, which
+    of an integer network's is any float.
+    """
+    every = [each for each in outputs.summaries if each.seen]
+    unwritten = _unwritten(every)
+    return tuple(
+        each
+        for each, beyond in zip(every, unwritten, strict=True)
+        if each.finite + beyond < each.seen
     )
 
 
+def _unwritten(every: Sequence[OutputSummary]) -> tuple[int, ...]:
+    """How many values of each output lie beyond the count of a detector's places. Its four outputs
+    are boxes, two with a value for each, and their count; of any other network none do."""
+    none = (0,) * len(every)
+    sizes = [math.prod(each.shape) for each in every]
+    if len(every) != 4 or sorted(sizes) != [1, max(sizes) // 4, max(sizes) // 4, max(sizes)]:
+        return none
+    count, places = every[sizes.index(1)].mean, max(sizes) // 4
+    boxes = every[sizes.index(max(sizes))]
+    whole = count is not None and count.is_integer() and 0 <= count <= places
+    if not whole or boxes.shape[-1:] != (4,) or boxes.seen < max(sizes):
+        return none
+    return tuple(size // places * (places - int(count or 0)) for size in sizes)
+
+
 def error_between(one: OutputSummary, other: OutputSummary) -> float | None:
-    """How far ``other`` is from ``one``, as a share of its length; None where that is unknown."""
+    """How far ``other`` is from ``one``, as a share of its length; None where that is unknown.
+
+    A detector may give as many places as it finds: one more, and none stands where it stood.
+    """
+    if math.prod(one.shape) != math.prod(other.shape):
+        return None
     if len(one.sketch) != len(other.sketch) or not one.sketch:
         return None
     length = math.dist(one.sketch, (0.0,) * len(one.sketch))
@@ -141,9 +174,8 @@ def _nothing(side: Side, own: Outputs, other: Outputs | None) -> Iterator[Findin
 
 
 def _how_dead(outputs: Outputs) -> str:
-    for each in outputs.summaries:
-        if each.finite < each.seen:
-            return f"answers {each.seen - each.finite} of {each.seen} values that are not finite"
+    for each in _not_finite(outputs):
+        return f"answers {each.seen - each.finite} of {each.seen} values that are not finite"
     if all(each.zeros == each.seen for each in outputs.summaries):
         return "answers nothing but zeros"
     return "answers one value everywhere"

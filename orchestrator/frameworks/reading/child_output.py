@@ -69,6 +69,8 @@ def common_arguments(trial: Trial, settings: RunSettings, files: Files) -> list[
         shard = files.samples
         flat += ["--samples", f"{{blob:{shard.sha256}}}", "--whole", str(shard.whole)]
         flat += [numbers_option("mean", shard.mean), numbers_option("std", shard.std)]
+        named = {"--masks": shard.masks, "--mask-scores": shard.mask_scores}
+        flat += [f"{option}={name}" for option, name in named.items() if name is not None]
     return [*flat, *measure_of(trial.kind).options]
 
 

@@ -90,6 +90,8 @@ def _of_output(
         if not usable:
             continue
         y, z = _vector(a, whole=whole), _vector(b, whole=whole)
+        if not y.size or not z.size:  # nothing but a digest was told, or masks
+            continue
         if y.shape != z.shape:
             raise ValueError(f"output {one!r} has {y.size} values on one side, {z.size} on another")
         if whole:

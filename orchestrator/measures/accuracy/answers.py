@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from orchestrator.measures.accuracy.masks import Masks
 from orchestrator.measures.accuracy.matching import matched
 
 Floats: TypeAlias = "NDArray[np.floating[Any]]"
@@ -30,6 +31,7 @@ class OutputAnswer:
     large to be sent whole. ``top`` are the indices and values of the highest, best first, as
     :func:`top_of` puts them. ``sketch`` is its projection onto fixed seeded vectors, ``digest`` a
     hash of its bytes as the runtime gave them, and ``finite`` whether every value is a number.
+    ``masks`` are what is told instead of an output of masks.
     """
 
     name: str
@@ -39,6 +41,7 @@ class OutputAnswer:
     sketch: Floats
     digest: str
     finite: bool
+    masks: Masks | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -486,6 +486,38 @@ def no_scores(detections: Sequence[Detections]) -> tuple[Finding, ...]:
     )
 
 
+def masks_left_out(baseline: int, treatment: int, images: int) -> tuple[Finding, ...]:
+    """Find masks that a device did not send, of the lowest scores: so many of either side."""
+    if not baseline and not treatment:
+        return ()
+    return (
+        Finding(
+            "masks_left_out",
+            f"in {images} images the masks of {baseline} places of the baseline and of {treatment} "
+            "of the scheme were not sent, those of the lowest scores: they count as not found",
+            "let the model give at most 100 places an image, or only those above some score",
+        ),
+    )
+
+
+def places_not_finite(detections: Sequence[Detections]) -> tuple[Finding, ...]:
+    """Find images in which a place that counts holds a value that is not a number or infinite."""
+    odd = sum(each.dropped > 0 for each in detections)
+    if not odd:
+        return ()
+    places = sum(each.dropped for each in detections)
+    return (
+        Finding(
+            "not_finite",
+            f"in {odd} of {len(detections)} images {places} boxes hold values that are not a "
+            "number or infinite",
+            "the same file without the delegate tells whether its kernels or the file are at "
+            "fault; leave the scheme out for this model",
+            forbids=True,
+        ),
+    )
+
+
 def detector_at_chance(figures: CocoFigures) -> tuple[Finding, ...]:
     """Find a baseline that finds next to nothing even at an IoU of 0.5."""
     if figures.ap50 is None or figures.ap50 >= _CHANCE_AP50:

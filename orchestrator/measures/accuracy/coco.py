@@ -6,7 +6,7 @@ swallowed. A figure that it marks as absent with -1 is None here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from orchestrator.errors import UsageError
 from orchestrator.measures.accuracy.answers import NOTHING, Bools, Ints
 from orchestrator.measures.accuracy.detection import Detections
+from orchestrator.measures.accuracy.masks import Lit
 
 _Doubles: TypeAlias = "NDArray[np.float64]"
 
@@ -52,14 +53,17 @@ class GroundTruth:
 
 
 def ground_truth(
-    annotations: Mapping[str, Any], image_ids: Sequence[int] | None = None
+    annotations: Mapping[str, Any],
+    image_ids: Sequence[int] | None = None,
+    *,
+    masks: bool = False,
 ) -> GroundTruth:
     """Prepare annotations in COCO's format, of the images of ``image_ids`` or of all.
 
     Annotations are numbered anew from 1: pycocotools takes a match with number 0 for none, and a
     number that occurs twice for two objects each time. A missing ``iscrowd`` is 0, a missing
-    ``area`` the box's. Raises UsageError without pycocotools, and ValueError that names the place
-    where an entry is missing.
+    ``area`` the box's, or with ``masks`` the mask's. Raises UsageError without pycocotools, and
+    ValueError that names the place where an entry is missing.
     """
     coco, _ = _library()
     for key in ("images", "annotations", "categories"):
@@ -76,14 +80,15 @@ def ground_truth(
         raise ValueError("the annotations have no images")
     wanted = set(chosen)
     kept: list[dict[str, Any]] = []
+    needed = ("image_id", "category_id", "bbox", *(("segmentation",) if masks else ()))
     for place, annotation in enumerate(annotations["annotations"]):
-        lacking = [k for k in ("image_id", "category_id", "bbox") if k not in annotation]
+        lacking = [key for key in needed if key not in annotation]
         if lacking or len(annotation["bbox"]) != 4:
             raise ValueError(f"annotation {place} has no {' and '.join(lacking) or 'box of four'}")
         if annotation["image_id"] in wanted:
             width, height = annotation["bbox"][2:]
-            made = {"iscrowd": 0, "area": width * height, **annotation, "id": len(kept) + 1}
-            kept.append(made)
+            box_area = {} if masks else {"area": width * height}
+            kept.append({"iscrowd": 0, **box_area, **annotation, "id": len(kept) + 1})
     api = coco()
     api.dataset = {
         "info": {},
@@ -93,9 +98,26 @@ def ground_truth(
     }
     with redirect_stdout(_Silent()):
         api.createIndex()
+    if masks:
+        _outline(api, kept)
     categories = tuple(sorted(api.cats))
     objects = sum(not each["iscrowd"] and each["category_id"] in api.cats for each in kept)
     return GroundTruth(api, tuple(chosen), categories, objects)
+
+
+def _outline(api: Any, annotations: Sequence[dict[str, Any]]) -> None:
+    """Turn polygons into pixels, as an evaluation does first; ValueError for what is neither."""
+    for annotation in annotations:
+        try:
+            annotation["segmentation"] = api.annToRLE(annotation)
+        # its errors are of whatever kind a mistake in the file leads to
+        except Exception as exc:
+            raise ValueError(
+                f"the segmentation of an annotation of image {annotation['image_id']} is neither "
+                f"polygons nor run lengths ({exc})"
+            ) from exc
+        if "area" not in annotation:
+            annotation["area"] = float(_masks_library().area(annotation["segmentation"]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,26 +156,50 @@ class CategoryMatches:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class CategoryFigures:
+    """How one category fared: AP@[.50:.95], and which of its objects were found at an IoU of 0.5,
+    by whatever score, in an order that is the same for every detector."""
+
+    category_id: int
+    ap: float
+    found: Bools
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Evaluation:
-    """A detector's figures on some images, and the matches that they come from."""
+    """A detector's figures on some images, and the matches that they come from.
+
+    ``categories`` are those that have an object. ``objects_in`` and ``found_in`` count the objects
+    of each image, in the order of ``image_ids``, and those of them that were found at an IoU of
+    0.5.
+    """
 
     figures: CocoFigures
     image_ids: tuple[int, ...]
     objects: int
     detections: int
     matches: tuple[CategoryMatches, ...]
+    categories: tuple[CategoryFigures, ...]
+    objects_in: Ints
+    found_in: Ints
 
 
 def evaluate(
-    truth: GroundTruth, detections: Sequence[Detections], category_ids: Sequence[int]
+    truth: GroundTruth,
+    detections: Sequence[Detections],
+    category_ids: Sequence[int],
+    *,
+    masks: bool = False,
 ) -> Evaluation:
     """Score what was found in the images of the ground truth.
 
     ``category_ids`` says which category each class is (``detection.compact_categories`` and its
     like); boxes of a class without one are left out, as are those of images that are not scored.
-    An image without detections counts as one in which nothing was found.
+    An image without detections counts as one in which nothing was found. ``masks``: by their
+    overlap, not that of the boxes; a detection without one is left out, and the ground truth must
+    have been prepared for it.
     """
-    run = _evaluated(truth, _results(truth, detections, category_ids))
+    run = _evaluated(truth, _results(truth, detections, category_ids, masks=masks), masks=masks)
     precision, recall = run.eval["precision"], run.eval["recall"]
     by_area = [precision[:, :, :, area, -1] for area in range(len(_AREAS))]
     figures = CocoFigures(
@@ -165,12 +211,16 @@ def evaluate(
         ap_large=_mean(by_area[3]),
         ar100=_mean(recall[:, :, 0, -1]),
     )
+    objects_in, found_in = _counted(run, truth)
     return Evaluation(
         figures=figures,
         image_ids=truth.image_ids,
         objects=truth.objects,
         detections=sum(len(each) for each in detections),
         matches=_matches(run, truth),
+        categories=tuple(_categories(run, truth)),
+        objects_in=objects_in,
+        found_in=found_in,
     )
 
 
@@ -181,17 +231,15 @@ def ap_at(
     *,
     iou: float = 0.5,
     agnostic: bool = False,
+    masks: bool = False,
 ) -> float:
     """Return the average precision at one IoU threshold; 0 where there is nothing to find.
 
-    ``agnostic``: the classes do not matter, so that only the boxes are judged.
+    ``agnostic``: the classes do not matter, so that only the boxes are judged, or the ``masks``.
     """
-    if agnostic:
-        # any category that exists: a class that has none must not hide its box
-        results = _results(truth, detections, None)
-    else:
-        results = _results(truth, detections, category_ids)
-    run = _evaluated(truth, results, iou=iou, agnostic=agnostic)
+    # any category that exists: a class that has none must not hide its box
+    results = _results(truth, detections, None if agnostic else category_ids, masks=masks)
+    run = _evaluated(truth, results, iou=iou, agnostic=agnostic, masks=masks)
     return _mean(run.eval["precision"]) or 0.0
 
 
@@ -207,8 +255,25 @@ def _library() -> tuple[Any, Any]:
     return COCO, COCOeval
 
 
+def _masks_library() -> Any:
+    _library()  # which says what to install
+    from pycocotools import mask  # noqa: PLC0415 # an extra
+
+    return mask
+
+
+def encoded(mask: Lit) -> dict[str, Any]:
+    """Return the pixels of an image, [height, width], as pycocotools keeps them."""
+    found: dict[str, Any] = _masks_library().encode(np.asfortranarray(mask).view(np.uint8))
+    return found
+
+
 def _results(
-    truth: GroundTruth, detections: Sequence[Detections], category_ids: Sequence[int] | None
+    truth: GroundTruth,
+    detections: Sequence[Detections],
+    category_ids: Sequence[int] | None,
+    *,
+    masks: bool = False,
 ) -> Any:
     """Detections as pycocotools has them; all of the first category where there is no mapping."""
     coco, _ = _library()
@@ -217,21 +282,21 @@ def _results(
     for each in detections:
         if each.image_id not in scored:
             continue
-        for (x1, y1, x2, y2), score, number in zip(
-            each.boxes.tolist(), each.scores.tolist(), each.classes.tolist(), strict=True
+        shapes = [_of_mask(one) for one in each.segments] if masks else _of_boxes(each)
+        for shape, score, number in zip(
+            shapes, each.scores.tolist(), each.classes.tolist(), strict=True
         ):
             category = _category(number, truth, category_ids)
-            if category == NOTHING:
+            if category == NOTHING or not shape:
                 continue
             found.append(
                 {
                     "id": len(found) + 1,
                     "image_id": each.image_id,
                     "category_id": category,
-                    "bbox": [x1, y1, x2 - x1, y2 - y1],
-                    "area": (x2 - x1) * (y2 - y1),
                     "iscrowd": 0,
                     "score": score,
+                    **shape,
                 }
             )
     api = coco()
@@ -242,6 +307,26 @@ def _results(
     return api
 
 
+def _of_boxes(found: Detections) -> list[dict[str, Any]]:
+    return [
+        {"bbox": [x1, y1, x2 - x1, y2 - y1], "area": (x2 - x1) * (y2 - y1)}
+        for x1, y1, x2, y2 in found.boxes.tolist()
+    ]
+
+
+def _of_mask(segment: Any) -> dict[str, Any]:
+    """A mask, whose own area decides whether it is small; nothing of a detection without one."""
+    if segment is None:
+        return {}
+    library = _masks_library()
+    # a copy: an evaluation writes into what it is given
+    return {
+        "segmentation": dict(segment),
+        "area": library.area(segment),
+        "bbox": library.toBbox(segment).tolist(),
+    }
+
+
 def _category(number: int, truth: GroundTruth, category_ids: Sequence[int] | None) -> int:
     if category_ids is None:
         return truth.category_ids[0] if truth.category_ids else NOTHING
@@ -249,11 +334,16 @@ def _category(number: int, truth: GroundTruth, category_ids: Sequence[int] | Non
 
 
 def _evaluated(
-    truth: GroundTruth, results: Any, *, iou: float | None = None, agnostic: bool = False
+    truth: GroundTruth,
+    results: Any,
+    *,
+    iou: float | None = None,
+    agnostic: bool = False,
+    masks: bool = False,
 ) -> Any:
     """A finished run of pycocotools: COCO's own settings, or one threshold over all areas."""
     _, evaluator = _library()
-    run = evaluator(truth.api, results, "bbox")
+    run = evaluator(truth.api, results, "segm" if masks else "bbox")
     run.params.imgIds = list(truth.image_ids)
     run.params.useCats = 0 if agnostic else 1
     if iou is not None:
@@ -269,6 +359,38 @@ def _evaluated(
 def _mean(figures: _Doubles) -> float | None:
     present = figures[figures > -1]
     return float(np.mean(present)) if present.size else None
+
+
+def _categories(run: Any, truth: GroundTruth) -> Iterator[CategoryFigures]:
+    """Figures of each category over all areas."""
+    images, areas = len(truth.image_ids), len(_AREAS)
+    for place, category in enumerate(run.params.catIds):
+        first = place * areas * images
+        seen = [one for one in run.evalImgs[first : first + images] if one is not None]
+        found = [_found(one) for one in seen]
+        ap = _mean(run.eval["precision"][:, :, place, 0, -1])
+        if ap is not None:
+            yield CategoryFigures(int(category), ap, np.concatenate(found))
+
+
+def _found(one: Mapping[str, Any]) -> Bools:
+    """Which objects of an image and category were found at an IoU of 0.5; crowds are none."""
+    found: Bools = one["gtMatches"][_AT_50][np.asarray(one["gtIgnore"]) == 0] != 0
+    return found
+
+
+def _counted(run: Any, truth: GroundTruth) -> tuple[Ints, Ints]:
+    """How many objects each image has, and how many of them were found, over all areas."""
+    images, areas = len(truth.image_ids), len(_AREAS)
+    counts = np.zeros((2, images), dtype=np.int64)
+    for category in range(len(run.params.catIds)):
+        first = category * areas * images
+        for place, one in enumerate(run.evalImgs[first : first + images]):
+            if one is not None:
+                found = _found(one)
+                counts[0, place] += len(found)
+                counts[1, place] += np.count_nonzero(found)
+    return counts[0], counts[1]
 
 
 def _matches(run: Any, truth: GroundTruth) -> tuple[CategoryMatches, ...]:

@@ -6,14 +6,16 @@ first class are stated. ``coco`` scores what is read here, ``rereading`` tries t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.measures.accuracy.answers import NOTHING, Ints, SampleAnswer, named_outputs
+from orchestrator.measures.accuracy.geometry import Placement
+from orchestrator.measures.accuracy.masks import COVERS, Lit, Masks, of_image
 
 _Doubles: TypeAlias = "NDArray[np.float64]"
 
@@ -33,33 +35,6 @@ UNITS = ("normalized", "pixels", "image_pixels", "longer_side")
 
 
 @dataclass(frozen=True, slots=True)
-class Placement:
-    """Where an original image lies in the model's input.
-
-    ``width`` and ``height`` are the original's in pixels, ``input_width`` and ``input_height`` the
-    model's. A pixel at x of the original is at ``left + scale_x * x`` of the input, and likewise
-    with ``top`` and ``scale_y``. Stretching has no offset and two scales, a letterbox one scale and
-    an offset.
-    """
-
-    width: int
-    height: int
-    input_width: int
-    input_height: int
-    scale_x: float
-    scale_y: float
-    left: float = 0.0
-    top: float = 0.0
-
-    @classmethod
-    def stretched(cls, width: int, height: int, input_width: int, input_height: int) -> Placement:
-        """Return the placement of an image that fills the input."""
-        return cls(
-            width, height, input_width, input_height, input_width / width, input_height / height
-        )
-
-
-@dataclass(frozen=True, slots=True)
 class Roles:
     """Which output holds what, and how it is to be read.
 
@@ -67,7 +42,8 @@ class Roles:
     one name, the output's columns are four of the box, the score, the class. Without ``classes``
     the scores have a column a class, and a box is of its best one (of equals, the lowest). Without
     ``count`` every place counts. ``class_base`` is the number that the model gives the first class
-    of objects: 1 where 0 is the background.
+    of objects: 1 where 0 is the background. ``masks`` holds one for each place, which is of what
+    ``masks_cover`` says.
     """
 
     boxes: str
@@ -77,8 +53,12 @@ class Roles:
     format: str = "yxyx"
     units: str = "normalized"
     class_base: int = 0
+    masks: str | None = None
+    masks_cover: str = "box"
 
     def __post_init__(self) -> None:
+        if self.masks_cover not in COVERS:
+            raise ValueError(f"masks_cover {self.masks_cover!r} is not one of {', '.join(COVERS)}")
         if self.format not in FORMATS:
             raise ValueError(f"format {self.format!r} is not one of {', '.join(FORMATS)}")
         if self.units not in UNITS:
@@ -91,7 +71,9 @@ class Detections:
 
     ``boxes`` are [m, 4]: left, top, right, bottom in pixels of the original image, not clipped to
     it. ``scores`` are [m]. ``classes`` are [m], 0 for the first class of objects. ``dropped``
-    counts places that are left out because a number of theirs is not finite.
+    counts places that are left out because a number of theirs is not finite. ``places`` are where
+    the others stood among the model's outputs, and ``segments`` their masks as the scorer has them,
+    None where there is none; empty where masks were not asked for.
     """
 
     image_id: int
@@ -99,6 +81,8 @@ class Detections:
     scores: _Doubles
     classes: Ints
     dropped: int = 0
+    places: tuple[int, ...] = ()
+    segments: tuple[Any, ...] = field(default=(), repr=False)
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -140,21 +124,65 @@ def read_sample(
         scores=scores[finite],
         classes=np.rint(classes[finite]).astype(np.int64) - roles.class_base,
         dropped=int(np.count_nonzero(~finite)),
+        places=tuple(np.flatnonzero(finite).tolist()),
     )
+
+
+def segments(
+    answer: SampleAnswer,
+    roles: Roles,
+    found: Detections,
+    placement: Placement,
+    encode: Callable[[Lit], Any],
+    *,
+    swapped: bool = False,
+) -> tuple[Any, ...]:
+    """Return the mask of each detection as ``encode`` makes it of the pixels of the original image,
+    [height, width]; None where the device told none. ``swapped``: read as if the model gave width
+    before height. Raises ValueError as :func:`read` does."""
+    number_of = {place: number for number, place in enumerate(found.places)}
+    made: list[Any] = [None] * len(found)
+    # one at a time: a hundred masks of a large image would fill the memory
+    for place, levels in masks_of(answer).decoded():
+        number = number_of.get(place)
+        if number is not None:
+            box = found.boxes[number].tolist()
+            upright = levels.T if swapped else levels
+            made[number] = encode(of_image(upright, roles.masks_cover, box, placement))
+    return tuple(made)
+
+
+def masks_of(answer: SampleAnswer) -> Masks:
+    """Return the masks of a sample; the device tells those of one output. Raises ValueError where
+    there are none, or other values than shares."""
+    name, masks = next(
+        ((each.name, each.masks) for each in answer.outputs if each.masks is not None), ("", None)
+    )
+    if masks is None:
+        raise ValueError("the device told no masks: its agent is older than this, or was not asked")
+    if masks.places and masks.low is None:
+        raise ValueError(f"output {name!r} holds masks of which some values are not finite")
+    if not masks.are_shares:
+        raise ValueError(
+            f"output {name!r} holds values from {masks.low} to {masks.high}, and masks are shares "
+            "from 0 to 1; end the network in a sigmoid"
+        )
+    return masks
 
 
 def _columns(answer: SampleAnswer, roles: Roles) -> tuple[_Doubles, _Doubles, _Doubles]:
     """Boxes [n, 4], scores [n] and classes [n] as the model gave them."""
     boxes = _values(answer, roles.boxes)
     if roles.boxes == roles.scores == roles.classes:
-        if boxes.ndim < 2 or boxes.shape[-1] != 6:
+        if boxes.shape[-1:] != (6,):
             raise ValueError(
                 f"output {roles.boxes!r} is said to hold boxes, scores and classes, and has the "
                 f"shape {boxes.shape}: six columns are needed"
             )
         rows = boxes.reshape(-1, 6)
         return rows[:, :4], rows[:, 4], rows[:, 5]
-    if boxes.ndim < 2 or boxes.shape[-1] != 4:
+    # of a single place the dimension of places was taken for that of the batch
+    if boxes.shape[-1:] != (4,):
         raise ValueError(
             f"output {roles.boxes!r} cannot hold boxes: its shape is {boxes.shape}, and the last "
             "dimension of boxes is 4"

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from orchestrator.measures.accuracy.detection import Placement
-
 #: Side of the part that ``crop`` keeps, as a share of the largest that fits: 224 of 256, as the
 #: weights of Keras and torchvision were evaluated.
 CROP_SHARE = 0.875
@@ -29,6 +27,26 @@ class Geometry:
     width: int
     resize: Resize
     colour: Literal["rgb", "bgr"] = "rgb"
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where an original image lies in the model's input.
+
+    ``width`` and ``height`` are the original's in pixels, ``input_width`` and ``input_height`` the
+    model's. A pixel at x of the original is at ``left + scale_x * x`` of the input, and likewise
+    with ``top`` and ``scale_y``. Stretching has no offset and two scales, a letterbox one scale and
+    an offset.
+    """
+
+    width: int
+    height: int
+    input_width: int
+    input_height: int
+    scale_x: float
+    scale_y: float
+    left: float = 0.0
+    top: float = 0.0
 
 
 def placement_of(width: int, height: int, geometry: Geometry) -> Placement:

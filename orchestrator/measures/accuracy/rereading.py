@@ -15,19 +15,23 @@ from typing import Any
 from orchestrator.measurement import Finding
 from orchestrator.measures.accuracy.answers import SampleAnswer
 from orchestrator.measures.accuracy.audit import leaps
-from orchestrator.measures.accuracy.coco import GroundTruth, ap_at, ground_truth
+from orchestrator.measures.accuracy.coco import GroundTruth, ap_at, encoded, ground_truth
 from orchestrator.measures.accuracy.detection import (
     FORMATS,
     UNITS,
-    Placement,
+    Detections,
     Roles,
     compact_categories,
     numbered_categories,
     read,
+    segments,
 )
+from orchestrator.measures.accuracy.geometry import Placement
+from orchestrator.measures.accuracy.masks import COVERS
 
-#: Images that are read again and again; sixty are enough to tell the readings apart.
-MOST_IMAGES = 200
+#: Images that are read again and again; sixty are enough to tell the readings apart. Masks take
+#: longer.
+MOST_IMAGES, MOST_MASKED_IMAGES = 200, 60
 
 _UNITS_TOLD = {
     "normalized": "parts of the model's input",
@@ -74,6 +78,71 @@ def misread(
     )
     better, of_boxes = _boxes(some, roles, category_ids)
     return (*of_boxes, *_classes(some, better, annotations, category_ids))
+
+
+def misplaced(
+    answers: Sequence[SampleAnswer],
+    roles: Roles,
+    image_ids: Sequence[int],
+    placements: Sequence[Placement],
+    *,
+    truth: GroundTruth,
+    stated: Sequence[Detections],
+) -> tuple[Finding, ...]:
+    """Find the way of laying masks on the image under which the baseline's score leaps, where they
+    score far less than their boxes do: with height and width swapped, or over another part of the
+    image. ``stated`` is what is found as the roles say. Classes do not matter. Only the first
+    ``MOST_MASKED_IMAGES`` samples are looked at.
+    """
+    some = slice(MOST_MASKED_IMAGES)
+    boxes = stated[some]
+    part = ground_truth(truth.api.dataset, image_ids[some], masks=True)
+
+    def ap50(found: Sequence[Detections], *, masks: bool = True) -> float:
+        return ap_at(part, found, part.category_ids, agnostic=True, masks=masks)
+
+    def laid(cover: str, *, swapped: bool) -> list[Detections]:
+        other = replace(roles, masks_cover=cover)
+        return [
+            replace(
+                each, segments=segments(answer, other, each, placement, encoded, swapped=swapped)
+            )
+            for each, answer, placement in zip(boxes, answers[some], placements[some], strict=True)
+        ]
+
+    score_of_masks = ap50(boxes)
+    if not leaps(score_of_masks, ap50(boxes, masks=False)):
+        return ()
+    readings = [
+        (ap50(laid(cover, swapped=swapped)), cover, swapped)
+        for cover in sorted(COVERS, key=lambda each: each != roles.masks_cover)
+        for swapped in (False, True)
+    ]
+    score, cover, swapped = max(readings, key=lambda each: each[0])
+    if not leaps(score_of_masks, score):
+        return ()
+    seen = f"masks score AP50 {score_of_masks:.3f} as they are described, and {score:.3f}"
+    found = []
+    if swapped:
+        found.append(
+            Finding(
+                "axes_swapped",
+                f"{seen} with height and width of each mask swapped",
+                "give the model's masks as N × height × width: transpose them in its last layer",
+                forbids=True,
+            )
+        )
+    if cover != roles.masks_cover:
+        found.append(
+            Finding(
+                "masks_misplaced",
+                f"{seen} where each is laid over all of its {cover}, not of its "
+                f"{roles.masks_cover}",
+                f"`masks_cover: {cover}` under `outputs:`",
+                forbids=True,
+            )
+        )
+    return tuple(found)
 
 
 def _boxes(
@@ -156,7 +225,7 @@ def _classes(
         )
     return (
         Finding(
-            "class_offset",
+            "labels_shifted",
             f"AP50 is {stated:.3f} as classes are described, and {score:.3f} where "
             f"{' and '.join(ways)}",
             f"`class_base: {base}` under `outputs:`, and `labels:` with the model's own classes in "

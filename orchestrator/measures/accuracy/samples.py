@@ -9,10 +9,15 @@ from typing import Any
 #: Values of a sample's outputs that are sent as they are, by task; of larger outputs the five
 #: highest values and a sketch. What a shard's samples answer must fit what an agent keeps of a
 #: process: 1 MiB.
-WHOLE_VALUES: Mapping[str, int] = {"classification": 64, "agreement": 1024, "detection": 2560}
+WHOLE_VALUES: Mapping[str, int] = {
+    "classification": 64,
+    "agreement": 1024,
+    "detection": 2560,
+    "segmentation": 2560,
+}
 
 #: Fields of a :class:`SampleSet` that the suite of the run has already.
-OF_THE_SUITE = ("task", "margin", "outputs")
+OF_THE_SUITE = ("task", "margin", "outputs", "iou")
 
 
 @dataclass(frozen=True)
@@ -80,7 +85,8 @@ class SampleSet:
     has them. ``keys`` name the
     samples; ``labels`` are the numbers of the outputs that are right, None where nobody knows;
     ``classes`` their names. ``truth`` are COCO's annotations, ``image_ids`` and ``sizes`` (width,
-    height) the images', ``category_ids`` what each of a detector's classes means.
+    height) the images', ``category_ids`` what each of a detector's classes means. ``iou`` is a
+    further overlap at which average precision is asked for.
     """
 
     task: str
@@ -96,6 +102,17 @@ class SampleSet:
     image_ids: tuple[int, ...] = ()
     sizes: tuple[tuple[int, int], ...] = ()
     category_ids: tuple[int, ...] = ()
+    iou: float | None = None
+
+    @property
+    def masks(self) -> tuple[str | None, str | None]:
+        """Which output holds masks, and by which one the best of them are told; None for none."""
+        described = self.outputs
+        if not isinstance(described, Mapping) or not described.get("masks"):
+            return None, None
+        # of six columns the score is one, and the highest value none
+        scores = described["scores"]
+        return described["masks"], None if scores == described["boxes"] else scores
 
     def feed(self, model: str, framework: str, input_size: int) -> FeedRecord:
         """What trials of this model are fed. Raises KeyError where nobody knows."""

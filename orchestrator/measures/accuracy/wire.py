@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from orchestrator.measures.accuracy.answers import Floats, OutputAnswer, SampleAnswer, top_of
+from orchestrator.measures.accuracy.masks import Masks
 
 MARK = "@orchestrate-sample "
 #: Dimensions of an output, and values of a sketch: no child tells more.
@@ -48,12 +49,18 @@ def read_answers(
 
 
 def _described(data: Mapping[str, Any]) -> tuple[str, tuple[int, ...]]:
-    name, shape = data.get("name"), data.get("shape")
+    name = data.get("name")
+    if not isinstance(name, str):
+        raise AnswerError("an output has no name")
+    return name, _shape(name, data.get("shape"))
+
+
+def _shape(name: str, shape: object) -> tuple[int, ...]:
     sides = shape if isinstance(shape, list) and len(shape) <= _MOST_DIMENSIONS else [None]
-    if not isinstance(name, str) or any(type(side) is not int for side in sides):
-        raise AnswerError("an output has no name, or no shape")
+    if any(type(side) is not int or side < 0 for side in sides):
+        raise AnswerError(f"output {name!r} has no shape")
     # the dimension of the batch, of which a sample has one item
-    return name, tuple(sides[1:] if sides and sides[0] == 1 else sides)
+    return tuple(sides[1:] if sides and sides[0] == 1 else sides)
 
 
 class AnswerError(ValueError):
@@ -83,6 +90,8 @@ def _outputs(
 
 
 def _output(data: Mapping[str, Any], name: str, shape: tuple[int, ...]) -> OutputAnswer:
+    if "shape" in data:
+        shape = _shape(name, data["shape"])
     values = None if data.get("values") is None else _floats(data["values"])
     if values is not None and len(values) != math.prod(shape):
         raise AnswerError(f"output {name!r} of shape {shape} has {len(values)} values")
@@ -97,7 +106,19 @@ def _output(data: Mapping[str, Any], name: str, shape: tuple[int, ...]) -> Outpu
     digest, finite = data["digest"], data["finite"]
     if not isinstance(digest, str) or not isinstance(finite, bool):
         raise AnswerError(f"output {name!r} has no digest")
-    return OutputAnswer(name, shape, values, top, sketch, digest, finite)
+    masks = None if data.get("masks") is None else _masks(data["masks"])
+    return OutputAnswer(name, shape, values, top, sketch, digest, finite, masks)
+
+
+def _masks(data: Mapping[str, Any]) -> Masks:
+    height, width = data["size"]
+    numbers = [*data["places"], height, width, data["left_out"]]
+    if any(type(number) is not int for number in numbers):
+        raise AnswerError("masks have odd numbers")
+    low, high = (None if data[key] is None else float(data[key]) for key in ("low", "high"))
+    packed = base64.b64decode(data["data"], validate=True)
+    form, left_out = str(data["form"]), data["left_out"]
+    return Masks(tuple(data["places"]), height, width, form, packed, low, high, left_out)
 
 
 def _floats(text: str) -> Floats:

@@ -49,10 +49,10 @@ CONDITIONS = {
 OF_ACCURACY = {
     "not_finite", "constant_outputs", "saturated_outputs", "one_class", "baseline_at_chance",
     "labels_shifted", "no_scores", "lenient_threshold", "axes_swapped", "box_format", "not_scaled",
-    "class_offset", "coarser_is_better", "too_few_samples", "random_weights", "outputs_unclear",
+    "coarser_is_better", "too_few_samples", "random_weights", "outputs_unclear",
     "nothing_answered", "shard_missing", "answers_unreadable", "not_scored",
     "calibrated_on_evaluation", "calibration_random", "seen_in_training", "constant_input",
-    "preprocessing_suspect", "depends_on_the_batch",
+    "preprocessing_suspect", "depends_on_the_batch", "masks_misplaced", "masks_left_out",
 }  # fmt: skip
 
 

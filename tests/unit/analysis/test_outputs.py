@@ -88,6 +88,38 @@ def test_other_inputs_are_no_other_place() -> None:
     assert codes(replace(here, trials=(*here.trials, *batch.trials))) == set()
 
 
+def test_a_detector_that_finds_one_more_is_not_called_another_network() -> None:
+    """Its outputs are as long as what it finds: nothing stands where it stood."""
+    found = answering(answer(0.9, 0.8, name="scores"), answer(-9.0, 0.1, 0.8, name="scores"))
+    assert "computes_otherwise" not in codes(found)
+    assert "computes_otherwise" in codes(
+        answering(answer(0.9, 0.8, name="scores"), answer(-9.0, 0.1, name="scores"))
+    )
+
+
+def detector(*, count: float, odd: float) -> Outputs:
+    """What a detector with three places answers, of which ``count`` are written; ``odd`` stands in
+    the last one."""
+    every = {
+        "boxes": ((1, 3, 4), [0.1, 0.2, 0.3, 0.4, 0.2, 0.2, 0.5, 0.6, odd, odd, odd, odd]),
+        "classes": ((1, 3), [1.0, 0.0, odd]),
+        "scores": ((1, 3), [0.9, 0.6, odd]),
+        "count": ((1,), [count]),
+    }
+    made = []
+    for name, (shape, values) in every.items():
+        (summary,) = answer(*values, name=name).summaries
+        made.append(replace(summary, shape=shape))
+    return Outputs(tuple(made), 0.0)
+
+
+def test_what_a_detector_never_wrote_need_not_be_a_number() -> None:
+    right, beyond = detector(count=3, odd=0.5), detector(count=2, odd=math.nan)
+    assert "computes_nothing" not in codes(answering(right, beyond))
+    within = detector(count=3, odd=math.nan)
+    assert "computes_nothing" in codes(answering(right, within))
+
+
 def test_the_error_is_relative_to_the_reference() -> None:
     (one,), (other,) = answer(3.0, 4.0).summaries, answer(3.0, 3.0).summaries
     assert error_between(one, other) == pytest.approx(0.2)

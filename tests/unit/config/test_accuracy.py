@@ -99,6 +99,20 @@ def test_a_detector_is_the_user_s_own_and_says_which_output_is_what(tmp_path: Pa
         assert Suite.from_json(each.to_json()).accuracy == each.accuracy
 
 
+def test_a_segmenter_says_which_output_holds_masks_and_of_what(tmp_path: Path) -> None:
+    (tmp_path / "mask.tflite").write_bytes(b"")
+    own = "models: [{file: mask.tflite}]\n"
+    data = "dataset: {images: val, annotations: a.json}"
+    feed = "preprocessing: {size: 300, resize: letterbox, mean: 127.5, std: 127.5}"
+    outputs = "{boxes: b, scores: s, format: xyxy, units: pixels, masks: m, masks_cover: box}"
+    section = f"{{task: segmentation, {data}, {feed}, outputs: {outputs}, iou: 0.3}}"
+    found = suite_of(tmp_path, section, own)
+    assert found.accuracy is not None and found.accuracy.outputs is not None
+    assert (found.accuracy.outputs.masks, found.accuracy.iou) == ("m", 0.3)
+    assert Suite.from_json(found.to_json()).accuracy == found.accuracy
+    assert found.accuracy.resolved(17, "0" * 64).shards == 3
+
+
 def test_nobody_knows_the_preprocessing_of_a_user_s_own_file(tmp_path: Path) -> None:
     (tmp_path / "own.tflite").write_bytes(b"")
     own = "models: [resnet50, {file: own.tflite}]\nschemes: [float32]\n"

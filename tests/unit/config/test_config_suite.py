@@ -152,10 +152,12 @@ def test_shipped_suites_in_a_wheel_and_in_a_checkout(
 
 def test_every_shipped_suite_is_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert {"quick", "seven-cnns", "pytorch", "imagenette"} <= set(shipped_suites())
-    # a stand-in for the file that a head says is the user's own
+    # stand-ins for the files that a head says are the user's own
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "coco").mkdir()
     (tmp_path / "coco" / "ssd_mobilenet_v2.tflite").touch()
+    for scheme in ("", "_float16", "_weight_only_int8"):
+        (tmp_path / "coco" / f"mask_rcnn{scheme}.onnx").touch()
     for path in shipped_suites().values():
         suite = load_suite(str(path))
         assert suite.name == path.stem

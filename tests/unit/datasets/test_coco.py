@@ -60,6 +60,55 @@ def test_every_image_is_a_sample_and_the_truth_is_that_of_the_drawn_ones(tmp_pat
         assert "segmentation" not in json.dumps(truth)
 
 
+OUTPUTS = {
+    **{"boxes": "b", "scores": "s", "format": "xyxy", "units": "pixels"},
+    **{"masks": "m", "masks_cover": "box"},
+}
+POLYGON = [[1, 2, 11, 2, 11, 11.5, 1, 11.5]]
+CROWD: dict[str, Any] = {"size": [30, 40], "counts": [0, 30, 1170]}
+
+
+def with_masks(folder: Path, *shapes: Any) -> Dataset:
+    boxes = [
+        {"id": n, "image_id": 7, "category_id": 1, "bbox": [1, 2, 10, 9.5], "segmentation": shape}
+        for n, shape in enumerate(shapes, start=1)
+    ]
+    annotated(folder, annotations=boxes)
+    place = {"images": str(folder / "val"), "annotations": str(folder / "a.json")}
+    return find_dataset(section(place, "segmentation", outputs=OUTPUTS), folder)
+
+
+def test_masks_are_kept_where_they_are_scored(tmp_path: Path) -> None:
+    mask = pytest.importorskip("pycocotools.mask")
+    packed = mask.frPyObjects(CROWD, 30, 40)
+    packed = {**packed, "counts": packed["counts"].decode()}
+    truth = with_masks(tmp_path, POLYGON, CROWD, packed).truth
+    assert truth is not None
+    assert [each["segmentation"] for each in truth["annotations"]] == [POLYGON, CROWD, packed]
+    ready = ground_truth(truth, masks=True)
+    areas = [each["area"] for each in ready.api.dataset["annotations"]]
+    assert areas[1:] == [30.0, 30.0] and areas[0] == pytest.approx(95, abs=10)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        None,
+        [],
+        [[1, 2, 3, 4]],
+        [[1, 2, 3, 4, 5, 6, 7]],
+        [["a"] * 6],
+        {"size": [40, 30], "counts": [1200]},
+        {"size": [30, 40], "counts": [7]},
+        {"size": [30, 40]},
+    ],
+    ids=str,
+)
+def test_what_is_no_mask_of_its_image_is_named(tmp_path: Path, shape: Any) -> None:
+    with pytest.raises(UsageError, match=r"annotations\[1\]: `segmentation` is neither polygons"):
+        with_masks(tmp_path, POLYGON, shape)
+
+
 def test_the_truth_is_what_the_evaluator_takes(tmp_path: Path) -> None:
     pytest.importorskip("pycocotools")
     truth = found(annotated(tmp_path)).truth

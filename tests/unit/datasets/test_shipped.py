@@ -72,3 +72,29 @@ def test_coco_detection(home: Path) -> None:
     fed = feeding_of(section, drawn, "ssd_mobilenet_v2", None, inputs)
     (shard,) = prepare_shards(drawn, fed.geometry, section.shard_size, home / "cache")
     assert (shard.count, fed.mean) == (1, (127.5,))
+
+
+def test_mask_rcnn(home: Path) -> None:
+    coco = home / "coco"
+    picture(coco / "val2017" / "000000000139.jpg", size=(64, 48))
+    (coco / "annotations").mkdir()
+    image = {"id": 139, "file_name": "000000000139.jpg", "width": 64, "height": 48}
+    box = {"id": 1, "image_id": 139, "category_id": 90, "bbox": [1, 1, 9, 9], "iscrowd": 0}
+    box |= {"segmentation": [[1, 1, 10, 1, 10, 10]]}
+    categories = [{"id": 1, "name": "person"}, {"id": 90, "name": "toothbrush"}]
+    (coco / "annotations" / "instances_val2017.json").write_text(
+        json.dumps({"images": [image], "annotations": [box], "categories": categories})
+    )
+    for scheme in ("", "_float16", "_weight_only_int8"):
+        (coco / f"mask_rcnn{scheme}.onnx").touch()
+    suite = load_suite("mask-rcnn")
+    assert suite.accuracy is not None and suite.accuracy.outputs is not None
+    assert suite.accuracy.outputs.masks_cover == "box"
+    section, drawn = resolve(suite.accuracy, Path(), seed=1)
+    assert drawn.category_ids == (1, 90) and drawn.truth is not None
+    assert drawn.truth["annotations"][0]["segmentation"] == box["segmentation"]
+    inputs = (InputSpec((3, 800, 1088)),)
+    fed = feeding_of(section, drawn, "mask_rcnn", None, inputs)
+    (shard,) = prepare_shards(drawn, fed.geometry, section.shard_size, home / "cache")
+    assert (shard.count, shard.size_bytes) == (1, 128 + 800 * 1088 * 3)
+    assert fed.geometry is not None and fed.geometry.colour == "bgr"

@@ -373,7 +373,7 @@ def test_reading_never_raises(
 
 def test_runners_are_found_by_name() -> None:
     assert runner_named("litert").name == "litert"
-    with pytest.raises(UsageError, match="benchmark_model, litert"):
+    with pytest.raises(UsageError, match="benchmark_model, command, litert"):
         runner_named("auto")
 
 

@@ -1,6 +1,6 @@
 """What llama-bench, hyperfine and pyperf leave as JSON: single samples, and our statistics of them.
 
-``hyperfine.json`` and ``pyperf.json`` are what the tools wrote (hyperfine 1.15.0, pyperf 2.10.0).
+``hyperfine.json`` and ``pyperf.json`` are what the tools wrote (hyperfine 1.15.0, pyperf 2.11.0).
 ``llama-bench.json`` has the fields that llama-bench documents, and in its first test the numbers of
 a report that its deviation was 25 times too large.
 """

@@ -129,8 +129,8 @@ def test_a_table_without_figures_says_nothing_of_them(table: SpeedupTable) -> No
 def test_a_column_is_named_once_for_all_formats(table: SpeedupTable) -> None:
     markdown, html, latex = (render(table, f) for f in ("markdown", "html", "latex"))
     for name in ("time", "size"):
-        title = COLUMNS[name].title
-        assert title in markdown and title in html and title in latex
+        title, header = COLUMNS[name].title, COLUMNS[name].header
+        assert title in markdown and title in html and header in latex
 
 
 @pytest.mark.parametrize(

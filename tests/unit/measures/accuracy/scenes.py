@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from orchestrate_agent.children.masks import masks_of
 from orchestrator.measures.accuracy.answers import OutputAnswer, SampleAnswer
-from orchestrator.measures.accuracy.detection import Placement
-from tests.unit.measures.accuracy.made import answer, output
+from orchestrator.measures.accuracy.geometry import Geometry, Placement, placement_of
+from tests.unit.measures.accuracy.made import answer, as_masks, child_output, output
 
 #: Ids with gaps, as COCO's have; the fourth never occurs.
 CATEGORIES = (1, 2, 5, 13)
@@ -76,7 +77,72 @@ def scenes(images: int = 60, seed: int = 0, *, noise: float = 4.0, ties: bool = 
 
 
 def placements(images: Sequence[int]) -> list[Placement]:
-    return [Placement.stretched(WIDTH, HEIGHT, INPUT, INPUT) for _ in images]
+    return [placement_of(WIDTH, HEIGHT, Geometry(INPUT, INPUT, "stretch")) for _ in images]
+
+
+#: Pixels of a mask of a box, on either side: not square, so that a mistaken axis shows.
+CROP = (24, 32)
+#: The outline of every object, as parts of its box.
+Corners: TypeAlias = "tuple[tuple[float, float], ...]"
+CORNERS: Corners = ((0.0, 0.2), (0.7, 0.0), (1.0, 0.5), (0.4, 1.0), (0.1, 0.9))
+
+
+def outlined(made: Scenes, corners: Corners = CORNERS) -> dict[str, Any]:
+    """The same annotations with the outlines of objects: slanted ones of five corners, one in two
+    parts here and there; crowds by the lengths of their runs, as COCO has them."""
+    annotations = []
+    for number, each in enumerate(made.annotations["annotations"]):
+        x, y, width, height = each["bbox"]
+        polygon = [at for u, v in corners for at in (x + u * width, y + v * height)]
+        own: Any = [polygon]
+        if each["iscrowd"]:
+            lit = np.zeros((HEIGHT, WIDTH), bool)
+            lit[int(y) : int(y + height), int(x) : int(x + width)] = True
+            own = {"size": [HEIGHT, WIDTH], "counts": _runs(lit)}
+        elif number % 5 == 0:
+            own = [polygon, [x, y, x + 5, y, x, y + 5]]
+        annotations.append({**each, "segmentation": own})
+    return {**made.annotations, "annotations": annotations}
+
+
+def _runs(lit: NDArray[Any]) -> list[int]:
+    """Lengths of dark and lit runs in turn, column by column, as COCO's crowds have them."""
+    column = np.concatenate([[0], lit.T.reshape(-1).astype(np.int8), [0]])
+    edges = np.flatnonzero(np.diff(column))
+    runs = np.diff(np.concatenate([[0], edges, [lit.size]]))
+    return [int(run) for run in runs]
+
+
+def crops(made: Scenes, seed: int = 0, corners: Corners = CORNERS) -> list[NDArray[np.float32]]:
+    """A mask for each box, [m, 24, 32], of levels out of 255: that slanted outline, soft at its
+    edge, a little noisy."""
+    rng = np.random.default_rng(seed)
+    v, u = (np.mgrid[0 : CROP[0], 0 : CROP[1]] + 0.5) / np.array(CROP)[:, None, None]
+    edges = zip(corners, (*corners[1:], corners[0]), strict=True)
+    inside = [
+        ((qx - px) * (v - py) - (qy - py) * (u - px)) / np.hypot(qx - px, qy - py)
+        for (px, py), (qx, qy) in edges
+    ]
+    soft = np.clip(0.5 + 12 * np.min(inside, axis=0), 0, 1)
+    found = []
+    for boxes, _, _ in made.found:
+        noisy = soft + rng.normal(0, 0.05, (len(boxes), *CROP))
+        found.append((np.rint(np.clip(noisy, 0, 1) * 255) / 255).astype(np.float32))
+    return found
+
+
+def with_masks(
+    answers: Sequence[SampleAnswer], masks: Sequence[NDArray[Any]]
+) -> list[SampleAnswer]:
+    """The same answers with an output of masks, as a device tells it."""
+    return [
+        answer(
+            each.key_index,
+            *each.outputs,
+            as_masks(masks_of(child_output("masks", own), None), (len(own), 1, *own.shape[1:])),
+        )
+        for each, own in zip(answers, masks, strict=True)
+    ]
 
 
 def as_answers(

@@ -4,17 +4,33 @@ from __future__ import annotations
 
 import copy
 import sys
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from orchestrator.errors import UsageError
-from orchestrator.measures.accuracy.coco import CocoFigures, ap_at, evaluate, ground_truth
-from orchestrator.measures.accuracy.detection import Detections
+from orchestrator.measures.accuracy.coco import (
+    CocoFigures,
+    ap_at,
+    encoded,
+    evaluate,
+    ground_truth,
+)
+from orchestrator.measures.accuracy.detection import Detections, Roles, read, segments
 from orchestrator.measures.accuracy.resampling import average_precision, paired_ap
 from orchestrator.measures.accuracy.verdicts import AccuracyVerdict
-from tests.unit.measures.accuracy.scenes import CATEGORIES, Scenes, scenes
+from tests.unit.measures.accuracy.scenes import (
+    CATEGORIES,
+    Scenes,
+    as_answers,
+    crops,
+    outlined,
+    placements,
+    scenes,
+    with_masks,
+)
 
 pytest.importorskip("pycocotools")
 
@@ -23,6 +39,18 @@ def detections(made: Scenes) -> list[Detections]:
     return [
         Detections(image_id, boxes, scores, classes)
         for image_id, (boxes, scores, classes) in zip(made.image_ids, made.found, strict=True)
+    ]
+
+
+def masked(made: Scenes) -> list[Detections]:
+    """What was found with its masks, through all that a device tells and the controller reads."""
+    answers = with_masks(as_answers(made), crops(made))
+    placed = placements(made.image_ids)
+    roles = Roles("boxes", "scores", "classes", "count", masks="masks")
+    boxes = read(answers, roles, made.image_ids, placed)
+    return [
+        replace(each, segments=segments(answer, roles, each, placement, encoded))
+        for each, answer, placement in zip(boxes, answers, placed, strict=True)
     ]
 
 
@@ -53,6 +81,33 @@ def directly(annotations: dict[str, Any], found: list[Detections]) -> list[float
     return [float(each) for each in run.stats]
 
 
+def directly_by_masks(annotations: dict[str, Any], found: list[Detections]) -> list[float]:
+    """The same of masks, which stand in the results without a box, as COCO asks for."""
+    from pycocotools.coco import COCO  # noqa: PLC0415
+    from pycocotools.cocoeval import COCOeval  # noqa: PLC0415
+
+    truth = COCO()
+    truth.dataset = copy.deepcopy(annotations)
+    truth.createIndex()
+    results = [
+        {
+            "image_id": each.image_id,
+            "category_id": CATEGORIES[number],
+            "segmentation": dict(segment),
+            "score": score,
+        }
+        for each in found
+        for segment, score, number in zip(
+            each.segments, each.scores.tolist(), each.classes.tolist(), strict=True
+        )
+    ]
+    run = COCOeval(truth, truth.loadRes(results), "segm")
+    run.evaluate()
+    run.accumulate()
+    run.summarize()
+    return [float(each) for each in run.stats]
+
+
 def as_told(figures: CocoFigures) -> list[float]:
     """Our figures in pycocotools' order, with its -1 for what is absent."""
     six = (figures.ap, figures.ap50, figures.ap75)
@@ -72,6 +127,69 @@ def test_figures_are_those_of_pycocotools(seed: int, ties: bool) -> None:
     assert 0.2 < (evaluation.figures.ap or 0) < 0.9
     again = average_precision(evaluation, np.ones(40, np.int64))
     assert again == pytest.approx(stats[0], abs=1e-12)
+
+
+@pytest.mark.parametrize("ties", [True, False])
+def test_figures_of_masks_are_those_of_pycocotools(ties: bool) -> None:
+    """With crowds, objects in parts, images without objects, a category that never occurs."""
+    made = scenes(40, 2, ties=ties)
+    annotations = outlined(made)
+    found = masked(made)
+    truth = ground_truth(annotations, masks=True)
+    evaluation = evaluate(truth, found, CATEGORIES, masks=True)
+    stats = directly_by_masks(annotations, found)
+    assert as_told(evaluation.figures) == pytest.approx([*stats[:6], stats[8]], abs=1e-12)
+    assert 0.2 < (evaluation.figures.ap or 0) < 0.9
+    again = average_precision(evaluation, np.ones(40, np.int64))
+    assert again == pytest.approx(stats[0], abs=1e-12)
+    # of the same ground truth and detections the boxes are scored as ever
+    boxes = directly(annotations, found)
+    assert as_told(evaluate(truth, found, CATEGORIES).figures)[:6] == pytest.approx(
+        boxes[:6], abs=1e-12
+    )
+    assert paired_ap(evaluation, evaluation, 1.0, resamples=20).difference == 0
+
+
+def test_a_detection_without_a_mask_counts_as_not_found() -> None:
+    made = scenes(12, 2)
+    found = masked(made)
+    truth = ground_truth(outlined(made), masks=True)
+    bare = [replace(each, segments=(None,) * len(each)) for each in found]
+    assert evaluate(truth, bare, CATEGORIES, masks=True).figures.ap == 0.0
+    assert ap_at(truth, bare, CATEGORIES, masks=True) == 0.0
+    assert ap_at(truth, found, CATEGORIES, masks=True, agnostic=True) > 0.4
+
+
+def test_a_missing_area_is_that_of_the_mask() -> None:
+    made = scenes(12, 2)
+    annotations = outlined(made)
+    for each in annotations["annotations"]:
+        del each["area"]
+    truth = ground_truth(annotations, masks=True)
+    (first, *_) = truth.api.dataset["annotations"]
+    box = first["bbox"][2] * first["bbox"][3]
+    assert 0.4 * box < first["area"] < 0.9 * box
+    del annotations["annotations"][3]["segmentation"]
+    with pytest.raises(ValueError, match="annotation 3 has no segmentation"):
+        ground_truth(annotations, masks=True)
+    annotations["annotations"][3]["segmentation"] = [["a"]]
+    with pytest.raises(ValueError, match="neither polygons nor run lengths"):
+        ground_truth(annotations, masks=True)
+
+
+def test_it_is_known_which_objects_were_found_and_where() -> None:
+    made = scenes(40, 2)
+    evaluation = evaluate(ground_truth(made.annotations), detections(made), CATEGORIES)
+    real = [each for each in made.annotations["annotations"] if not each["iscrowd"]]
+    in_image = [sum(a["image_id"] == i for a in real) for i in evaluation.image_ids]
+    assert evaluation.objects_in.tolist() == in_image and sum(in_image) == evaluation.objects
+    assert (evaluation.found_in <= evaluation.objects_in).all()
+    found = sum(int(each.found.sum()) for each in evaluation.categories)
+    assert 0 < found == evaluation.found_in.sum() < evaluation.objects
+    mean = np.mean([each.ap for each in evaluation.categories])
+    assert mean == pytest.approx(evaluation.figures.ap, abs=1e-12)
+    nothing = evaluate(ground_truth(made.annotations), [], CATEGORIES)
+    assert not nothing.found_in.any() and not any(e.found.any() for e in nothing.categories)
 
 
 def test_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,6 @@ import pytest
 
 from orchestrator.measures.accuracy.detection import (
     FORMATS,
-    Placement,
     Roles,
     compact_categories,
     named_categories,
@@ -19,6 +18,7 @@ from orchestrator.measures.accuracy.detection import (
     read_sample,
     to_image,
 )
+from orchestrator.measures.accuracy.geometry import Geometry, Placement, placement_of
 from tests.unit.measures.accuracy.made import answer, output
 from tests.unit.measures.accuracy.scenes import (
     CATEGORIES,
@@ -38,7 +38,7 @@ WRITTEN = {
     "cycxhw": [85, 90, 50, 100],
 }
 BOX = [40.0, 60.0, 140.0, 110.0]
-SAME = Placement.stretched(200, 200, 200, 200)
+SAME = placement_of(200, 200, Geometry(200, 200, "stretch"))
 ROLES = Roles("boxes", "scores", "classes", "count")
 
 
@@ -49,7 +49,7 @@ def test_every_format_is_read_as_what_it_says(name: str) -> None:
 
 
 def test_stretched_and_letterboxed_images_are_undone() -> None:
-    stretched = Placement.stretched(640, 480, 320, 320)
+    stretched = placement_of(640, 480, Geometry(320, 320, "stretch"))
     parts = np.array([[0.5, 0.25, 0.75, 0.5]])
     assert to_image(parts, "xyxy", "normalized", stretched).tolist() == [[320, 120, 480, 240]]
     assert to_image(parts * 320, "xyxy", "pixels", stretched).tolist() == [[320, 120, 480, 240]]
@@ -141,7 +141,9 @@ def test_an_output_that_does_not_fit_its_role_is_named() -> None:
         read_sample(large, Roles("boxes", "scores", "classes"), 1, SAME)
 
 
-@pytest.mark.parametrize("wrong", [{"format": "wxyz"}, {"units": "metres"}])
+@pytest.mark.parametrize(
+    "wrong", [{"format": "wxyz"}, {"units": "metres"}, {"masks_cover": "half"}]
+)
 def test_a_format_and_a_unit_that_nobody_knows_are_refused(wrong: dict[str, str]) -> None:
     with pytest.raises(ValueError, match=f"{next(iter(wrong))} .* is not one of"):
         Roles("boxes", "scores", "classes", **wrong)  # type: ignore[arg-type] # one of the texts
