@@ -74,12 +74,18 @@ class Console:
         self._guard = threading.Lock()
         self._devices: dict[str, DeviceProgress] = {}
         self._live: _LiveTable | None = None
+        self._open = False
         #: Whoever else is told what is shown.
         self._others: list[Observer] = []
 
     def tell_also(self, other: Observer) -> None:
         """Tell ``other`` each device's news from now on."""
         self._others.append(other)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it shows what happens; once it was left, what follows is the answer."""
+        return self._open
 
     @property
     def redraws(self) -> bool:
@@ -117,6 +123,7 @@ class Console:
                 self._live.show(self._devices, often=False)
 
     def __enter__(self) -> Console:
+        self._open = True
         if self._stream.isatty():
             self._live = _LiveTable(self._stream)
         return self
@@ -127,6 +134,7 @@ class Console:
         value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._open = False
         with self._guard:
             if self._live is not None:
                 self._live.results = ()  # the table itself follows

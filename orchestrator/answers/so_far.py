@@ -28,7 +28,9 @@ class SoFar:
         self._told: dict[tuple[str, str, str], float | None] = {}
 
     def show(self, table: SpeedupTable) -> None:
-        """Show ``table`` in the place of the one before."""
+        """Show ``table`` in the place of the one before; nothing once the console was left."""
+        if not self._console.is_open:
+            return
         if self._console.redraws:
             self._console.show_results(lines(table))
             return

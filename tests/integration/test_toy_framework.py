@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab import DEADLINE_S, Lab
+from tests.lab import DEADLINE_S, Lab, Outcome
 
 _REGISTERED = (
     "import sys; from orchestrator.frameworks import registry; from tests import toy_framework; "
@@ -33,6 +33,20 @@ class ToyLab(Lab):
 
     def command(self, *arguments: str | Path) -> list[str]:
         return [sys.executable, "-c", _REGISTERED, *map(str, arguments)]
+
+    def run(self, *arguments: str | Path, deadline_s: float = DEADLINE_S) -> Outcome:
+        """Run a command to its end in a process of its own: a warm one has no toy."""
+        done = subprocess.run(
+            self.command(*arguments),
+            cwd=self.folder,
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=deadline_s,
+        )
+        assert "Traceback" not in done.stderr, done.stderr
+        return Outcome(done.returncode, done.stdout, done.stderr)
 
     def toy_suite(self, **fields: str) -> Path:
         path = self.folder / "toy.yaml"
