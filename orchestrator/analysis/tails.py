@@ -6,7 +6,10 @@ LoadGen count. Its interval resamples whole processes, since inferences of one p
 luck; that of the speed-up resamples blocks, so that both sides of a block stay together. Intervals
 are expanded percentile intervals, 95 % (Hesterberg, *What teachers should know about the
 bootstrap*, The American Statistician 69 (2015) 371). ``benchmarks/tail_intervals.py`` simulates how
-often they hold the truth.
+often they hold the truth (100 runs): in 6 blocks, with processes that differ by 6 % and inferences
+of one by 2 %, the interval of the time holds it in 94 (p50), 56 (p90), 45 (p95) and 94 % (p99) of
+runs, that of the speed-up in 94, 87, 86 and 98 %; in 10 blocks in 95, 78, 56 and 95 %, and in 96,
+87, 85 and 98 %. A percentile that the slowest few processes decide is misjudged by few of them.
 
 How many inferences a percentile needs is MLPerf's early stopping rule, as LoadGen has it for a
 single stream (MLPerf Inference Rules, appendix on early stopping; ``loadgen/results.cc`` and

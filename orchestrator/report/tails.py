@@ -22,7 +22,9 @@ METHOD = (
     "in; intervals resample processes, and for the speed-up blocks. At most: an upper bound of the "
     "percentile, 99 % certain where inferences are independent, by MLPerf's early stopping rule, "
     "which also says how many inferences a percentile needs; with fewer it has no interval. The "
-    "worst has none ever: a longer run finds a worse one. n: processes × inferences of each."
+    "worst has none ever: a longer run finds a worse one. Where processes differ more than the "
+    "inferences of one, a high percentile is that of the slowest few, and its time's interval is "
+    "too short with few processes; the speed-up's suffers less. n: processes × inferences of each."
 )
 
 

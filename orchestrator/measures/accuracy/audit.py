@@ -585,9 +585,9 @@ def too_few_samples(n: int, accuracy: float, margin_points: float) -> tuple[Find
     return (
         Finding(
             "too_few_samples",
-            f"with {n} samples even a treatment that gives all the same answers cannot be shown to "
-            f"lose less than {margin_points:g} percentage points: that takes {needed}, and more "
-            "where answers change",
+            f"with {n} sample{'s' * (n != 1)} even a treatment that gives all the same answers "
+            f"cannot be shown to lose less than {margin_points:g} percentage points: that takes "
+            f"{needed}, and more where answers change",
             f"`samples: {needed}` or more, or a larger `margin:`",
         ),
     )
