@@ -98,7 +98,11 @@ def _complete(parser: argparse.ArgumentParser) -> None:
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose messages, which quote what was typed, go the way of everything else."""
+    """A parser whose messages, which quote what was typed, go the way of everything else, and which
+    takes no part of an option's name for the option: ``--model`` is not ``--models``."""
+
+    def __init__(self, **more: Any) -> None:
+        super().__init__(**{"allow_abbrev": False, **more})
 
     def _print_message(self, message: str, file: Any = None) -> None:
         if message:
