@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
@@ -34,21 +35,26 @@ def adb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeAdb]:
     if reason := fake_adb.why_not():
         pytest.skip(reason)
     adb = FakeAdb(tmp_path / "adb")
+    before = children()
     monkeypatch.setenv("PATH", f"{adb.bin}:{os.environ['PATH']}")
     yield adb
     adb.unplug()
-    wait_until(childless, "the end of what ran on the device")
+    wait_until(lambda: all_ended(children() - before), "the end of what ran on the device")
 
 
-def childless() -> bool:
+def children() -> set[int]:
+    """The processes whose parent this one is: other tests leave some that they go on using."""
+    tasks = Path("/proc/self/task").iterdir()
+    return {int(pid) for task in tasks for pid in (task / "children").read_text().split()}
+
+
+def all_ended(adopted: set[int]) -> bool:
     """Having started a trial, this process adopts what the fake leaves; see
     ``orchestrate_agent.process.launch``."""
-    try:
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            continue
-    except ChildProcessError:
-        return True
-    return False
+    for pid in adopted:
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, os.WNOHANG)
+    return not adopted
 
 
 @pytest.fixture
