@@ -57,6 +57,12 @@ class AgentSite:
         self.pyz.write_bytes(archive)
         self._clients: list[AgentClient] = []
 
+    @property
+    def compiled(self) -> Path:
+        """The copy of the agent's file that trials run from."""
+        (found,) = self.home.glob("agents/agent.*.pyz")
+        return found
+
     def argv(self, command: str, *more: str) -> list[str]:
         return [self.python, "-I", str(self.pyz), command, "--home", str(self.home), *more]
 

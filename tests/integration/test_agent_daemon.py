@@ -89,7 +89,7 @@ def test_one_trial_from_hello_to_release(either_site: AgentSite, archive: AgentA
     finished = agent.run_trial(request)
 
     lines = finished["stdout"].splitlines()
-    assert lines[:3] == ["a model", str(either_site.pyz), "700"]
+    assert lines[:3] == ["a model", str(either_site.compiled), "700"]
     assert not Path(lines[3]).exists()  # the work folder is gone with the trial
     assert (finished["exit_code"], finished["signal"], finished["reason"]) == (7, None, None)
     assert finished["attempt"] == 1 and finished["lost"] is False
@@ -696,7 +696,7 @@ def test_it_runs_from_a_relative_path(site: AgentSite) -> None:
     argv = [site.python, "-I", site.pyz.name, "serve", "--home", str(site.home)]
     done = subprocess.run(argv, cwd=site.pyz.parent, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert site.attach().run_trial(trial("t1", "/bin/ls", "{agent}"))["stdout"] == f"{site.pyz}\n"
+    assert site.attach().run_trial(trial("t1", "/bin/ls", "{agent}"))["stdout"] == f"{site.compiled}\n"
 
 
 def test_a_python_that_is_too_old_says_so(site: AgentSite) -> None:

@@ -67,16 +67,18 @@ def test_a_resumed_run_measures_the_bytes_it_began_with(lab: Lab) -> None:
     controller.communicate()
     before = {e["artifact_sha256"] for e in lab.events("finished")}
     put(lab, foo="float16", foo_quant="dynamic_range")  # exported again, in between
+    kept = {path: path.read_bytes() for path in (lab.models / "files").iterdir()}
+    for path in kept:
+        path.unlink()
+    lost = lab.run("run", "--resume", "last", "--inventory", inventory)
+    assert lost.code != 0
+    assert "holds no foo" in lost.stderr
+    for path, data in kept.items():
+        path.write_bytes(data)
     assert lab.run("run", "--resume", "last", "--inventory", inventory).code == 0
     assert every_planned_trial_finished_once(lab.journal())
     after = {e["artifact_sha256"] for e in lab.events("finished")}
     assert before <= after and len(after) == 2
-
-    for kept in (lab.models / "files").iterdir():
-        kept.unlink()
-    lost = lab.run("run", "--resume", "last", "--inventory", inventory)
-    assert lost.code != 0
-    assert "holds no foo" in lost.stderr
 
 
 @pytest.mark.parametrize("command", ["plan", "run"])

@@ -37,7 +37,7 @@ def installed(wheel: Path) -> Path:
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"  # building leaves files behind, and finds those of an earlier one
-    for name in ("orchestrator", "agents", "suites"):
+    for name in ("orchestrator", "agents", "schemas", "suites"):
         shutil.copytree(ROOT / name, source / name)
     for name in ("pyproject.toml", "README.md"):
         shutil.copy(ROOT / name, source)

@@ -18,12 +18,13 @@ REFERENCE = next((ROOT / "results").rglob("journal.jsonl")).parent
 
 
 def received(folder: Path, **device: Any) -> Path:
-    """A run whose device is reached in this way."""
+    """A run that was begun and has measured nothing yet, whose device is reached in this way."""
     path = folder / REFERENCE.name
     shutil.copytree(REFERENCE, path)
     manifest = json.loads((path / "run.json").read_text())
     manifest["inventory"]["devices"] = [{"name": "here", **device}]
     (path / "run.json").write_text(json.dumps(manifest))
+    (path / "journal.jsonl").write_bytes(b"")
     return path
 
 
