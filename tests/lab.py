@@ -24,7 +24,7 @@ from typing import Any
 from tests.warm import run_warm
 
 ROOT = Path(__file__).resolve().parents[1]
-DEADLINE_S = 120.0
+DEADLINE_S = 240.0
 
 #: As short as a trial can be and still have five inferences of warm-up, and waiting for nothing.
 PROTOCOL = (
