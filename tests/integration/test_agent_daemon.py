@@ -696,7 +696,9 @@ def test_it_runs_from_a_relative_path(site: AgentSite) -> None:
     argv = [site.python, "-I", site.pyz.name, "serve", "--home", str(site.home)]
     done = subprocess.run(argv, cwd=site.pyz.parent, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert site.attach().run_trial(trial("t1", "/bin/ls", "{agent}"))["stdout"] == f"{site.compiled}\n"
+    assert (
+        site.attach().run_trial(trial("t1", "/bin/ls", "{agent}"))["stdout"] == f"{site.compiled}\n"
+    )
 
 
 def test_a_python_that_is_too_old_says_so(site: AgentSite) -> None:
