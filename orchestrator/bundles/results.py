@@ -7,10 +7,8 @@ line by line. See ``orchestrate_agent.carried.results`` for the format.
 from __future__ import annotations
 
 import hashlib
-import stat
 import struct
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +22,7 @@ from orchestrator import plain_files
 from orchestrator.errors import AgentError, UsageError
 from orchestrator.fleet import told
 from orchestrator.shape import SHA256, TEXT, WHOLE, Shape, problem
+from orchestrator.zip_members import BROKEN, flaw, why_broken
 
 #: What a zip file begins with, and its end where it has no comment, as we write it.
 MAGIC = b"PK\x03\x04"
@@ -138,12 +137,8 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
         with zipfile.ZipFile(path) as archive:
             _check_members(path, archive.infolist())
             yield archive
-    except (
-        OSError, EOFError, ValueError, RuntimeError, NotImplementedError, LookupError, struct.error,
-        zipfile.BadZipFile, zlib.error,
-    ) as exc:  # fmt: skip
-        why = exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc)
-        raise _refused(path, f"cannot be read ({why[:200] or type(exc).__name__})") from exc
+    except BROKEN as exc:
+        raise _refused(path, why_broken(exc)) from exc
 
 
 def _check_directory(path: Path) -> None:
@@ -163,20 +158,11 @@ def _check_members(path: Path, members: list[zipfile.ZipInfo]) -> None:
     if sorted(member.filename for member in members) != sorted((ABOUT, EVENTS)):
         raise _refused(path, f"it has other members than {ABOUT} and {EVENTS}")
     for member in members:
-        kind = stat.S_IFMT(member.external_attr >> 16)
-        if kind not in (0, stat.S_IFREG):
-            raise _refused(path, f"{member.filename} is not a plain file")
-        if member.flag_bits & 1 or member.compress_type not in (
-            zipfile.ZIP_STORED,
-            zipfile.ZIP_DEFLATED,
-        ):
-            raise _refused(path, f"{member.filename} is packed in a way that no bundle packs")
         most = protocol.MAX_LINE_BYTES if member.filename == ABOUT else MAX_EVENTS_BYTES
-        if member.file_size > most or member.file_size > MAX_RATIO * max(1, member.compress_size):
-            raise _refused(
-                path,
-                f"{member.filename} would have {member.file_size} bytes of {member.compress_size}",
-            )
+        most = min(most, MAX_RATIO * max(1, member.compress_size))
+        wrong = flaw(member, most_bytes=most, packer="bundle")
+        if wrong is not None:
+            raise _refused(path, wrong)
 
 
 def _refused(path: Path, why: str) -> UsageError:

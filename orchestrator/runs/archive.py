@@ -18,7 +18,6 @@ import shutil
 import stat
 import struct
 import zipfile
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +29,7 @@ from orchestrator.runs.directory import RUN_ID, RunDirectory
 from orchestrator.runs.journal import MAX_BYTES as MAX_JOURNAL_BYTES
 from orchestrator.runs.manifest import MAX_BYTES as MAX_MANIFEST_BYTES
 from orchestrator.shape import SHA256, TEXT, WHOLE, NotNull, Shape, problem
+from orchestrator.zip_members import BROKEN, flaw, why_broken
 
 FORMAT = 1
 ABOUT = "export.json"
@@ -218,19 +218,10 @@ def _check_members(
         most = _most(member.filename)
         if most is None:
             raise _refused(path, f"no export has a member {member.filename[:100]!r}")
-        kind = stat.S_IFMT(member.external_attr >> 16)
-        if kind not in (0, stat.S_IFREG):
-            raise _refused(path, f"{member.filename} is not a plain file")
-        if member.flag_bits & 1 or member.compress_type not in (
-            zipfile.ZIP_STORED,
-            zipfile.ZIP_DEFLATED,
-        ):
-            raise _refused(path, f"{member.filename} is packed in a way that no export packs")
-        if member.file_size > min(most, _MOST_RATIO * max(64, member.compress_size)):
-            raise _refused(
-                path,
-                f"{member.filename} would have {member.file_size} bytes of {member.compress_size}",
-            )
+        most = min(most, _MOST_RATIO * max(64, member.compress_size))
+        wrong = flaw(member, most_bytes=most, packer="export")
+        if wrong is not None:
+            raise _refused(path, wrong)
         whole += member.file_size
     if whole > _MOST_BYTES:
         raise _refused(path, f"it would have {whole} bytes")
@@ -253,12 +244,8 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
                 if len(archive.infolist()) > _MOST_MEMBERS:
                     raise _refused(path, "it has too many members")
                 yield archive
-    except (
-        OSError, EOFError, ValueError, RuntimeError, NotImplementedError, LookupError,
-        struct.error, zipfile.BadZipFile, zlib.error,
-    ) as exc:  # fmt: skip
-        why = exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc)
-        raise _refused(path, f"cannot be read ({why[:200] or type(exc).__name__})") from exc
+    except BROKEN as exc:
+        raise _refused(path, why_broken(exc)) from exc
 
 
 def _directory_bytes(file: Any, size: int) -> int | None:

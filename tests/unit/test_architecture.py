@@ -21,6 +21,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "printable": set(),
     "plain_files": set(),
+    "zip_members": set(),
     "answer": set(),
     "figures": set(),
     "measurement": {"figures"},
@@ -55,7 +56,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "runs": {
         "factors",
         "plain_files", "agents", "frameworks", "measures", "plan", "trial", "measurement", "errors",
-        "shape",
+        "shape", "zip_members",
     },
     "analysis": {
         "figures", "frameworks", "runs", "plan", "trial", "measurement", "measures", "errors",
@@ -96,6 +97,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "bundles": {
         "frameworks", "agents", "artifacts", "campaign", "config", "console", "errors", "fleet",
         "plain_files", "plan", "trial", "runs", "runtimes", "schedule", "shape", "supply",
+        "zip_members",
     },
     # config: what is left to do follows from the run's inventory and suite
     "watching": {"analysis", "config", "errors", "plan", "runs", "schedule"},
