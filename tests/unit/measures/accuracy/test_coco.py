@@ -56,12 +56,6 @@ def masked(made: Scenes) -> list[Detections]:
 
 def directly(annotations: dict[str, Any], found: list[Detections]) -> list[float]:
     """The twelve figures of pycocotools, as its own documentation has them computed."""
-    from pycocotools.coco import COCO  # noqa: PLC0415
-    from pycocotools.cocoeval import COCOeval  # noqa: PLC0415
-
-    truth = COCO()
-    truth.dataset = copy.deepcopy(annotations)
-    truth.createIndex()
     results = [
         {
             "image_id": each.image_id,
@@ -74,21 +68,11 @@ def directly(annotations: dict[str, Any], found: list[Detections]) -> list[float
             each.boxes.tolist(), each.scores.tolist(), each.classes.tolist(), strict=True
         )
     ]
-    run = COCOeval(truth, truth.loadRes(results), "bbox")
-    run.evaluate()
-    run.accumulate()
-    run.summarize()
-    return [float(each) for each in run.stats]
+    return summarized(annotations, results, "bbox")
 
 
 def directly_by_masks(annotations: dict[str, Any], found: list[Detections]) -> list[float]:
     """The same of masks, which stand in the results without a box, as COCO asks for."""
-    from pycocotools.coco import COCO  # noqa: PLC0415
-    from pycocotools.cocoeval import COCOeval  # noqa: PLC0415
-
-    truth = COCO()
-    truth.dataset = copy.deepcopy(annotations)
-    truth.createIndex()
     results = [
         {
             "image_id": each.image_id,
@@ -101,7 +85,20 @@ def directly_by_masks(annotations: dict[str, Any], found: list[Detections]) -> l
             each.segments, each.scores.tolist(), each.classes.tolist(), strict=True
         )
     ]
-    run = COCOeval(truth, truth.loadRes(results), "segm")
+    return summarized(annotations, results, "segm")
+
+
+def summarized(
+    annotations: dict[str, Any], results: list[dict[str, Any]], kind: str
+) -> list[float]:
+    """What pycocotools says of results in its own form."""
+    from pycocotools.coco import COCO  # noqa: PLC0415
+    from pycocotools.cocoeval import COCOeval  # noqa: PLC0415
+
+    truth = COCO()
+    truth.dataset = copy.deepcopy(annotations)
+    truth.createIndex()
+    run = COCOeval(truth, truth.loadRes(results), kind)
     run.evaluate()
     run.accumulate()
     run.summarize()
