@@ -106,8 +106,11 @@ def start(
             journal.on_made_again = partial(_made_again, directory, supplies, console)
             for error in supplied.errors:
                 journal.append(error.device, "device_lost", reason=error.reason)
-            campaign = _campaign(plan, materials, directory, journal, console=console, stop=stop)
-            return _conduct(campaign, _device_runs(campaign, fleet, supplies), supplied)
+            campaign = _campaign(plan, directory, journal, console=console, stop=stop)
+            runs = _device_runs(campaign, devices)
+            return _conduct(
+                campaign, runs, supplied, fleet=fleet, materials=materials, supplies=supplies
+            )
 
 
 def _samples(
@@ -186,28 +189,27 @@ def resume(
             console.say(f"{journal.path}: the last line was torn; what it held is fetched again")
         for flaw in journal.flaws:
             console.say(flaw.message)
-        # what is complete needs no file, and those of an old run may be gone
-        nothing = materials_of(manifest, {}, None)
-        campaign = _campaign(plan, nothing, directory, journal, console=console, stop=stop)
-        supplies = Supplies(plan, manifest, {}, places.models, console.say)
-        runs = _device_runs(campaign, fleet, supplies)
+        campaign = _campaign(plan, directory, journal, console=console, stop=stop)
+        runs = _device_runs(campaign, devices)
         left = tuple(device for device in devices if not runs[device.name].complete)
         if not left:
             console.say(f"run {manifest.run_id} is complete; nothing is left to do")
             return _conclude(campaign, runs, lost=frozenset())
-        campaign = replace(campaign, materials=stored_materials(manifest, plan, places.models))
+        # only now: what is complete needs no file, and those of an old run may be gone
+        materials = stored_materials(manifest, plan, places.models)
         given = stored_supplies(manifest, places.models)
         supplies = Supplies(plan, manifest, given, places.models, console.say)
         journal.on_made_again = partial(_made_again, directory, supplies, console)
         supplies.keep_in(directory.path)
-        runs = _device_runs(campaign, fleet, supplies)
         reached = reach_all(replace(fleet, devices=left), console, all_may_be_late=True)
         with closing(reached):
             supplied = supply_all(fleet, reached, supplies, console)
             for error in supplied.errors:
                 journal.append(error.device, "device_lost", reason=error.reason)
             before = len(journal.events)
-            conclusion = _conduct(campaign, runs, supplied)
+            conclusion = _conduct(
+                campaign, runs, supplied, fleet=fleet, materials=materials, supplies=supplies
+            )
             came = (event["event"] == "device_ready" for event in journal.events[before:])
             if conclusion.lost_devices and not supplied.nodes and not any(came):
                 raise NoDeviceReachedError(
@@ -217,17 +219,16 @@ def resume(
             return conclusion
 
 
-def _device_runs(campaign: Campaign, fleet: Fleet, supplies: Supplies) -> dict[str, DeviceRun]:
+def _device_runs(campaign: Campaign, devices: Sequence[Device]) -> dict[str, DeviceRun]:
     return {
         device.name: DeviceRun(
             campaign,
             target_of(device),
             expect=device.expect,
-            reach=partial(reach_and_supply, fleet, supplies, device),
             retry_for_s=device.retry_for_s,
             lease_ends=device.lease_ends,
         )
-        for device in fleet.devices
+        for device in devices
     }
 
 
@@ -247,7 +248,6 @@ def target_of(device: Device) -> Target:
 
 def _campaign(
     plan: Plan,
-    materials: Materials,
     directory: RunDirectory,
     journal: Journal,
     *,
@@ -256,7 +256,6 @@ def _campaign(
 ) -> Campaign:
     return Campaign(
         plan=plan,
-        materials=materials,
         directory=directory,
         journal=journal,
         precision_of=lambda records: comparison_precision(records, plan.baseline),
@@ -266,7 +265,13 @@ def _campaign(
 
 
 def _conduct(
-    campaign: Campaign, runs: Mapping[str, DeviceRun], reached: Contacts[SuppliedDevice]
+    campaign: Campaign,
+    runs: Mapping[str, DeviceRun],
+    reached: Contacts[SuppliedDevice],
+    *,
+    fleet: Fleet,
+    materials: Materials,
+    supplies: Supplies,
 ) -> Conclusion:
     """Run every device in a thread of its own and wait for all of them.
 
@@ -276,14 +281,21 @@ def _conduct(
     late = {e.device: e for e in reached.errors if isinstance(e, TransientDeviceError)}
     lost = {error.device for error in reached.errors} - late.keys()
     failures: list[BaseException] = []
+    contacts: dict[str, SuppliedDevice | TransientDeviceError] = {**reached.nodes, **late}
+    again = {d.name: partial(reach_and_supply, fleet, supplies, d) for d in fleet.devices}
     threads = [
         threading.Thread(
             target=_run_one,
-            args=(campaign, runs[name], node, lost, failures),
+            args=(
+                campaign,
+                partial(runs[name].run, node, materials, again[name]),
+                lost,
+                failures,
+            ),
             name=name,
             daemon=True,  # whoever leaves by a third Ctrl-C does not wait for a dead link
         )
-        for name, node in {**reached.nodes, **late}.items()
+        for name, node in contacts.items()
     ]
     campaign.stop.armed = True
     for thread in threads:
@@ -303,14 +315,13 @@ def _conduct(
 
 def _run_one(
     campaign: Campaign,
-    run: DeviceRun,
-    reached: SuppliedDevice | TransientDeviceError,
+    run: Callable[[], None],
     lost: set[str],
     failures: list[BaseException],
 ) -> None:
     try:
         try:
-            run.run(reached)
+            run()
         except DeviceError as exc:
             lost.add(exc.device)
             campaign.observer(DeviceProgress(exc.device, State.LOST, exc.reason))

@@ -64,7 +64,6 @@ class Campaign:
     """What all devices of a run share while it is carried out."""
 
     plan: Plan
-    materials: Materials
     directory: RunDirectory
     journal: Journal
     precision_of: PrecisionOf
@@ -85,19 +84,19 @@ class DeviceRun:
         target: Target,
         *,
         expect: Mapping[str, Any],
-        reach: Callable[[], SuppliedDevice],
         retry_for_s: float,
         lease_ends: datetime | None = None,
     ) -> None:
-        """``reach`` connects to the device anew each time it is called, and has what it needs;
-        ``retry_for_s`` is for how long a device that was lost is tried again; no trial begins that
-        is not expected to end before ``lease_ends``.
+        """``retry_for_s`` is for how long a device that was lost is tried again; no trial begins
+        that is not expected to end before ``lease_ends``.
 
         Raises UsageError where the journal tells of trials that the plan does not have.
         """
         self._campaign = campaign
         self._expect = expect
-        self._reach = reach
+        #: Told when it is run: a device that is complete needs neither.
+        self._materials: Materials
+        self._reach: Callable[[], SuppliedDevice]
         self._retry_for_s = retry_for_s
         self._lease_ends = lease_ends
         self._out_of_time = False
@@ -147,12 +146,19 @@ class DeviceRun:
         """
         self._others_are_done.set()
 
-    def run(self, reached: SuppliedDevice | TransientDeviceError | JournalError) -> None:
-        """Run until the plan is done or the user stops it, reaching the device again if lost.
+    def run(
+        self,
+        reached: SuppliedDevice | TransientDeviceError | JournalError,
+        materials: Materials,
+        reach: Callable[[], SuppliedDevice],
+    ) -> None:
+        """Run until the plan is done or the user stops it, reaching the device again if lost:
+        ``reach`` connects to it anew each time it is called, and has what it needs.
 
         Closes the node; in the place of one that did not answer yet stands the reason. Raises
         DeviceError when the device is lost for good, JournalError where the run cannot be written.
         """
+        self._materials, self._reach = materials, reach
         patience, lost_at = Patience(self._retry_for_s), time.monotonic()
         while True:
             if isinstance(reached, TransientDeviceError | JournalError):
@@ -249,7 +255,7 @@ class DeviceRun:
 
     def _drive(self, node: ReachedDevice, supply: DeviceSupply) -> None:
         campaign = self._campaign
-        requests = Requests(self._target, campaign.plan.settings, campaign.materials, supply)
+        requests = Requests(self._target, campaign.plan.settings, self._materials, supply)
         self._recorder = Recorder(requests, campaign.directory, campaign.journal)
         try:
             self._prepare(node, supply)
@@ -316,7 +322,7 @@ class DeviceRun:
     def _provide(self, node: ReachedDevice, supply: DeviceSupply) -> None:
         """Have all on the node that its trials need."""
         sites = supply.sites
-        blobs = needed_by(self._plan, self._campaign.materials, supply)
+        blobs = needed_by(self._plan, self._materials, supply)
         pushed = push(node, blobs, self._on_sent)
         if sites:
             self._tell(State.PUSHING, "unpacking runtimes")
